@@ -1,0 +1,171 @@
+#include "net/coding.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "net/map.h"
+
+void
+lm_code_fail(struct lm_job *job, enum lm_ran ran, enum lm_failure failure, const char *format, ...)
+{
+  job->outcome = (struct lm_outcome){ran, failure, LM_DO_DONE, false};
+  job->error.code = LM_E_SYSTEM;
+  va_list args;
+  va_start(args, format);
+  if (vsnprintf(job->error.text, sizeof job->error.text, format, args) < 0)
+    job->error.text[0] = '\0';
+  va_end(args);
+}
+
+static void
+fail_as(struct lm_job *job, enum lm_ran ran, enum lm_failure failure, const struct lm_error *err)
+{
+  if (err->code == LM_E_NOMEM)
+    failure = LM_FAIL_MEMORY;
+  job->outcome = (struct lm_outcome){ran, failure, LM_DO_DONE, false};
+  job->error = *err;
+}
+
+bool
+lm_code_request(struct lm_coder *coder, struct lm_job *job)
+{
+  const struct lm_map_opts *opts = &job->map->opts;
+  struct lm_error err;
+  if (opts->head == NULL) {
+    size_t max = job->body.max;
+    lm_buf_move(&job->body, &job->frame);
+    job->body.max = max;
+    if (job->body.len <= max)
+      return true;
+    job->body.failed = LM_E_LIMIT;
+  } else {
+    int sealed;
+    lm_buf_reserve(&job->body, opts->head_len + 256 + job->frame.len / 2);
+    lm_envelope_open(&job->body, opts->head, opts->head_len, job->first_item, job->n_items,
+                     &job->slots);
+    sealed = lm_frame_to_text(coder, job->frame.data, job->frame.len, opts->compress, &job->body,
+                              &err);
+    lm_envelope_close(&job->body);
+    if (sealed == 0 && lm_buf_check(&job->body, "the request", &err) == 0) {
+      lm_buf_clean_up(&job->frame);
+      return true;
+    }
+    if (sealed != 0 && job->body.failed == LM_OK) {
+      fail_as(job, LM_RAN_NOT, LM_FAIL_PROTOCOL, &err);
+      return false;
+    }
+  }
+  lm_buf_check(&job->body, "the request", &err);
+  fail_as(job, LM_RAN_NOT, LM_FAIL_TOO_LARGE, &err);
+  if (job->outcome.failure == LM_FAIL_TOO_LARGE && opts->head != NULL && job->n_items > 1)
+    job->outcome.action = LM_DO_SPLIT;
+  if (opts->head != NULL)
+    lm_buf_clean_up(&job->body); /* the frame is still there to be split */
+  return false;
+}
+
+static bool
+is_echo(const struct lm_job *job)
+{
+  const struct lm_reply *view = &job->view;
+  return view->map.len == LM_MAP_ID_LEN &&
+         memcmp(view->map.at, job->map->opts.map_id, LM_MAP_ID_LEN) == 0 && view->has_chunk &&
+         view->chunk == job->first_item && view->has_done && view->done <= job->n_items;
+}
+
+static void
+fail_unmarked(struct lm_job *job)
+{
+  struct lm_aws_error said;
+  lm_envelope_read_aws_error((const char *)job->reply.data, job->reply.len, &said);
+  job->outcome = lm_outcome_of_unmarked(said.error_type.at, said.error_type.len);
+  if (said.error_type.at != NULL || said.error_message.at != NULL)
+    lm_error_set(&job->error, LM_E_FORMAT, "%.*s: %.*s", (int)said.error_type.len,
+                 said.error_type.at == NULL ? "" : said.error_type.at,
+                 (int)said.error_message.len,
+                 said.error_message.at == NULL ? "" : said.error_message.at);
+  else
+    lm_error_set(&job->error, LM_E_FORMAT,
+                 "the reply is not lambdamap's: does this function run lambdamap.worker? For any "
+                 "other function use invoke_map");
+}
+
+void
+lm_code_reply(struct lm_coder *coder, struct lm_job *job)
+{
+  const struct lm_map_opts *opts = &job->map->opts;
+  job->outcome = (struct lm_outcome){LM_RAN_YES, LM_FAIL_NONE, LM_DO_DONE, false};
+  if (opts->head == NULL)
+    return;
+  struct lm_error err;
+  if (lm_envelope_read((const char *)job->reply.data, job->reply.len, &job->view, &err) != 0) {
+    fail_as(job, LM_RAN_YES, LM_FAIL_PROTOCOL, &err);
+    memset(&job->view, 0, sizeof job->view);
+    return;
+  }
+  if (!job->view.marked) {
+    fail_unmarked(job);
+    return;
+  }
+  if (job->view.error.at != NULL && !job->view.has_done)
+    return; /* refused before anything was decoded; the error says the rest */
+  if (!is_echo(job)) {
+    lm_code_fail(job, LM_RAN_YES, LM_FAIL_PROTOCOL,
+                 "the reply answers another request than chunk %llu of this map",
+                 (unsigned long long)job->first_item);
+    return;
+  }
+  if (job->view.result.at == NULL) {
+    if (job->view.error.at == NULL && job->view.done > 0)
+      lm_code_fail(job, LM_RAN_YES, LM_FAIL_PROTOCOL, "the reply holds neither result nor error");
+    return;
+  }
+  struct lm_frame_limits limits = LM_FRAME_LIMITS_DEFAULT;
+  limits.max_output_bytes = opts->max_result_bytes;
+  if (lm_frame_from_text(coder, job->view.result.at, job->view.result.len, &limits, &job->result,
+                         &job->estimate_bytes, &err) != 0)
+    fail_as(job, LM_RAN_YES, LM_FAIL_PROTOCOL, &err);
+}
+
+void
+lm_code_complete(struct lm_coder *coder, struct lm_job *job)
+{
+  if (job->head.status == 200 && !job->head.function_error) {
+    lm_code_reply(coder, job);
+    return;
+  }
+  struct lm_aws_error said;
+  lm_envelope_read_aws_error((const char *)job->reply.data, job->reply.len, &said);
+  struct lm_span type = {job->head.error_type, strlen(job->head.error_type)};
+  if (job->head.function_error)
+    type = said.error_type;
+  else if (type.len == 0)
+    type = said.code;
+  struct lm_span text = job->head.function_error ? said.error_message : said.message;
+  job->outcome = lm_outcome_of_reply(job->head.status, job->head.function_error,
+                                     type.at == NULL ? "" : type.at, type.len);
+  if (job->outcome.action == LM_DO_SPLIT && (job->map->opts.head == NULL || job->n_items < 2))
+    job->outcome.action = LM_DO_DONE;
+  lm_error_set(&job->error, LM_E_SYSTEM, "%.*s%s%.*s (HTTP %d)", (int)type.len,
+               type.at == NULL ? "" : type.at, text.len > 0 ? ": " : "", (int)text.len,
+               text.at == NULL ? "" : text.at, job->head.status);
+}
+
+int
+lm_code_recover(struct lm_coder *coder, const struct lm_job *job, struct lm_buf *frame,
+                struct lm_error *err)
+{
+  if (job->frame.len > 0) {
+    lm_buf_append(frame, job->frame.data, job->frame.len);
+    return lm_buf_check(frame, "the request frame", err);
+  }
+  const char *text;
+  size_t len, estimate;
+  struct lm_frame_limits limits = LM_FRAME_LIMITS_DEFAULT;
+  if (job->map->opts.head == NULL ||
+      lm_envelope_request_payload(job->body.data, job->body.len, &text, &len) != 0)
+    return lm_error_set(err, LM_E_INVALID, "this request holds no chunk");
+  limits.max_output_bytes = frame->max;
+  return lm_frame_from_text(coder, text, len, &limits, frame, &estimate, err);
+}

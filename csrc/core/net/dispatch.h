@@ -1,0 +1,86 @@
+/* The process's dispatcher: I/O threads, CPU threads, scheduler. One per process, made at the first
+ * map; shared by the interpreters of the process, each of which holds it through acquire.
+ *
+ * After a fork the child has none: what it inherited is closed and otherwise left alone, and its
+ * first map makes a new one. Objects of the parent know by their generation that they are not for
+ * use in the child.
+ */
+#ifndef LM_NET_DISPATCH_H
+#define LM_NET_DISPATCH_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "net/cpu_pool.h"
+#include "net/endpoint.h"
+#include "net/io_thread.h"
+#include "net/sched.h"
+#include "net/target.h"
+
+enum { LM_MAX_IO_THREADS = 4 };
+
+struct lm_dispatch {
+  atomic_uint refs;       /* holders, maps and targets */
+  unsigned generation;    /* of the process that made it */
+  struct lm_sched sched;
+  struct lm_cpu_pool cpu_pool;
+  unsigned n_io;
+  struct lm_io *io[LM_MAX_IO_THREADS]; /* owned */
+
+  pthread_mutex_t lock;
+  pthread_cond_t changed;
+  unsigned running, parked; /* I/O threads; guarded by lock */
+  atomic_bool parking, stopping;
+  unsigned holders;         /* guarded by the process-wide lock in dispatch.c */
+  struct lm_endpoint *endpoints[64]; /* strong, guarded by lock; the first ones asked for */
+  unsigned n_endpoints;
+};
+
+/* The process's dispatcher, made and started when there is none; *out is a reference and a hold.
+ * budget_bytes counts when it is made. */
+int lm_dispatch_acquire(size_t budget_bytes, struct lm_dispatch **out, struct lm_error *err);
+
+/* Give the hold back. The last one stops the threads, waiting for at most join_ms; a thread that
+ * does not end by then is left with all it uses. */
+void lm_dispatch_release(struct lm_dispatch *dispatch, int64_t join_ms);
+
+struct lm_dispatch *lm_dispatch_ref(struct lm_dispatch *dispatch);
+void lm_dispatch_unref(struct lm_dispatch *dispatch); /* never waits */
+
+/* Counts forks of this process: an object made in another generation must be left alone. */
+unsigned lm_dispatch_generation(void);
+
+const char *lm_dispatch_curl_version(void); /* of the libcurl that this module runs with */
+
+void lm_dispatch_set_budget(struct lm_dispatch *dispatch, size_t budget_bytes);
+
+/* The endpoint (a new reference) that all targets with this spec share. */
+struct lm_endpoint *lm_dispatch_endpoint(struct lm_dispatch *dispatch,
+                                         const struct lm_endpoint_spec *spec, struct lm_error *err);
+
+/* At most four fifths of the descriptors that this process may still open. */
+unsigned lm_dispatch_descriptor_cap(void);
+
+/* A job that was taken: its charge goes back to the budget, its buffers go. */
+void lm_job_release(struct lm_job *job);
+
+/* There may be something to start: wake the least busy I/O thread. */
+void lm_dispatch_kick(struct lm_dispatch *dispatch);
+/* A map was cancelled: every I/O thread drops what it has of it. */
+void lm_dispatch_drop_cancelled(struct lm_dispatch *dispatch);
+
+/* --- for the I/O threads --- */
+
+bool lm_dispatch_stopping(const struct lm_dispatch *dispatch);
+void lm_dispatch_park_point(struct lm_dispatch *dispatch); /* waits while a fork is under way */
+void lm_dispatch_thread_ended(struct lm_dispatch *dispatch);
+struct lm_io *lm_dispatch_least_busy(const struct lm_dispatch *dispatch);
+/* Thread 0: due retries and deadlines. Returns when to come again. */
+int64_t lm_dispatch_tick(struct lm_dispatch *dispatch, int64_t now_ns);
+/* A job went back to the scheduler for later: thread 0 must look at its time. */
+void lm_dispatch_come_again(struct lm_dispatch *dispatch);
+
+#endif

@@ -1,0 +1,340 @@
+#include "net/io_thread.h"
+
+#include "base/alloc.h"
+#include "net/coding.h"
+#include "net/conn.h"
+#include "net/dispatch.h"
+#include "net/map.h"
+#include "net/sched.h"
+#include "net/seams.h"
+#include "net/threads.h"
+#include "policy/deadline.h"
+
+enum { UNEVEN_JOBS = 16 /* more than the least busy thread has: let that one take the next */ };
+
+static const int64_t FREEZE_NS = 5000000000;
+
+struct lm_io *
+lm_io_new(struct lm_dispatch *dispatch, unsigned index, struct lm_error *err)
+{
+  struct lm_io *io = lm_alloc_zero(1, sizeof *io);
+  if (io == NULL) {
+    lm_error_nomem(err, sizeof *io);
+    return NULL;
+  }
+  io->dispatch = dispatch;
+  io->index = index;
+  lm_list_init(&io->pools);
+  lm_list_init(&io->active);
+  lm_list_init(&io->again);
+  lm_list_init(&io->inbox);
+  lm_heap_init(&io->timers);
+  pthread_mutex_init(&io->inbox_lock, NULL);
+  io->scratch = lm_alloc(LM_SCRATCH_BYTES);
+  io->coder = lm_coder_new();
+  io->signer = lm_sigv4_new();
+  if (io->scratch == NULL || io->coder == NULL || io->signer == NULL) {
+    lm_error_nomem(err, LM_SCRATCH_BYTES);
+    goto err_io;
+  }
+  io->loop = lm_loop_new(err);
+  if (io->loop == NULL)
+    goto err_io;
+  return io;
+
+err_io:
+  lm_io_destroy(io);
+  return NULL;
+}
+
+void
+lm_io_destroy(struct lm_io *io)
+{
+  if (io == NULL)
+    return;
+  lm_loop_destroy(io->loop);
+  lm_sigv4_destroy(io->signer);
+  lm_coder_destroy(io->coder);
+  lm_free(io->scratch);
+  lm_heap_clean_up(&io->timers);
+  pthread_mutex_destroy(&io->inbox_lock);
+  lm_free(io);
+}
+
+void
+lm_io_abandon(struct lm_io *io)
+{
+  lm_loop_abandon(io->loop);
+}
+
+/* --- from other threads --- */
+
+void
+lm_io_wake(struct lm_io *io)
+{
+  if (!atomic_exchange(&io->woken, true))
+    lm_loop_wake(io->loop);
+}
+
+void
+lm_io_address_known(void *context)
+{
+  struct lm_io *io = context;
+  atomic_store(&io->look_for_addresses, true);
+  lm_io_wake(io);
+}
+
+void
+lm_io_return(struct lm_io *io, struct lm_job *job)
+{
+  pthread_mutex_lock(&io->inbox_lock);
+  lm_list_push_back(&io->inbox, &job->link);
+  pthread_mutex_unlock(&io->inbox_lock);
+  lm_io_wake(io);
+}
+
+/* --- jobs --- */
+
+void
+lm_io_ended(struct lm_io *io, struct lm_job *job)
+{
+  struct lm_sched *sched = &io->dispatch->sched;
+  struct lm_map *map = lm_map_ref(job->map); /* the job may be gone after the next call */
+  bool stop;
+  atomic_fetch_sub(&io->load, 1);
+  if (atomic_load(&map->cancelled) && job->outcome.failure != LM_FAIL_NONE)
+    job->outcome.failure = LM_FAIL_CANCELLED;
+  if (lm_sched_finished(sched, job, lm_seams.now_ns(), lm_seams.random_unit(), &stop)) {
+    lm_map_complete(map, job);
+    if (stop)
+      lm_map_stop(map);
+  } else {
+    lm_dispatch_come_again(io->dispatch);
+  }
+  lm_map_unref(map);
+}
+
+static void
+decode(struct lm_io *io, struct lm_job *job)
+{
+  if (job->reply.len > LM_INLINE_BYTES && lm_cpu_pool_code(&io->dispatch->cpu_pool, io, job))
+    return;
+  lm_code_complete(io->coder, job);
+  lm_io_ended(io, job);
+}
+
+void
+lm_io_replied(struct lm_io *io, struct lm_job *job)
+{
+  decode(io, job);
+}
+
+static struct lm_pool *
+pool_of(struct lm_io *io, struct lm_endpoint *endpoint)
+{
+  LM_LIST_EACH(&io->pools, node)
+  {
+    struct lm_pool *pool = LM_CONTAINER(node, struct lm_pool, link);
+    if (pool->endpoint == endpoint)
+      return pool;
+  }
+  struct lm_pool *pool = lm_pool_new(io, endpoint);
+  if (pool != NULL)
+    lm_list_push_front(&io->pools, &pool->link);
+  return pool;
+}
+
+static void
+send_job(struct lm_io *io, struct lm_job *job)
+{
+  struct lm_pool *pool = pool_of(io, job->map->target->endpoint);
+  if (pool == NULL) {
+    lm_code_fail(job, LM_RAN_NOT, LM_FAIL_MEMORY, "out of memory");
+    lm_io_ended(io, job);
+  } else if (!lm_pool_send(pool, job, io->now_ns)) {
+    lm_io_ended(io, job);
+  }
+}
+
+static void
+begin(struct lm_io *io, struct lm_job *job)
+{
+  struct lm_map *map = job->map;
+  job->head = (struct lm_reply_head){.retry_after_ms = -1, .date_s = -1};
+  job->view = (struct lm_reply){0};
+  lm_buf_clear(&job->reply);
+  lm_buf_clear(&job->result);
+  job->deadline_ns = lm_deadline_earlier(
+      lm_deadline_in(io->now_ns, map->opts.invocation_timeout_ms), map->deadline_ns);
+  if (atomic_load(&map->cancelled) || atomic_load(&map->stopped)) {
+    lm_code_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "cancelled");
+    lm_io_ended(io, job);
+  } else if (job->body.len > 0) {
+    send_job(io, job);
+  } else if (job->frame.len <= LM_INLINE_BYTES ||
+             !lm_cpu_pool_code(&io->dispatch->cpu_pool, io, job)) {
+    if (lm_code_request(io->coder, job))
+      send_job(io, job);
+    else
+      lm_io_ended(io, job);
+  }
+}
+
+/* --- the loop --- */
+
+static void
+empty_inbox(struct lm_io *io)
+{
+  struct lm_list jobs;
+  lm_list_init(&jobs);
+  pthread_mutex_lock(&io->inbox_lock);
+  lm_list_splice(&jobs, &io->inbox);
+  pthread_mutex_unlock(&io->inbox_lock);
+  for (struct lm_node *node; (node = lm_list_pop_front(&jobs)) != NULL;) {
+    struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
+    if (job->head.status == 0 && job->body.len > 0) /* the request was coded */
+      send_job(io, job);
+    else
+      lm_io_ended(io, job);
+  }
+}
+
+static void
+pull(struct lm_io *io)
+{
+  struct lm_dispatch *dispatch = io->dispatch;
+  for (;;) {
+    struct lm_io *idlest = lm_dispatch_least_busy(dispatch);
+    if (atomic_load(&io->load) > atomic_load(&idlest->load) + UNEVEN_JOBS) {
+      if (lm_sched_has_work(&dispatch->sched))
+        lm_io_wake(idlest);
+      return;
+    }
+    struct lm_job *job = lm_sched_next(&dispatch->sched, io->now_ns);
+    if (job == NULL)
+      return;
+    atomic_fetch_add(&io->load, 1);
+    begin(io, job);
+  }
+}
+
+static void
+drop_cancelled(struct lm_io *io)
+{
+  LM_LIST_EACH(&io->active, node)
+  {
+    struct lm_conn *conn = LM_CONTAINER(node, struct lm_conn, link);
+    if (atomic_load(&conn->job->map->cancelled))
+      lm_conn_expire(conn);
+  }
+  LM_LIST_EACH(&io->pools, node)
+  lm_pool_retry_waiting(LM_CONTAINER(node, struct lm_pool, link), io->now_ns);
+}
+
+static void
+go_on(struct lm_io *io)
+{
+  struct lm_list again;
+  lm_list_init(&again);
+  lm_list_splice(&again, &io->again);
+  for (struct lm_node *node; (node = lm_list_pop_front(&again)) != NULL;)
+    lm_conn_continue(LM_CONTAINER(node, struct lm_conn, again));
+}
+
+static void
+run_timers(struct lm_io *io)
+{
+  for (struct lm_heap_item *item;
+       (item = lm_heap_first(&io->timers)) != NULL && item->key <= io->now_ns;)
+    lm_conn_expire(LM_CONTAINER(item, struct lm_conn, timer));
+  LM_LIST_EACH(&io->pools, node)
+  {
+    struct lm_pool *pool = LM_CONTAINER(node, struct lm_pool, link);
+    if (!lm_list_empty(&pool->waiting))
+      lm_pool_retry_waiting(pool, io->now_ns);
+    lm_pool_timers(pool, io->now_ns);
+    lm_pool_trim(pool, io->now_ns, false);
+  }
+}
+
+/* When this thread has something to do even if nothing happens. */
+static int64_t
+next_due(struct lm_io *io)
+{
+  if (!lm_list_empty(&io->again))
+    return io->now_ns;
+  struct lm_heap_item *first = lm_heap_first(&io->timers);
+  int64_t next = first == NULL ? LM_NEVER_NS : first->key;
+  LM_LIST_EACH(&io->pools, node)
+  next = lm_deadline_earlier(next,
+                             lm_pool_next(LM_CONTAINER(node, struct lm_pool, link), io->now_ns));
+  return next;
+}
+
+static void
+turn(struct lm_io *io)
+{
+  io->now_ns = lm_seams.now_ns();
+  atomic_store(&io->woken, false);
+  if (atomic_exchange(&io->look_for_cancelled, false))
+    drop_cancelled(io);
+  if (atomic_exchange(&io->look_for_addresses, false))
+    LM_LIST_EACH(&io->pools, node)
+    lm_pool_retry_waiting(LM_CONTAINER(node, struct lm_pool, link), io->now_ns);
+  empty_inbox(io);
+  run_timers(io);
+  int64_t next = io->index == 0 ? lm_dispatch_tick(io->dispatch, io->now_ns) : LM_NEVER_NS;
+  go_on(io);
+  pull(io);
+  next = lm_deadline_earlier(next, next_due(io));
+
+  int64_t wait = next == LM_NEVER_NS ? -1 : next - lm_seams.now_ns();
+  if (next != LM_NEVER_NS && wait < 0)
+    wait = 0;
+  lm_loop_turn(io->loop, wait);
+  int64_t woke = lm_seams.now_ns();
+  if (wait >= 0 && woke - io->now_ns > wait + FREEZE_NS)
+    LM_LIST_EACH(&io->pools, node)
+    lm_pool_trim(LM_CONTAINER(node, struct lm_pool, link), woke, true);
+  io->now_ns = woke;
+}
+
+static void
+wind_up(struct lm_io *io)
+{
+  LM_LIST_EACH(&io->active, node)
+  lm_conn_expire(LM_CONTAINER(node, struct lm_conn, link));
+  empty_inbox(io);
+  LM_LIST_EACH(&io->pools, node)
+  {
+    struct lm_pool *pool = LM_CONTAINER(node, struct lm_pool, link);
+    LM_LIST_EACH(&pool->waiting, waiting)
+    {
+      struct lm_job *job = LM_CONTAINER(waiting, struct lm_job, link);
+      lm_list_remove(waiting);
+      lm_code_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "the dispatcher is shutting down");
+      lm_io_ended(io, job);
+    }
+    lm_list_remove(&pool->link);
+    lm_pool_destroy(pool);
+  }
+}
+
+static void *
+run(void *argument)
+{
+  struct lm_io *io = argument;
+  while (!lm_dispatch_stopping(io->dispatch)) {
+    lm_dispatch_park_point(io->dispatch);
+    turn(io);
+  }
+  wind_up(io);
+  lm_dispatch_thread_ended(io->dispatch);
+  return NULL;
+}
+
+int
+lm_io_start(struct lm_io *io, struct lm_error *err)
+{
+  return lm_thread_start("lambdamap-io", run, io, err);
+}

@@ -1,0 +1,75 @@
+/* One chunk on its way: a request, its attempts, and what came of it.
+ *
+ * A job is on exactly one list at a time (or in the hands of exactly one thread), and that list's
+ * owner owns every buffer in it: the scheduler while READY or DELAYED, a CPU thread while CODING,
+ * an I/O thread while SENDING, its map once DONE, then whoever took it.
+ */
+#ifndef LM_NET_JOB_H
+#define LM_NET_JOB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/heap.h"
+#include "base/list.h"
+#include "policy/outcome.h"
+#include "wire/envelope.h"
+#include "wire/http1.h"
+
+struct lm_io;
+struct lm_map;
+
+enum lm_job_state { LM_READY, LM_DELAYED, LM_CODING, LM_SENDING, LM_DONE };
+
+/* What the last reply's head said. */
+struct lm_reply_head {
+  int status;
+  int64_t retry_after_ms, date_s;
+  bool function_error, has_age;
+  char request_id[64];
+  char error_type[LM_HTTP1_TEXT];
+  char executed_version[LM_HTTP1_TEXT];
+};
+
+struct lm_job {
+  struct lm_node link;
+  struct lm_heap_item due;   /* in the scheduler's heap while DELAYED */
+  struct lm_map *map;        /* strong */
+  struct lm_io *io;          /* where to return to while CODING; borrowed */
+  enum lm_job_state state;
+  uint64_t first_item;
+  uint32_t n_items;
+
+  struct lm_buf frame;       /* moved in by submit; freed when body exists */
+  struct lm_buf body;        /* the rendered request; kept while a retry or split is possible */
+  struct lm_envelope_slots slots;
+  struct lm_buf reply;       /* the reply's body, bounded */
+  struct lm_buf result;      /* checked raw frame out of the reply */
+  struct lm_reply view;      /* spans into reply; valid for a marked reply */
+  struct lm_reply_head head;
+
+  struct lm_outcome outcome; /* of the last attempt */
+  enum lm_ran worst;         /* of all attempts: what a failure at last says about having run */
+  struct lm_error error;     /* its text, for people */
+  unsigned attempts;         /* sent or tried to be sent, 429s and polls not counted */
+  unsigned throttles, polls, resigns;
+  uint64_t signed_with;      /* generation of the credentials of the last attempt */
+  int64_t started_ns;        /* of the present attempt */
+  int64_t deadline_ns;       /* of the present attempt */
+  int64_t polling_since_ns;  /* first 409, 0 for none */
+  size_t charged_bytes;      /* held in the byte budget */
+  size_t estimate_bytes;     /* what the built result will take */
+  uint64_t bytes_sent, bytes_received;
+};
+
+/* A job that owns `frame`'s bytes (moved) and a reference to map. */
+struct lm_job *lm_job_new(struct lm_map *map, struct lm_buf *frame, uint64_t first_item,
+                          uint32_t n_items);
+
+/* Free a job that is on no list: buffers and the map reference. The scheduler's charge must be
+ * back already (lm_sched_release); use lm_job_release (dispatch.h) for a taken one. */
+void lm_job_destroy(struct lm_job *job);
+
+#endif

@@ -1,0 +1,217 @@
+#include "net/map.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "net/dispatch.h"
+#include "net/seams.h"
+#include "net/threads.h"
+#include "policy/deadline.h"
+
+int
+lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target,
+            const struct lm_map_opts *opts, struct lm_map **out, struct lm_error *err)
+{
+  struct lm_map *map = lm_alloc_zero(1, sizeof *map);
+  if (map == NULL)
+    return lm_error_nomem(err, sizeof *map);
+  map->opts = *opts;
+  map->opts.head = NULL;
+  if (opts->head != NULL) {
+    char *head = lm_alloc(opts->head_len + 1);
+    if (head == NULL) {
+      lm_error_nomem(err, opts->head_len);
+      goto err_map;
+    }
+    memcpy(head, opts->head, opts->head_len);
+    head[opts->head_len] = '\0';
+    map->opts.head = head;
+  }
+  if (lm_event_open(&map->event, err) != 0)
+    goto err_head;
+  atomic_init(&map->refs, 1);
+  map->dispatch = lm_dispatch_ref(dispatch);
+  map->target = lm_target_ref(target);
+  map->deadline_ns = lm_deadline_in(lm_seams.now_ns(), opts->timeout_ms);
+  lm_list_init(&map->ready);
+  lm_list_init(&map->retry);
+  lm_list_init(&map->done);
+  pthread_mutex_init(&map->lock, NULL);
+  lm_cond_init(&map->quiet);
+  lm_sched_add_map(&dispatch->sched, map);
+  *out = map;
+  return 0;
+
+err_head:
+  lm_free((char *)map->opts.head);
+err_map:
+  lm_free(map);
+  return -1;
+}
+
+struct lm_map *
+lm_map_ref(struct lm_map *map)
+{
+  atomic_fetch_add(&map->refs, 1);
+  return map;
+}
+
+void
+lm_map_unref(struct lm_map *map)
+{
+  if (map == NULL || atomic_fetch_sub(&map->refs, 1) != 1)
+    return;
+  lm_sched_remove_map(&map->dispatch->sched, map);
+  lm_event_close(&map->event);
+  pthread_cond_destroy(&map->quiet);
+  pthread_mutex_destroy(&map->lock);
+  lm_target_unref(map->target);
+  lm_dispatch_unref(map->dispatch);
+  lm_free((char *)map->opts.head);
+  lm_free(map);
+}
+
+int
+lm_map_fd(const struct lm_map *map)
+{
+  return map->event.read_fd;
+}
+
+/* --- submitting --- */
+
+static void
+count_native(struct lm_map *map, int change)
+{
+  pthread_mutex_lock(&map->lock);
+  map->native += (unsigned)change;
+  if (map->native == 0)
+    pthread_cond_broadcast(&map->quiet);
+  pthread_mutex_unlock(&map->lock);
+}
+
+static void
+never_started(struct lm_job *job, enum lm_failure failure, const char *text)
+{
+  job->outcome = (struct lm_outcome){job->worst, failure, LM_DO_DONE, false};
+  lm_error_set(&job->error, LM_E_CLOSED, "%s", text);
+}
+
+int
+lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uint32_t n_items,
+              struct lm_error *err)
+{
+  if (map->closed)
+    return lm_error_set(err, LM_E_CLOSED, "this map is closed");
+  struct lm_job *job = lm_job_new(map, frame, first_item, n_items);
+  if (job == NULL)
+    return lm_error_nomem(err, sizeof *job);
+  count_native(map, 1);
+  if (atomic_load(&map->cancelled) || atomic_load(&map->stopped)) {
+    never_started(job, LM_FAIL_CANCELLED, "the map has been cancelled");
+    lm_map_complete(map, job);
+    return 0;
+  }
+  if (map->deadline_ns <= lm_seams.now_ns()) {
+    never_started(job, LM_FAIL_DEADLINE, "the time was over before this chunk was sent");
+    lm_map_complete(map, job);
+    return 0;
+  }
+  if (lm_sched_submit(&map->dispatch->sched, job, err) != 0) {
+    lm_buf_move(frame, &job->frame);
+    lm_job_destroy(job);
+    count_native(map, -1);
+    return -1;
+  }
+  lm_dispatch_kick(map->dispatch);
+  return 0;
+}
+
+/* --- completing --- */
+
+void
+lm_map_complete(struct lm_map *map, struct lm_job *job)
+{
+  atomic_fetch_add(&map->stats.bytes_sent, job->bytes_sent);
+  atomic_fetch_add(&map->stats.bytes_received, job->bytes_received);
+  job->state = LM_DONE;
+  pthread_mutex_lock(&map->lock);
+  bool wanted = !map->closed;
+  if (wanted) {
+    if (lm_list_empty(&map->done))
+      lm_event_set(&map->event);
+    lm_list_push_back(&map->done, &job->link);
+  }
+  if (--map->native == 0)
+    pthread_cond_broadcast(&map->quiet);
+  pthread_mutex_unlock(&map->lock);
+  if (!wanted)
+    lm_job_release(job);
+}
+
+void
+lm_map_complete_all(struct lm_list *jobs, enum lm_failure failure, const char *text)
+{
+  for (struct lm_node *node; (node = lm_list_pop_front(jobs)) != NULL;) {
+    struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
+    never_started(job, failure, text);
+    lm_map_complete(job->map, job);
+  }
+}
+
+struct lm_job *
+lm_map_take(struct lm_map *map)
+{
+  pthread_mutex_lock(&map->lock);
+  struct lm_node *node = lm_list_pop_front(&map->done);
+  if (node != NULL && lm_list_empty(&map->done))
+    lm_event_clear(&map->event);
+  pthread_mutex_unlock(&map->lock);
+  return node == NULL ? NULL : LM_CONTAINER(node, struct lm_job, link);
+}
+
+/* --- ending --- */
+
+void
+lm_map_stop(struct lm_map *map)
+{
+  struct lm_list queued;
+  lm_list_init(&queued);
+  lm_sched_withdraw(&map->dispatch->sched, map, &queued);
+  lm_map_complete_all(&queued, LM_FAIL_CANCELLED, "the map has been cancelled");
+}
+
+void
+lm_map_cancel(struct lm_map *map)
+{
+  if (atomic_exchange(&map->cancelled, true))
+    return;
+  lm_map_stop(map);
+  lm_dispatch_drop_cancelled(map->dispatch);
+}
+
+bool
+lm_map_quiesce(struct lm_map *map, int64_t timeout_ms)
+{
+  int64_t until = lm_seams.now_ns() + timeout_ms * 1000000;
+  pthread_mutex_lock(&map->lock);
+  while (map->native > 0)
+    if (!lm_cond_wait(&map->quiet, &map->lock, until - lm_seams.now_ns()))
+      break;
+  bool quiet = map->native == 0;
+  pthread_mutex_unlock(&map->lock);
+  return quiet;
+}
+
+void
+lm_map_close(struct lm_map *map)
+{
+  struct lm_list done;
+  lm_list_init(&done);
+  pthread_mutex_lock(&map->lock);
+  map->closed = true;
+  lm_list_splice(&done, &map->done);
+  pthread_mutex_unlock(&map->lock);
+  for (struct lm_node *node; (node = lm_list_pop_front(&done)) != NULL;)
+    lm_job_release(LM_CONTAINER(node, struct lm_job, link));
+  lm_map_cancel(map);
+}

@@ -1,0 +1,409 @@
+#include "net/sched.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "policy/deadline.h"
+
+static const int64_t POLL_PATIENCE_NS = 60000000000; /* a function may be Pending for this long */
+static const size_t MAX_RESERVED_REPLY = 6 << 20;
+static const double MEAN_WEIGHT = 0.1;
+
+void
+lm_sched_init(struct lm_sched *sched, size_t budget_bytes)
+{
+  memset(sched, 0, sizeof *sched);
+  pthread_mutex_init(&sched->lock, NULL);
+  lm_list_init(&sched->functions);
+  lm_list_init(&sched->maps);
+  lm_heap_init(&sched->delayed);
+  sched->budget_bytes = budget_bytes;
+}
+
+void
+lm_sched_clean_up(struct lm_sched *sched)
+{
+  LM_LIST_EACH(&sched->functions, node)
+  {
+    struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
+    lm_free(function->key);
+    lm_free(function);
+  }
+  lm_heap_clean_up(&sched->delayed);
+  pthread_mutex_destroy(&sched->lock);
+}
+
+static struct lm_function *
+new_function(const char *key, unsigned cap, int64_t now_ns)
+{
+  struct lm_function *function = lm_alloc_zero(1, sizeof *function);
+  size_t size = strlen(key) + 1;
+  if (function == NULL || (function->key = lm_alloc(size)) == NULL) {
+    lm_free(function);
+    return NULL;
+  }
+  memcpy(function->key, key, size);
+  lm_list_init(&function->ring);
+  lm_limiter_init(&function->limiter, cap, now_ns);
+  lm_quota_init(&function->quota);
+  return function;
+}
+
+struct lm_function *
+lm_sched_function(struct lm_sched *sched, const char *key, unsigned cap, int64_t now_ns,
+                  struct lm_error *err)
+{
+  struct lm_function *found = NULL;
+  pthread_mutex_lock(&sched->lock);
+  LM_LIST_EACH(&sched->functions, node)
+  {
+    struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
+    if (strcmp(function->key, key) == 0)
+      found = function;
+  }
+  if (found != NULL) {
+    lm_limiter_set_cap(&found->limiter, cap);
+  } else if ((found = new_function(key, cap, now_ns)) != NULL) {
+    lm_list_push_back(&sched->functions, &found->link);
+  } else {
+    lm_error_nomem(err, sizeof *found);
+  }
+  pthread_mutex_unlock(&sched->lock);
+  return found;
+}
+
+unsigned
+lm_sched_window(struct lm_sched *sched, struct lm_function *function)
+{
+  pthread_mutex_lock(&sched->lock);
+  unsigned window = lm_limiter_window(&function->limiter);
+  pthread_mutex_unlock(&sched->lock);
+  return window;
+}
+
+void
+lm_sched_add_map(struct lm_sched *sched, struct lm_map *map)
+{
+  pthread_mutex_lock(&sched->lock);
+  lm_list_push_back(&sched->maps, &map->known);
+  pthread_mutex_unlock(&sched->lock);
+}
+
+void
+lm_sched_remove_map(struct lm_sched *sched, struct lm_map *map)
+{
+  pthread_mutex_lock(&sched->lock);
+  if (lm_list_linked(&map->known))
+    lm_list_remove(&map->known);
+  pthread_mutex_unlock(&sched->lock);
+}
+
+/* --- lists of startable jobs; all below with the lock held --- */
+
+static void
+join_ring(struct lm_sched *sched, struct lm_map *map)
+{
+  sched->startable++;
+  if (!lm_list_linked(&map->ring))
+    lm_list_push_back(&map->target->function->ring, &map->ring);
+}
+
+static void
+leave_ring_if_idle(struct lm_map *map)
+{
+  if (lm_list_linked(&map->ring) && lm_list_empty(&map->ready) && lm_list_empty(&map->retry))
+    lm_list_remove(&map->ring);
+}
+
+static void
+make_ready(struct lm_sched *sched, struct lm_job *job)
+{
+  struct lm_node *place = job->map->ready.ends.prev;
+  while (place != &job->map->ready.ends &&
+         LM_CONTAINER(place, struct lm_job, link)->first_item > job->first_item)
+    place = place->prev;
+  lm_list_insert_after(place, &job->link);
+  job->state = LM_READY;
+  join_ring(sched, job->map);
+}
+
+static void
+charge(struct lm_sched *sched, struct lm_job *job, size_t bytes)
+{
+  sched->used_bytes += bytes;
+  sched->used_bytes -= job->charged_bytes;
+  job->charged_bytes = bytes;
+}
+
+static void
+withdraw(struct lm_sched *sched, struct lm_map *map, struct lm_list *out)
+{
+  struct lm_list *waiting[] = {&map->retry, &map->ready};
+  for (size_t i = 0; i < 2; i++)
+    for (struct lm_node *node; (node = lm_list_pop_front(waiting[i])) != NULL;) {
+      lm_list_push_back(out, node);
+      sched->startable--;
+      map->unfinished--;
+    }
+  leave_ring_if_idle(map);
+  for (size_t at = 0; map->delayed > 0 && at < sched->delayed.count;) {
+    struct lm_job *job = LM_CONTAINER(sched->delayed.items[at], struct lm_job, due);
+    if (job->map != map) {
+      at++;
+      continue;
+    }
+    lm_heap_remove(&sched->delayed, &job->due);
+    lm_list_push_back(out, &job->link);
+    map->delayed--;
+    map->unfinished--;
+    at = 0; /* the heap has moved */
+  }
+}
+
+/* --- the interface --- */
+
+int
+lm_sched_submit(struct lm_sched *sched, struct lm_job *job, struct lm_error *err)
+{
+  int result = 0;
+  pthread_mutex_lock(&sched->lock);
+  double mean = job->map->target->function->mean_reply_bytes * 1.5;
+  size_t reply = mean > (double)MAX_RESERVED_REPLY ? MAX_RESERVED_REPLY : (size_t)mean;
+  size_t need = job->frame.len / 3 * 4 + reply;
+  bool fits = sched->used_bytes <= sched->budget_bytes &&
+              need <= sched->budget_bytes - sched->used_bytes;
+  if (sched->closed) {
+    result = lm_error_set(err, LM_E_CLOSED, "the dispatcher has been shut down");
+  } else if (!fits && job->map->unfinished > 0) {
+    result = lm_error_set(err, LM_E_FULL, "%zu of %zu bytes are in flight", sched->used_bytes,
+                          sched->budget_bytes);
+  } else {
+    charge(sched, job, need);
+    job->map->unfinished++;
+    make_ready(sched, job);
+  }
+  pthread_mutex_unlock(&sched->lock);
+  return result;
+}
+
+static struct lm_job *
+next_of(struct lm_sched *sched, struct lm_function *function, int64_t now_ns)
+{
+  struct lm_node *first = lm_list_pop_front(&function->ring);
+  struct lm_map *map = LM_CONTAINER(first, struct lm_map, ring);
+  struct lm_node *node = lm_list_pop_front(&map->retry);
+  if (node == NULL)
+    node = lm_list_pop_front(&map->ready);
+  if (!lm_list_empty(&map->retry) || !lm_list_empty(&map->ready))
+    lm_list_push_back(&function->ring, &map->ring);
+  struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
+  sched->startable--;
+  lm_limiter_started(&function->limiter, now_ns);
+  job->attempts++;
+  job->started_ns = now_ns;
+  return job;
+}
+
+struct lm_job *
+lm_sched_next(struct lm_sched *sched, int64_t now_ns)
+{
+  struct lm_job *job = NULL;
+  pthread_mutex_lock(&sched->lock);
+  if (sched->startable > 0 && !sched->closed) {
+    LM_LIST_EACH(&sched->functions, node)
+    {
+      struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
+      if (lm_list_empty(&function->ring) || !lm_limiter_may_start(&function->limiter, now_ns))
+        continue;
+      job = next_of(sched, function, now_ns);
+      lm_list_remove(&function->link); /* the next call begins with another function */
+      lm_list_push_back(&sched->functions, &function->link);
+      break;
+    }
+  }
+  pthread_mutex_unlock(&sched->lock);
+  return job;
+}
+
+static void
+move_mean(double *mean, double value)
+{
+  *mean = *mean == 0 ? value : *mean + MEAN_WEIGHT * (value - *mean);
+}
+
+/* Put the job into the heap for later. False: no memory, it must end here. */
+static bool
+delay(struct lm_sched *sched, struct lm_job *job, int64_t due_ns)
+{
+  if (lm_heap_set(&sched->delayed, &job->due, due_ns) != 0)
+    return false;
+  job->state = LM_DELAYED;
+  job->map->delayed++;
+  return true;
+}
+
+static bool
+retry_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
+{
+  struct lm_map *map = job->map;
+  struct lm_retry_policy policy = LM_RETRY_POLICY_DEFAULT;
+  if (!lm_outcome_retryable(&job->outcome, map->opts.idempotent) ||
+      job->attempts >= map->target->max_attempts)
+    return false;
+  int64_t due = now_ns + lm_retry_delay_ns(&policy, LM_BACKOFF_TRANSIENT, job->attempts, random,
+                                           job->head.retry_after_ms);
+  if (due >= map->deadline_ns || !lm_quota_take(&map->target->function->quota))
+    return false;
+  atomic_fetch_add(&map->stats.retries, 1);
+  return delay(sched, job, due);
+}
+
+static bool
+poll_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns)
+{
+  struct lm_retry_policy policy = LM_RETRY_POLICY_DEFAULT;
+  if (job->polling_since_ns == 0)
+    job->polling_since_ns = now_ns;
+  int64_t due =
+      now_ns + lm_retry_delay_ns(&policy, LM_BACKOFF_POLL, ++job->polls, 1, job->head.retry_after_ms);
+  if (due - job->polling_since_ns > POLL_PATIENCE_NS || due >= job->map->deadline_ns)
+    return false;
+  job->attempts--;
+  return delay(sched, job, due);
+}
+
+static bool
+throttle(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
+{
+  struct lm_map *map = job->map;
+  struct lm_function *function = map->target->function;
+  struct lm_retry_policy policy = LM_RETRY_POLICY_DEFAULT;
+  int64_t wait = lm_retry_delay_ns(&policy, LM_BACKOFF_THROTTLE,
+                                   function->limiter.consecutive_429 + 1, random,
+                                   job->head.retry_after_ms);
+  lm_limiter_throttled(&function->limiter, now_ns, (int64_t)function->mean_latency_ns, wait);
+  atomic_fetch_add(&map->stats.throttles, 1);
+  job->throttles++;
+  job->attempts--;
+  if (lm_limiter_exhausted(&function->limiter, now_ns, policy.throttle_patience_ns))
+    return false;
+  lm_list_push_front(&map->retry, &job->link);
+  job->state = LM_READY;
+  join_ring(sched, map);
+  return true;
+}
+
+bool
+lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random,
+                  bool *stop)
+{
+  struct lm_map *map = job->map;
+  struct lm_function *function = map->target->function;
+  bool again = false;
+  *stop = false;
+  pthread_mutex_lock(&sched->lock);
+  if (job->outcome.failure != LM_FAIL_NONE && job->worst < job->outcome.ran)
+    job->worst = job->outcome.ran;
+  bool over = sched->closed || atomic_load(&map->stopped) || atomic_load(&map->cancelled);
+  if (job->outcome.action == LM_DO_THROTTLE && !over) {
+    again = throttle(sched, job, now_ns, random);
+  } else {
+    lm_limiter_finished(&function->limiter, job->head.status == 200, now_ns);
+    if (job->outcome.action == LM_DO_RETRY && !over)
+      again = retry_later(sched, job, now_ns, random);
+    else if (job->outcome.action == LM_DO_POLL && !over)
+      again = poll_later(sched, job, now_ns);
+    else if (job->outcome.action == LM_DO_RESIGN && !over && job->resigns++ == 0)
+      again = delay(sched, job, now_ns);
+  }
+  if (job->outcome.failure == LM_FAIL_NONE) {
+    lm_quota_succeeded(&function->quota, job->attempts - 1);
+    move_mean(&function->mean_reply_bytes, (double)(job->reply.len + job->estimate_bytes));
+    move_mean(&function->mean_latency_ns, (double)(now_ns - job->started_ns));
+  }
+  if (!again) {
+    if (job->outcome.failure != LM_FAIL_NONE)
+      job->outcome.ran = job->worst;
+    map->unfinished--;
+    charge(sched, job, job->body.len + job->reply.len + job->result.len);
+    if (job->outcome.failure != LM_FAIL_NONE &&
+        (job->outcome.stops_map || job->outcome.action == LM_DO_THROTTLE)) {
+      *stop = true;
+      atomic_store(&map->stopped, true);
+    }
+  }
+  pthread_mutex_unlock(&sched->lock);
+  return !again;
+}
+
+void
+lm_sched_withdraw(struct lm_sched *sched, struct lm_map *map, struct lm_list *out)
+{
+  pthread_mutex_lock(&sched->lock);
+  withdraw(sched, map, out);
+  pthread_mutex_unlock(&sched->lock);
+}
+
+int64_t
+lm_sched_tick(struct lm_sched *sched, int64_t now_ns, struct lm_list *expired)
+{
+  int64_t next = LM_NEVER_NS;
+  pthread_mutex_lock(&sched->lock);
+  for (struct lm_heap_item *item; (item = lm_heap_first(&sched->delayed)) != NULL;) {
+    if (item->key > now_ns) {
+      next = item->key;
+      break;
+    }
+    struct lm_job *job = LM_CONTAINER(item, struct lm_job, due);
+    lm_heap_remove(&sched->delayed, item);
+    job->map->delayed--;
+    lm_list_push_back(&job->map->retry, &job->link);
+    job->state = LM_READY;
+    join_ring(sched, job->map);
+  }
+  LM_LIST_EACH(&sched->maps, node)
+  {
+    struct lm_map *map = LM_CONTAINER(node, struct lm_map, known);
+    if (map->deadline_ns == LM_NEVER_NS || map->unfinished == 0)
+      continue;
+    if (map->deadline_ns <= now_ns)
+      withdraw(sched, map, expired);
+    else
+      next = lm_deadline_earlier(next, map->deadline_ns);
+  }
+  LM_LIST_EACH(&sched->functions, node)
+  {
+    struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
+    if (!lm_list_empty(&function->ring) && function->limiter.not_before_ns > now_ns)
+      next = lm_deadline_earlier(next, function->limiter.not_before_ns);
+  }
+  pthread_mutex_unlock(&sched->lock);
+  return next;
+}
+
+void
+lm_sched_charge(struct lm_sched *sched, struct lm_job *job, size_t bytes)
+{
+  pthread_mutex_lock(&sched->lock);
+  charge(sched, job, bytes);
+  pthread_mutex_unlock(&sched->lock);
+}
+
+bool
+lm_sched_has_work(struct lm_sched *sched)
+{
+  pthread_mutex_lock(&sched->lock);
+  bool work = sched->startable > 0;
+  pthread_mutex_unlock(&sched->lock);
+  return work;
+}
+
+void
+lm_sched_close(struct lm_sched *sched, struct lm_list *out)
+{
+  pthread_mutex_lock(&sched->lock);
+  sched->closed = true;
+  LM_LIST_EACH(&sched->maps, node)
+  withdraw(sched, LM_CONTAINER(node, struct lm_map, known), out);
+  pthread_mutex_unlock(&sched->lock);
+}

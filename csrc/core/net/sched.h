@@ -1,0 +1,81 @@
+/* What is sent next, by whom, and whether a finished attempt is tried again.
+ *
+ * One mutex guards everything here; no libcurl call and no call into a map's own lock is made under
+ * it. Per function one limiter, one retry quota and a round-robin ring of the maps that have
+ * something to send, so that a short map beside a long one gets its share.
+ */
+#ifndef LM_NET_SCHED_H
+#define LM_NET_SCHED_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "net/job.h"
+#include "net/map.h"
+#include "policy/limiter.h"
+#include "policy/retry.h"
+
+/* State of one function (endpoint, path, qualifier), shared by all maps of the process. */
+struct lm_function {
+  struct lm_node link;
+  char *key;
+  struct lm_limiter limiter;
+  struct lm_quota quota;
+  struct lm_list ring;       /* maps with startable jobs, next one first */
+  double mean_reply_bytes;   /* moving mean, for reservations */
+  double mean_latency_ns;
+};
+
+struct lm_sched {
+  pthread_mutex_t lock;
+  struct lm_list functions; /* owned */
+  struct lm_list maps;      /* open maps, borrowed */
+  struct lm_heap delayed;   /* jobs by due time, owned */
+  size_t budget_bytes, used_bytes;
+  size_t startable;         /* jobs in ready and retry lists */
+  bool closed;
+};
+
+void lm_sched_init(struct lm_sched *sched, size_t budget_bytes);
+void lm_sched_clean_up(struct lm_sched *sched); /* nothing may be queued any more */
+
+/* The function with this key, made when new. cap: invocations at once, the latest word counts. */
+struct lm_function *lm_sched_function(struct lm_sched *sched, const char *key, unsigned cap,
+                                      int64_t now_ns, struct lm_error *err);
+unsigned lm_sched_window(struct lm_sched *sched, struct lm_function *function);
+
+void lm_sched_add_map(struct lm_sched *sched, struct lm_map *map);
+void lm_sched_remove_map(struct lm_sched *sched, struct lm_map *map);
+
+/* Queue a job (moved on success). LM_E_FULL: the byte budget has no room, and the map has
+ * another chunk unfinished; the oldest unfinished chunk of a map is always admitted. */
+int lm_sched_submit(struct lm_sched *sched, struct lm_job *job, struct lm_error *err);
+
+/* The next job to start now, charged against its function's window, or NULL. */
+struct lm_job *lm_sched_next(struct lm_sched *sched, int64_t now_ns);
+
+/* An attempt of `job` has ended as job->outcome says. True: it is done, complete it. False: it went
+ * back (retry, throttle, poll). *stop: every other chunk of the map would fail like it. */
+bool lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random,
+                       bool *stop);
+
+/* Take every job of the map that is not in flight; they are moved to *out and count as finished. */
+void lm_sched_withdraw(struct lm_sched *sched, struct lm_map *map, struct lm_list *out);
+
+/* Move due retries to their maps and jobs of maps past their deadline to *expired. Returns when to
+ * come again, LM_NEVER_NS when nothing waits for a time. */
+int64_t lm_sched_tick(struct lm_sched *sched, int64_t now_ns, struct lm_list *expired);
+
+/* Change what a job holds in the budget: its true size, or 0. */
+void lm_sched_charge(struct lm_sched *sched, struct lm_job *job, size_t bytes);
+
+/* Jobs that could start, as a hint without the lock. */
+bool lm_sched_has_work(struct lm_sched *sched);
+
+/* Close for ever: nothing starts any more; every queued job is moved to *out. */
+void lm_sched_close(struct lm_sched *sched, struct lm_list *out);
+
+#endif

@@ -1,0 +1,54 @@
+#include "policy/retry.h"
+
+static const int64_t SERVER_SLACK_NS = 5000000000;   /* above what the server asked for */
+static const int64_t SERVER_MAX_NS = 60000000000;    /* a longer word is not believed */
+static const int64_t POLL_BASE_NS = 1000000000;
+static const int64_t POLL_MAX_NS = 60000000000;
+
+static int64_t
+doubled(int64_t base_ns, unsigned times, int64_t max_ns)
+{
+  for (; times > 0 && base_ns < max_ns; times--)
+    base_ns *= 2;
+  return base_ns < max_ns ? base_ns : max_ns;
+}
+
+int64_t
+lm_retry_delay_ns(const struct lm_retry_policy *policy, enum lm_backoff kind, unsigned k,
+                  double random, int64_t server_ms)
+{
+  int64_t base = kind == LM_BACKOFF_THROTTLE ? policy->throttle_base_ns : policy->transient_base_ns;
+  unsigned times = k > 0 ? k - 1 : 0;
+  int64_t own = kind == LM_BACKOFF_POLL
+                    ? doubled(POLL_BASE_NS, times, POLL_MAX_NS)
+                    : (int64_t)(random * (double)doubled(base, times, policy->max_backoff_ns));
+  if (server_ms < 0)
+    return own;
+  if (server_ms > SERVER_MAX_NS / 1000000)
+    return own + SERVER_SLACK_NS;
+  int64_t least = server_ms * 1000000, most = least + SERVER_SLACK_NS;
+  return own < least ? least : own > most ? most : own;
+}
+
+void
+lm_quota_init(struct lm_quota *quota)
+{
+  quota->tokens = LM_QUOTA_FULL;
+}
+
+bool
+lm_quota_take(struct lm_quota *quota)
+{
+  if (quota->tokens < LM_QUOTA_RETRY)
+    return false;
+  quota->tokens -= LM_QUOTA_RETRY;
+  return true;
+}
+
+void
+lm_quota_succeeded(struct lm_quota *quota, unsigned retries)
+{
+  int back = retries == 0 ? 1 : retries > LM_QUOTA_FULL ? LM_QUOTA_FULL
+                                                        : (int)retries * LM_QUOTA_RETRY;
+  quota->tokens = quota->tokens + back > LM_QUOTA_FULL ? LM_QUOTA_FULL : quota->tokens + back;
+}

@@ -1,0 +1,52 @@
+/* A frame: one value on the wire. docs/wire-format.md says what the bytes mean.
+ *
+ * Two forms of the same frame exist. *Raw*: what packing produces and unpacking reads, nothing
+ * compressed. *Sealed*: what travels, its structure deflated and its byte planes run-length coded
+ * where that pays. Both start with the same header, whose flags say which sections are compressed.
+ */
+#ifndef LM_WIRE_FRAME_H
+#define LM_WIRE_FRAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+
+#define LM_TEXT_PREFIX "lm1:" /* the text form is this and then base64 of a sealed frame */
+enum { LM_TEXT_PREFIX_LEN = 4 };
+
+struct lm_frame_limits {
+  size_t max_output_bytes; /* inflated sections plus the estimate of the built objects */
+  unsigned max_depth;      /* nesting of containers */
+};
+#define LM_FRAME_LIMITS_DEFAULT ((struct lm_frame_limits){(size_t)256 << 20, 512})
+
+/* A deflate and an inflate stream that are reset rather than made anew (about 310 KB together,
+ * allocated when first used). One thread at a time. */
+struct lm_coder;
+struct lm_coder *lm_coder_new(void); /* NULL when out of memory */
+void lm_coder_destroy(struct lm_coder *coder);
+
+/* Raw frame -> text form, appended to *out: seal (compress where `compress` is true and a sample
+ * says that it pays) and base64. */
+int lm_frame_to_text(struct lm_coder *coder, const uint8_t *raw, size_t raw_len, bool compress,
+                     struct lm_buf *out, struct lm_error *err);
+
+/* Text form (with its prefix) -> checked raw frame, appended to *out, which must be empty. Every
+ * count, width, depth and length is bounded before anything of its size is allocated; afterwards
+ * lm_mpcheck has accepted the frame and *estimate is at least the bytes that the built objects
+ * will take. */
+int lm_frame_from_text(struct lm_coder *coder, const char *text, size_t text_len,
+                       const struct lm_frame_limits *limits, struct lm_buf *out, size_t *estimate,
+                       struct lm_error *err);
+
+/* The same without base64, for the codec's bytes form. */
+int lm_frame_seal(struct lm_coder *coder, const uint8_t *raw, size_t raw_len, bool compress,
+                  struct lm_buf *out, struct lm_error *err);
+int lm_frame_open(struct lm_coder *coder, const uint8_t *sealed, size_t sealed_len,
+                  const struct lm_frame_limits *limits, struct lm_buf *out, size_t *estimate,
+                  struct lm_error *err);
+
+#endif

@@ -1,0 +1,276 @@
+/* Map: one map in flight, for the thread that submits and takes. */
+#include "net.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#include "net/seams.h"
+
+enum { SLICE_MS = 50 /* how late a signal that hit another thread may be noticed */ };
+
+struct map_object {
+  PyObject_HEAD
+  struct lm_map *map; /* strong */
+  unsigned generation;
+  Py_ssize_t outstanding;
+};
+
+static struct map_object *
+get(PyObject *object)
+{
+  struct map_object *self = (struct map_object *)object;
+  if (self->generation == lm_dispatch_generation())
+    return self;
+  PyErr_SetString(PyExc_RuntimeError,
+                  "this map was started before a fork: it goes on in the parent only");
+  return NULL;
+}
+
+static void
+dealloc(PyObject *object)
+{
+  struct map_object *self = (struct map_object *)object;
+  PyTypeObject *type = Py_TYPE(object);
+  if (self->map != NULL && self->generation == lm_dispatch_generation()) {
+    lm_map_close(self->map);
+    lm_map_unref(self->map);
+  }
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+PyObject *
+lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+  static char *names[] = {"",           "head",
+                          "map_id",     "compression",
+                          "idempotent", "ordered",
+                          "invocation_timeout_ms", "timeout_ms",
+                          "max_result_bytes",      "max_reply_bytes", NULL};
+  struct lmpy_net_state *state = PyModule_GetState(module);
+  struct lm_map_opts opts = {0};
+  PyObject *target_object;
+  const char *map_id;
+  Py_ssize_t head_len, map_id_len, max_result, max_reply;
+  int compress, idempotent, ordered;
+  struct lm_error err;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$z#s#pppLLnn:open_map", names,
+                                   state->target_type, &target_object, &opts.head, &head_len,
+                                   &map_id, &map_id_len, &compress, &idempotent, &ordered,
+                                   &opts.invocation_timeout_ms, &opts.timeout_ms, &max_result,
+                                   &max_reply))
+    return NULL;
+  (void)ordered;
+  if (map_id_len != LM_MAP_ID_LEN || max_result < 0 || max_reply < 0) {
+    PyErr_Format(PyExc_ValueError, "map_id must have %d characters, byte limits must not be negative",
+                 LM_MAP_ID_LEN);
+    return NULL;
+  }
+  struct lm_target *target = lmpy_target_get(target_object);
+  if (target == NULL)
+    return NULL;
+  memcpy(opts.map_id, map_id, LM_MAP_ID_LEN);
+  opts.head_len = opts.head == NULL ? 0 : (size_t)head_len;
+  opts.compress = compress != 0;
+  opts.idempotent = idempotent != 0;
+  opts.max_result_bytes = (size_t)max_result;
+  opts.max_reply_bytes = (size_t)max_reply;
+
+  struct map_object *self =
+      (struct map_object *)state->map_type->tp_alloc(state->map_type, 0);
+  if (self == NULL)
+    return NULL;
+  self->generation = lm_dispatch_generation();
+  if (lm_map_open(lmpy_target_dispatch(target_object), target, &opts, &self->map, &err) != 0) {
+    Py_DECREF(self);
+    return lmpy_raise(&err, PyExc_ValueError);
+  }
+  return (PyObject *)self;
+}
+
+static PyObject *
+submit(PyObject *object, PyObject *args)
+{
+  struct map_object *self = get(object);
+  Py_buffer chunk;
+  unsigned long long first_item;
+  unsigned n_items;
+  if (self == NULL || !PyArg_ParseTuple(args, "y*KI:submit", &chunk, &first_item, &n_items))
+    return NULL;
+  struct lm_buf frame;
+  struct lm_error err;
+  PyObject *result = NULL;
+  lm_buf_init(&frame, SIZE_MAX);
+  lm_buf_append(&frame, chunk.buf, (size_t)chunk.len);
+  if (lm_buf_check(&frame, "the chunk", &err) != 0) {
+    lmpy_raise(&err, PyExc_ValueError);
+  } else if (lm_map_submit(self->map, &frame, first_item, n_items, &err) == 0) {
+    self->outstanding++;
+    result = Py_NewRef(Py_True);
+  } else if (err.code == LM_E_FULL) {
+    result = Py_NewRef(Py_False);
+  } else {
+    lmpy_raise(&err, PyExc_ValueError);
+  }
+  lm_buf_clean_up(&frame);
+  PyBuffer_Release(&chunk);
+  return result;
+}
+
+static PyObject *
+take(PyObject *object, PyObject *unused)
+{
+  struct map_object *self = get(object);
+  (void)unused;
+  if (self == NULL)
+    return NULL;
+  struct lm_job *job = lm_map_take(self->map);
+  if (job == NULL)
+    Py_RETURN_NONE;
+  self->outstanding--;
+  return lmpy_completion_new(PyModule_GetState(PyType_GetModule(Py_TYPE(object))), job);
+}
+
+/* poll without the GIL: 1 readable, 0 not, -1 and an exception (of a signal handler, usually). */
+static int
+wait_slice(int fd, int timeout_ms)
+{
+  struct pollfd ask = {.fd = fd, .events = POLLIN};
+  int ready;
+  Py_BEGIN_ALLOW_THREADS
+  ready = poll(&ask, 1, timeout_ms);
+  if (ready < 0 && errno == EINTR)
+    ready = 0;
+  Py_END_ALLOW_THREADS
+  if (ready < 0) {
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+  }
+  return PyErr_CheckSignals() != 0 ? -1 : ready;
+}
+
+static PyObject *
+wait(PyObject *object, PyObject *timeout)
+{
+  struct map_object *self = get(object);
+  double seconds = PyFloat_AsDouble(timeout);
+  if (self == NULL || (seconds == -1 && PyErr_Occurred()))
+    return NULL;
+  int64_t limit_ns = seconds < 0 ? 0 : seconds > 1e9 ? INT64_MAX / 2 : (int64_t)(seconds * 1e9);
+  int64_t until = lm_seams.now_ns() + limit_ns;
+  for (;;) {
+    int64_t left_ms = (until - lm_seams.now_ns() + 999999) / 1000000;
+    int slice = left_ms < 0 ? 0 : left_ms < SLICE_MS ? (int)left_ms : SLICE_MS;
+    int ready = wait_slice(lm_map_fd(self->map), slice);
+    if (ready < 0)
+      return NULL;
+    if (ready > 0)
+      Py_RETURN_TRUE;
+    if (left_ms <= 0)
+      Py_RETURN_FALSE;
+  }
+}
+
+static PyObject *
+file_number(PyObject *object, PyObject *unused)
+{
+  struct map_object *self = get(object);
+  (void)unused;
+  return self == NULL ? NULL : PyLong_FromLong(lm_map_fd(self->map));
+}
+
+static PyObject *
+cancel(PyObject *object, PyObject *unused)
+{
+  struct map_object *self = get(object);
+  (void)unused;
+  if (self == NULL)
+    return NULL;
+  lm_map_cancel(self->map);
+  Py_RETURN_NONE;
+}
+
+static PyObject *
+quiesce(PyObject *object, PyObject *timeout)
+{
+  struct map_object *self = get(object);
+  double seconds = PyFloat_AsDouble(timeout);
+  if (self == NULL || (seconds == -1 && PyErr_Occurred()))
+    return NULL;
+  bool quiet;
+  Py_BEGIN_ALLOW_THREADS
+  quiet = lm_map_quiesce(self->map, (int64_t)(seconds * 1000));
+  Py_END_ALLOW_THREADS
+  return PyBool_FromLong(quiet);
+}
+
+static PyObject *
+outstanding(PyObject *object, void *unused)
+{
+  (void)unused;
+  return PyLong_FromSsize_t(((struct map_object *)object)->outstanding);
+}
+
+static PyObject *
+stats(PyObject *object, void *unused)
+{
+  struct map_object *self = get(object);
+  (void)unused;
+  if (self == NULL)
+    return NULL;
+  struct lm_map_stats *counts = &self->map->stats;
+  return Py_BuildValue("{sKsKsKsKsKsKsn}", "requests",
+                       (unsigned long long)atomic_load(&counts->requests), "retries",
+                       (unsigned long long)atomic_load(&counts->retries), "throttles",
+                       (unsigned long long)atomic_load(&counts->throttles), "bytes_sent",
+                       (unsigned long long)atomic_load(&counts->bytes_sent), "bytes_received",
+                       (unsigned long long)atomic_load(&counts->bytes_received), "connections",
+                       (unsigned long long)atomic_load(&counts->connections), "in_flight",
+                       self->outstanding);
+}
+
+PyDoc_STRVAR(submit_doc, "submit($self, frame, first_item, n_items, /)\n--\n\n"
+                         "Queue one chunk. False: no room now, nothing was taken: take a "
+                         "completion first.");
+PyDoc_STRVAR(take_doc, "take($self, /)\n--\n\nA finished chunk, or None. Never blocks.");
+PyDoc_STRVAR(wait_doc, "wait($self, timeout_s, /)\n--\n\n"
+                       "Wait without the GIL until a completion can be taken; False when the time "
+                       "is over.\n\nSignal handlers run meanwhile: Ctrl-C raises here.");
+PyDoc_STRVAR(fileno_doc, "fileno($self, /)\n--\n\nA descriptor that is readable while "
+                         "completions wait.");
+PyDoc_STRVAR(cancel_doc, "cancel($self, /)\n--\n\nIdempotent. Every outstanding chunk completes, "
+                         "those under way as \"cancelled\".");
+PyDoc_STRVAR(quiesce_doc, "quiesce($self, timeout_s, /)\n--\n\nAfter cancel: wait until no native "
+                          "thread holds a buffer of this map.");
+
+static PyMethodDef methods[] = {
+    {"submit", submit, METH_VARARGS, submit_doc},
+    {"take", take, METH_NOARGS, take_doc},
+    {"wait", wait, METH_O, wait_doc},
+    {"fileno", file_number, METH_NOARGS, fileno_doc},
+    {"cancel", cancel, METH_NOARGS, cancel_doc},
+    {"quiesce", quiesce, METH_O, quiesce_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef getset[] = {
+    {"outstanding", outstanding, NULL, PyDoc_STR("Chunks submitted and not yet taken."), NULL},
+    {"stats", stats, NULL, PyDoc_STR("Counters of this map, as a dict of int."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_dealloc, dealloc},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, getset},
+    {Py_tp_doc, PyDoc_STR("One map in flight. Dropping it cancels.")},
+    {0, NULL},
+};
+
+PyType_Spec lmpy_map_spec = {
+    .name = "lambdamap._net.Map",
+    .basicsize = sizeof(struct map_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = slots,
+};

@@ -1,0 +1,205 @@
+/* lambdamap._net: the dispatcher for Python. Imported at the first remote map. */
+#include "net.h"
+
+#include "net/tls.h"
+#include "wire/frame.h"
+
+struct lm_dispatch *
+lmpy_net_dispatch(struct lmpy_net_state *state)
+{
+  struct lm_error err;
+  if (state->dispatch != NULL && state->dispatch->generation != lm_dispatch_generation())
+    state->dispatch = NULL; /* the parent's: left alone */
+  if (state->dispatch == NULL &&
+      lm_dispatch_acquire(state->budget_bytes, &state->dispatch, &err) != 0) {
+    state->dispatch = NULL;
+    lmpy_raise(&err, PyExc_ValueError);
+  }
+  return state->dispatch;
+}
+
+static PyObject *
+set_budget(PyObject *module, PyObject *number)
+{
+  struct lmpy_net_state *state = PyModule_GetState(module);
+  size_t bytes = PyLong_AsSize_t(number);
+  if (bytes == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+  state->budget_bytes = bytes;
+  if (state->dispatch != NULL && state->dispatch->generation == lm_dispatch_generation())
+    lm_dispatch_set_budget(state->dispatch, bytes);
+  Py_RETURN_NONE;
+}
+
+static PyObject *
+shut_down(PyObject *module, PyObject *timeout)
+{
+  struct lmpy_net_state *state = PyModule_GetState(module);
+  double seconds = PyFloat_AsDouble(timeout);
+  if (seconds == -1 && PyErr_Occurred())
+    return NULL;
+  struct lm_dispatch *dispatch = state->dispatch;
+  state->dispatch = NULL;
+  if (dispatch != NULL) {
+    Py_BEGIN_ALLOW_THREADS
+    lm_dispatch_release(dispatch, (int64_t)(seconds * 1000));
+    Py_END_ALLOW_THREADS
+  }
+  Py_RETURN_NONE;
+}
+
+static PyObject *
+debug_state(PyObject *module, PyObject *unused)
+{
+  struct lmpy_net_state *state = PyModule_GetState(module);
+  struct lm_dispatch *dispatch = state->dispatch;
+  (void)unused;
+  if (dispatch == NULL || dispatch->generation != lm_dispatch_generation())
+    return Py_BuildValue("{sisisisnsn}", "io_threads", 0, "cpu_threads", 0, "maps", 0, "used_bytes",
+                         (Py_ssize_t)0, "in_flight", (Py_ssize_t)0);
+  int maps = 0;
+  Py_ssize_t in_flight = 0;
+  pthread_mutex_lock(&dispatch->sched.lock);
+  LM_LIST_EACH(&dispatch->sched.maps, node)
+  maps++;
+  size_t used = dispatch->sched.used_bytes;
+  pthread_mutex_unlock(&dispatch->sched.lock);
+  for (unsigned i = 0; i < dispatch->n_io; i++)
+    in_flight += (Py_ssize_t)atomic_load(&dispatch->io[i]->load);
+  pthread_mutex_lock(&dispatch->cpu_pool.lock);
+  int cpu_threads = (int)dispatch->cpu_pool.threads;
+  pthread_mutex_unlock(&dispatch->cpu_pool.lock);
+  return Py_BuildValue("{sisisisnsn}", "io_threads", (int)dispatch->n_io, "cpu_threads",
+                       cpu_threads, "maps", maps, "used_bytes", (Py_ssize_t)used, "in_flight",
+                       in_flight);
+}
+
+PyDoc_STRVAR(set_budget_doc, "set_budget($module, max_inflight_bytes, /)\n--\n\n"
+                             "Bound the bytes of requests, expected replies and untaken results of "
+                             "all maps together.");
+PyDoc_STRVAR(shutdown_doc, "shutdown($module, timeout_s, /)\n--\n\n"
+                           "Stop the native threads, waiting for at most timeout_s seconds.\n\n"
+                           "Outstanding chunks complete as cancelled. The next map starts anew.");
+PyDoc_STRVAR(debug_state_doc, "debug_state($module, /)\n--\n\n"
+                              "Threads, open maps, bytes and jobs in flight, for tests.");
+PyDoc_STRVAR(open_target_doc,
+             "open_target($module, /, *, scheme, host, port, path, query, region, access_key,\n"
+             "            secret_key, token, expires_at, headers, proxy, ca_file, ca_path,\n"
+             "            max_concurrency, max_attempts, max_connect_ms)\n--\n\n"
+             "Where invocations go and how: a Target for open_map.\n\n"
+             "Raises ValueError for what cannot be in a request, OSError when no thread can start.");
+PyDoc_STRVAR(open_map_doc,
+             "open_map($module, target, /, *, head, map_id, compression, idempotent, ordered,\n"
+             "         invocation_timeout_ms, timeout_ms, max_result_bytes, max_reply_bytes)\n--\n\n"
+             "One map in flight on a Target.");
+
+static PyMethodDef methods[] = {
+    {"open_target", (PyCFunction)(void (*)(void))lmpy_open_target, METH_VARARGS | METH_KEYWORDS,
+     open_target_doc},
+    {"open_map", (PyCFunction)(void (*)(void))lmpy_open_map, METH_VARARGS | METH_KEYWORDS,
+     open_map_doc},
+    {"set_budget", set_budget, METH_O, set_budget_doc},
+    {"shutdown", shut_down, METH_O, shutdown_doc},
+    {"debug_state", debug_state, METH_NOARGS, debug_state_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static int
+stop_at_exit(PyObject *module)
+{
+  int result = -1;
+  PyObject *atexit = PyImport_ImportModule("atexit");
+  PyObject *function = PyObject_GetAttrString(module, "shutdown");
+  PyObject *registered = NULL;
+  if (atexit != NULL && function != NULL &&
+      (registered = PyObject_CallMethod(atexit, "register", "Od", function, 2.0)) != NULL)
+    result = 0;
+  Py_XDECREF(registered);
+  Py_XDECREF(function);
+  Py_XDECREF(atexit);
+  return result;
+}
+
+static int
+exec(PyObject *module)
+{
+  struct lmpy_net_state *state = PyModule_GetState(module);
+  state->budget_bytes = (size_t)512 << 20;
+  state->coder = lm_coder_new();
+  if (state->coder == NULL) {
+    PyErr_NoMemory();
+    return -1;
+  }
+  struct {
+    PyType_Spec *spec;
+    PyTypeObject **type;
+  } types[] = {
+      {&lmpy_target_spec, &state->target_type},
+      {&lmpy_map_spec, &state->map_type},
+      {&lmpy_completion_spec, &state->completion_type},
+  };
+  for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+    *types[i].type = (PyTypeObject *)PyType_FromModuleAndSpec(module, types[i].spec, NULL);
+    if (*types[i].type == NULL || PyModule_AddType(module, *types[i].type) != 0)
+      return -1;
+  }
+  if (PyModule_AddStringConstant(module, "CURL_VERSION", lm_dispatch_curl_version()) != 0 ||
+      PyModule_AddStringConstant(module, "TLS_VERSION", lm_tls_version()) != 0)
+    return -1;
+  return stop_at_exit(module);
+}
+
+static int
+traverse(PyObject *module, visitproc visit, void *arg)
+{
+  struct lmpy_net_state *state = PyModule_GetState(module);
+  Py_VISIT(state->target_type);
+  Py_VISIT(state->map_type);
+  Py_VISIT(state->completion_type);
+  return 0;
+}
+
+static int
+clear(PyObject *module)
+{
+  struct lmpy_net_state *state = PyModule_GetState(module);
+  Py_CLEAR(state->target_type);
+  Py_CLEAR(state->map_type);
+  Py_CLEAR(state->completion_type);
+  return 0;
+}
+
+static void
+free_state(void *module)
+{
+  struct lmpy_net_state *state = PyModule_GetState(module);
+  if (state->dispatch != NULL)
+    lm_dispatch_release(state->dispatch, 2000);
+  state->dispatch = NULL;
+  lm_coder_destroy(state->coder);
+  state->coder = NULL;
+  clear(module);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, exec},
+    {0, NULL},
+};
+
+struct PyModuleDef lmpy_net_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "lambdamap._net",
+    .m_doc = PyDoc_STR("Native dispatcher: signing, connections, retries, completion."),
+    .m_size = sizeof(struct lmpy_net_state),
+    .m_methods = methods,
+    .m_slots = slots,
+    .m_traverse = traverse,
+    .m_clear = clear,
+    .m_free = free_state,
+};
+
+PyMODINIT_FUNC
+PyInit__net(void)
+{
+  return PyModuleDef_Init(&lmpy_net_module);
+}

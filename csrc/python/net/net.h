@@ -1,0 +1,34 @@
+/* What the files of lambdamap._net share: the module's state and its three types. */
+#ifndef LMPY_NET_H
+#define LMPY_NET_H
+
+#include "lmpy.h"
+
+#include "net/dispatch.h"
+#include "net/map.h"
+
+struct lmpy_net_state {
+  PyTypeObject *target_type, *map_type, *completion_type; /* strong */
+  struct lm_dispatch *dispatch; /* a hold; NULL before the first target and after shutdown */
+  size_t budget_bytes;
+  struct lm_coder *coder;       /* owned; for recovering request frames, under the GIL */
+};
+
+extern struct PyModuleDef lmpy_net_module;
+extern PyType_Spec lmpy_target_spec, lmpy_map_spec, lmpy_completion_spec;
+
+/* The process's dispatcher, acquired when needed; borrowed from the state. NULL and an exception. */
+struct lm_dispatch *lmpy_net_dispatch(struct lmpy_net_state *state);
+
+/* open_target, open_map: METH_VARARGS | METH_KEYWORDS functions of the module. */
+PyObject *lmpy_open_target(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs);
+
+/* The lm_target inside a Target of this process (borrowed), or NULL and an exception. */
+struct lm_target *lmpy_target_get(PyObject *target);
+struct lm_dispatch *lmpy_target_dispatch(PyObject *target); /* borrowed */
+
+/* A Completion that owns the taken job, or NULL and an exception (the job is released then). */
+PyObject *lmpy_completion_new(struct lmpy_net_state *state, struct lm_job *job);
+
+#endif

@@ -1,0 +1,237 @@
+/* Target: an endpoint, a function and credentials, as open_target made it. */
+#include "net.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "net/seams.h"
+
+struct target_object {
+  PyObject_HEAD
+  struct lm_target *target;     /* strong */
+  struct lm_dispatch *dispatch; /* strong: keeps the function's state */
+  unsigned generation;
+};
+
+static bool
+is_ours(const struct target_object *self)
+{
+  return self->generation == lm_dispatch_generation();
+}
+
+struct lm_target *
+lmpy_target_get(PyObject *object)
+{
+  struct target_object *self = (struct target_object *)object;
+  if (is_ours(self))
+    return self->target;
+  PyErr_SetString(PyExc_RuntimeError, "this Target was made before a fork: open a new one");
+  return NULL;
+}
+
+struct lm_dispatch *
+lmpy_target_dispatch(PyObject *object)
+{
+  return ((struct target_object *)object)->dispatch;
+}
+
+static void
+dealloc(PyObject *object)
+{
+  struct target_object *self = (struct target_object *)object;
+  PyTypeObject *type = Py_TYPE(object);
+  if (self->target != NULL && is_ours(self)) {
+    lm_target_unref(self->target);
+    lm_dispatch_unref(self->dispatch);
+  }
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+/* Whether text may stand in a request head: no control byte, within Latin-1's printable ASCII. */
+static bool
+is_clean(const char *text)
+{
+  for (; *text != '\0'; text++)
+    if ((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7e)
+      return false;
+  return true;
+}
+
+/* name, value, ..., NULL out of a sequence of pairs; borrowed from it. Freed by lm_free. */
+static const char **
+read_headers(PyObject *pairs)
+{
+  PyObject *fast = PySequence_Fast(pairs, "headers must be a sequence of (name, value)");
+  if (fast == NULL)
+    return NULL;
+  Py_ssize_t n = PySequence_Fast_GET_SIZE(fast);
+  const char **headers = lm_alloc_zero((size_t)n * 2 + 1, sizeof *headers);
+  if (headers == NULL)
+    PyErr_NoMemory();
+  for (Py_ssize_t i = 0; headers != NULL && i < n; i++) {
+    PyObject *pair = PySequence_Fast_GET_ITEM(fast, i);
+    if (!PyTuple_Check(pair) ||
+        !PyArg_ParseTuple(pair, "ss", &headers[2 * i], &headers[2 * i + 1]) ||
+        !is_clean(headers[2 * i]) || !is_clean(headers[2 * i + 1])) {
+      if (!PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "a header holds a byte outside printable ASCII");
+      lm_free(headers);
+      headers = NULL;
+    }
+  }
+  Py_DECREF(fast);
+  return headers;
+}
+
+PyObject *
+lmpy_open_target(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+  static char *names[] = {"scheme",     "host",       "port",       "path",           "query",
+                          "region",     "access_key", "secret_key", "token",          "expires_at",
+                          "headers",    "proxy",      "ca_file",    "ca_path",        "max_concurrency",
+                          "max_attempts", "max_connect_ms", NULL};
+  struct lmpy_net_state *state = PyModule_GetState(module);
+  const char *scheme;
+  struct lm_endpoint_spec where = {0};
+  struct lm_target_spec how = {0};
+  PyObject *expires_at, *headers, *proxy;
+  unsigned max_concurrency;
+  if (!PyArg_ParseTupleAndKeywords(
+          args, kwargs, "$ssHsssssz" "OOOzzIIL:open_target", names, &scheme, &where.host, &where.port,
+          &how.path, &how.query, &how.region, &how.access_key, &how.secret_key, &how.token,
+          &expires_at, &headers, &proxy, &where.ca_file, &where.ca_path, &max_concurrency,
+          &how.max_attempts, &how.connect_timeout_ms))
+    return NULL;
+  if (proxy != Py_None &&
+      (!PyTuple_Check(proxy) ||
+       !PyArg_ParseTuple(proxy, "ssH:proxy", &where.proxy, &where.proxy_host, &where.proxy_port))) {
+    if (!PyErr_Occurred())
+      PyErr_SetString(PyExc_TypeError, "proxy must be None or (url, host, port)");
+    return NULL;
+  }
+  where.tls = strcmp(scheme, "https") == 0;
+  if (!where.tls && strcmp(scheme, "http") != 0) {
+    PyErr_Format(PyExc_ValueError, "scheme must be http or https, not %.20s", scheme);
+    return NULL;
+  }
+  if (!is_clean(where.host) || !is_clean(how.path) || !is_clean(how.query) ||
+      !is_clean(how.region) || !is_clean(how.access_key) ||
+      (how.token != NULL && !is_clean(how.token)) || strpbrk(where.host, "/?#@ ") != NULL ||
+      strchr(how.path, ' ') != NULL || strchr(how.query, ' ') != NULL || max_concurrency < 1 ||
+      how.max_attempts < 1) {
+    PyErr_SetString(PyExc_ValueError, "an argument of open_target cannot stand in a request");
+    return NULL;
+  }
+  how.expires_s = INT64_MAX;
+  if (expires_at != Py_None) {
+    double seconds = PyFloat_AsDouble(expires_at);
+    if (seconds == -1 && PyErr_Occurred())
+      return NULL;
+    how.expires_s = (int64_t)seconds;
+  }
+
+  PyObject *result = NULL;
+  struct lm_error err;
+  struct lm_endpoint *endpoint = NULL;
+  struct target_object *self = NULL;
+  char key[2048];
+  struct lm_dispatch *dispatch = lmpy_net_dispatch(state);
+  if (dispatch == NULL || (how.headers = read_headers(headers)) == NULL)
+    return NULL;
+  self = (struct target_object *)state->target_type->tp_alloc(state->target_type, 0);
+  if (self == NULL)
+    goto done;
+  self->generation = lm_dispatch_generation();
+  unsigned fits = lm_dispatch_descriptor_cap();
+  Py_BEGIN_ALLOW_THREADS
+  endpoint = lm_dispatch_endpoint(dispatch, &where, &err);
+  Py_END_ALLOW_THREADS
+  if (endpoint == NULL) {
+    lmpy_raise(&err, PyExc_ValueError);
+    goto done;
+  }
+  snprintf(key, sizeof key, "%s%s?%s", endpoint->url, how.path, how.query);
+  struct lm_function *function =
+      lm_sched_function(&dispatch->sched, key, max_concurrency < fits ? max_concurrency : fits,
+                        lm_seams.now_ns(), &err);
+  if (function == NULL || (self->target = lm_target_new(endpoint, function, &how, &err)) == NULL) {
+    lmpy_raise(&err, PyExc_ValueError);
+    goto done;
+  }
+  self->dispatch = lm_dispatch_ref(dispatch);
+  result = Py_NewRef((PyObject *)self);
+
+done:
+  lm_endpoint_unref(endpoint);
+  Py_XDECREF(self);
+  lm_free((void *)how.headers);
+  return result;
+}
+
+static PyObject *
+window(PyObject *object, void *unused)
+{
+  (void)unused;
+  struct lm_target *target = lmpy_target_get(object);
+  if (target == NULL)
+    return NULL;
+  return PyLong_FromUnsignedLong(
+      lm_sched_window(&lmpy_target_dispatch(object)->sched, target->function));
+}
+
+static PyObject *
+set_credentials(PyObject *object, PyObject *args)
+{
+  const char *access_key, *secret_key, *token;
+  PyObject *expires_at;
+  struct lm_error err;
+  int64_t expires_s = INT64_MAX;
+  struct lm_target *target = lmpy_target_get(object);
+  if (target == NULL ||
+      !PyArg_ParseTuple(args, "sszO:set_credentials", &access_key, &secret_key, &token, &expires_at))
+    return NULL;
+  if (expires_at != Py_None) {
+    double seconds = PyFloat_AsDouble(expires_at);
+    if (seconds == -1 && PyErr_Occurred())
+      return NULL;
+    expires_s = (int64_t)seconds;
+  }
+  if (!is_clean(access_key) || (token != NULL && !is_clean(token))) {
+    PyErr_SetString(PyExc_ValueError, "credentials hold a byte outside printable ASCII");
+    return NULL;
+  }
+  if (lm_target_set_credentials(target, access_key, secret_key, token, expires_s, &err) != 0)
+    return lmpy_raise(&err, PyExc_ValueError);
+  Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(set_credentials_doc,
+             "set_credentials($self, access_key, secret_key, token, expires_at, /)\n--\n\n"
+             "Used by every attempt that is signed from now on.");
+
+static PyMethodDef methods[] = {
+    {"set_credentials", set_credentials, METH_VARARGS, set_credentials_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef getset[] = {
+    {"window", window, NULL, PyDoc_STR("Invocations that may be in flight now."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_dealloc, dealloc},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, getset},
+    {Py_tp_doc, PyDoc_STR("Where and how: made by open_target, shared by the maps of one function.")},
+    {0, NULL},
+};
+
+PyType_Spec lmpy_target_spec = {
+    .name = "lambdamap._net.Target",
+    .basicsize = sizeof(struct target_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = slots,
+};

@@ -1,0 +1,303 @@
+/* The scheduler alone, under a clock of the test's own: order, fairness, budget, retries, 429. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "check.h"
+#include "net/map.h"
+#include "net/sched.h"
+#include "policy/deadline.h"
+
+static const int64_t MS = 1000000, SECOND = 1000000000;
+
+struct bench {
+  struct lm_sched sched;
+  struct lm_target target;
+  struct lm_function *function;
+};
+
+static void
+set_up(struct bench *bench, unsigned cap, size_t budget)
+{
+  struct lm_error err;
+  memset(bench, 0, sizeof *bench);
+  lm_sched_init(&bench->sched, budget);
+  bench->function = lm_sched_function(&bench->sched, "f", cap, 0, &err);
+  CHECK(bench->function != NULL);
+  bench->target.function = bench->function;
+  bench->target.max_attempts = 3;
+}
+
+static void
+open_map(struct bench *bench, struct lm_map *map)
+{
+  memset(map, 0, sizeof *map);
+  map->refs = 1000000; /* on the test's stack: never freed by a job */
+  map->target = &bench->target;
+  map->deadline_ns = LM_NEVER_NS;
+  map->opts.max_reply_bytes = map->opts.max_result_bytes = 1 << 20;
+  lm_list_init(&map->ready);
+  lm_list_init(&map->retry);
+  lm_sched_add_map(&bench->sched, map);
+}
+
+static int
+submit(struct bench *bench, struct lm_map *map, uint64_t first, size_t bytes)
+{
+  struct lm_buf frame;
+  struct lm_error err;
+  lm_buf_init(&frame, 1 << 20);
+  for (size_t i = 0; i < bytes; i++)
+    lm_buf_byte(&frame, 'x');
+  struct lm_job *job = lm_job_new(map, &frame, first, 1);
+  CHECK(job != NULL);
+  if (lm_sched_submit(&bench->sched, job, &err) == 0)
+    return 0;
+  CHECK(err.code == LM_E_FULL);
+  lm_job_destroy(job);
+  return -1;
+}
+
+static bool
+end(struct bench *bench, struct lm_job *job, int status, struct lm_outcome outcome, int64_t now)
+{
+  bool stop;
+  job->head.status = status;
+  job->head.retry_after_ms = -1;
+  job->outcome = outcome;
+  return lm_sched_finished(&bench->sched, job, now, 0.5, &stop);
+}
+
+static const struct lm_outcome GOOD = {LM_RAN_YES, LM_FAIL_NONE, LM_DO_DONE, false};
+static const struct lm_outcome LOST = {LM_RAN_MAYBE, LM_FAIL_CONNECTION_LOST, LM_DO_RETRY, false};
+static const struct lm_outcome REFUSED = {LM_RAN_NOT, LM_FAIL_CONNECT, LM_DO_RETRY, false};
+static const struct lm_outcome FULL = {LM_RAN_NOT, LM_FAIL_THROTTLED, LM_DO_THROTTLE, false};
+
+static void
+let_go(struct bench *bench, struct lm_job *job)
+{
+  lm_sched_charge(&bench->sched, job, 0);
+  lm_job_destroy(job);
+}
+
+static void
+drop(struct bench *bench, struct lm_map *map)
+{
+  struct lm_list left;
+  lm_list_init(&left);
+  lm_sched_withdraw(&bench->sched, map, &left);
+  for (struct lm_node *node; (node = lm_list_pop_front(&left)) != NULL;)
+    let_go(bench, LM_CONTAINER(node, struct lm_job, link));
+  lm_sched_remove_map(&bench->sched, map);
+}
+
+static void
+tear_down(struct bench *bench)
+{
+  CHECK(bench->sched.used_bytes == 0 && bench->sched.startable == 0);
+  lm_sched_clean_up(&bench->sched);
+  CHECK(lm_alloc_live() == 0);
+}
+
+/* Chunks start by first item, whatever the order of submission: halves of a split come first. */
+static void
+order(void)
+{
+  struct bench bench;
+  struct lm_map map;
+  static const uint64_t given[] = {0, 10, 20, 30, 5, 25}, wanted[] = {0, 5, 10, 20, 25, 30};
+  set_up(&bench, 100, 1 << 20);
+  open_map(&bench, &map);
+  for (int i = 0; i < 6; i++)
+    CHECK(submit(&bench, &map, given[i], 10) == 0);
+  for (int i = 0; i < 6; i++) {
+    struct lm_job *job = lm_sched_next(&bench.sched, 0);
+    CHECK(job != NULL && job->first_item == wanted[i] && job->attempts == 1);
+    CHECK(end(&bench, job, 200, GOOD, 1));
+    let_go(&bench, job);
+  }
+  CHECK(lm_sched_next(&bench.sched, 0) == NULL);
+  drop(&bench, &map);
+  tear_down(&bench);
+}
+
+/* A short map beside a long one gets every second slot. */
+static void
+fairness(void)
+{
+  struct bench bench;
+  struct lm_map longer, shorter;
+  set_up(&bench, 4, 1 << 24);
+  open_map(&bench, &longer);
+  open_map(&bench, &shorter);
+  for (uint64_t i = 0; i < 1000; i++)
+    CHECK(submit(&bench, &longer, i, 10) == 0);
+  for (uint64_t i = 0; i < 10; i++)
+    CHECK(submit(&bench, &shorter, i, 10) == 0);
+  unsigned started = 0, of_shorter = 0;
+  while (of_shorter < 10) {
+    struct lm_job *job = lm_sched_next(&bench.sched, 0);
+    CHECK(job != NULL && started++ < 25);
+    of_shorter += job->map == &shorter;
+    CHECK(end(&bench, job, 200, GOOD, 1));
+    let_go(&bench, job);
+  }
+  drop(&bench, &longer);
+  drop(&bench, &shorter);
+  tear_down(&bench);
+}
+
+/* The window bounds what is in flight; the budget what is queued, but never a map's only chunk. */
+static void
+bounds(void)
+{
+  struct bench bench;
+  struct lm_map map, other;
+  struct lm_job *jobs[3];
+  set_up(&bench, 2, 3000);
+  open_map(&bench, &map);
+  open_map(&bench, &other);
+  CHECK(submit(&bench, &map, 0, 900) == 0 && submit(&bench, &map, 1, 900) == 0);
+  CHECK(submit(&bench, &map, 2, 900) == -1);
+  CHECK(submit(&bench, &other, 0, 100000) == 0); /* its oldest */
+  CHECK(submit(&bench, &other, 1, 1) == -1);
+  jobs[0] = lm_sched_next(&bench.sched, 0);
+  jobs[1] = lm_sched_next(&bench.sched, 0);
+  CHECK(jobs[0] != NULL && jobs[1] != NULL && jobs[0]->map != jobs[1]->map);
+  CHECK(lm_sched_next(&bench.sched, 0) == NULL && bench.sched.startable == 1);
+  CHECK(end(&bench, jobs[0], 200, GOOD, 1));
+  jobs[2] = lm_sched_next(&bench.sched, 0);
+  CHECK(jobs[2] != NULL);
+  for (int i = 1; i < 3; i++)
+    CHECK(end(&bench, jobs[i], 200, GOOD, 1));
+  for (int i = 0; i < 3; i++)
+    let_go(&bench, jobs[i]);
+  drop(&bench, &map);
+  drop(&bench, &other);
+  tear_down(&bench);
+}
+
+static void
+retries(void)
+{
+  struct bench bench;
+  struct lm_map map;
+  struct lm_list expired;
+  lm_list_init(&expired);
+  set_up(&bench, 8, 1 << 20);
+  open_map(&bench, &map);
+  CHECK(submit(&bench, &map, 0, 10) == 0);
+  struct lm_job *job = lm_sched_next(&bench.sched, 0);
+  CHECK(!end(&bench, job, 0, REFUSED, 0)); /* 25 ms: half of 50 */
+  CHECK(lm_sched_next(&bench.sched, 0) == NULL);
+  CHECK(lm_sched_tick(&bench.sched, 0, &expired) == 25 * MS);
+  lm_sched_tick(&bench.sched, 25 * MS, &expired);
+  job = lm_sched_next(&bench.sched, 25 * MS);
+  CHECK(job != NULL && job->attempts == 2);
+  CHECK(end(&bench, job, 0, LOST, 30 * MS)); /* MAYBE is not tried again */
+  CHECK(job->outcome.ran == LM_RAN_MAYBE);
+  let_go(&bench, job);
+
+  map.opts.idempotent = true;
+  CHECK(submit(&bench, &map, 1, 10) == 0);
+  job = lm_sched_next(&bench.sched, 0);
+  CHECK(!end(&bench, job, 0, LOST, 0));
+  lm_sched_tick(&bench.sched, SECOND, &expired);
+  job = lm_sched_next(&bench.sched, SECOND);
+  CHECK(!end(&bench, job, 0, REFUSED, SECOND));
+  lm_sched_tick(&bench.sched, 3 * SECOND, &expired);
+  job = lm_sched_next(&bench.sched, 3 * SECOND);
+  CHECK(end(&bench, job, 0, REFUSED, 3 * SECOND) && job->attempts == 3);
+  CHECK(job->outcome.ran == LM_RAN_MAYBE); /* the first attempt may have run */
+  let_go(&bench, job);
+  CHECK(lm_list_empty(&expired));
+  drop(&bench, &map);
+  tear_down(&bench);
+}
+
+static void
+throttling(void)
+{
+  struct bench bench;
+  struct lm_map map;
+  struct lm_list expired;
+  lm_list_init(&expired);
+  set_up(&bench, 8, 1 << 20);
+  open_map(&bench, &map);
+  CHECK(submit(&bench, &map, 0, 10) == 0 && submit(&bench, &map, 1, 10) == 0);
+  int64_t now = 0;
+  unsigned tries = 0;
+  for (; now < 30 * SECOND; now += 10 * MS) { /* 30 s of 429 use up no attempt */
+    lm_sched_tick(&bench.sched, now, &expired);
+    struct lm_job *job = lm_sched_next(&bench.sched, now);
+    if (job == NULL)
+      continue;
+    tries++;
+    CHECK(job->first_item == 0); /* it goes back to the front */
+    CHECK(!end(&bench, job, 429, FULL, now));
+    CHECK(job->attempts == 0);
+  }
+  CHECK(tries > 3 && tries < 60);
+  for (;; now += 10 * MS) {
+    struct lm_job *job = lm_sched_next(&bench.sched, now);
+    if (job == NULL)
+      continue;
+    CHECK(job->first_item == 0 && job->attempts == 1);
+    CHECK(end(&bench, job, 200, GOOD, now));
+    let_go(&bench, job);
+    break;
+  }
+  bool stop = false;
+  int64_t since = now;
+  for (; !stop; now += 10 * MS) { /* nothing accepted for 60 s: the map is given up, once */
+    struct lm_job *job = lm_sched_next(&bench.sched, now);
+    CHECK(now < since + 120 * SECOND);
+    if (job == NULL)
+      continue;
+    job->head.status = 429;
+    job->head.retry_after_ms = -1;
+    job->outcome = FULL;
+    if (lm_sched_finished(&bench.sched, job, now, 0.5, &stop))
+      let_go(&bench, job);
+  }
+  CHECK(now > since + 59 * SECOND && map.stopped);
+  drop(&bench, &map);
+  tear_down(&bench);
+}
+
+static void
+deadline(void)
+{
+  struct bench bench;
+  struct lm_map map;
+  struct lm_list expired;
+  lm_list_init(&expired);
+  set_up(&bench, 1, 1 << 20);
+  open_map(&bench, &map);
+  map.deadline_ns = 100 * MS;
+  for (uint64_t i = 0; i < 3; i++)
+    CHECK(submit(&bench, &map, i, 10) == 0);
+  struct lm_job *running = lm_sched_next(&bench.sched, 0);
+  CHECK(lm_sched_tick(&bench.sched, 50 * MS, &expired) == 100 * MS && lm_list_empty(&expired));
+  lm_sched_tick(&bench.sched, 100 * MS, &expired);
+  unsigned n = 0;
+  for (struct lm_node *node; (node = lm_list_pop_front(&expired)) != NULL; n++)
+    let_go(&bench, LM_CONTAINER(node, struct lm_job, link));
+  CHECK(n == 2 && map.unfinished == 1);
+  CHECK(end(&bench, running, 0, REFUSED, 101 * MS)); /* no retry beyond the deadline */
+  let_go(&bench, running);
+  drop(&bench, &map);
+  tear_down(&bench);
+}
+
+int
+main(void)
+{
+  order();
+  fairness();
+  bounds();
+  retries();
+  throttling();
+  deadline();
+  return 0;
+}
