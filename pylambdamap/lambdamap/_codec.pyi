@@ -1,0 +1,79 @@
+from collections.abc import Callable, Iterator
+from typing import Any
+
+WIRE_VERSION: int
+PROTOCOL: int
+
+class CodecError(Exception):
+    """Base of the two below; lambdamap.errors turns them into EncodeError and DecodeError."""
+
+class EncodeFailure(CodecError):
+    """args = (message, path) where path is the place inside the value, e.g. "['a'][3]"."""
+
+class DecodeFailure(CodecError):
+    """args = (message,)."""
+
+def encode(value: Any, /, *, allow_pickle: bool = False, compression: bool = True) -> bytes:
+    """One value -> a sealed frame."""
+
+def decode(
+    frame: bytes | bytearray | memoryview,
+    /,
+    *,
+    allow_pickle: bool = False,
+    resolve: Callable[[str, str], Any] | None = None,
+    max_output_bytes: int = 268435456,
+    max_depth: int = 512,
+) -> Any:
+    """A sealed or raw frame -> its value.
+
+    resolve(module, qualname) turns a named callable or type into the object; None: only names whose
+    module is in sys.modules (decoding imports nothing).
+    """
+
+def encode_text(value: Any, /, *, allow_pickle: bool = False, compression: bool = True) -> str: ...
+def decode_text(
+    text: str | bytes,
+    /,
+    *,
+    allow_pickle: bool = False,
+    resolve: Callable[[str, str], Any] | None = None,
+    max_output_bytes: int = 268435456,
+    max_depth: int = 512,
+) -> Any: ...
+
+class ChunkPacker:
+    """Packs `[spec, [item, ...]]`, the value of every request, chunk after chunk.
+
+    spec is encoded once here and copied into each chunk.
+    """
+
+    def __init__(self, spec: Any, /, *, allow_pickle: bool = False) -> None: ...
+    def fill(self, iterator: Iterator[Any], max_items: int, max_bytes: int, /) -> int:
+        """Append items to the open chunk until it holds max_items or max_bytes, or the iterator ends.
+
+        Returns the items now in the open chunk. An item that would pass max_bytes when the chunk already holds one is
+        kept and becomes the first of the next chunk. On an exception (the iterator's own, EncodeFailure) the
+        chunk stays as it was before the item; `items_packed` says how many items were taken before it.
+        """
+    def take(self) -> bytes:
+        """The open chunk as a raw frame; a new one is opened."""
+    @property
+    def exhausted(self) -> bool:
+        """The iterator has ended and no item is held back."""
+    @property
+    def items_packed(self) -> int:
+        """Items appended since the start, over all chunks: the index of the next item."""
+    @property
+    def chunk_items(self) -> int: ...
+    @property
+    def chunk_bytes(self) -> int: ...
+
+class Chunker:
+    """policy/chunk.h for Python."""
+
+    def __init__(self, fixed: int, cores: int, /) -> None: ...
+    def next(self, window: int, left: int, deadline_left_us: int, /) -> int: ...
+    def observe(self, items: int, worker_us: int, window: int, /) -> None: ...
+    @property
+    def max_bytes(self) -> int: ...

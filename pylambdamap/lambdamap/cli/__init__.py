@@ -1,0 +1,35 @@
+"""The command line: ``lambdamap`` and ``python -m lambdamap``.
+
+Each command is a module of this package that defines a click command under the command's own name;
+it is imported when it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+import lambdamap
+
+COMMANDS = ("demo", "serve")
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(lambdamap.__version__, package_name="lambdamap")
+def main() -> None:
+    """Map Python functions over data on AWS Lambda."""

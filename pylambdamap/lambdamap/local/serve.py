@@ -1,0 +1,47 @@
+"""The body of ``lambdamap serve``."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+
+from lambdamap.local.server import Kind, LocalLambda
+
+__all__ = ["serve"]
+
+
+def serve(
+    *,
+    port: int = 9001,
+    sandboxes: int | None = None,
+    kind: Kind = "builtin",
+    handler: str = "lambdamap.worker.entry.handler",
+    function_name: str | None = None,
+    timeout_s: float = 900.0,
+    concurrency_limit: int | None = None,
+    auth: bool = True,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Run a local Lambda until SIGINT or SIGTERM; says how to reach it."""
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    with LocalLambda(
+        port=port,
+        sandboxes=sandboxes,
+        kind=kind,
+        handler=handler,
+        function_name=function_name,
+        timeout_s=timeout_s,
+        concurrency_limit=concurrency_limit,
+        auth=auth,
+    ) as function:
+        say(f"# a Lambda with {function.sandboxes} sandboxes ({kind}) listens; stop it with Ctrl-C")
+        say(f"export AWS_ENDPOINT_URL_LAMBDA={function.endpoint_url} AWS_REGION=us-east-1")
+        say(
+            f"export AWS_ACCESS_KEY_ID={function.access_key} "
+            f"AWS_SECRET_ACCESS_KEY={function.secret_key}"
+        )
+        while not over.wait(1.0):
+            pass

@@ -1,0 +1,326 @@
+"""Options: one frozen dataclass, and where its values come from.
+
+An argument of a call wins over ``with lambdamap.configure(...)``, that over a plain
+``lambdamap.configure(...)``, and that over ``LAMBDAMAP_*`` in the environment. They are read once,
+when a map is called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any
+
+from lambdamap.errors import ConfigError
+
+__all__ = ["Options", "configure", "resolve"]
+
+_FUNCTION = re.compile(
+    r"(?:arn:(?P<partition>aws[a-zA-Z-]*):lambda:(?P<region>[a-z]{2}(?:-[a-z]+)+-\d):)?"
+    r"(?:\d{12}:function:|\d{12}:|function:)?"
+    r"[A-Za-z0-9_-]{1,140}(?::(?:\$LATEST(?:\.PUBLISHED)?|[A-Za-z0-9_-]{1,128}))?"
+)
+_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d{1,2}")
+_MAX_FUNCTION = 256
+_BIG = 1 << 40
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How and where a map runs.
+
+    Parameters
+    ----------
+    function : str, optional
+        Where: name, ``name:alias``, ``name:version`` or ARN of the Lambda function. None: inside
+        Lambda the own function (when its handler is lambdamap's), else a Lambda on this machine.
+    region, profile : str, optional
+        AWS region and profile; default: the ARN's region, then ``AWS_REGION``,
+        ``AWS_DEFAULT_REGION``, then the profile's.
+    credentials : mapping, tuple or object, optional
+        ``access_key``, ``secret_key`` and ``token``; default: the environment, then botocore.
+    endpoint_url : str, optional
+        The Invoke API to use instead of AWS's.
+    ca_bundle : str, optional
+        File of CA certificates; default: ``AWS_CA_BUNDLE``, then the system's.
+    backend : {"auto", "aws", "local", "inline"} or concurrent.futures.Executor
+        "auto" is AWS when a function is known, else the local Lambda.
+    local : {"builtin", "awslambdaric"}
+        What runs the handler in the local Lambda's processes.
+    chunksize : int or "auto"
+        How: items per invocation. "auto" aims at half a second of work.
+    max_concurrency : int, optional
+        Invocations at once; default: 256 on AWS, twice the sandboxes on the local Lambda.
+    buffersize : int, optional
+        Items taken from the input and not yet yielded; default: two windows of chunks.
+    compression : {"auto", True, False}
+        zlib on the structure of the data, and byte planes on its numbers. "auto": not to loopback.
+    by_value : None, bool or list of modules
+        Ship f's code: None: where it has no import path; True: always; modules: for what is defined
+        in them.
+    allow_pickle : bool, optional
+        Whether arguments and results may be pickled where no other form fits; default: on the local
+        Lambda only.
+    depth : int
+        Levels of maps inside f that may run remotely, 0 to 4; deeper ones run inline.
+    max_inflight_bytes : int, optional
+        Bytes of all maps of this process between packing and taking; default: 512 MB or a quarter
+        of the memory.
+    max_result_bytes : int
+        Of one chunk, decoded.
+    timeout : float, optional
+        When it fails: seconds from the call to the last result.
+    invocation_timeout : float, optional
+        Seconds for one attempt; default: 930, Lambda's longest run and a little.
+    idempotent : bool
+        f may run twice for an item, so lost replies are tried again.
+    max_attempts : int, optional
+        Requests per chunk in all; default: ``AWS_MAX_ATTEMPTS``, else 3. A 429 does not count.
+    on_error : {"raise", "return"}
+        "return" puts an item's exception in its place.
+    progress : None, bool or callable
+        None: a bar on stderr after a second, on a terminal or in a notebook. A tqdm class, or a
+        callable ``(done, total)``.
+    logs : bool
+        Show what f prints.
+    """
+
+    function: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    credentials: Any = dataclasses.field(default=None, repr=False)
+    endpoint_url: str | None = None
+    ca_bundle: str | None = None
+    backend: Any = "auto"
+    local: str = "builtin"
+    chunksize: int | str = "auto"
+    max_concurrency: int | None = None
+    buffersize: int | None = None
+    compression: bool | str = "auto"
+    by_value: bool | Sequence[Any] | None = None
+    allow_pickle: bool | None = None
+    depth: int = 0
+    max_inflight_bytes: int | None = None
+    max_result_bytes: int = 256 << 20
+    timeout: float | None = None
+    invocation_timeout: float | None = None
+    idempotent: bool = False
+    max_attempts: int | None = None
+    on_error: str = "raise"
+    progress: bool | Callable[..., Any] | None = None
+    logs: bool = True
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+NAMES = tuple(field.name for field in dataclasses.fields(Options))
+
+
+def _fail(name: str, value: object, wanted: str) -> ConfigError:
+    return ConfigError(f"{name} must be {wanted}, not {value!r}")
+
+
+def _check_int(options: Options, name: str, low: int, high: int, optional: bool) -> None:
+    value = getattr(options, name)
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        wanted = f"a whole number from {low} to {high}" if high < _BIG else f"at least {low}"
+        raise _fail(name, value, f"an int, {wanted}" if high >= _BIG else wanted)
+
+
+def _check_seconds(options: Options, name: str) -> None:
+    value = getattr(options, name)
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e8:
+        raise _fail(name, value, "a number of seconds above 0, or None")
+
+
+def _check_choice(options: Options, name: str, choices: tuple[Any, ...]) -> None:
+    value = getattr(options, name)
+    if not any(value is choice or (value == choice and type(value) is type(choice)) for choice in choices):
+        raise _fail(name, value, " or ".join(repr(choice) for choice in choices))
+
+
+def _check(options: Options) -> None:
+    check_function(options.function)
+    if options.region is not None and (
+        not isinstance(options.region, str) or _REGION.fullmatch(options.region) is None
+    ):
+        raise _fail("region", options.region, "a region such as 'eu-central-1'")
+    for name in ("profile", "endpoint_url", "ca_bundle"):
+        value = getattr(options, name)
+        if value is not None and (not isinstance(value, str) or not value or not value.isprintable()):
+            raise _fail(name, value, "a text")
+    if isinstance(options.backend, str):
+        _check_choice(options, "backend", ("auto", "aws", "local", "inline"))
+    elif not hasattr(options.backend, "submit"):
+        raise _fail(
+            "backend",
+            options.backend,
+            "'auto', 'aws', 'local', 'inline' or a concurrent.futures.Executor",
+        )
+    _check_choice(options, "local", ("builtin", "awslambdaric"))
+    if options.chunksize != "auto":
+        value = options.chunksize
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**32:
+            raise _fail("chunksize", value, 'a whole number of items, at least 1, or "auto"')
+    _check_int(options, "max_concurrency", 1, 100_000, True)
+    _check_int(options, "buffersize", 1, _BIG, True)
+    _check_choice(options, "compression", ("auto", True, False))
+    if options.by_value is not None and not isinstance(options.by_value, (bool, list, tuple)):
+        raise _fail("by_value", options.by_value, "None, True, False or a list of modules")
+    _check_choice(options, "allow_pickle", (None, True, False))
+    _check_int(options, "depth", 0, 4, False)
+    _check_int(options, "max_inflight_bytes", 1, 1 << 50, True)
+    _check_int(options, "max_result_bytes", 1, 1 << 50, False)
+    _check_seconds(options, "timeout")
+    _check_seconds(options, "invocation_timeout")
+    _check_choice(options, "idempotent", (True, False))
+    _check_int(options, "max_attempts", 1, 100, True)
+    _check_choice(options, "on_error", ("raise", "return"))
+    if not (options.progress is None or isinstance(options.progress, bool) or callable(options.progress)):
+        raise _fail("progress", options.progress, "None, True, False, a tqdm class or a callable")
+    _check_choice(options, "logs", (True, False))
+
+
+def check_function(name: object) -> None:
+    """Raise ConfigError unless it can be a function's name, ARN or None.
+
+    The limits are those of the Invoke API's ``FunctionName``.
+    """
+    if name is None:
+        return
+    if not isinstance(name, str):
+        raise _fail("function", name, "the name or ARN of a Lambda function")
+    if len(name) > _MAX_FUNCTION:
+        raise ConfigError(f"function has {len(name)} characters; a name or ARN has at most 256")
+    if _FUNCTION.fullmatch(name) is None:
+        raise _fail(
+            "function",
+            name,
+            "a name (letters, digits, - and _), name:alias, or a function's ARN",
+        )
+
+
+# --- where values come from --------------------------------------------------------------------
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+_FROM_ENVIRONMENT = {
+    "function", "region", "profile", "endpoint_url", "ca_bundle", "backend", "local", "chunksize",
+    "max_concurrency", "buffersize", "compression", "allow_pickle", "depth", "max_inflight_bytes",
+    "max_result_bytes", "timeout", "invocation_timeout", "idempotent", "max_attempts", "on_error",
+    "progress", "logs",
+}  # fmt: skip
+_INTS = {"max_concurrency", "buffersize", "depth", "max_inflight_bytes", "max_result_bytes", "max_attempts"}
+_SECONDS = {"timeout", "invocation_timeout"}
+_BOOLS = {"allow_pickle", "idempotent", "progress", "logs", "compression"}
+
+_global: dict[str, Any] = {}
+_local: ContextVar[dict[str, Any] | None] = ContextVar("lambdamap_options", default=None)
+
+
+def _parse(name: str, text: str) -> Any:
+    lowered = text.strip().lower()
+    try:
+        if name in _INTS or (name == "chunksize" and lowered != "auto"):
+            return int(lowered)
+        if name in _SECONDS:
+            return float(lowered)
+    except ValueError:
+        raise ConfigError(f"LAMBDAMAP_{name.upper()} must be a number, not {text!r}") from None
+    if name in _BOOLS:
+        if lowered in _TRUE:
+            return True
+        if lowered in _FALSE:
+            return False
+        if name != "compression":
+            raise ConfigError(f"LAMBDAMAP_{name.upper()} must be 1 or 0, not {text!r}")
+    return text.strip()
+
+
+def _environment() -> dict[str, Any]:
+    found = {}
+    for name in _FROM_ENVIRONMENT:
+        text = os.environ.get(f"LAMBDAMAP_{name.upper()}")
+        if text is not None and text.strip():
+            found[name] = _parse(name, text)
+    return found
+
+
+def _check_names(values: Mapping[str, Any]) -> None:
+    for name in values:
+        if name not in NAMES:
+            near = difflib.get_close_matches(name, NAMES, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(NAMES)}"
+            raise ConfigError(f"there is no option {name}{hint}")
+
+
+def resolve(**arguments: Any) -> Options:
+    """The options of one call.
+
+    Raises
+    ------
+    ConfigError
+        An unknown name or a value that cannot be.
+    """
+    _check_names(arguments)
+    return Options(**{**_environment(), **_global, **(_local.get() or {}), **arguments})
+
+
+class configure(contextlib.AbstractContextManager["configure"]):  # noqa: N801  # used as a function
+    """Set options for every map from now on, or, in a ``with`` statement, for its body.
+
+    Parameters
+    ----------
+    **values
+        Any of `Options`.
+
+    Raises
+    ------
+    ConfigError
+        At once, for an unknown name or a value that cannot be.
+
+    Examples
+    --------
+    >>> import lambdamap
+    >>> with lambdamap.configure(backend="inline", chunksize=10):
+    ...     list(lambdamap.map(abs, [-1, 2]))
+    [1, 2]
+    """
+
+    def __init__(self, **values: Any) -> None:
+        _check_names(values)
+        Options(**{**_global, **(_local.get() or {}), **values})
+        self._values = values
+        self._before = {name: _global[name] for name in values if name in _global}
+        _global.update(values)
+        self._reset: Any = None
+
+    def __enter__(self) -> configure:
+        for name in self._values:  # the body's only: what was global before comes back
+            if name in self._before:
+                _global[name] = self._before[name]
+            else:
+                _global.pop(name, None)
+        self._reset = _local.set({**(_local.get() or {}), **self._values})
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _local.reset(self._reset)
+
+

@@ -1,0 +1,5 @@
+"""What runs inside the function: `wrap` and the handlers in `lambdamap.worker.entry`."""
+
+from lambdamap.worker.entry import handler, wrap
+
+__all__ = ["handler", "wrap"]

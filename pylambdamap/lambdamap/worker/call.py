@@ -1,0 +1,408 @@
+"""One request in, one reply out: what runs inside the function.
+
+`run_request` never raises and always answers a JSON object, so that nothing between the function
+and its caller can take an error for a result or change one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from lambdamap import _codec
+from lambdamap._version import __version__
+from lambdamap.worker import allow
+
+__all__ = ["MARKER", "Context", "is_request", "run_request"]
+
+MARKER = "lambdamap"
+PYTHON = "%d.%d" % sys.version_info[:2]
+
+_OUTPUT_BYTES = 16384  # of what the items print, the last ones of a chunk
+_TRACEBACK_CHARS = 16384
+_REPLY_BYTES = 4_500_000  # raw result bytes that surely fit Lambda's 6 MB as base64 text
+_RESERVE_MS = 500  # kept back for encoding and sending the reply
+_BLOBS = 32  # functions by value kept loaded
+
+
+class Context(Protocol):
+    """What is used of Lambda's context object."""
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+class _Failure(Exception):
+    """An error that is not the item's own; becomes the reply's ``error``."""
+
+    def __init__(self, kind: str, text: str, ran: str = "NOT") -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.ran = ran
+
+
+def is_request(event: object) -> bool:
+    """Whether an event is lambdamap's: an object with an object under the marker."""
+    return isinstance(event, dict) and isinstance(event.get(MARKER), dict) and "p" in event
+
+
+# --- the callable -------------------------------------------------------------------------------
+
+_loaded: OrderedDict[bytes, Callable[..., Any]] = OrderedDict()
+_loaded_lock = threading.Lock()
+
+
+def _load_blob(blob: bytes) -> Callable[..., Any]:
+    """The function of a pickle, unpickled once in this process."""
+    digest = hashlib.sha256(blob).digest()
+    with _loaded_lock:
+        if digest in _loaded:
+            _loaded.move_to_end(digest)
+            return _loaded[digest]
+    import pickle
+
+    try:
+        function: Callable[..., Any] = pickle.loads(blob)
+    except Exception as error:
+        raise _Failure(
+            "init",
+            f"cannot load the function that came by value ({type(error).__name__}: {error}): "
+            "what it uses must be importable on the worker",
+        ) from error
+    with _loaded_lock:
+        _loaded[digest] = function
+        while len(_loaded) > _BLOBS:
+            _loaded.popitem(last=False)
+    return function
+
+
+def _check(head: dict[str, Any]) -> None:
+    """Refuse what this worker cannot run, before anything is decoded."""
+    protocol = head.get("protocol")
+    if protocol != _codec.PROTOCOL:
+        raise _Failure(
+            "protocol",
+            f"the caller speaks protocol {protocol} (lambdamap {head.get('version')}), this worker "
+            f"{_codec.PROTOCOL} (lambdamap {__version__}): deploy the same release on both sides",
+        )
+    if head.get("by_value"):
+        if not allow.by_value_allowed():
+            raise _Failure(
+                "refused",
+                "this worker takes no functions by value: set LAMBDAMAP_BY_VALUE=1 on it, or move "
+                "the function into a module that is deployed with it",
+            )
+        if head.get("python") != PYTHON:
+            raise _Failure(
+                "refused",
+                f"a function by value needs the same Python on both sides: the caller has "
+                f"{head.get('python')}, this worker {PYTHON}",
+            )
+        return
+    module, _, qualname = str(head.get("function", "")).partition(":")
+    try:
+        allow.check_name(module, qualname)
+    except allow.Refused as error:
+        raise _Failure("refused", str(error)) from None
+
+
+def _decode(event: dict[str, Any], by_value: bool) -> tuple[Callable[..., Any], bool, list[Any]]:
+    refusals: list[allow.Refused] = []
+
+    def resolve(module: str, qualname: str) -> Any:
+        try:
+            return allow.resolve(module, qualname)
+        except allow.Refused as error:
+            refusals.append(error)
+            raise
+
+    try:
+        spec, items = _codec.decode_text(event["p"], allow_pickle=by_value, resolve=resolve)
+        function, star = spec["f"], bool(spec.get("star"))
+    except Exception as error:
+        if refusals:
+            raise _Failure("refused", str(refusals[0])) from error
+        raise _Failure(
+            "decode", f"cannot read the request: {type(error).__name__}: {error}"
+        ) from error
+    if isinstance(function, bytes):
+        if not by_value:
+            raise _Failure("refused", "a function came by value without saying so")
+        function = _load_blob(function)
+    if not callable(function) or not isinstance(items, list):
+        raise _Failure("decode", "the request holds no callable and no list of items")
+    return function, star, items
+
+
+def _stale_code(function: Callable[..., Any], head: dict[str, Any]) -> dict[str, str] | None:
+    """Whether f's source here is another than the caller's."""
+    want = head.get("code")
+    if not want:
+        return None
+    module = sys.modules.get(getattr(function, "__module__", "") or "")
+    path = getattr(module, "__file__", None)
+    have = source_digest(path) if path else None
+    if have is None or have == want:
+        return None
+    return {"module": module.__name__ if module else "", "have": have, "want": want}
+
+
+_digests: dict[tuple[str, int, int], str] = {}
+
+
+def source_digest(path: str) -> str | None:
+    """SHA-256 of a source file as hex, or None when it is no readable source."""
+    if not path.endswith(".py"):
+        return None
+    try:
+        facts = os.stat(path)
+        key = (path, facts.st_mtime_ns, facts.st_size)
+        if key not in _digests:
+            with open(path, "rb") as file:
+                _digests[key] = hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return None
+    return _digests[key]
+
+
+# --- what the items print -----------------------------------------------------------------------
+
+
+class _Output(io.TextIOBase):
+    """Collects text with the index of the item that printed it, the last 16 KB."""
+
+    def __init__(self) -> None:
+        self.index = 0
+        self.pieces: list[tuple[int, str]] = []
+        self.kept = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if text:
+            self.pieces.append((self.index, text[-_OUTPUT_BYTES:]))
+            self.kept += len(self.pieces[-1][1])
+            while self.kept - len(self.pieces[0][1]) >= _OUTPUT_BYTES:
+                self.kept -= len(self.pieces.pop(0)[1])
+        return len(text)
+
+    def joined(self) -> list[list[Any]]:
+        lines: list[list[Any]] = []
+        for index, text in self.pieces:
+            if lines and lines[-1][0] == index:
+                lines[-1][1] += text
+            else:
+                lines.append([index, text])
+        # A lone surrogate cannot stand in JSON.
+        return [[i, text.encode("utf-8", "replace").decode("utf-8")] for i, text in lines]
+
+
+@contextmanager
+def _captured(output: _Output) -> Iterator[None]:
+    before = sys.stdout, sys.stderr
+    sys.stdout = sys.stderr = output
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _describe(error: BaseException, index: int, kind: str = "function") -> dict[str, Any]:
+    """An item's exception as JSON data."""
+    frames = error.__traceback__
+    if frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next  # this file's own frame
+    try:
+        text = "".join(traceback.format_exception(type(error), error, frames))
+    except Exception:
+        text = f"{type(error).__name__} (its traceback cannot be formatted)\n"
+    try:
+        message = str(error)
+    except Exception as broken:
+        message = f"<str() of the exception raised {type(broken).__name__}>"
+    try:
+        args: str | None = _codec.encode_text(error.args, compression=False)
+    except Exception:
+        args = None
+    if args is not None and len(args) > _TRACEBACK_CHARS:
+        args = None
+    return {
+        "kind": kind,
+        "type": type(error).__qualname__,
+        "module": type(error).__module__,
+        "message": _clean(message[:_TRACEBACK_CHARS]),
+        "traceback": _clean(text[-_TRACEBACK_CHARS:]),
+        "index": index,
+        "args": args,
+        "ran": "RAN",
+    }
+
+
+# --- one chunk ----------------------------------------------------------------------------------
+
+
+class _Chunk:
+    """The items of one request and what became of them."""
+
+    def __init__(self, head: dict[str, Any], context: Context | None) -> None:
+        self.compression = bool(head.get("compression", 1))
+        self.allow_pickle = bool(head.get("allow_pickle"))
+        self.guarded = head.get("on_error") == "return"
+        self.results: list[Any] = []
+        self.errors: dict[int, dict[str, Any]] = {}
+        self.error: dict[str, Any] | None = None
+        self.output = _Output()
+        self.microseconds = 0
+        self.bytes = 0
+        left = head.get("left_ms")
+        self.ends = time.monotonic() + max(0.0, float(left) / 1000) if left is not None else None
+        self.context = context
+
+    def must_stop(self, slowest: float, largest: int) -> bool:
+        """Whether another item may not end in time, or its result not fit the reply."""
+        if self.bytes + largest > _REPLY_BYTES:
+            return True
+        reserve = max(_RESERVE_MS / 1000, slowest)
+        if self.ends is not None and time.monotonic() + reserve > self.ends:
+            return True
+        if self.context is None:
+            return False
+        return self.context.get_remaining_time_in_millis() < reserve * 1000
+
+    def run(self, function: Callable[..., Any], star: bool, items: list[Any]) -> None:
+        """Call f on the items until the end, an error, or a bound. What has run is in results."""
+        started = last = time.perf_counter()
+        slowest, largest = 0.0, 0
+        with _captured(self.output):
+            for index, item in enumerate(items):
+                if index and self.must_stop(slowest, largest):
+                    break
+                self.output.index = index
+                kind = "function"
+                try:
+                    result = function(*item) if star else function(item)
+                    kind = "encode"
+                    size = self.measure(result)
+                except BaseException as error:
+                    failed = _describe(error, index, kind)
+                else:
+                    if self.bytes + size <= _REPLY_BYTES:
+                        self.bytes += size
+                        self.results.append(result)
+                        largest = max(largest, size)
+                        now = time.perf_counter()
+                        slowest = max(slowest, now - last)
+                        last = now
+                        continue
+                    failed = _too_large(index, size)
+                if not self.guarded:
+                    self.error = failed
+                    break
+                self.results.append(None)
+                self.errors[index] = failed
+        self.microseconds = int((time.perf_counter() - started) * 1e6)
+
+    def measure(self, result: Any) -> int:
+        """Bytes that the result takes in the reply; raises what encoding it raises."""
+        if result is None or type(result) in (int, float, bool):
+            return 9
+        return len(_codec.encode(result, allow_pickle=self.allow_pickle, compression=False))
+
+    def encode(self) -> str:
+        return _codec.encode_text(
+            [self.results, self.errors],
+            allow_pickle=self.allow_pickle,
+            compression=self.compression,
+        )
+
+
+def _too_large(index: int, size: int) -> dict[str, Any]:
+    return {
+        "kind": "size",
+        "type": "PayloadTooLargeError",
+        "module": "lambdamap",
+        "message": f"the results up to this item's ({size} bytes) do not fit one reply of Lambda, "
+        "6 MB: return less, or store it and return where",
+        "traceback": "",
+        "index": index,
+        "args": None,
+        "ran": "RAN",
+    }
+
+
+def _answer(head: dict[str, Any], done: int | None, microseconds: int = 0) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "protocol": _codec.PROTOCOL,
+        "version": __version__,
+        "python": PYTHON,
+        "map": head.get("map"),
+        "chunk": head.get("chunk"),
+    }
+    if done is not None:
+        answer["done"] = done
+        answer["us"] = microseconds
+    return {MARKER: answer}
+
+
+def run_request(event: dict[str, Any], context: Context | None = None) -> dict[str, Any]:
+    """Run the items of one request and describe what became of them.
+
+    Parameters
+    ----------
+    event
+        A request envelope (`is_request` is true for it).
+    context
+        Lambda's context object; its remaining time stops the chunk between items.
+
+    Returns
+    -------
+    dict
+        The reply envelope, JSON-able. Errors are inside it; nothing is raised.
+    """
+    head: dict[str, Any] = event[MARKER]
+    try:
+        _check(head)
+        function, star, items = _decode(event, bool(head.get("by_value")))
+    except _Failure as failure:
+        reply = _answer(head, None)
+        reply["error"] = {
+            "kind": failure.kind,
+            "type": "WorkerInitError",
+            "module": "lambdamap",
+            "message": _clean(str(failure)),
+            "traceback": "",
+            "index": None,
+            "args": None,
+            "ran": failure.ran,
+        }
+        return reply
+    chunk = _Chunk(head, context)
+    chunk.run(function, star, items)
+    text = chunk.encode()  # each result and error has been encoded alone already
+    reply = _answer(head, len(chunk.results), chunk.microseconds)
+    stale = _stale_code(function, head)
+    if stale is not None:
+        reply[MARKER]["code"] = stale
+    reply["r"] = text
+    if chunk.error is not None:
+        reply["error"] = chunk.error
+    output = chunk.output.joined()
+    if output:
+        reply["out"] = output
+    return reply
