@@ -2,72 +2,128 @@
 
 #include <string.h>
 
-#define NOT LM_RAN_NOT
-#define MAYBE LM_RAN_MAYBE
-#define YES LM_RAN_YES
+/* The rows' right sides: ran, failure, action, whether the whole map stops. */
+#define ROW(ran, failure, action, stops)                                                           \
+  {                                                                                                \
+    LM_RAN_##ran, LM_FAIL_##failure, LM_DO_##action, stops                                         \
+  }
 
 struct rule {
   int status;       /* 0: any */
-  const char *type; /* AWS's error type, without a trailing "Exception"; NULL: any */
+  const char *type; /* without a trailing "Exception"; NULL: any, none included */
   struct lm_outcome outcome;
 };
 
-/* Invoke's API errors. The Invoke API promises that a handler did not run when it answers one of
- * its own error types; an answer of 500 to 504 without one comes from something in between. The
- * first rule that fits counts. */
+/* Answers of the Invoke API itself, the declared ones of its model and the undeclared ones seen. The
+ * first row that fits counts. By the API's contract the function did not execute when it answers one
+ * of its own errors; whatever else comes with a 5xx may be from something in between, and then
+ * nothing is known (UNKNOWN_5XX). */
 static const struct rule API[] = {
-    {400, "RecursiveInvocation", {NOT, LM_FAIL_CONFIG, LM_DO_DONE, true}},
-    {400, "ExpiredToken", {NOT, LM_FAIL_ACCESS_DENIED, LM_DO_RESIGN, true}},
-    {400, NULL, {NOT, LM_FAIL_CONFIG, LM_DO_DONE, true}},
-    {401, NULL, {NOT, LM_FAIL_ACCESS_DENIED, LM_DO_DONE, true}},
-    {403, "ExpiredToken", {NOT, LM_FAIL_ACCESS_DENIED, LM_DO_RESIGN, true}},
-    {403, "InvalidSignature", {NOT, LM_FAIL_ACCESS_DENIED, LM_DO_RESIGN, true}},
-    {403, "SignatureDoesNotMatch", {NOT, LM_FAIL_ACCESS_DENIED, LM_DO_RESIGN, true}},
-    {403, "RequestTimeTooSkewed", {NOT, LM_FAIL_ACCESS_DENIED, LM_DO_RESIGN, true}},
-    {403, "EFSMountFailure", {NOT, LM_FAIL_CONFIG, LM_DO_DONE, true}},
-    {403, "S3FilesMountFailure", {NOT, LM_FAIL_CONFIG, LM_DO_DONE, true}},
-    {403, NULL, {NOT, LM_FAIL_ACCESS_DENIED, LM_DO_DONE, true}},
-    {404, NULL, {NOT, LM_FAIL_FUNCTION_NOT_FOUND, LM_DO_DONE, true}},
-    {407, NULL, {NOT, LM_FAIL_CONFIG, LM_DO_DONE, true}},
-    {408, NULL, {NOT, LM_FAIL_SERVICE, LM_DO_RETRY, false}},
-    {409, "DurableExecutionAlreadyStarted", {YES, LM_FAIL_SERVICE, LM_DO_DONE, false}},
-    {409, NULL, {NOT, LM_FAIL_SERVICE, LM_DO_POLL, true}},
-    {410, NULL, {MAYBE, LM_FAIL_SERVICE, LM_DO_RETRY, false}},
-    {413, NULL, {NOT, LM_FAIL_TOO_LARGE, LM_DO_SPLIT, false}},
-    {415, NULL, {NOT, LM_FAIL_PROTOCOL, LM_DO_DONE, true}},
-    {429, NULL, {NOT, LM_FAIL_THROTTLED, LM_DO_THROTTLE, false}},
-    {500, "Service", {NOT, LM_FAIL_SERVICE, LM_DO_RETRY, false}},
-    {502, "EC2Throttled", {NOT, LM_FAIL_SERVICE, LM_DO_RETRY, false}},
-    {502, "EC2Unexpected", {NOT, LM_FAIL_SERVICE, LM_DO_RETRY, false}},
-    {502, "SubnetIPAddressLimitReached", {NOT, LM_FAIL_SERVICE, LM_DO_RETRY, false}},
-    {502, "ENILimitReached", {NOT, LM_FAIL_SERVICE, LM_DO_RETRY, false}},
-    {502, "ResourceNotReady", {NOT, LM_FAIL_SERVICE, LM_DO_RETRY, false}},
-    {502, "EC2AccessDenied", {NOT, LM_FAIL_CONFIG, LM_DO_DONE, true}},
-    {502, "InvalidRuntime", {NOT, LM_FAIL_CONFIG, LM_DO_DONE, true}},
-    {502, "InvalidZipFile", {NOT, LM_FAIL_CONFIG, LM_DO_DONE, true}},
-    {502, "InvalidSecurityGroupID", {NOT, LM_FAIL_CONFIG, LM_DO_DONE, true}},
-    {502, "InvalidSubnetID", {NOT, LM_FAIL_CONFIG, LM_DO_DONE, true}},
-    {502, "KMSAccessDenied", {NOT, LM_FAIL_CONFIG, LM_DO_DONE, true}},
-    {502, "KMSDisabled", {NOT, LM_FAIL_CONFIG, LM_DO_DONE, true}},
-    {502, "KMSInvalidState", {NOT, LM_FAIL_CONFIG, LM_DO_DONE, true}},
-    {502, "KMSNotFound", {NOT, LM_FAIL_CONFIG, LM_DO_DONE, true}},
+    /* What is wrong is the same for every chunk. */
+    {400, "ExpiredToken", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
+    {400, "SnapStart", ROW(NOT, WORKER_INIT, DONE, true)}, /* an after-restore hook failed */
+    {400, NULL, ROW(NOT, CONFIG, DONE, true)}, /* InvalidParameterValue, RecursiveInvocation, ... */
+    {401, NULL, ROW(NOT, ACCESS_DENIED, DONE, true)},
+    {402, NULL, ROW(NOT, SERVICE, DONE, true)}, /* ServiceQuotaExceeded */
+
+    /* New credentials or another clock offset may mend these; the caller tries once. */
+    {403, "ExpiredToken", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
+    {403, "InvalidSignature", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
+    {403, "SignatureDoesNotMatch", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
+    {403, "RequestTimeTooSkewed", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
+    {403, "RequestExpired", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
+    {403, "RequestInTheFuture", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
+    {403, "EFSMountFailure", ROW(NOT, CONFIG, DONE, true)},
+    {403, "S3FilesMountFailure", ROW(NOT, CONFIG, DONE, true)},
+    {403, NULL, ROW(NOT, ACCESS_DENIED, DONE, true)}, /* AccessDenied, UnrecognizedClient, ... */
+    {404, NULL, ROW(NOT, FUNCTION_NOT_FOUND, DONE, true)},
+    {407, NULL, ROW(NOT, CONFIG, DONE, true)}, /* a proxy wants a password */
+
+    /* A file system or snapshot was not there in time. Without a type it is somebody else's. */
+    {408, "EFSMountConnectivity", ROW(NOT, SERVICE, RETRY, false)},
+    {408, "EFSMountTimeout", ROW(NOT, SERVICE, RETRY, false)},
+    {408, "S3FilesMountConnectivity", ROW(NOT, SERVICE, RETRY, false)},
+    {408, "S3FilesMountTimeout", ROW(NOT, SERVICE, RETRY, false)},
+    {408, "SnapStartTimeout", ROW(NOT, SERVICE, RETRY, false)},
+    {408, NULL, ROW(MAYBE, SERVICE, RETRY, false)},
+
+    /* The function is being made ready, or cannot be. */
+    {409, "ResourceConflict", ROW(NOT, SERVICE, POLL, true)},
+    {409, "SnapStartNotReady", ROW(NOT, SERVICE, POLL, true)},
+    {409, "CodeArtifactUserPending", ROW(NOT, SERVICE, POLL, true)},
+    {409, "DurableExecutionAlreadyStarted", ROW(YES, SERVICE, DONE, false)},
+    {409, NULL, ROW(NOT, CONFIG, DONE, true)}, /* RuntimeVersionDeleted, ... */
+
+    {410, NULL, ROW(MAYBE, SERVICE, RETRY, false)}, /* EFSIO: the file system failed under it */
+    {413, NULL, ROW(NOT, TOO_LARGE, SPLIT, false)}, /* its type has three names on the wire */
+    {415, NULL, ROW(NOT, PROTOCOL, DONE, true)},
+    {429, NULL, ROW(NOT, THROTTLED, THROTTLE, false)},
+
+    {500, "Service", ROW(NOT, SERVICE, RETRY, false)},
+    {502, "EC2Throttled", ROW(NOT, SERVICE, RETRY_SLOW, false)},
+    {502, "EC2Unexpected", ROW(NOT, SERVICE, RETRY_SLOW, false)},
+    {502, "SubnetIPAddressLimitReached", ROW(NOT, SERVICE, RETRY_SLOW, false)},
+    {502, "ENILimitReached", ROW(NOT, SERVICE, RETRY_SLOW, false)},
+    {502, "ENINotReady", ROW(NOT, SERVICE, RETRY_SLOW, false)},
+    {502, "ResourceNotReady", ROW(NOT, SERVICE, RETRY_SLOW, false)},
+    {502, "EC2AccessDenied", ROW(NOT, CONFIG, DONE, true)},
+    {502, "InvalidRuntime", ROW(NOT, CONFIG, DONE, true)},
+    {502, "InvalidZipFile", ROW(NOT, CONFIG, DONE, true)},
+    {502, "InvalidSecurityGroupID", ROW(NOT, CONFIG, DONE, true)},
+    {502, "InvalidSubnetID", ROW(NOT, CONFIG, DONE, true)},
+    {502, "KMSAccessDenied", ROW(NOT, CONFIG, DONE, true)},
+    {502, "KMSDisabled", ROW(NOT, CONFIG, DONE, true)},
+    {502, "KMSInvalidState", ROW(NOT, CONFIG, DONE, true)},
+    {502, "KMSNotFound", ROW(NOT, CONFIG, DONE, true)},
+
+    /* Redirects are never followed: the credentials would go with them. */
+    {301, NULL, ROW(NOT, PROTOCOL, DONE, true)},
+    {302, NULL, ROW(NOT, PROTOCOL, DONE, true)},
+    {307, NULL, ROW(NOT, PROTOCOL, DONE, true)},
+    {308, NULL, ROW(NOT, PROTOCOL, DONE, true)},
 };
 
-/* What the platform says of a handler that did not answer by itself: X-Amz-Function-Error, and
- * errorType in the body. */
+/* What the platform or the runtime says of a function in a reply of 200. */
 static const struct rule FUNCTION[] = {
-    {0, "Sandbox.Timedout", {YES, LM_FAIL_WORKER_TIMEOUT, LM_DO_DONE, false}},
-    {0, "Runtime.ExitError", {YES, LM_FAIL_WORKER_CRASHED, LM_DO_DONE, false}},
-    {0, "Runtime.OutOfMemory", {YES, LM_FAIL_WORKER_CRASHED, LM_DO_DONE, false}},
-    {0, "Function.ResponseSizeTooLarge", {YES, LM_FAIL_TOO_LARGE, LM_DO_DONE, false}},
-    {0, "Runtime.MarshalError", {YES, LM_FAIL_PROTOCOL, LM_DO_DONE, false}},
-    {0, "Runtime.ImportModuleError", {NOT, LM_FAIL_WORKER_INIT, LM_DO_DONE, true}},
-    {0, "Runtime.HandlerNotFound", {NOT, LM_FAIL_WORKER_INIT, LM_DO_DONE, true}},
-    {0, "Runtime.UserCodeSyntaxError", {NOT, LM_FAIL_WORKER_INIT, LM_DO_DONE, true}},
-    {0, "Runtime.MalformedHandlerName", {NOT, LM_FAIL_WORKER_INIT, LM_DO_DONE, true}},
-    {0, "Runtime.InvalidEntrypoint", {NOT, LM_FAIL_WORKER_INIT, LM_DO_DONE, true}},
-    {0, NULL, {YES, LM_FAIL_REMOTE, LM_DO_DONE, false}},
+    {0, "Sandbox.Timedout", ROW(YES, WORKER_TIMEOUT, DONE, false)},
+    {0, "Sandbox.Timeout", ROW(YES, WORKER_TIMEOUT, DONE, false)}, /* as the emulator spells it */
+
+    {0, "Runtime.ExitError", ROW(YES, WORKER_CRASHED, DONE, false)},
+    {0, "Runtime.OutOfMemory", ROW(YES, WORKER_CRASHED, DONE, false)},
+    {0, "Runtime.Unknown", ROW(YES, WORKER_CRASHED, DONE, false)},
+    {0, "Function.Unknown", ROW(YES, WORKER_CRASHED, DONE, false)},
+    {0, "Sandbox.Failure", ROW(YES, WORKER_CRASHED, DONE, false)},
+    {0, "Extension.Crash", ROW(YES, WORKER_CRASHED, DONE, false)},
+    {0, "Extension.ExitError", ROW(YES, WORKER_CRASHED, DONE, false)},
+
+    {0, "Function.ResponseSizeTooLarge", ROW(YES, TOO_LARGE, DONE, false)}, /* the result is lost */
+    {0, "Runtime.MarshalError", ROW(YES, PROTOCOL, DONE, false)},
+    {0, "Runtime.TruncatedResponse", ROW(YES, PROTOCOL, DONE, false)},
+    {0, "Runtime.InvalidResponseModeHeader", ROW(YES, PROTOCOL, DONE, false)},
+
+    /* Before the handler is called: the next environment fails in the same way. */
+    {0, "Runtime.ImportModuleError", ROW(NOT, WORKER_INIT, DONE, true)},
+    {0, "Runtime.HandlerNotFound", ROW(NOT, WORKER_INIT, DONE, true)},
+    {0, "Runtime.UserCodeSyntaxError", ROW(NOT, WORKER_INIT, DONE, true)},
+    {0, "Runtime.MalformedHandlerName", ROW(NOT, WORKER_INIT, DONE, true)},
+    {0, "Runtime.BuiltInModuleConflict", ROW(NOT, WORKER_INIT, DONE, true)},
+    {0, "Runtime.BeforeSnapshotError", ROW(NOT, WORKER_INIT, DONE, true)},
+    {0, "Runtime.AfterRestoreError", ROW(NOT, WORKER_INIT, DONE, true)},
+    {0, "Runtime.InvalidEntrypoint", ROW(NOT, WORKER_INIT, DONE, true)},
+    {0, "Runtime.InvalidWorkingDir", ROW(NOT, WORKER_INIT, DONE, true)},
+    {0, "Runtime.InvalidTaskConfig", ROW(NOT, WORKER_INIT, DONE, true)},
+    {0, "Extension.InitError", ROW(NOT, WORKER_INIT, DONE, true)},
+    {0, "Extension.LaunchError", ROW(NOT, WORKER_INIT, DONE, true)},
+    {0, "Runtime.UnmarshalError", ROW(NOT, PROTOCOL, DONE, true)}, /* our request was unreadable */
+    {0, "Runtime.LambdaContextUnmarshalError", ROW(NOT, CONFIG, DONE, true)},
+
+    {0, NULL, ROW(YES, REMOTE, DONE, false)}, /* the handler raised */
 };
+
+static const struct lm_outcome UNKNOWN_4XX = ROW(NOT, SERVICE, DONE, true);
+static const struct lm_outcome UNKNOWN_5XX = ROW(MAYBE, SERVICE, RETRY, false); /* a proxy, ... */
+static const struct lm_outcome UNKNOWN_STATUS = ROW(MAYBE, PROTOCOL, DONE, true);
+static const struct lm_outcome UNMARKED = ROW(YES, PROTOCOL, DONE, true); /* no worker of ours */
 
 static bool
 same_type(const char *rule, const char *type, size_t len)
@@ -89,45 +145,45 @@ find(const struct rule *rules, size_t n, int status, const char *type, size_t le
   return NULL;
 }
 
+static struct lm_outcome
+of_function_error(const char *type, size_t len)
+{
+  return *find(FUNCTION, sizeof FUNCTION / sizeof FUNCTION[0], 0, type, len);
+}
+
 struct lm_outcome
 lm_outcome_of_reply(int status, bool function_error, const char *error_type, size_t error_type_len)
 {
   if (function_error)
-    return *find(FUNCTION, sizeof FUNCTION / sizeof FUNCTION[0], 0, error_type, error_type_len);
+    return of_function_error(error_type, error_type_len);
   const struct lm_outcome *known =
       find(API, sizeof API / sizeof API[0], status, error_type, error_type_len);
   if (known != NULL)
     return *known;
-  if (status >= 500 && status <= 599)
-    return error_type_len > 0 ? (struct lm_outcome){NOT, LM_FAIL_SERVICE, LM_DO_RETRY, false}
-                              : (struct lm_outcome){MAYBE, LM_FAIL_SERVICE, LM_DO_RETRY, false};
-  if (status >= 400 && status <= 499)
-    return (struct lm_outcome){NOT, LM_FAIL_SERVICE, LM_DO_DONE, true};
-  return (struct lm_outcome){MAYBE, LM_FAIL_PROTOCOL, LM_DO_DONE, true};
+  return status >= 500 ? UNKNOWN_5XX : status >= 400 ? UNKNOWN_4XX : UNKNOWN_STATUS;
 }
 
 struct lm_outcome
 lm_outcome_of_unmarked(const char *error_type, size_t error_type_len)
 {
-  if (error_type_len > 0)
-    return *find(FUNCTION, sizeof FUNCTION / sizeof FUNCTION[0], 0, error_type, error_type_len);
-  return (struct lm_outcome){YES, LM_FAIL_PROTOCOL, LM_DO_DONE, true};
+  return error_type_len > 0 ? of_function_error(error_type, error_type_len) : UNMARKED;
 }
 
 struct lm_outcome
 lm_outcome_of_loss(bool sent, int status, enum lm_failure failure)
 {
-  struct lm_outcome outcome = {NOT, failure, LM_DO_RETRY, false};
+  bool line_failed = failure == LM_FAIL_CONNECT || failure == LM_FAIL_CONNECTION_LOST;
+  bool may_pass = line_failed || failure == LM_FAIL_DEADLINE || failure == LM_FAIL_PROTOCOL;
+  struct lm_outcome outcome = {LM_RAN_NOT, failure, may_pass ? LM_DO_RETRY : LM_DO_DONE, false};
   if (status == 200) {
-    outcome.ran = YES;
-    if (failure == LM_FAIL_CONNECT || failure == LM_FAIL_CONNECTION_LOST)
+    outcome.ran = LM_RAN_YES;
+    if (line_failed)
       outcome.failure = LM_FAIL_PROTOCOL;
-  } else if (sent) {
-    outcome.ran = MAYBE;
-    if (failure == LM_FAIL_CONNECT)
-      outcome.failure = LM_FAIL_CONNECTION_LOST;
-  } else if (failure == LM_FAIL_CONNECTION_LOST) {
-    outcome.failure = LM_FAIL_CONNECT;
+  } else {
+    if (sent)
+      outcome.ran = LM_RAN_MAYBE;
+    if (line_failed)
+      outcome.failure = sent ? LM_FAIL_CONNECTION_LOST : LM_FAIL_CONNECT;
   }
   return outcome;
 }
@@ -135,5 +191,6 @@ lm_outcome_of_loss(bool sent, int status, enum lm_failure failure)
 bool
 lm_outcome_retryable(const struct lm_outcome *outcome, bool idempotent)
 {
-  return outcome->action == LM_DO_RETRY && (outcome->ran == NOT || idempotent);
+  return (outcome->action == LM_DO_RETRY || outcome->action == LM_DO_RETRY_SLOW) &&
+         (outcome->ran == LM_RAN_NOT || idempotent);
 }

@@ -1,5 +1,5 @@
-/* What became of an invocation, and what to do about it. Pure tables and functions; the figures
- * and their sources are in docs and next to each row in outcome.c. */
+/* What became of an invocation, and what to do about it. Pure tables and functions; the reason for
+ * each row stands next to it in outcome.c. */
 #ifndef LM_POLICY_OUTCOME_H
 #define LM_POLICY_OUTCOME_H
 
@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Whether the handler ran. */
+/* Whether the handler ran. Ordered: the worst of several attempts is the largest. */
 enum lm_ran {
   LM_RAN_NOT,   /* it cannot have run */
   LM_RAN_MAYBE, /* part of the request left this machine and no reply was read */
@@ -25,7 +25,7 @@ enum lm_failure {
   LM_FAIL_CONNECT,
   LM_FAIL_CONNECTION_LOST,
   LM_FAIL_DEADLINE,
-  LM_FAIL_REMOTE,       /* the handler raised outside our envelope */
+  LM_FAIL_REMOTE, /* the handler raised outside our envelope */
   LM_FAIL_WORKER_INIT,
   LM_FAIL_WORKER_TIMEOUT,
   LM_FAIL_WORKER_CRASHED,
@@ -33,16 +33,18 @@ enum lm_failure {
   LM_FAIL_PROTOCOL,
   LM_FAIL_CANCELLED,
   LM_FAIL_MEMORY,
-  LM_FAIL_SYSTEM        /* threads, descriptors, dispatcher shut down */
+  LM_FAIL_SYSTEM /* threads, descriptors, dispatcher shut down */
 };
 
 enum lm_action {
-  LM_DO_DONE,      /* hand it over: success, or a failure that stays */
-  LM_DO_RETRY,     /* backoff, counts as an attempt */
-  LM_DO_THROTTLE,  /* 429: back to the front of its map, counts as no attempt */
-  LM_DO_POLL,      /* 409 while the function is being made ready: 1, 2, 4 s, up to 60 s, counts as no attempt */
+  LM_DO_DONE,     /* hand it over: success, or a failure that stays */
+  LM_DO_RETRY,    /* LM_BACKOFF_TRANSIENT, counts as an attempt */
+  LM_DO_THROTTLE, /* 429: back to the front of its map, counts as no attempt */
+  LM_DO_POLL, /* 409 while the function is being made ready: LM_BACKOFF_POLL for up to 60 s, counts
+                      as no attempt */
   LM_DO_RESIGN,    /* refresh credentials or clock offset, then once more at once */
-  LM_DO_SPLIT      /* 413 */
+  LM_DO_SPLIT,     /* 413: halve the chunk */
+  LM_DO_RETRY_SLOW /* as RETRY with LM_BACKOFF_THROTTLE: what is short needs seconds to come back */
 };
 
 struct lm_outcome {
@@ -53,20 +55,21 @@ struct lm_outcome {
 };
 
 /* A complete reply that is not a success of ours: any status but 200, or 200 with
- * X-Amz-Function-Error. error_type: from the header, else from the body; "" when neither.
- * function_error: the X-Amz-Function-Error header is present. */
-struct lm_outcome lm_outcome_of_reply(int status, bool function_error, const char *error_type, size_t error_type_len);
+ * X-Amz-Function-Error. error_type: from the header, else from the body, with or without a trailing
+ * "Exception"; "" when neither. function_error: the X-Amz-Function-Error header is present. */
+struct lm_outcome lm_outcome_of_reply(int status, bool function_error, const char *error_type,
+                                      size_t error_type_len);
 
-/* A complete 200 whose body is no reply of ours and no function error by header: error_type is the body's errorType or
- * "" (an emulator that drops headers). */
+/* A complete 200 whose body is no reply of ours and no function error by header: error_type is the
+ * body's errorType or "" (an emulator that drops headers). */
 struct lm_outcome lm_outcome_of_unmarked(const char *error_type, size_t error_type_len);
 
 /* No complete reply. `sent`: some byte of the request may have left. `status`: of the head that
- * was read, 0 for none. `failure`: CONNECT, CONNECTION_LOST, DEADLINE or PROTOCOL as the
- * connection saw it; the result names CONNECTION_LOST or PROTOCOL where what was sent says so. */
+ * was read, 0 for none. `failure`: as the connection saw it; the result names CONNECTION_LOST,
+ * CONNECT or PROTOCOL (a reply of 200 cut short) where what was sent and read says so. */
 struct lm_outcome lm_outcome_of_loss(bool sent, int status, enum lm_failure failure);
 
-/* Whether this outcome is tried again: NOT always, MAYBE and a lost result only if idempotent. */
+/* Whether RETRY or RETRY_SLOW is followed: NOT always, MAYBE and a lost result only if idempotent. */
 bool lm_outcome_retryable(const struct lm_outcome *outcome, bool idempotent);
 
 #endif

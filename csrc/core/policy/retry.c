@@ -1,15 +1,17 @@
 #include "policy/retry.h"
 
-static const int64_t SERVER_SLACK_NS = 5000000000;   /* above what the server asked for */
-static const int64_t SERVER_MAX_NS = 60000000000;    /* a longer word is not believed */
+static const int64_t SERVER_SLACK_NS = 5000000000; /* above what the server asked for */
+static const int64_t SERVER_MAX_NS = 60000000000;  /* a longer word is not believed */
 static const int64_t POLL_BASE_NS = 1000000000;
 static const int64_t POLL_MAX_NS = 60000000000;
 
 static int64_t
 doubled(int64_t base_ns, unsigned times, int64_t max_ns)
 {
+  if (base_ns <= 0)
+    return 0;
   for (; times > 0 && base_ns < max_ns; times--)
-    base_ns *= 2;
+    base_ns = base_ns > max_ns / 2 ? max_ns : base_ns * 2;
   return base_ns < max_ns ? base_ns : max_ns;
 }
 
@@ -48,7 +50,7 @@ lm_quota_take(struct lm_quota *quota)
 void
 lm_quota_succeeded(struct lm_quota *quota, unsigned retries)
 {
-  int back = retries == 0 ? 1 : retries > LM_QUOTA_FULL ? LM_QUOTA_FULL
-                                                        : (int)retries * LM_QUOTA_RETRY;
+  const unsigned most = LM_QUOTA_FULL / LM_QUOTA_RETRY + 1;
+  int back = retries == 0 ? 1 : (int)(retries < most ? retries : most) * LM_QUOTA_RETRY;
   quota->tokens = quota->tokens + back > LM_QUOTA_FULL ? LM_QUOTA_FULL : quota->tokens + back;
 }

@@ -7,30 +7,32 @@
 #include <stdint.h>
 
 struct lm_retry_policy {
-  unsigned max_attempts;      /* in all, the first included; default 3 */
-  int64_t transient_base_ns;  /* 50 ms */
-  int64_t throttle_base_ns;   /* 1 s */
-  int64_t max_backoff_ns;     /* 20 s */
+  unsigned max_attempts;        /* in all, the first included; default 3 */
+  int64_t transient_base_ns;    /* 50 ms */
+  int64_t throttle_base_ns;     /* 1 s */
+  int64_t max_backoff_ns;       /* 20 s */
   int64_t throttle_patience_ns; /* 60 s in which nothing of this function was accepted */
 };
-#define LM_RETRY_POLICY_DEFAULT \
+#define LM_RETRY_POLICY_DEFAULT                                                                    \
   ((struct lm_retry_policy){3, 50000000, 1000000000, 20000000000, 60000000000})
 
 enum lm_backoff { LM_BACKOFF_TRANSIENT, LM_BACKOFF_THROTTLE, LM_BACKOFF_POLL };
 
-/* Delay before retry k (k = 1 is the first retry): random * min(max, base * 2^(k-1)) for the first
- * two kinds, min(60 s, 1 s * 2^(k-1)) without jitter for POLL. `server_ms` (-1: none said) clamps the
- * delay into [server_ms, server_ms + 5 s]; a server's word above 60 s is ignored down to [t, t+5 s] of our own. */
+/* Nanoseconds before retry k (k = 1 is the first retry): random * min(max, base * 2^(k-1)) for the
+ * first two kinds, min(60 s, 1 s * 2^(k-1)) without jitter for POLL. `server_ms` (-1: none said)
+ * clamps that into [t, t + 5 s] of what the server said; a server's word above 60 s only adds 5 s to
+ * our own. */
 int64_t lm_retry_delay_ns(const struct lm_retry_policy *policy, enum lm_backoff kind, unsigned k,
                           double random, int64_t server_ms);
 
-/* Retry quota of one function: 500 tokens, a retry costs 14; a success gives back what its retries cost, a clean one 1. */
+/* Retry quota of one function: 500 tokens, a retry costs 14; a success gives back what its retries
+ * cost, a clean one 1. Guarded by whoever owns it. */
 struct lm_quota {
   int tokens;
 };
 enum { LM_QUOTA_FULL = 500, LM_QUOTA_RETRY = 14 };
 void lm_quota_init(struct lm_quota *quota);
-bool lm_quota_take(struct lm_quota *quota);              /* false: fail fast */
+bool lm_quota_take(struct lm_quota *quota); /* false: fail fast */
 void lm_quota_succeeded(struct lm_quota *quota, unsigned retries);
 
 #endif

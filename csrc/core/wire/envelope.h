@@ -1,7 +1,10 @@
 /* The outer envelope: plain JSON, frozen for ever. ARCHITECTURE.md lists its keys.
  *
- * Request: {"command":...,"lambdamap":{STATIC,"chunk":N,"items":N,"attempt":N,"left_ms":N},"p":"lm1:..."}
+ * Request: {"command":...,"lambdamap":{STATIC,"chunk":N,"items":N,"attempt":N,"left_ms":N},
+ *           "p":"lm1:..."}
  * Reply:   {"lambdamap":{...},"r":"lm1:...","error":{...},"out":[...]}, any of the last three absent.
+ *
+ * Pure functions on the caller's bytes; only an lm_buf of the caller's may grow. Any thread.
  */
 #ifndef LM_WIRE_ENVELOPE_H
 #define LM_WIRE_ENVELOPE_H
@@ -12,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "wire/json.h"
 
 enum { LM_PROTOCOL = 1, LM_MAP_ID_LEN = 32 };
 
@@ -36,42 +40,41 @@ void lm_envelope_patch(uint8_t *body, const struct lm_envelope_slots *slots, uns
 int lm_envelope_request_payload(const uint8_t *body, size_t len, const char **text,
                                 size_t *text_len);
 
-struct lm_span {
-  const char *at; /* into the reply; NULL when the key is absent */
-  size_t len;
-};
-
 struct lm_reply {
-  bool marked;           /* top level is an object with an object under "lambdamap" */
-  uint32_t protocol;     /* 0 when absent */
-  struct lm_span map;    /* contents of the string, no quotes; compared with the request's id */
+  bool marked;        /* top level is an object with an object under "lambdamap" */
+  uint32_t protocol;  /* 0 when absent */
+  struct lm_span map; /* contents of the string, no quotes; compared with the request's id */
   bool has_chunk;
-  uint64_t chunk;        /* echo of the request's number */
+  uint64_t chunk; /* echo of the request's number */
   bool has_done;
-  uint32_t done;         /* items worked on, counted from the chunk's first */
-  uint64_t worker_us;    /* time spent on the items, as the worker measured it */
-  bool stale_code;       /* "code" was present: the worker runs another source than the caller's;
-                            `code` is the raw JSON value */
+  uint32_t done;      /* items worked on, counted from the chunk's first */
+  uint64_t worker_us; /* time spent on the items, as the worker measured it */
+  bool stale_code;    /* "code" was present and not null: the worker runs another source than the
+                            caller's; `code` is the raw JSON value */
   struct lm_span code;
   struct lm_span result; /* string contents of "r": a text-form frame; no escapes are allowed */
   struct lm_span error;  /* raw JSON of the object under "error" */
-  struct lm_span output; /* raw JSON of the array under "out" */
+  struct lm_span output; /* raw JSON of the value under "out" */
 };
 
-/* Read a reply. Strict JSON (RFC 8259, valid UTF-8) of at most `max_depth` 64, unknown keys skipped, a
- * known key twice is an error, numbers are bounded. Returns 0 also for valid JSON without the
- * marker (marked is false then); -1 for text that is not one JSON value. Spans point into `text`. */
+/* Read a reply: JSON as json.h has it, unknown keys skipped. A known key twice is an error, and so is
+ * a known number that is no whole one in its range. 0 also for valid JSON without the marker: marked
+ * is false then, and no known key was looked at. -1 and *err, with the offset, for anything else.
+ * text may be NULL when len is 0. */
 int lm_envelope_read(const char *text, size_t len, struct lm_reply *reply, struct lm_error *err);
 
 /* The error members of a Lambda error body: {"errorType":..,"errorMessage":..} or
- * {"message"|"Message":..,"Type":..,"Reason":..,"__type"|"code"|"Code":..}. Absent ones stay empty. Never fails: what is
- * no JSON object leaves all of them empty. String contents are raw (escapes not undone). */
+ * {"message"|"Message":..,"Type":..,"Reason":..,"__type"|"code"|"Code":..}. Absent ones stay empty.
+ * Never fails: what is no JSON object leaves all of them empty. String contents are raw: escapes are
+ * undone by lm_json_text.
+ * A time-out that says so only in its message ("... Task timed out after 3.00 seconds", as the
+ * platform did until 2024) gets the error type of a newer one, which is not in `text`. */
 struct lm_aws_error {
-  struct lm_span error_type;    /* function errors */
+  struct lm_span error_type; /* function errors */
   struct lm_span error_message;
-  struct lm_span message;       /* API errors */
+  struct lm_span message; /* API errors */
   struct lm_span reason;
-  struct lm_span code;
+  struct lm_span code; /* without "namespace#" and ":url" */
 };
 void lm_envelope_read_aws_error(const char *text, size_t len, struct lm_aws_error *out);
 

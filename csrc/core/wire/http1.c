@@ -5,11 +5,11 @@
 enum state {
   STATUS_LINE,
   HEADER,
-  BODY,       /* Content-Length bytes */
+  BODY, /* Content-Length bytes */
   UNTIL_EOF,
   CHUNK_SIZE,
   CHUNK_DATA,
-  CHUNK_END,  /* the CRLF behind a chunk */
+  CHUNK_END, /* the CR LF behind a chunk; line_len counts what of it was read */
   TRAILER,
   COMPLETE,
   BAD
@@ -31,16 +31,61 @@ lm_http1_started(const struct lm_http1 *reply)
 
 /* --- small readers --- */
 
+/* Characters of a header's name (RFC 9110 section 5.6.2). */
+static const bool is_name_char[256] = {
+    ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1, ['+'] = 1,
+    ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1,  ['~'] = 1, ['0'] = 1,
+    ['1'] = 1, ['2'] = 1, ['3'] = 1, ['4'] = 1, ['5'] = 1, ['6'] = 1,  ['7'] = 1, ['8'] = 1,
+    ['9'] = 1, ['A'] = 1, ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1,  ['F'] = 1, ['G'] = 1,
+    ['H'] = 1, ['I'] = 1, ['J'] = 1, ['K'] = 1, ['L'] = 1, ['M'] = 1,  ['N'] = 1, ['O'] = 1,
+    ['P'] = 1, ['Q'] = 1, ['R'] = 1, ['S'] = 1, ['T'] = 1, ['U'] = 1,  ['V'] = 1, ['W'] = 1,
+    ['X'] = 1, ['Y'] = 1, ['Z'] = 1, ['a'] = 1, ['b'] = 1, ['c'] = 1,  ['d'] = 1, ['e'] = 1,
+    ['f'] = 1, ['g'] = 1, ['h'] = 1, ['i'] = 1, ['j'] = 1, ['k'] = 1,  ['l'] = 1, ['m'] = 1,
+    ['n'] = 1, ['o'] = 1, ['p'] = 1, ['q'] = 1, ['r'] = 1, ['s'] = 1,  ['t'] = 1, ['u'] = 1,
+    ['v'] = 1, ['w'] = 1, ['x'] = 1, ['y'] = 1, ['z'] = 1,
+};
+
 static bool
 is_digit(char c)
 {
   return c >= '0' && c <= '9';
 }
 
+static bool
+is_blank(char c)
+{
+  return c == ' ' || c == '\t';
+}
+
 static char
 lower(char c)
 {
   return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
+/* Whether a line holds no control byte but tabs. */
+static bool
+is_text(const char *text, size_t len)
+{
+  const uint64_t ones = 0x0101010101010101, tops = 0x8080808080808080;
+  while (len > 0) {
+    if (len >= 8) { /* eight bytes at once: none below 0x20, none 0x7f */
+      uint64_t word;
+      memcpy(&word, text, 8);
+      uint64_t del = word ^ ones * 0x7f;
+      if ((((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & tops) {
+        for (int i = 0; i < 8; i++)
+          if (((unsigned char)text[i] < 0x20 && text[i] != '\t') || text[i] == 0x7f)
+            return false;
+      }
+      text += 8, len -= 8;
+    } else {
+      if (((unsigned char)*text < 0x20 && *text != '\t') || *text == 0x7f)
+        return false;
+      text++, len--;
+    }
+  }
+  return true;
 }
 
 static bool
@@ -73,8 +118,18 @@ keep_text(char *to, size_t size, const char *text, size_t len)
 {
   if (len >= size)
     len = size - 1;
-  memcpy(to, text, len);
+  for (size_t i = 0; i < len; i++)
+    to[i] = text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?';
   to[len] = '\0';
+}
+
+static void
+trim(const char **text, size_t *len)
+{
+  while (*len > 0 && is_blank(**text))
+    ++*text, --*len;
+  while (*len > 0 && is_blank((*text)[*len - 1]))
+    --*len;
 }
 
 /* Whether a comma-separated list holds the word. */
@@ -85,12 +140,10 @@ list_has(const char *text, size_t len, const char *word)
     size_t end = at;
     while (end < len && text[end] != ',')
       end++;
-    size_t from = at, to = end;
-    while (from < to && (text[from] == ' ' || text[from] == '\t'))
-      from++;
-    while (to > from && (text[to - 1] == ' ' || text[to - 1] == '\t'))
-      to--;
-    if (same_text(text + from, to - from, word))
+    const char *part = text + at;
+    size_t part_len = end - at;
+    trim(&part, &part_len);
+    if (same_text(part, part_len, word))
       return true;
     at = end + 1;
   }
@@ -102,7 +155,8 @@ static int64_t
 read_date(const char *text, size_t len)
 {
   static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-  if (len != 29 || memcmp(text + 25, " GMT", 4) != 0 || text[19] != ':' || text[22] != ':')
+  if (len != 29 || memcmp(text + 25, " GMT", 4) != 0 || text[3] != ',' || text[4] != ' ' ||
+      text[7] != ' ' || text[11] != ' ' || text[16] != ' ' || text[19] != ':' || text[22] != ':')
     return -1;
   int64_t day = read_number(text + 5, 2), year = read_number(text + 12, 4);
   int64_t hour = read_number(text + 17, 2), minute = read_number(text + 20, 2);
@@ -153,39 +207,59 @@ static int
 read_content_length(struct lm_http1 *reply, const char *text, size_t len, struct lm_error *err)
 {
   int64_t length = read_number(text, len);
-  if (length < 0 || (reply->seen_length && length != reply->content_length))
+  if (length < 0 || reply->seen_length)
     return lm_error_set(err, LM_E_FORMAT, "the reply's Content-Length is not one number");
   reply->seen_length = true;
   reply->content_length = length;
   return 0;
 }
 
+static void
+read_retry_after(struct lm_http1 *reply, const char *text, size_t len, bool is_ms)
+{
+  int64_t number = read_number(text, len);
+  if (number < 0 || (reply->retry_after_is_ms && !is_ms))
+    return;
+  reply->retry_after_ms = is_ms ? number : number * 1000;
+  reply->retry_after_is_ms = is_ms;
+}
+
+/* Name and value of one header line, blanks around the value left out. */
+static int
+split_header(const char *line, size_t len, size_t *name_len, const char **value, size_t *value_len,
+             struct lm_error *err)
+{
+  size_t n = 0;
+  while (n < len && is_name_char[(unsigned char)line[n]])
+    n++;
+  if (n == 0 || n == len || line[n] != ':')
+    return lm_error_set(err, LM_E_FORMAT, "the reply holds a line that is no header");
+  *name_len = n;
+  *value = line + n + 1;
+  *value_len = len - n - 1;
+  trim(value, value_len);
+  return 0;
+}
+
 static int
 read_header(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
 {
-  const char *colon = memchr(line, ':', len);
-  if (colon == NULL || colon == line || line[0] == ' ' || line[0] == '\t' || colon[-1] == ' ' ||
-      colon[-1] == '\t')
-    return lm_error_set(err, LM_E_FORMAT, "the reply holds a line that is no header");
-  size_t name_len = (size_t)(colon - line);
-  const char *value = colon + 1;
-  size_t value_len = len - name_len - 1;
-  while (value_len > 0 && (*value == ' ' || *value == '\t'))
-    value++, value_len--;
-  while (value_len > 0 && (value[value_len - 1] == ' ' || value[value_len - 1] == '\t'))
-    value_len--;
+  const char *value;
+  size_t name_len, value_len;
+  if (split_header(line, len, &name_len, &value, &value_len, err) != 0)
+    return -1;
 #define IS(word) (name_len == sizeof(word) - 1 && same_text(line, name_len, word))
   if (IS("content-length"))
     return read_content_length(reply, value, value_len, err);
   if (IS("transfer-encoding")) {
-    if (reply->seen_encoding || !same_text(value, value_len, "chunked"))
+    if (reply->chunked || !same_text(value, value_len, "chunked"))
       return lm_error_set(err, LM_E_FORMAT, "the reply's Transfer-Encoding is not chunked");
-    reply->seen_encoding = reply->chunked = true;
+    reply->chunked = true;
   } else if (IS("connection")) {
     reply->said_close = reply->said_close || list_has(value, value_len, "close");
     reply->said_keep_alive = reply->said_keep_alive || list_has(value, value_len, "keep-alive");
   } else if (IS("content-encoding")) {
-    reply->content_encoded = !same_text(value, value_len, "identity");
+    reply->content_encoded = reply->content_encoded || !same_text(value, value_len, "identity");
   } else if (IS("x-amzn-requestid")) {
     keep_text(reply->request_id, sizeof reply->request_id, value, value_len);
   } else if (IS("x-amzn-errortype")) {
@@ -196,11 +270,9 @@ read_header(struct lm_http1 *reply, const char *line, size_t len, struct lm_erro
   } else if (IS("x-amz-executed-version")) {
     keep_text(reply->executed_version, sizeof reply->executed_version, value, value_len);
   } else if (IS("x-amz-retry-after")) {
-    reply->retry_after_ms = read_number(value, value_len);
+    read_retry_after(reply, value, value_len, true);
   } else if (IS("retry-after")) {
-    int64_t seconds = read_number(value, value_len);
-    if (seconds >= 0 && reply->retry_after_ms < 0)
-      reply->retry_after_ms = seconds > INT32_MAX ? (int64_t)INT32_MAX * 1000 : seconds * 1000;
+    read_retry_after(reply, value, value_len, false);
   } else if (IS("date")) {
     reply->date_s = read_date(value, value_len);
   } else if (IS("age")) {
@@ -213,101 +285,164 @@ read_header(struct lm_http1 *reply, const char *line, size_t len, struct lm_erro
 }
 
 static int
-end_of_head(struct lm_http1 *reply, struct lm_error *err)
+skip_informational(struct lm_http1 *reply, struct lm_error *err)
 {
+  size_t bytes = reply->head_bytes;
+  uint8_t seen = reply->informational;
   if (reply->status == 101)
-    return lm_error_set(err, LM_E_FORMAT, "the peer wants another protocol, which was not asked for");
-  if (reply->status < 200) {
-    size_t bytes = reply->head_bytes;
-    uint8_t seen = reply->informational;
-    if (seen == LM_HTTP1_MAX_INFORMATIONAL)
-      return lm_error_set(err, LM_E_LIMIT, "more than %d informational replies",
-                          LM_HTTP1_MAX_INFORMATIONAL);
-    lm_http1_init(reply);
-    reply->head_bytes = bytes;
-    reply->informational = (uint8_t)(seen + 1);
-    return 0;
-  }
+    return lm_error_set(err, LM_E_FORMAT, "the peer switches to a protocol that was not asked for");
+  if (seen == LM_HTTP1_MAX_INFORMATIONAL)
+    return lm_error_set(err, LM_E_LIMIT, "more than %d informational replies",
+                        LM_HTTP1_MAX_INFORMATIONAL);
+  lm_http1_init(reply);
+  reply->head_bytes = bytes;
+  reply->informational = (uint8_t)(seen + 1);
+  return 0;
+}
+
+static size_t
+room_in(const struct lm_buf *body)
+{
+  return body->len < body->max ? body->max - body->len : 0;
+}
+
+static int
+too_large(const struct lm_buf *body, struct lm_error *err)
+{
+  return lm_error_set(err, LM_E_LIMIT, "the reply's body is larger than %zu bytes", body->max);
+}
+
+/* The blank line behind the headers: how the body is framed (RFC 9112 section 6.3). */
+static int
+end_of_head(struct lm_http1 *reply, struct lm_buf *body, struct lm_error *err)
+{
+  if (reply->status < 200)
+    return skip_informational(reply, err);
+  reply->head_done = true; /* also when it is refused below: the status was read */
   if (reply->chunked && (reply->seen_length || reply->http10))
     return lm_error_set(err, LM_E_FORMAT, "the reply is chunked and must not be");
-  reply->head_done = true;
-  reply->keep_alive = !reply->said_close && (!reply->http10 || reply->said_keep_alive);
+  bool closes = reply->said_close || (reply->http10 && !reply->said_keep_alive);
   if (reply->status == 204 || reply->status == 304) {
+    if (reply->chunked || (reply->status == 204 && reply->content_length > 0))
+      return lm_error_set(err, LM_E_FORMAT, "a reply of status %d announces a body", reply->status);
     reply->state = COMPLETE;
   } else if (reply->chunked) {
     reply->state = CHUNK_SIZE;
   } else if (reply->seen_length) {
     reply->left = (uint64_t)reply->content_length;
+    if (reply->left > room_in(body))
+      return too_large(body, err);
+    if (reply->left > 0)
+      lm_buf_reserve(body, reply->left < LM_HTTP1_TRUSTED ? reply->left : LM_HTTP1_TRUSTED);
     reply->state = reply->left == 0 ? COMPLETE : BODY;
-  } else {
-    reply->keep_alive = false;
+  } else if (closes) {
     reply->state = UNTIL_EOF;
+  } else {
+    return lm_error_set(err, LM_E_FORMAT, "the reply does not say where its body ends");
   }
+  reply->keep_alive = !closes;
   return 0;
 }
 
 static int
-read_chunk_size(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
+broken_chunks(struct lm_error *err)
+{
+  return lm_error_set(err, LM_E_FORMAT, "the reply's chunked coding is broken");
+}
+
+/* Hexadecimal digits, then nothing or an extension behind ';', which is not read. */
+static int
+read_chunk_size(struct lm_http1 *reply, const char *line, size_t len, const struct lm_buf *body,
+                struct lm_error *err)
 {
   uint64_t size = 0;
   size_t at = 0;
   for (; at < len; at++) {
     char c = lower(line[at]);
-    unsigned digit = is_digit(c) ? (unsigned)(c - '0') : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10 : 16;
-    if (digit == 16)
+    if (!is_digit(c) && !(c >= 'a' && c <= 'f'))
       break;
-    if (at >= 12)
-      return lm_error_set(err, LM_E_LIMIT, "the reply holds a chunk of an absurd size");
-    size = size * 16 + digit;
+    if (size >> 48 != 0)
+      return too_large(body, err);
+    size = size * 16 + (uint64_t)(is_digit(c) ? c - '0' : c - 'a' + 10);
   }
-  if (at == 0 || (at < len && line[at] != ';' && line[at] != ' ' && line[at] != '\t'))
-    return lm_error_set(err, LM_E_FORMAT, "the reply's chunked coding is broken");
+  if (at == 0)
+    return broken_chunks(err);
+  while (at < len && is_blank(line[at]))
+    at++;
+  if (at < len && line[at] != ';')
+    return broken_chunks(err);
+  if (size > room_in(body))
+    return too_large(body, err);
+  reply->chunk_bytes += size;
+  if (reply->framing_bytes > LM_HTTP1_MAX_HEAD + 8 * reply->chunk_bytes)
+    return lm_error_set(err, LM_E_LIMIT, "the reply's chunks are mostly framing");
   reply->left = size;
   reply->state = size == 0 ? TRAILER : CHUNK_DATA;
   return 0;
 }
 
-/* One line without its CRLF. */
+/* Trailers are checked and not believed. */
 static int
-take_line(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
+read_trailer(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
 {
-  if (memchr(line, '\0', len) != NULL || memchr(line, '\r', len) != NULL)
+  const char *value;
+  size_t name_len, value_len;
+  if (len > 0)
+    return split_header(line, len, &name_len, &value, &value_len, err);
+  reply->state = COMPLETE;
+  return 0;
+}
+
+/* One line without its CR LF. */
+static int
+take_line(struct lm_http1 *reply, const char *line, size_t len, struct lm_buf *body,
+          struct lm_error *err)
+{
+  if (!is_text(line, len))
     return lm_error_set(err, LM_E_FORMAT, "the reply's head holds a control byte");
   switch (reply->state) {
   case STATUS_LINE:
     return read_status_line(reply, line, len, err);
   case HEADER:
-    return len == 0 ? end_of_head(reply, err) : read_header(reply, line, len, err);
+    return len == 0 ? end_of_head(reply, body, err) : read_header(reply, line, len, err);
   case CHUNK_SIZE:
-    return read_chunk_size(reply, line, len, err);
-  case CHUNK_END:
-    if (len != 0)
-      return lm_error_set(err, LM_E_FORMAT, "the reply's chunked coding is broken");
-    reply->state = CHUNK_SIZE;
-    return 0;
-  default: /* TRAILER: read and not believed */
-    if (len == 0)
-      reply->state = COMPLETE;
-    return 0;
+    return read_chunk_size(reply, line, len, body, err);
+  default:
+    return read_trailer(reply, line, len, err);
   }
+}
+
+/* What greets in another protocol may never send a line end: look at each byte as it comes. */
+static bool
+may_be_status_line(const struct lm_http1 *reply, const uint8_t *bytes, size_t n)
+{
+  static const char start[] = "HTTP/1.";
+  for (size_t i = reply->line_len; i < sizeof start - 1 && n > 0; i++, n--)
+    if (*bytes++ != (uint8_t)start[i])
+      return false;
+  return true;
 }
 
 /* Collect one line out of the next bytes. Returns the bytes taken, or -1. */
 static ptrdiff_t
-feed_line(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_error *err)
+feed_line(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_buf *body,
+          struct lm_error *err)
 {
   const uint8_t *end = memchr(bytes, '\n', n);
-  size_t len = end == NULL ? n : (size_t)(end - bytes);
-  size_t taken = end == NULL ? n : len + 1;
+  size_t len = end == NULL ? n : (size_t)(end - bytes) + 1;
   const char *line = (const char *)bytes;
-  reply->head_bytes += taken;
-  if (reply->head_bytes > LM_HTTP1_MAX_HEAD && reply->state != CHUNK_SIZE && reply->state != CHUNK_END)
+  if (reply->state == STATUS_LINE && !may_be_status_line(reply, bytes, n))
+    return lm_error_set(err, LM_E_FORMAT, "the reply does not begin with an HTTP/1 status line");
+  if (len > LM_HTTP1_MAX_LINE - reply->line_len)
+    return lm_error_set(err, LM_E_LIMIT, "a line of the reply's head is longer than %d bytes",
+                        LM_HTTP1_MAX_LINE);
+  if (reply->state == CHUNK_SIZE)
+    reply->framing_bytes += len;
+  else if ((reply->head_bytes += len) > LM_HTTP1_MAX_HEAD)
     return lm_error_set(err, LM_E_LIMIT, "the reply's head is larger than %d bytes",
                         LM_HTTP1_MAX_HEAD);
+  size_t taken = len;
   if (reply->line_len > 0 || end == NULL) {
-    if (len > LM_HTTP1_MAX_LINE - reply->line_len)
-      return lm_error_set(err, LM_E_LIMIT, "a line of the reply's head is longer than %d bytes",
-                          LM_HTTP1_MAX_LINE);
     memcpy(reply->line + reply->line_len, bytes, len);
     reply->line_len += len;
     if (end == NULL)
@@ -315,50 +450,68 @@ feed_line(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_erro
     line = reply->line;
     len = reply->line_len;
     reply->line_len = 0;
-  } else if (len > LM_HTTP1_MAX_LINE) {
-    return lm_error_set(err, LM_E_LIMIT, "a line of the reply's head is longer than %d bytes",
-                        LM_HTTP1_MAX_LINE);
   }
-  if (len == 0 || line[len - 1] != '\r')
+  if (len < 2 || line[len - 2] != '\r')
     return lm_error_set(err, LM_E_FORMAT, "a line of the reply does not end in CR LF");
-  return take_line(reply, line, len - 1, err) == 0 ? (ptrdiff_t)taken : -1;
+  return take_line(reply, line, len - 2, body, err) == 0 ? (ptrdiff_t)taken : -1;
+}
+
+static ptrdiff_t
+feed_chunk_end(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_error *err)
+{
+  size_t taken = 0;
+  for (; taken < n && reply->line_len < 2; taken++)
+    if (bytes[taken] != (uint8_t) "\r\n"[reply->line_len++])
+      return broken_chunks(err);
+  if (reply->line_len == 2) {
+    reply->line_len = 0;
+    reply->state = CHUNK_SIZE;
+  }
+  return (ptrdiff_t)taken;
+}
+
+static ptrdiff_t
+feed_body(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_buf *body)
+{
+  if (reply->state == UNTIL_EOF) {
+    lm_buf_append(body, bytes, n);
+    return (ptrdiff_t)n;
+  }
+  if (n > reply->left)
+    n = (size_t)reply->left;
+  lm_buf_append(body, bytes, n);
+  reply->left -= n;
+  if (reply->left == 0)
+    reply->state = reply->state == BODY ? COMPLETE : CHUNK_END;
+  return (ptrdiff_t)n;
 }
 
 enum lm_http1_state_out
 lm_http1_feed(struct lm_http1 *reply, const uint8_t *bytes, size_t n, size_t *taken,
               struct lm_buf *body, struct lm_error *err)
 {
-  size_t at = 0;
   *taken = 0;
-  while (at < n && reply->state != COMPLETE) {
-    if (reply->state == BAD) {
-      lm_error_set(err, LM_E_FORMAT, "the reply is broken");
+  if (reply->state == BAD) {
+    lm_error_set(err, LM_E_FORMAT, "the reply is broken");
+    return LM_HTTP1_BAD;
+  }
+  while (*taken < n && reply->state != COMPLETE) {
+    const uint8_t *next = bytes + *taken;
+    size_t left = n - *taken;
+    ptrdiff_t used;
+    if (reply->state == BODY || reply->state == CHUNK_DATA || reply->state == UNTIL_EOF)
+      used = feed_body(reply, next, left, body);
+    else if (reply->state == CHUNK_END)
+      used = feed_chunk_end(reply, next, left, err);
+    else
+      used = feed_line(reply, next, left, body, err);
+    if (used < 0 || lm_buf_check(body, "the reply's body", err) != 0) {
+      reply->state = BAD;
       return LM_HTTP1_BAD;
     }
-    if (reply->state == BODY || reply->state == CHUNK_DATA || reply->state == UNTIL_EOF) {
-      size_t some = n - at;
-      if (reply->state != UNTIL_EOF && some > reply->left)
-        some = (size_t)reply->left;
-      lm_buf_append(body, bytes + at, some);
-      if (lm_buf_check(body, "the reply's body", err) != 0)
-        goto bad;
-      at += some;
-      if (reply->state != UNTIL_EOF && (reply->left -= some) == 0)
-        reply->state = reply->state == BODY ? COMPLETE : CHUNK_END;
-      continue;
-    }
-    ptrdiff_t used = feed_line(reply, bytes + at, n - at, err);
-    if (used < 0)
-      goto bad;
-    at += (size_t)used;
+    *taken += (size_t)used;
   }
-  *taken = at;
   return reply->state == COMPLETE ? LM_HTTP1_COMPLETE : LM_HTTP1_MORE;
-
-bad:
-  reply->state = BAD;
-  *taken = at;
-  return LM_HTTP1_BAD;
 }
 
 enum lm_http1_state_out
@@ -366,7 +519,7 @@ lm_http1_eof(struct lm_http1 *reply, struct lm_error *err)
 {
   if (reply->state == COMPLETE)
     return LM_HTTP1_COMPLETE;
-  if (reply->state == UNTIL_EOF && reply->said_close) {
+  if (reply->state == UNTIL_EOF) {
     reply->state = COMPLETE;
     return LM_HTTP1_COMPLETE;
   }

@@ -1,9 +1,13 @@
-/* HTTP/1.1 replies, read as their bytes arrive. Pure: no socket, no clock, no allocation of its own.
+/* HTTP/1.1 replies, read as their bytes arrive. Pure: no socket, no clock; the only memory that it
+ * asks for is the body's, from the caller's buffer. One thread at a time per reader.
  *
  * Strict where a lenient reader could be led to take the wrong bytes for a reply (RFC 9112): one
- * Content-Length, no Transfer-Encoding beside it, no obs-fold, no bare LF in the head, no bytes
- * after the end. 1xx replies are skipped. A reply is complete when Content-Length bytes or the last chunk and its
- * trailers have been read; a close ends it only where the head says neither and asks to close.
+ * Content-Length, no Transfer-Encoding beside it, no other coding than chunked, no obs-fold, no bare
+ * LF or CR, no control byte in the head, no blank before a colon. 1xx replies are skipped. A reply is
+ * complete when Content-Length bytes or the last chunk and its trailers have been read; a close ends
+ * it only where the head gives neither and says that a close will.
+ *
+ * The verdict, the fields and the body do not depend on how the bytes are cut into pieces.
  */
 #ifndef LM_WIRE_HTTP1_H
 #define LM_WIRE_HTTP1_H
@@ -16,39 +20,42 @@
 #include "base/error.h"
 
 enum {
-  LM_HTTP1_MAX_LINE = 8192,        /* status line, one header, one chunk-size line */
-  LM_HTTP1_MAX_HEAD = 65536,       /* all heads of one reply, 1xx and trailers included */
+  LM_HTTP1_MAX_LINE = 8192,  /* status line, one header, one chunk-size line; CR LF included */
+  LM_HTTP1_MAX_HEAD = 65536, /* all heads of one reply, 1xx and trailers included; also what
+                                      chunk-size lines may take beyond 8 times the data */
   LM_HTTP1_MAX_INFORMATIONAL = 16, /* 1xx replies before the real one */
+  LM_HTTP1_TRUSTED = 1 << 20,      /* bytes reserved at once on the word of a Content-Length */
   LM_HTTP1_TEXT = 160              /* kept bytes of a header value that is text */
 };
 
 struct lm_http1 {
-  /* What the reply says; valid once head_done is true. Text is cut to fit, NUL-terminated, and
-   * "" when the header is absent. */
-  int status;
+  /* What the reply says; valid once head_done is true (in a BAD one, too). Text is cut to fit, NUL-terminated, visible
+   * ASCII and blanks only ('?' stands for anything else), and "" when the header is absent. */
+  int status; /* 200 to 599 */
   bool head_done;
-  bool keep_alive;          /* HTTP/1.1 without "Connection: close", and an end that was found */
-  bool content_encoded;     /* a Content-Encoding other than identity: never asked for */
-  bool has_age;             /* an Age header: the Date is not the sender's */
-  bool has_function_error;
-  int64_t content_length;   /* -1 when absent */
-  int64_t retry_after_ms;   /* from x-amz-retry-after (ms) or Retry-After (s), -1 when absent or no number */
-  int64_t date_s;           /* Date as seconds since 1970, -1 when absent or unreadable */
-  char request_id[64];                 /* x-amzn-RequestId */
-  char error_type[LM_HTTP1_TEXT];      /* x-amzn-ErrorType, cut at ':' and after any '#' */
-  char function_error[32];             /* X-Amz-Function-Error */
-  char executed_version[LM_HTTP1_TEXT];/* X-Amz-Executed-Version */
+  bool keep_alive;         /* the connection can carry another request once this one is complete */
+  bool content_encoded;    /* a Content-Encoding other than identity: never asked for */
+  bool has_age;            /* an Age header: the Date is not the sender's */
+  bool has_function_error; /* X-Amz-Function-Error, whatever its value */
+  int64_t content_length;  /* -1 when absent */
+  int64_t retry_after_ms;  /* x-amz-retry-after (ms), else Retry-After (s); -1 when neither is a
+                               number of at most 15 digits */
+  int64_t date_s;          /* Date as seconds since 1970, -1 when absent or unreadable */
+  char request_id[64];     /* x-amzn-RequestId */
+  char error_type[LM_HTTP1_TEXT];       /* x-amzn-ErrorType, cut at ':' and after any '#' */
+  char function_error[32];              /* X-Amz-Function-Error */
+  char executed_version[LM_HTTP1_TEXT]; /* X-Amz-Executed-Version */
   char location[LM_HTTP1_TEXT];
 
   /* The reader's own. */
   uint8_t state;
   uint8_t informational;
-  bool chunked;
-  bool seen_length, seen_encoding;
-  bool http10, said_close, said_keep_alive;
+  bool chunked, seen_length, http10, said_close, said_keep_alive, retry_after_is_ms;
   size_t head_bytes;
-  uint64_t left;      /* of the body, or of the present chunk */
-  size_t line_len;
+  uint64_t framing_bytes; /* of chunk-size lines */
+  uint64_t chunk_bytes;   /* announced by them */
+  uint64_t left;          /* of the body, or of the present chunk */
+  size_t line_len;        /* of a line whose end has not come */
   char line[LM_HTTP1_MAX_LINE];
 };
 
@@ -56,9 +63,11 @@ enum lm_http1_state_out { LM_HTTP1_MORE, LM_HTTP1_COMPLETE, LM_HTTP1_BAD };
 
 void lm_http1_init(struct lm_http1 *reply);
 
-/* Read the next bytes. Body bytes are appended to *body (its max bounds them). MORE: all n bytes
- * are taken. COMPLETE: *taken says how many; what follows belongs to nobody. BAD: *err says why,
- * LM_E_LIMIT when a cap was passed. Call lm_http1_init before the next reply. */
+/* Read the next bytes. Body bytes are appended to *body, whose max bounds them: a longer
+ * Content-Length or chunk is refused when it is announced. MORE: all n bytes are taken. COMPLETE:
+ * *taken says how many; what follows belongs to nobody. BAD: *err says why, LM_E_LIMIT when a cap
+ * was passed, LM_E_NOMEM when memory is short, else LM_E_FORMAT. Once COMPLETE or BAD it stays so;
+ * call lm_http1_init before the next reply. */
 enum lm_http1_state_out lm_http1_feed(struct lm_http1 *reply, const uint8_t *bytes, size_t n,
                                       size_t *taken, struct lm_buf *body, struct lm_error *err);
 

@@ -1,0 +1,469 @@
+#include "wire/json.h"
+
+#include <string.h>
+
+void
+lm_json_init(struct lm_json *json, const char *text, size_t len, struct lm_error *err)
+{
+  if (len == 0)
+    text = "";
+  *json = (struct lm_json){text, text, text + len, 0, err};
+}
+
+int
+lm_json_refuse(struct lm_json *json, const char *why)
+{
+  size_t offset = (size_t)(json->at - json->start);
+  return lm_error_at(json->err, LM_E_FORMAT, offset, "the reply is not valid JSON at byte %zu: %s",
+                     offset, why);
+}
+
+static void
+skip_blanks(struct lm_json *json)
+{
+  while (json->at < json->end &&
+         (*json->at == ' ' || *json->at == '\t' || *json->at == '\n' || *json->at == '\r'))
+    json->at++;
+}
+
+bool
+lm_json_at(struct lm_json *json, char c)
+{
+  skip_blanks(json);
+  return json->at < json->end && *json->at == c;
+}
+
+bool
+lm_json_next_is(struct lm_json *json, char c)
+{
+  if (!lm_json_at(json, c))
+    return false;
+  json->at++;
+  return true;
+}
+
+bool
+lm_json_is(const struct lm_span *span, const char *text)
+{
+  size_t len = strlen(text);
+  return span->at != NULL && span->len == len && memcmp(span->at, text, len) == 0;
+}
+
+int
+lm_json_end(struct lm_json *json)
+{
+  skip_blanks(json);
+  return json->at == json->end ? 0 : lm_json_refuse(json, "something follows its end");
+}
+
+/* --- strings --- */
+
+static int
+hex_value(char c)
+{
+  return c >= '0' && c <= '9'   ? c - '0'
+         : c >= 'a' && c <= 'f' ? c - 'a' + 10
+         : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                : -1;
+}
+
+/* The UTF-16 unit of the four hex digits at `at`, or -1. */
+static int
+read_unit(const char *at, const char *end)
+{
+  int unit = 0;
+  if (end - at < 4)
+    return -1;
+  for (int i = 0; i < 4; i++) {
+    int digit = hex_value(at[i]);
+    if (digit < 0)
+      return -1;
+    unit = unit * 16 + digit;
+  }
+  return unit;
+}
+
+/* The character of the \u escape whose first hex digit is at *at, moved behind it (and behind its
+ * second half); -1 for a broken one. */
+static int32_t
+read_escaped(const char **at, const char *end)
+{
+  int unit = read_unit(*at, end);
+  if (unit < 0 || (unit >= 0xDC00 && unit <= 0xDFFF))
+    return -1;
+  const char *rest = *at + 4;
+  if (unit >= 0xD800 && unit <= 0xDBFF) {
+    if (end - rest < 6 || rest[0] != '\\' || rest[1] != 'u')
+      return -1;
+    int low = read_unit(rest + 2, end);
+    if (low < 0xDC00 || low > 0xDFFF)
+      return -1;
+    unit = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
+    rest += 6;
+  }
+  *at = rest;
+  return unit;
+}
+
+static int
+skip_escape(struct lm_json *json)
+{
+  json->at++; /* the backslash */
+  if (json->at == json->end)
+    return lm_json_refuse(json, "a string ends in its middle");
+  char c = *json->at++;
+  if (c == 'u')
+    return read_escaped(&json->at, json->end) >= 0 ? 0
+                                                   : lm_json_refuse(json, "a broken \\u escape");
+  return c != '\0' && strchr("\"\\/bfnrt", c) != NULL ? 0
+                                                      : lm_json_refuse(json, "an unknown escape");
+}
+
+/* Bytes of the UTF-8 character at `text` (2 to 4; overlong forms, surrogates and what is past
+ * U+10FFFF are none), or 0. */
+static int
+multibyte_len(const char *text, const char *end)
+{
+  const unsigned char *at = (const unsigned char *)text;
+  int n = at[0] >= 0xC2 && at[0] <= 0xDF   ? 2
+          : at[0] >= 0xE0 && at[0] <= 0xEF ? 3
+          : at[0] >= 0xF0 && at[0] <= 0xF4 ? 4
+                                           : 0;
+  if (n == 0 || end - text < n)
+    return 0;
+  for (int i = 1; i < n; i++)
+    if ((at[i] & 0xC0) != 0x80)
+      return 0;
+  bool good = !(at[0] == 0xE0 && at[1] < 0xA0) && !(at[0] == 0xED && at[1] > 0x9F) &&
+              !(at[0] == 0xF0 && at[1] < 0x90) && !(at[0] == 0xF4 && at[1] > 0x8F);
+  return good ? n : 0;
+}
+
+/* The first byte that is no plain character of a string: a quote, a backslash, a control byte or
+ * part of a multi-byte character. Base64 is the bulk, so 16 bytes are looked at together. */
+static const char *
+plain_end(const char *at, const char *end)
+{
+  typedef signed char lanes __attribute__((vector_size(16)));
+  while (end - at >= 16) {
+    lanes text;
+    uint64_t halves[2];
+    memcpy(&text, at, 16);
+    lanes special = (text < 0x20) | (text == '"') | (text == '\\'); /* signed: 0x80 and up, too */
+    memcpy(halves, &special, 16);
+    if ((halves[0] | halves[1]) != 0)
+      break;
+    at += 16;
+  }
+  while (at < end && (signed char)*at >= 0x20 && *at != '"' && *at != '\\')
+    at++;
+  return at;
+}
+
+static int
+read_string(struct lm_json *json, struct lm_span *span, bool *escaped)
+{
+  if (!lm_json_next_is(json, '"'))
+    return lm_json_refuse(json, "a string is missing");
+  span->at = json->at;
+  *escaped = false;
+  for (;;) {
+    json->at = plain_end(json->at, json->end);
+    if (json->at == json->end)
+      return lm_json_refuse(json, "a string ends in its middle");
+    unsigned char c = (unsigned char)*json->at;
+    if (c == '"') {
+      span->len = (size_t)(json->at - span->at);
+      json->at++;
+      return 0;
+    }
+    if (c == '\\') {
+      *escaped = true;
+      if (skip_escape(json) != 0)
+        return -1;
+    } else if (c >= 0x80) {
+      int n = multibyte_len(json->at, json->end);
+      if (n == 0)
+        return lm_json_refuse(json, "a string that is not UTF-8");
+      json->at += n;
+    } else {
+      return lm_json_refuse(json, "a control byte in a string");
+    }
+  }
+}
+
+int
+lm_json_read_string(struct lm_json *json, struct lm_span *span)
+{
+  bool escaped;
+  return read_string(json, span, &escaped);
+}
+
+int
+lm_json_read_plain(struct lm_json *json, struct lm_span *span)
+{
+  bool escaped;
+  if (read_string(json, span, &escaped) != 0)
+    return -1;
+  return escaped ? lm_json_refuse(json, "an escape where none is allowed") : 0;
+}
+
+/* --- numbers and words --- */
+
+/* Digits passed over. */
+static size_t
+skip_digits(struct lm_json *json)
+{
+  const char *from = json->at;
+  while (json->at < json->end && *json->at >= '0' && *json->at <= '9')
+    json->at++;
+  return (size_t)(json->at - from);
+}
+
+static bool
+skip_char(struct lm_json *json, char c)
+{
+  if (json->at == json->end || *json->at != c)
+    return false;
+  json->at++;
+  return true;
+}
+
+/* Behind the 'e' of a number of which `digits` stand before the point. */
+static int
+skip_exponent(struct lm_json *json, size_t digits)
+{
+  bool negative = skip_char(json, '-');
+  if (!negative)
+    (void)skip_char(json, '+');
+  const char *from = json->at;
+  size_t n = skip_digits(json), exponent = 0;
+  if (n == 0)
+    return lm_json_refuse(json, "a broken number");
+  if (n > 4)
+    return lm_json_refuse(json, "a number is out of its range");
+  for (size_t i = 0; i < n; i++)
+    exponent = exponent * 10 + (size_t)(from[i] - '0');
+  return negative || digits + exponent <= 308
+             ? 0
+             : lm_json_refuse(json, "a number is out of its range");
+}
+
+static int
+skip_number(struct lm_json *json)
+{
+  (void)skip_char(json, '-');
+  const char *first = json->at;
+  size_t digits = skip_digits(json);
+  if (digits == 0 || (*first == '0' && digits > 1))
+    return lm_json_refuse(json, "a broken number");
+  if (*first == '0')
+    digits = 0;
+  if (digits > 308)
+    return lm_json_refuse(json, "a number is out of its range");
+  if (skip_char(json, '.') && skip_digits(json) == 0)
+    return lm_json_refuse(json, "a broken number");
+  if (skip_char(json, 'e') || skip_char(json, 'E'))
+    return skip_exponent(json, digits);
+  return 0;
+}
+
+static int
+skip_word(struct lm_json *json)
+{
+  static const char *const words[] = {"true", "false", "null"};
+  for (size_t i = 0; i < 3; i++) {
+    size_t n = strlen(words[i]);
+    if ((size_t)(json->end - json->at) >= n && memcmp(json->at, words[i], n) == 0) {
+      json->at += n;
+      return 0;
+    }
+  }
+  return lm_json_refuse(json, "a value is missing");
+}
+
+int
+lm_json_read_uint(struct lm_json *json, uint64_t max, uint64_t *number)
+{
+  struct lm_span span;
+  if (lm_json_read_raw(json, &span) != 0)
+    return -1;
+  *number = 0;
+  for (size_t i = 0; i < span.len; i++) {
+    if (span.at[i] < '0' || span.at[i] > '9' || i == 19)
+      return lm_json_refuse(json, "a whole number is expected");
+    *number = *number * 10 + (uint64_t)(span.at[i] - '0');
+  }
+  return *number <= max ? 0 : lm_json_refuse(json, "a number is out of its range");
+}
+
+/* --- values --- */
+
+static int
+enter(struct lm_json *json)
+{
+  if (json->depth == LM_JSON_MAX_DEPTH)
+    return lm_json_refuse(json, "it is nested too deep");
+  json->depth++;
+  json->at++;
+  return 0;
+}
+
+static int
+read_key(struct lm_json *json, struct lm_span *key)
+{
+  if (lm_json_read_string(json, key) != 0)
+    return -1;
+  return lm_json_next_is(json, ':') ? 0 : lm_json_refuse(json, "a colon is missing");
+}
+
+/* Any value but a bracket's: the character that it begins with is at json->at. */
+static int
+skip_scalar(struct lm_json *json)
+{
+  struct lm_span ignored;
+  char c = *json->at;
+  if (c == '"')
+    return lm_json_read_string(json, &ignored);
+  if (c == '-' || (c >= '0' && c <= '9'))
+    return skip_number(json);
+  return skip_word(json);
+}
+
+/* The depth costs one bit each. */
+static int
+skip_value(struct lm_json *json)
+{
+  uint64_t is_object = 0; /* the innermost level in the lowest bit */
+  const unsigned outside = json->depth;
+  struct lm_span ignored;
+  for (;;) {
+    bool opened = lm_json_at(json, '{') || lm_json_at(json, '[');
+    if (json->at == json->end)
+      return lm_json_refuse(json,
+                            json->at == json->start ? "it is empty" : "it ends in its middle");
+    if (opened) {
+      is_object = is_object << 1 | (*json->at == '{');
+      if (enter(json) != 0)
+        return -1;
+    } else if (skip_scalar(json) != 0) {
+      return -1;
+    }
+    while (json->depth > outside && lm_json_next_is(json, is_object & 1 ? '}' : ']')) {
+      json->depth--;
+      is_object >>= 1;
+      opened = false;
+    }
+    if (json->depth == outside)
+      return 0;
+    if (!opened && !lm_json_next_is(json, ','))
+      return lm_json_refuse(json, "a comma or a closing bracket is missing");
+    if ((is_object & 1) && read_key(json, &ignored) != 0)
+      return -1;
+  }
+}
+
+int
+lm_json_read_raw(struct lm_json *json, struct lm_span *span)
+{
+  skip_blanks(json);
+  span->at = json->at;
+  if (skip_value(json) != 0)
+    return -1;
+  span->len = (size_t)(json->at - span->at);
+  return 0;
+}
+
+int
+lm_json_each_member(struct lm_json *json,
+                    int (*member)(struct lm_json *json, const struct lm_span *key, void *context),
+                    void *context)
+{
+  if (!lm_json_at(json, '{'))
+    return lm_json_refuse(json, "an object is expected");
+  if (enter(json) != 0)
+    return -1;
+  if (!lm_json_next_is(json, '}')) {
+    do {
+      struct lm_span key;
+      if (read_key(json, &key) != 0 || member(json, &key, context) != 0)
+        return -1;
+    } while (lm_json_next_is(json, ','));
+    if (!lm_json_next_is(json, '}'))
+      return lm_json_refuse(json, "a comma or a closing brace is missing");
+  }
+  json->depth--;
+  return 0;
+}
+
+/* --- text for people --- */
+
+static bool
+is_shown(int32_t c)
+{
+  return c == '\t' || c == '\n' || (c >= 0x20 && c != 0x7f);
+}
+
+static int
+write_utf8(int32_t c, char out[4])
+{
+  if (c < 0x80) {
+    out[0] = is_shown(c) ? (char)c : '?';
+    return 1;
+  }
+  int n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+  for (int i = n - 1; i > 0; i--, c >>= 6)
+    out[i] = (char)(0x80 | (c & 0x3F));
+  out[0] = (char)((n == 2 ? 0xC0 : n == 3 ? 0xE0 : 0xF0) | c);
+  return n;
+}
+
+/* The character at *at, moved behind it; '?' for what is none. */
+static int
+next_char(const char **at, const char *end, char out[4])
+{
+  static const char names[] = "\"\\/bfnrt", meant[] = "\"\\/??\n?\t";
+  const char *from = *at;
+  if ((signed char)*from < 0) {
+    int n = multibyte_len(from, end);
+    memcpy(out, n > 0 ? from : "?", n > 0 ? (size_t)n : 1);
+    *at = from + (n > 0 ? n : 1);
+    return n > 0 ? n : 1;
+  }
+  if (*from == '\\' && end - from >= 2) {
+    const char *name = from[1] == '\0' ? NULL : strchr(names, from[1]);
+    if (name != NULL) {
+      out[0] = meant[name - names];
+      *at = from + 2;
+      return 1;
+    }
+    const char *digits = from + 2;
+    int32_t c = from[1] == 'u' ? read_escaped(&digits, end) : -1;
+    if (c >= 0) {
+      *at = digits;
+      return write_utf8(c, out);
+    }
+  }
+  *at = from + 1;
+  return write_utf8(*from, out);
+}
+
+size_t
+lm_json_text(const struct lm_span *span, char *text, size_t size)
+{
+  size_t len = 0;
+  if (size == 0)
+    return 0;
+  if (span->at != NULL) {
+    for (const char *at = span->at, *end = at + span->len; at < end;) {
+      char one[4];
+      size_t n = (size_t)next_char(&at, end, one);
+      if (n > size - 1 - len)
+        break;
+      memcpy(text + len, one, n);
+      len += n;
+    }
+  }
+  text[len] = '\0';
+  return len;
+}

@@ -1,0 +1,110 @@
+"""map() on AWS Lambda, or on a Lambda on this machine: one changed line.
+
+>>> import lambdamap
+>>> with lambdamap.configure(backend="inline"):
+...     lambdamap.my_map(abs, [-1, 2, -3], chunksize=2)
+[1, 2, 3]
+
+Importing starts nothing: no thread, no socket, no libcurl. Names are loaded when they are used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lambdamap._version import __version__
+
+if TYPE_CHECKING:
+    from lambdamap.api import invoke_map, map, starmap  # noqa: A004
+    from lambdamap.classic import (
+        decode_payload,
+        distribute_to_lambda,
+        encode_payload,
+        feature_calculation_on_chunks,
+        function_in_lambda,
+        my_map,
+        partition,
+        run_lambda,
+        send_to_other_lambda,
+    )
+    from lambdamap.engine import Results
+    from lambdamap.errors import (
+        AccessDeniedError,
+        ConfigError,
+        ConnectError,
+        ConnectionLostError,
+        DeadlineError,
+        DecodeError,
+        EncodeError,
+        FunctionNotFoundError,
+        LambdaMapError,
+        PayloadTooLargeError,
+        ProtocolError,
+        RemoteError,
+        ServiceError,
+        StaleCodeWarning,
+        ThrottledError,
+        TransportError,
+        WorkerCrashedError,
+        WorkerError,
+        WorkerInitError,
+        WorkerTimeoutError,
+    )
+    from lambdamap.options import Options, configure
+
+_PLACES = {
+    "api": ("invoke_map", "map", "starmap"),
+    "classic": (
+        "decode_payload",
+        "distribute_to_lambda",
+        "encode_payload",
+        "feature_calculation_on_chunks",
+        "function_in_lambda",
+        "my_map",
+        "partition",
+        "run_lambda",
+        "send_to_other_lambda",
+    ),
+    "engine": ("Results",),
+    "errors": (
+        "AccessDeniedError",
+        "ConfigError",
+        "ConnectError",
+        "ConnectionLostError",
+        "DeadlineError",
+        "DecodeError",
+        "EncodeError",
+        "FunctionNotFoundError",
+        "LambdaMapError",
+        "PayloadTooLargeError",
+        "ProtocolError",
+        "RemoteError",
+        "ServiceError",
+        "StaleCodeWarning",
+        "ThrottledError",
+        "TransportError",
+        "WorkerCrashedError",
+        "WorkerError",
+        "WorkerInitError",
+        "WorkerTimeoutError",
+    ),
+    "options": ("Options", "configure"),
+}
+_MODULES = {name: module for module, names in _PLACES.items() for name in names}
+
+# `map` would hide the builtin after a star import.
+__all__ = ["__version__", *sorted(name for name in _MODULES if name != "map")]  # pyright: ignore
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

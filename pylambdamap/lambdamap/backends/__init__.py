@@ -1,0 +1,74 @@
+"""Where chunks run: AWS, the Lambda on this machine, this process, or an Executor."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from lambdamap.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lambdamap.options import Options
+
+__all__ = ["choose", "own_function"]
+
+_log = logging.getLogger("lambdamap")
+_said = False
+
+
+def own_function() -> str | None:
+    """Inside Lambda: this function's name and running version; None elsewhere.
+
+    Raises
+    ------
+    ConfigError
+        This function's handler would not do lambdamap's work.
+    """
+    name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
+    if not name:
+        return None
+    if not _handler_is_ours():
+        raise ConfigError(
+            f"this code runs in the Lambda function {name}, whose handler does not know lambdamap: "
+            "write `handler = lambdamap.worker.wrap(handler)`, or name the function to use with "
+            "lambdamap.configure(function=...)"
+        )
+    return f"{name}:{os.environ.get('AWS_LAMBDA_FUNCTION_VERSION', '$LATEST')}"
+
+
+def _handler_is_ours() -> bool:
+    path = os.environ.get("_HANDLER", "")
+    module, _, name = path.replace("/", ".").rpartition(".")
+    if module in ("lambdamap.worker.entry", "lambdamap.worker", "zappa.handler", "handler"):
+        return module != "handler" or "zappa" in sys.modules
+    return bool(getattr(getattr(sys.modules.get(module), name, None), "__lambdamap__", False))
+
+
+def choose(options: Options) -> str:
+    """The backend's name: "aws", "local", "inline" or "executor".
+
+    Raises
+    ------
+    ConfigError
+        "aws" without a function.
+    """
+    global _said
+    if not isinstance(options.backend, str):
+        return "executor"
+    if options.backend in ("local", "inline"):
+        return options.backend
+    if options.function is not None or own_function() is not None:
+        return "aws"
+    if options.backend == "aws":
+        raise ConfigError(
+            "backend='aws' needs a function: pass function=, or set LAMBDAMAP_FUNCTION to its name"
+        )
+    if not _said:
+        _said = True
+        _log.warning(
+            "no Lambda function is configured: using a Lambda on this machine. Set "
+            "LAMBDAMAP_FUNCTION to run on AWS, or backend='local' to say that this is meant"
+        )
+    return "local"

@@ -1,0 +1,34 @@
+"""The Lambda on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from lambdamap.backends.route import Route
+from lambdamap.credentials import Credentials
+
+if TYPE_CHECKING:
+    from lambdamap.local.server import Kind
+    from lambdamap.options import Options
+
+__all__ = ["route"]
+
+
+def route(options: Options) -> Route:
+    """The process's own local Lambda, started when this is its first use. Sandboxes that run older
+    code than the files on disk are replaced."""
+    from lambdamap.local.server import shared
+
+    function = shared(cast("Kind", options.local))
+    function.refresh_code()
+    return Route(
+        name="local",
+        url=function.endpoint_url,
+        function="local",
+        region="us-east-1",
+        credentials=Credentials(
+            function.access_key, function.secret_key, None, None, "local Lambda"
+        ),
+        max_concurrency=2 * function.sandboxes,
+        trusted=True,
+    )

@@ -1,0 +1,136 @@
+"""From options to a native Target: what the AWS and the local backend have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import threading
+import urllib.parse
+import urllib.request
+from typing import TYPE_CHECKING, NamedTuple
+
+from lambdamap._version import __version__
+from lambdamap.credentials import Credentials
+from lambdamap.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lambdamap._net import Target
+    from lambdamap.options import Options
+
+__all__ = ["Route", "is_loopback", "open_target", "split_function"]
+
+_MOST_AT_ONCE = 256
+_CONNECT_MS = 5000
+
+
+class Route(NamedTuple):
+    """Where invocations go, and what is trusted there."""
+
+    name: str  # of the backend
+    url: str
+    function: str
+    region: str
+    credentials: Credentials
+    max_concurrency: int
+    trusted: bool  # arguments and results may be pickled by default
+
+
+def split_function(function: str) -> tuple[str, str]:
+    """Name or ARN as the path wants it, percent-encoded, and the Qualifier query (always empty:
+    the path takes an alias or version behind a colon)."""
+    return urllib.parse.quote(function, safe=""), ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host surely is this machine."""
+    if host == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+def _proxy(scheme: str, host: str) -> tuple[str, str, int] | None:
+    """The proxy that the environment names for this host; none for loopback. The upper-case
+    HTTP_PROXY is ignored: a CGI server fills it from a request's header."""
+    if is_loopback(host) or urllib.request.proxy_bypass_environment(host):
+        return None
+    value = os.environ.get(f"{scheme}_proxy")
+    if not value and scheme == "https":
+        value = os.environ.get("HTTPS_PROXY")
+    if not value:
+        return None
+    parts = urllib.parse.urlsplit(value if "://" in value else f"http://{value}")
+    if not parts.hostname or parts.scheme not in ("http", "https"):
+        raise ConfigError(f"{scheme.upper()}_PROXY is no http:// or https:// URL")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return urllib.parse.urlunsplit(parts), parts.hostname, port
+
+
+_targets: dict[tuple[object, ...], tuple[Target, Credentials]] = {}
+_lock = threading.Lock()
+_MOST_TARGETS = 64
+
+
+def _forget() -> None:
+    global _lock
+    _targets.clear()
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def open_target(route: Route, options: Options) -> Target:
+    """The native Target of a route, kept for the next map with the same one."""
+    from lambdamap import _net
+
+    url = urllib.parse.urlsplit(route.url)
+    host = url.hostname or ""
+    path, query = split_function(route.function)
+    trace = os.environ.get("_X_AMZN_TRACE_ID")
+    headers = [("User-Agent", f"lambdamap/{__version__}")]
+    if trace and os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
+        # AWS stops a function that goes on calling itself; it sees that by this header.
+        headers.append(("X-Amzn-Trace-Id", urllib.parse.quote(trace, safe="-=;:+&[]{}\"',")))
+    attempts = options.max_attempts
+    if attempts is None:
+        with contextlib.suppress(ValueError):
+            attempts = max(1, min(100, int(os.environ.get("AWS_MAX_ATTEMPTS", ""))))
+    arguments = {
+        "scheme": url.scheme,
+        "host": host,
+        "port": url.port or (443 if url.scheme == "https" else 80),
+        "path": f"{url.path.rstrip('/')}/2015-03-31/functions/{path}/invocations",
+        "query": query,
+        "region": route.region,
+        "headers": tuple(headers),
+        "proxy": _proxy(url.scheme, host),
+        "ca_file": options.ca_bundle or os.environ.get("AWS_CA_BUNDLE") or None,
+        "ca_path": None,
+        "max_concurrency": options.max_concurrency or route.max_concurrency,
+        "max_attempts": attempts or 3,
+        "max_connect_ms": _CONNECT_MS,
+    }
+    key = tuple(arguments.values())
+    keys = route.credentials
+    with _lock:
+        found = _targets.get(key)
+        if found is not None:
+            target, before = found
+            if before[:4] != keys[:4]:
+                target.set_credentials(keys.access_key, keys.secret_key, keys.token, keys.expires_at)
+                _targets[key] = (target, keys)
+            return target
+        target = _net.open_target(
+            access_key=keys.access_key,
+            secret_key=keys.secret_key,
+            token=keys.token,
+            expires_at=keys.expires_at,
+            **arguments,  # type: ignore[arg-type]  # the names are open_target's
+        )
+        while len(_targets) >= _MOST_TARGETS:
+            _targets.pop(next(iter(_targets)))
+        _targets[key] = (target, keys)
+        return target

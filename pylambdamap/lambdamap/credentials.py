@@ -1,0 +1,130 @@
+"""AWS credentials: the environment natively, everything else through botocore.
+
+Reading the environment costs nothing and imports nothing: it is how keys reach a Lambda function
+and a CI job. Profiles, SSO, containers and instance roles are botocore's business; it is asked on
+the calling thread, and only when the environment holds no keys.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lambdamap.errors import ConfigError
+
+__all__ = ["Credentials", "find"]
+
+
+class Credentials(NamedTuple):
+    """One generation of keys. Neither `repr` nor an error shows the secret or the token."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+    expires_at: float | None  # seconds since 1970
+    source: str
+
+    def __repr__(self) -> str:
+        return f"Credentials(access_key={self.access_key!r}, source={self.source!r})"
+
+
+def _clean(value: object, name: str) -> str:
+    if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
+        raise ConfigError(f"{name} in the credentials must be a text of printable ASCII")
+    return value.strip()
+
+
+def _explicit(given: Any) -> Credentials:
+    if isinstance(given, Mapping):
+        get = given.get
+        access = get("access_key") or get("aws_access_key_id") or get("AccessKeyId")
+        secret = get("secret_key") or get("aws_secret_access_key") or get("SecretAccessKey")
+        token = get("token") or get("aws_session_token") or get("SessionToken")
+    elif isinstance(given, tuple) and len(given) in (2, 3):
+        access, secret, token = (*given, None)[:3]
+    else:
+        frozen = given.get_frozen_credentials() if hasattr(given, "get_frozen_credentials") else given
+        access = getattr(frozen, "access_key", None)
+        secret = getattr(frozen, "secret_key", None)
+        token = getattr(frozen, "token", None)
+    if not access or not secret:
+        raise ConfigError(
+            "credentials must hold access_key and secret_key (a mapping, a tuple, or what "
+            "boto3.Session().get_credentials() returns)"
+        )
+    return Credentials(
+        _clean(access, "access_key"),
+        _clean(secret, "secret_key"),
+        _clean(token, "token") if token else None,
+        None,
+        "argument",
+    )
+
+
+def _environment() -> Credentials | None:
+    access = os.environ.get("AWS_ACCESS_KEY_ID")
+    if not access:
+        return None
+    secret = os.environ.get("AWS_SECRET_ACCESS_KEY")
+    if not secret:
+        raise ConfigError("AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not: set both")
+    token = os.environ.get("AWS_SESSION_TOKEN") or os.environ.get("AWS_SECURITY_TOKEN")
+    return Credentials(
+        _clean(access, "AWS_ACCESS_KEY_ID"),
+        _clean(secret, "AWS_SECRET_ACCESS_KEY"),
+        _clean(token, "AWS_SESSION_TOKEN") if token else None,
+        None,
+        "environment",
+    )
+
+
+def _botocore(profile: str | None) -> Credentials:
+    try:
+        import botocore.exceptions
+        import botocore.session
+    except ImportError:
+        raise ConfigError(
+            "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or for profiles, "
+            "SSO and roles install boto3 (pip install 'lambdamap[aws]'); backend='local' needs none"
+        ) from None
+    try:
+        found = botocore.session.Session(profile=profile).get_credentials()
+        frozen = found.get_frozen_credentials() if found is not None else None
+    except botocore.exceptions.BotoCoreError as error:
+        raise ConfigError(f"botocore cannot find AWS credentials: {error}") from error
+    if frozen is None or not frozen.access_key or not frozen.secret_key:
+        raise ConfigError(
+            "no AWS credentials: neither AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY nor anything "
+            "that botocore knows (profile, SSO, container, instance role); backend='local' needs none"
+        )
+    expiry = getattr(found, "_expiry_time", None)
+    return Credentials(
+        frozen.access_key,
+        frozen.secret_key,
+        frozen.token,
+        expiry.timestamp() if expiry is not None else None,
+        f"botocore ({getattr(found, 'method', 'unknown')})",
+    )
+
+
+def find(given: Any, profile: str | None) -> Credentials:
+    """The credentials of one map.
+
+    Parameters
+    ----------
+    given
+        The ``credentials`` option, or None.
+    profile
+        The ``profile`` option; when given, the environment's keys are not used.
+
+    Raises
+    ------
+    ConfigError
+        None are found; the message names the ways to give them.
+    """
+    if given is not None:
+        return _explicit(given)
+    if profile is None and (found := _environment()) is not None:
+        return found
+    return _botocore(profile)

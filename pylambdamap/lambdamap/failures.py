@@ -1,0 +1,163 @@
+"""From a chunk that failed to the exception that says so."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from lambdamap import _codec, errors
+
+if TYPE_CHECKING:
+    from lambdamap._net import Completion
+    from lambdamap.backends.inprocess import PlainCompletion
+
+__all__ = ["of_chunk", "of_reply"]
+
+_CLASSES: dict[str, type[errors.LambdaMapError]] = {
+    "config": errors.ConfigError,
+    "access_denied": errors.AccessDeniedError,
+    "function_not_found": errors.FunctionNotFoundError,
+    "service": errors.ServiceError,
+    "throttled": errors.ThrottledError,
+    "connect": errors.ConnectError,
+    "connection_lost": errors.ConnectionLostError,
+    "deadline": errors.DeadlineError,
+    "remote": errors.RemoteError,
+    "worker_init": errors.WorkerInitError,
+    "worker_timeout": errors.WorkerTimeoutError,
+    "worker_crashed": errors.WorkerCrashedError,
+    "too_large": errors.PayloadTooLargeError,
+    "protocol": errors.ProtocolError,
+}
+
+_MENDS = {
+    "access_denied": "check the keys, and that their policy allows lambda:InvokeFunction on it",
+    "function_not_found": "check the function's name, the region and the account",
+    "throttled": "raise the function's reserved concurrency, or lower max_concurrency",
+    "connect": "check the network, the endpoint and the proxy settings",
+    "connection_lost": "f may have run; set idempotent=True if it may run twice",
+    "deadline": "raise timeout or invocation_timeout, or use a smaller chunksize",
+    "worker_timeout": "raise the function's timeout, or use a smaller chunksize",
+    "worker_crashed": "it exited, was killed or ran out of memory; see the function's log",
+    "too_large": "use a smaller chunksize, or pass a reference to where the data is",
+}
+
+_RAN_TEXT = {"NOT": "f did not run for them", "MAYBE": "f may have run", "RAN": "f has run"}
+# Exceptions that steer the interpreter must not come out of a map as themselves.
+_NEVER = (StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, KeyboardInterrupt)
+
+
+def _items(indices: Sequence[int]) -> str:
+    if len(indices) == 1:
+        return f"item {indices[0]}"
+    return f"items {indices[0]} to {indices[-1]}" if indices else "no items"
+
+
+def of_chunk(completion: Completion | PlainCompletion) -> Exception:
+    """The exception of a chunk whose invocation failed."""
+    indices = range(completion.first_item, completion.first_item + completion.n_items)
+    ran = cast(errors.Ran, completion.ran)
+    text = completion.message
+    if completion.failure == "memory":
+        return MemoryError(text)
+    if completion.failure == "system":
+        return RuntimeError(text)
+    if completion.failure == "cancelled":
+        from concurrent.futures import CancelledError
+
+        return CancelledError(f"{_items(indices)}: cancelled, {_RAN_TEXT[ran]}")
+    kind = _CLASSES[completion.failure]
+    mend = _MENDS.get(completion.failure)
+    message = f"{_items(indices)}: {text} [{_RAN_TEXT[ran]}" + (f"; {mend}]" if mend else "]")
+    error = kind(
+        message,
+        indices=indices,
+        attempts=completion.attempts,
+        request_id=completion.request_id,
+        ran=ran,
+    )
+    if isinstance(error, errors.RemoteError) and completion.error is not None:
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            body = json.loads(completion.error)
+            error.remote_type = str(body["errorType"])
+            error.remote_traceback = "".join(body.get("stackTrace") or ())
+    return error
+
+
+def of_reply(
+    described: Mapping[str, Any], completion: Completion | PlainCompletion
+) -> Exception:
+    """The exception for an error that the worker describes.
+
+    f's own exception comes back as the same type when that type is loaded here, is an Exception and
+    can be rebuilt from plain data; else, and always as its ``__cause__``, as RemoteError.
+    """
+    first, count = completion.first_item, completion.n_items
+    at = described.get("index")
+    whole = at is None
+    indices: Sequence[int] = range(first, first + count) if whole else (first + int(at or 0),)
+    not_run: Sequence[int] = () if whole else range(first + int(at or 0) + 1, first + count)
+    ran = cast(errors.Ran, described.get("ran") if described.get("ran") in _RAN_TEXT else "RAN")
+    kind = described.get("kind")
+    message = str(described.get("message", ""))
+    about: dict[str, Any] = {
+        "indices": indices,
+        "attempts": completion.attempts,
+        "request_id": completion.request_id,
+        "ran": ran,
+        "not_run": not_run,
+    }
+    if kind in ("init", "refused", "protocol"):
+        return errors.WorkerInitError(message, **about)
+    if kind == "decode":
+        return errors.WorkerInitError(f"the worker: {message}", **about)
+    if kind == "size":
+        return errors.PayloadTooLargeError(f"{_items(indices)}: {message}", **about)
+    if kind == "encode":
+        return errors.EncodeError(
+            f"{_items(indices)}: f's result cannot be sent back: {message}", **about
+        )
+    name = f"{described.get('module')}.{described.get('type')}"
+    shown = described.get("type") if described.get("module") == "builtins" else name
+    remote = errors.RemoteError(f"{_items(indices)}: {shown}: {message}", **about)
+    remote.remote_type = name
+    remote.remote_traceback = str(described.get("traceback", ""))
+    own = _rebuild(described)
+    error: Exception = remote if own is None else own
+    _note(error, f"{_items(indices)}; remote traceback:\n{remote.remote_traceback.rstrip()}")
+    if own is not None:
+        own.__cause__ = remote
+    return error
+
+
+def _note(error: Exception, text: str) -> None:
+    if sys.version_info >= (3, 11):
+        error.add_note(text)
+    else:
+        error.__notes__ = [*getattr(error, "__notes__", ()), text]  # type: ignore[attr-defined]
+
+
+def _rebuild(described: Mapping[str, Any]) -> Exception | None:
+    module = str(described.get("module"))
+    found: Any = builtins if module == "builtins" else sys.modules.get(module)
+    for part in str(described.get("type")).split("."):
+        found = getattr(found, part, None)
+    encoded = described.get("args")
+    if (
+        not isinstance(found, type)
+        or not issubclass(found, Exception)
+        or issubclass(found, _NEVER)
+        or issubclass(found, errors.LambdaMapError)
+        or not isinstance(encoded, str)
+    ):
+        return None
+    try:
+        args = _codec.decode_text(encoded)
+        error = found(*args)
+    except Exception:
+        return None
+    return error if type(error) is found and error.args == args else None

