@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lambdamap import _codec, errors, failures
 from lambdamap._version import __version__
+from lambdamap.backends import remote_depth
 from lambdamap.progress import Progress
 
 if TYPE_CHECKING:
@@ -480,7 +481,7 @@ def _head(
         "python": _PYTHON,
         "by_value": int(shipment.by_value),
         "map": map_id,
-        "depth": options.depth,
+        "depth": max(0, remote_depth(options)),
         "on_error": options.on_error,
         "compression": int(compression),
         "allow_pickle": int(allow_pickle),

@@ -26,31 +26,38 @@ lm_buf_clear(struct lm_buf *buf)
   buf->failed = LM_OK;
 }
 
+static bool
+grow(struct lm_buf *buf, size_t need)
+{
+  size_t want = buf->cap + buf->cap / 2;
+  if (want < need)
+    want = need;
+  if (want < FIRST_BYTES)
+    want = FIRST_BYTES;
+  if (want > buf->max)
+    want = buf->max; /* need is within it */
+  if (want == 0)
+    want = 1;
+  uint8_t *data = lm_realloc(buf->data, want);
+  if (data == NULL)
+    return false;
+  buf->data = data;
+  buf->cap = want;
+  return true;
+}
+
 uint8_t *
 lm_buf_reserve(struct lm_buf *buf, size_t extra)
 {
   if (buf->failed != LM_OK)
     return NULL;
-  if (extra > buf->max - buf->len) {
+  if (buf->len > buf->max || extra > buf->max - buf->len) {
     buf->failed = LM_E_LIMIT;
     return NULL;
   }
-  if (extra > buf->cap - buf->len || buf->data == NULL) {
-    size_t want = buf->len + extra;
-    size_t grown = buf->cap + buf->cap / 2;
-    if (want < grown)
-      want = grown;
-    if (want < FIRST_BYTES)
-      want = FIRST_BYTES;
-    if (want > buf->max && buf->max >= buf->len + extra && buf->max > 0)
-      want = buf->max;
-    uint8_t *data = lm_realloc(buf->data, want);
-    if (data == NULL) {
-      buf->failed = LM_E_NOMEM;
-      return NULL;
-    }
-    buf->data = data;
-    buf->cap = want;
+  if ((extra > buf->cap - buf->len || buf->data == NULL) && !grow(buf, buf->len + extra)) {
+    buf->failed = LM_E_NOMEM;
+    return NULL;
   }
   return buf->data + buf->len;
 }
@@ -70,7 +77,11 @@ lm_buf_append(struct lm_buf *buf, const void *bytes, size_t n)
 void
 lm_buf_byte(struct lm_buf *buf, uint8_t byte)
 {
-  lm_buf_append(buf, &byte, 1);
+  uint8_t *room = lm_buf_reserve(buf, 1);
+  if (room == NULL)
+    return;
+  *room = byte;
+  buf->len++;
 }
 
 void
@@ -103,6 +114,7 @@ lm_buf_check(const struct lm_buf *buf, const char *what, struct lm_error *err)
   if (buf->failed == LM_OK)
     return 0;
   if (buf->failed == LM_E_NOMEM)
-    return lm_error_nomem(err, buf->cap);
+    return lm_error_set(err, LM_E_NOMEM, "out of memory: %s could not grow beyond %zu bytes", what,
+                        buf->cap);
   return lm_error_set(err, LM_E_LIMIT, "%s is larger than %zu bytes", what, buf->max);
 }

@@ -4,14 +4,30 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Text that was cut may end within a UTF-8 character: drop its beginning. */
+static void
+drop_broken_end(char *text)
+{
+  size_t len = strlen(text), tail = 0;
+  while (tail < len && tail < 3 && (text[len - 1 - tail] & 0xC0) == 0x80)
+    tail++;
+  unsigned char lead = tail < len ? (unsigned char)text[len - 1 - tail] : 0;
+  size_t needs = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : lead >= 0xC0 ? 1 : 0;
+  if (needs > tail)
+    text[len - 1 - tail] = '\0';
+}
+
 static void
 fill(struct lm_error *err, enum lm_code code, size_t offset, const char *format, va_list args)
 {
   err->code = code;
   err->os_errno = 0;
   err->offset = offset;
-  if (vsnprintf(err->text, sizeof err->text, format, args) < 0)
+  int len = vsnprintf(err->text, sizeof err->text, format, args);
+  if (len < 0)
     err->text[0] = '\0';
+  else if ((size_t)len >= sizeof err->text)
+    drop_broken_end(err->text);
 }
 
 int
@@ -38,7 +54,7 @@ int
 lm_error_system(struct lm_error *err, int os_errno, const char *what)
 {
   char reason[96];
-#if defined(_GNU_SOURCE)
+#if defined(__GLIBC__) && defined(_GNU_SOURCE) /* its own variant, which returns text */
   const char *said = strerror_r(os_errno, reason, sizeof reason);
 #else
   const char *said = strerror_r(os_errno, reason, sizeof reason) == 0 ? reason : "unknown error";

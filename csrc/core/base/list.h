@@ -100,7 +100,7 @@ lm_list_splice(struct lm_list *to, struct lm_list *from)
 
 /* Visit every node; the visited one may be removed. */
 #define LM_LIST_EACH(list, node)                                                                   \
-  for (struct lm_node *node = (list)->ends.next, *node##_next = node->next;                        \
-       node != &(list)->ends; node = node##_next, node##_next = node->next)
+  for (struct lm_node *node = (list)->ends.next, *node##_next = node->next; node != &(list)->ends; \
+       node = node##_next, node##_next = node->next)
 
 #endif

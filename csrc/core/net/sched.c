@@ -250,7 +250,9 @@ retry_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double r
   if (!lm_outcome_retryable(&job->outcome, map->opts.idempotent) ||
       job->attempts >= map->target->max_attempts)
     return false;
-  int64_t due = now_ns + lm_retry_delay_ns(&policy, LM_BACKOFF_TRANSIENT, job->attempts, random,
+  enum lm_backoff kind = job->outcome.action == LM_DO_RETRY_SLOW ? LM_BACKOFF_THROTTLE
+                                                                 : LM_BACKOFF_TRANSIENT;
+  int64_t due = now_ns + lm_retry_delay_ns(&policy, kind, job->attempts, random,
                                            job->head.retry_after_ms);
   if (due >= map->deadline_ns || !lm_quota_take(&map->target->function->quota))
     return false;
@@ -281,7 +283,8 @@ throttle(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double rand
   int64_t wait = lm_retry_delay_ns(&policy, LM_BACKOFF_THROTTLE,
                                    function->limiter.consecutive_429 + 1, random,
                                    job->head.retry_after_ms);
-  lm_limiter_throttled(&function->limiter, now_ns, (int64_t)function->mean_latency_ns, wait);
+  lm_limiter_throttled(&function->limiter, now_ns, wait,
+                       job->head.retry_after_ms >= 0 ? wait : 0);
   atomic_fetch_add(&map->stats.throttles, 1);
   job->throttles++;
   job->attempts--;
@@ -309,7 +312,7 @@ lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, do
     again = throttle(sched, job, now_ns, random);
   } else {
     lm_limiter_finished(&function->limiter, job->head.status == 200, now_ns);
-    if (job->outcome.action == LM_DO_RETRY && !over)
+    if ((job->outcome.action == LM_DO_RETRY || job->outcome.action == LM_DO_RETRY_SLOW) && !over)
       again = retry_later(sched, job, now_ns, random);
     else if (job->outcome.action == LM_DO_POLL && !over)
       again = poll_later(sched, job, now_ns);

@@ -9,19 +9,23 @@
 
 enum {
   DIGEST = 32,
+  HEX = 2 * DIGEST,
   BLOCK = 64,
-  DATE_LEN = 8,        /* 20261124 */
-  STAMP_LEN = 16,      /* 20261124T101500Z */
-  MAX_CANONICAL = 65536,
-  MAX_SECRET = 512
+  DATE_LEN = 8,   /* 20261124 */
+  STAMP_LEN = 16, /* 20261124T101500Z */
+  FIRST_CANONICAL = 4096,
+  MAX_CANONICAL = 65536
 };
 
 struct lm_sigv4 {
-  EVP_MD_CTX *context;  /* owned */
-  const EVP_MD *sha256; /* owned when it was fetched */
-  struct lm_buf text;   /* canonical request, then string to sign */
-  struct lm_buf signed_names;
-  char scope_key[MAX_SECRET + DATE_LEN + 80]; /* date, region and secret that `key` was made from */
+  EVP_MD_CTX *context;        /* owned */
+  const EVP_MD *sha256;       /* owned where it was fetched */
+  struct lm_buf text;         /* canonical request, then string to sign */
+  struct lm_buf signed_names; /* a;b;c */
+  /* What `key` was made from; date is "" while there is none. */
+  char date[DATE_LEN + 1];
+  char region[LM_SIGV4_MAX_REGION + 1];
+  char secret[LM_SIGV4_MAX_SECRET + 1];
   uint8_t key[DIGEST];
 };
 
@@ -29,7 +33,7 @@ struct lm_sigv4 {
 static const EVP_MD *
 get_sha256(void)
 {
-  return EVP_MD_fetch(NULL, "SHA256", NULL); /* EVP_sha256() looks it up at every digest */
+  return EVP_MD_fetch(NULL, "SHA256", NULL); /* EVP_sha256() is looked up anew at every digest */
 }
 
 static void
@@ -61,7 +65,9 @@ lm_sigv4_new(void)
   lm_buf_init(&signer->signed_names, MAX_CANONICAL);
   signer->context = EVP_MD_CTX_new();
   signer->sha256 = get_sha256();
-  if (signer->context == NULL || signer->sha256 == NULL) {
+  if (signer->context == NULL || signer->sha256 == NULL ||
+      lm_buf_reserve(&signer->text, FIRST_CANONICAL) == NULL ||
+      lm_buf_reserve(&signer->signed_names, 1) == NULL) {
     lm_sigv4_destroy(signer);
     return NULL;
   }
@@ -76,6 +82,8 @@ lm_sigv4_destroy(struct lm_sigv4 *signer)
   put_sha256(signer->sha256);
   EVP_MD_CTX_free(signer->context);
   lm_buf_clean_up(&signer->signed_names);
+  if (signer->text.data != NULL)
+    OPENSSL_cleanse(signer->text.data, signer->text.cap); /* the session token */
   lm_buf_clean_up(&signer->text);
   OPENSSL_cleanse(signer, sizeof *signer);
   lm_free(signer);
@@ -89,11 +97,11 @@ digest(struct lm_sigv4 *signer, const void *first, size_t first_len, const void 
 {
   return EVP_DigestInit_ex(signer->context, signer->sha256, NULL) == 1 &&
          EVP_DigestUpdate(signer->context, first, first_len) == 1 &&
-         EVP_DigestUpdate(signer->context, second, second_len) == 1 &&
+         (second_len == 0 || EVP_DigestUpdate(signer->context, second, second_len) == 1) &&
          EVP_DigestFinal_ex(signer->context, out, NULL) == 1;
 }
 
-/* HMAC-SHA-256 (RFC 2104). key_len is at most BLOCK, or it is digested first. */
+/* HMAC-SHA-256 (RFC 2104). A key longer than BLOCK is digested first. `out` may be `key`. */
 static bool
 hmac(struct lm_sigv4 *signer, const void *key, size_t key_len, const void *text, size_t text_len,
      uint8_t out[DIGEST])
@@ -101,7 +109,7 @@ hmac(struct lm_sigv4 *signer, const void *key, size_t key_len, const void *text,
   uint8_t inner[BLOCK] = {0}, outer[BLOCK], hash[DIGEST];
   bool good = true;
   if (key_len > BLOCK)
-    good = digest(signer, key, key_len, "", 0, inner);
+    good = digest(signer, key, key_len, NULL, 0, inner);
   else
     memcpy(inner, key, key_len);
   for (int i = 0; i < BLOCK; i++) {
@@ -112,14 +120,21 @@ hmac(struct lm_sigv4 *signer, const void *key, size_t key_len, const void *text,
          digest(signer, outer, BLOCK, hash, DIGEST, out);
   OPENSSL_cleanse(inner, sizeof inner);
   OPENSSL_cleanse(outer, sizeof outer);
+  OPENSSL_cleanse(hash, sizeof hash); /* where `out` is a key, as good as that */
   return good;
+}
+
+static int
+no_digest(struct lm_error *err)
+{
+  return lm_error_set(err, LM_E_SYSTEM, "libcrypto cannot compute a SHA-256 digest");
 }
 
 static void
 append_hex(struct lm_buf *out, const uint8_t hash[DIGEST])
 {
   static const char digits[] = "0123456789abcdef";
-  char text[2 * DIGEST];
+  char text[HEX];
   for (int i = 0; i < DIGEST; i++) {
     text[2 * i] = digits[hash[i] >> 4];
     text[2 * i + 1] = digits[hash[i] & 15];
@@ -159,65 +174,85 @@ write_stamp(int64_t unix_s, char stamp[STAMP_LEN + 1])
   stamp[16] = '\0';
 }
 
-/* The wire path with each segment encoded once more, as every service but S3 wants it. */
+/* The wire path encoded once more, as every service but S3 wants it: only '%' and what else is not
+ * unreserved changes. */
 static void
 append_path(struct lm_buf *out, const char *path)
 {
   static const char digits[] = "0123456789ABCDEF";
-  for (; *path != '\0'; path++) {
-    unsigned char c = (unsigned char)*path;
-    bool plain = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-                 (c != '\0' && strchr("-._~/", c) != NULL);
-    if (plain) {
-      lm_buf_byte(out, c);
+  size_t len = strlen(path);
+  uint8_t *room = lm_buf_reserve(out, 3 * len);
+  if (room == NULL)
+    return;
+  uint8_t *at = room;
+  for (size_t i = 0; i < len; i++) {
+    unsigned char c = (unsigned char)path[i];
+    if ((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '/' ||
+        c == '-' || c == '.' || c == '_' || c == '~') {
+      *at++ = c;
     } else {
-      char escape[3] = {'%', digits[c >> 4], digits[c & 15]};
-      lm_buf_append(out, escape, 3);
+      *at++ = '%';
+      *at++ = (uint8_t)digits[c >> 4];
+      *at++ = (uint8_t)digits[c & 15];
     }
   }
+  out->len += (size_t)(at - room);
 }
 
-static void
-append_header(struct lm_sigv4 *signer, const char *name, const char *value)
+/* name:value, the value's blanks trimmed and inner runs of them folded to one. */
+static int
+append_header(struct lm_sigv4 *signer, const char *name, const char *value, struct lm_error *err)
 {
-  lm_buf_str(&signer->text, name);
-  lm_buf_byte(&signer->text, ':');
-  /* Blanks are trimmed and inner runs of them folded to one. */
-  bool pending = false, any = false;
-  for (; *value != '\0'; value++) {
-    if (*value == ' ') {
-      pending = any;
-      continue;
-    }
-    if (pending)
-      lm_buf_byte(&signer->text, ' ');
-    pending = false;
-    any = true;
-    lm_buf_byte(&signer->text, (uint8_t)*value);
+  struct lm_buf *text = &signer->text, *names = &signer->signed_names;
+  size_t name_len = strlen(name), value_len = strlen(value);
+  uint8_t *at = lm_buf_reserve(text, name_len + value_len + 2);
+  uint8_t *list = lm_buf_reserve(names, name_len + 1);
+  if (at == NULL || list == NULL)
+    return lm_buf_check(at == NULL ? text : names, "the canonical request", err);
+  memcpy(at, name, name_len);
+  at[name_len] = ':';
+  uint8_t *start = at + name_len + 1, *end = start;
+  for (size_t i = 0; i < value_len; i++) {
+    unsigned char c = (unsigned char)value[i];
+    if (c > ' ' && c < 0x7f)
+      *end++ = c;
+    else if (c != ' ')
+      return lm_error_set(err, LM_E_INVALID,
+                          "the value of the header %.64s is not plain ASCII text", name);
+    else if (end > start && end[-1] != ' ')
+      *end++ = ' ';
   }
-  lm_buf_byte(&signer->text, '\n');
-  if (signer->signed_names.len > 0)
-    lm_buf_byte(&signer->signed_names, ';');
-  lm_buf_str(&signer->signed_names, name);
+  if (end > start && end[-1] == ' ')
+    end--;
+  *end++ = '\n';
+  text->len += (size_t)(end - at);
+  if (names->len > 0)
+    lm_buf_byte(names, ';');
+  lm_buf_append(names, name, name_len);
+  return 0;
 }
 
-static void
-append_headers(struct lm_sigv4 *signer, const struct lm_sigv4_request *request, const char *stamp)
+/* Sorted by name: content-type, host, then the x-amz-* ones, ours and the caller's merged. */
+static int
+append_headers(struct lm_sigv4 *signer, const struct lm_sigv4_request *request, const char *stamp,
+               struct lm_error *err)
 {
-  const char *own[] = {"x-amz-date", stamp, "x-amz-security-token", request->token};
-  size_t next = 0, n_own = request->token != NULL ? 2 : 1;
-  const char *const *extra = request->extra;
-  append_header(signer, "content-type", "application/json");
-  append_header(signer, "host", request->host);
-  while (next < n_own || extra[0] != NULL) {
-    if (extra[0] == NULL || (next < n_own && strcmp(own[2 * next], extra[0]) < 0)) {
-      append_header(signer, own[2 * next], own[2 * next + 1]);
-      next++;
-    } else {
-      append_header(signer, extra[0], extra[1]);
-      extra += 2;
-    }
+  static const char *const none[] = {NULL};
+  const char *const own[] = {"x-amz-date", stamp,
+                             request->token == NULL ? NULL : "x-amz-security-token", request->token,
+                             NULL};
+  const char *const *ours = own, *const *theirs = request->extra == NULL ? none : request->extra;
+  if (append_header(signer, "content-type", "application/json", err) != 0 ||
+      append_header(signer, "host", request->host, err) != 0)
+    return -1;
+  while (*ours != NULL || *theirs != NULL) {
+    const char *const **next =
+        *theirs == NULL || (*ours != NULL && strcmp(*ours, *theirs) < 0) ? &ours : &theirs;
+    if (append_header(signer, (*next)[0], (*next)[1], err) != 0)
+      return -1;
+    *next += 2;
   }
+  return 0;
 }
 
 /* signer->key for this day, region and secret; made only when one of them has changed. */
@@ -225,31 +260,32 @@ static int
 derive_key(struct lm_sigv4 *signer, const struct lm_sigv4_request *request, const char *date,
            struct lm_error *err)
 {
-  char wanted[sizeof signer->scope_key];
-  char secret[MAX_SECRET + 8];
+  if (memcmp(signer->date, date, DATE_LEN) == 0 && strcmp(signer->region, request->region) == 0 &&
+      strcmp(signer->secret, request->secret_key) == 0)
+    return 0;
+  char secret[LM_SIGV4_MAX_SECRET + 4];
   size_t secret_len = strlen(request->secret_key), region_len = strlen(request->region);
-  if (secret_len > MAX_SECRET || region_len > 64)
-    return lm_error_set(err, LM_E_INVALID, "the secret key or the region is too long");
-  memset(wanted, 0, sizeof wanted);
-  memcpy(wanted, date, DATE_LEN);
-  memcpy(wanted + DATE_LEN, request->region, region_len);
-  memcpy(wanted + DATE_LEN + 66, request->secret_key, secret_len);
-  int result = 0;
-  if (memcmp(wanted, signer->scope_key, sizeof wanted) != 0) {
-    memset(signer->scope_key, 0, sizeof signer->scope_key); /* no key yet, should one step fail */
-    memcpy(secret, "AWS4", 4);
-    memcpy(secret + 4, request->secret_key, secret_len);
-    if (hmac(signer, secret, secret_len + 4, date, DATE_LEN, signer->key) &&
-        hmac(signer, signer->key, DIGEST, request->region, region_len, signer->key) &&
-        hmac(signer, signer->key, DIGEST, "lambda", 6, signer->key) &&
-        hmac(signer, signer->key, DIGEST, "aws4_request", 12, signer->key))
-      memcpy(signer->scope_key, wanted, sizeof wanted);
-    else
-      result = lm_error_set(err, LM_E_SYSTEM, "libcrypto cannot compute a signature");
-    OPENSSL_cleanse(secret, sizeof secret);
-  }
-  OPENSSL_cleanse(wanted, sizeof wanted);
-  return result;
+  if (secret_len > LM_SIGV4_MAX_SECRET)
+    return lm_error_set(err, LM_E_INVALID, "the secret key is longer than %d bytes",
+                        LM_SIGV4_MAX_SECRET);
+  if (region_len > LM_SIGV4_MAX_REGION)
+    return lm_error_set(err, LM_E_INVALID, "the region is longer than %d characters",
+                        LM_SIGV4_MAX_REGION);
+  signer->date[0] = '\0'; /* no key yet, should one step fail */
+  memcpy(secret, "AWS4", 4);
+  memcpy(secret + 4, request->secret_key, secret_len);
+  bool good = hmac(signer, secret, secret_len + 4, date, DATE_LEN, signer->key) &&
+              hmac(signer, signer->key, DIGEST, request->region, region_len, signer->key) &&
+              hmac(signer, signer->key, DIGEST, "lambda", 6, signer->key) &&
+              hmac(signer, signer->key, DIGEST, "aws4_request", 12, signer->key);
+  OPENSSL_cleanse(secret, sizeof secret);
+  if (!good)
+    return no_digest(err);
+  OPENSSL_cleanse(signer->secret, sizeof signer->secret);
+  memcpy(signer->secret, request->secret_key, secret_len + 1);
+  memcpy(signer->region, request->region, region_len + 1);
+  memcpy(signer->date, date, DATE_LEN);
+  return 0;
 }
 
 static void
@@ -261,16 +297,13 @@ append_scope(struct lm_buf *out, const struct lm_sigv4_request *request, const c
   lm_buf_str(out, "/lambda/aws4_request");
 }
 
-int
-lm_sigv4_sign(struct lm_sigv4 *signer, const struct lm_sigv4_request *request, struct lm_buf *out,
-              struct lm_error *err)
+/* signer->text becomes the canonical request. */
+static int
+build_canonical(struct lm_sigv4 *signer, const struct lm_sigv4_request *request, const char *stamp,
+                struct lm_error *err)
 {
-  char stamp[STAMP_LEN + 1];
-  uint8_t hash[DIGEST];
   struct lm_buf *text = &signer->text;
-  write_stamp(request->unix_s, stamp);
-  if (derive_key(signer, request, stamp, err) != 0)
-    return -1;
+  uint8_t hash[DIGEST];
   lm_buf_clear(text);
   lm_buf_clear(&signer->signed_names);
   lm_buf_str(text, "POST\n");
@@ -278,18 +311,27 @@ lm_sigv4_sign(struct lm_sigv4 *signer, const struct lm_sigv4_request *request, s
   lm_buf_byte(text, '\n');
   lm_buf_str(text, request->query);
   lm_buf_byte(text, '\n');
-  append_headers(signer, request, stamp);
+  if (lm_buf_check(text, "the canonical request", err) != 0 ||
+      append_headers(signer, request, stamp, err) != 0)
+    return -1;
   lm_buf_byte(text, '\n');
   lm_buf_append(text, signer->signed_names.data, signer->signed_names.len);
   lm_buf_byte(text, '\n');
-  if (!digest(signer, request->body, request->body_len, "", 0, hash))
-    return lm_error_set(err, LM_E_SYSTEM, "libcrypto cannot compute a digest");
+  if (!digest(signer, request->body, request->body_len, NULL, 0, hash))
+    return no_digest(err);
   append_hex(text, hash);
-  if (lm_buf_check(text, "the canonical request", err) != 0)
-    return -1;
-  if (!digest(signer, text->data, text->len, "", 0, hash))
-    return lm_error_set(err, LM_E_SYSTEM, "libcrypto cannot compute a digest");
+  return lm_buf_check(text, "the canonical request", err);
+}
 
+/* Out of the canonical request, signer->text becomes the string to sign. */
+static int
+build_string_to_sign(struct lm_sigv4 *signer, const struct lm_sigv4_request *request,
+                     const char *stamp, struct lm_error *err)
+{
+  struct lm_buf *text = &signer->text;
+  uint8_t hash[DIGEST];
+  if (!digest(signer, text->data, text->len, NULL, 0, hash))
+    return no_digest(err);
   lm_buf_clear(text);
   lm_buf_str(text, "AWS4-HMAC-SHA256\n");
   lm_buf_append(text, stamp, STAMP_LEN);
@@ -297,10 +339,33 @@ lm_sigv4_sign(struct lm_sigv4 *signer, const struct lm_sigv4_request *request, s
   append_scope(text, request, stamp);
   lm_buf_byte(text, '\n');
   append_hex(text, hash);
-  if (lm_buf_check(text, "the string to sign", err) != 0)
+  return lm_buf_check(text, "the string to sign", err);
+}
+
+static bool
+is_visible(const char *text)
+{
+  for (; *text != '\0'; text++)
+    if (*text <= ' ' || *text >= 0x7f)
+      return false;
+  return true;
+}
+
+int
+lm_sigv4_sign(struct lm_sigv4 *signer, const struct lm_sigv4_request *request, struct lm_buf *out,
+              struct lm_error *err)
+{
+  char stamp[STAMP_LEN + 1];
+  uint8_t signature[DIGEST];
+  if (!is_visible(request->access_key) || !is_visible(request->region))
+    return lm_error_set(err, LM_E_INVALID, "the access key or the region is not plain ASCII text");
+  write_stamp(request->unix_s, stamp);
+  if (derive_key(signer, request, stamp, err) != 0 ||
+      build_canonical(signer, request, stamp, err) != 0 ||
+      build_string_to_sign(signer, request, stamp, err) != 0)
     return -1;
-  if (!hmac(signer, signer->key, DIGEST, text->data, text->len, hash))
-    return lm_error_set(err, LM_E_SYSTEM, "libcrypto cannot compute a signature");
+  if (!hmac(signer, signer->key, DIGEST, signer->text.data, signer->text.len, signature))
+    return no_digest(err);
 
   lm_buf_str(out, "X-Amz-Date: ");
   lm_buf_append(out, stamp, STAMP_LEN);
@@ -315,7 +380,7 @@ lm_sigv4_sign(struct lm_sigv4 *signer, const struct lm_sigv4_request *request, s
   lm_buf_str(out, ", SignedHeaders=");
   lm_buf_append(out, signer->signed_names.data, signer->signed_names.len);
   lm_buf_str(out, ", Signature=");
-  append_hex(out, hash);
+  append_hex(out, signature);
   lm_buf_str(out, "\r\n");
   return lm_buf_check(out, "the request head", err);
 }

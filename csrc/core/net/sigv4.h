@@ -1,8 +1,9 @@
 /* AWS Signature Version 4 for the Lambda API, with libcrypto's SHA-256.
  *
  * libcurl's own signer is not used: the versions in Debian 12 and Ubuntu 24.04 mis-sign names with
- * a colon. A signer belongs to one thread; it keeps its digest context, its scratch buffer and the
- * signing key of the last (day, region, secret), so that a signature allocates nothing.
+ * a colon. A signer belongs to one thread; it keeps its digest context, its scratch buffers and the
+ * signing key of the last (day, region, secret), so that a signature allocates nothing once the
+ * buffers have grown. What is secret in it is overwritten when the signer goes.
  */
 #ifndef LM_NET_SIGV4_H
 #define LM_NET_SIGV4_H
@@ -15,25 +16,28 @@
 
 struct lm_sigv4;
 
-struct lm_sigv4_request { /* all borrowed for the call */
+enum { LM_SIGV4_MAX_SECRET = 512, LM_SIGV4_MAX_REGION = 63 };
+
+struct lm_sigv4_request {   /* all borrowed for the call */
   const char *host;         /* as in the Host header, with a port that is not the scheme's own */
   const char *path;         /* as on the wire, percent-encoded */
   const char *query;        /* canonical: encoded, sorted; "" for none */
   const char *const *extra; /* further x-amz-* headers to sign: lower-case name, value, ..., NULL;
-                               sorted by name */
+                               sorted by name, no name twice; may be NULL */
   const uint8_t *body;
   size_t body_len;
   const char *region;
   const char *access_key, *secret_key;
-  const char *token;        /* NULL for none */
-  int64_t unix_s;
+  const char *token; /* NULL for none */
+  int64_t unix_s;    /* the signature's time */
 };
 
 struct lm_sigv4 *lm_sigv4_new(void); /* NULL when out of memory */
 void lm_sigv4_destroy(struct lm_sigv4 *signer);
 
 /* Append the header lines X-Amz-Date, X-Amz-Security-Token (with a token) and Authorization to *out.
- * Content-Type: application/json is signed too, and the caller's to send. */
+ * Content-Type: application/json is signed too, and the caller's to send. LM_E_INVALID for a value
+ * that is no visible ASCII (it could end its header line), or too long. */
 int lm_sigv4_sign(struct lm_sigv4 *signer, const struct lm_sigv4_request *request,
                   struct lm_buf *out, struct lm_error *err);
 

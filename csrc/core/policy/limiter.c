@@ -2,19 +2,26 @@
 
 static const int64_t SECOND_NS = 1000000000;
 static const int64_t QUIET_NS = 10000000000; /* without a 429: grow by a tenth */
+static const int64_t STALE_NS = 60000000000; /* without a 429: what was learnt says nothing now */
+static const int64_t LONG_AGO_NS = INT64_MIN / 2;
+
+static void
+open_wide(struct lm_limiter *limiter)
+{
+  limiter->window = limiter->threshold = limiter->believed = limiter->cap;
+}
 
 void
 lm_limiter_init(struct lm_limiter *limiter, unsigned cap, int64_t now_ns)
 {
   *limiter = (struct lm_limiter){
-      .window = cap < 1 ? 1 : cap,
       .cap = cap < 1 ? 1 : cap,
       .last_accept_ns = now_ns,
-      .last_decrease_ns = INT64_MIN / 2,
-      .last_429_ns = INT64_MIN / 2,
+      .last_429_ns = LONG_AGO_NS,
       .last_grow_ns = now_ns,
-      .not_before_ns = INT64_MIN,
+      .not_before_ns = LONG_AGO_NS,
   };
+  open_wide(limiter);
 }
 
 void
@@ -23,7 +30,7 @@ lm_limiter_set_cap(struct lm_limiter *limiter, unsigned cap)
   bool open = limiter->window >= limiter->cap; /* never held back so far */
   limiter->cap = cap < 1 ? 1 : cap;
   if (open || limiter->window > limiter->cap)
-    limiter->window = limiter->cap;
+    open_wide(limiter);
 }
 
 bool
@@ -35,8 +42,16 @@ lm_limiter_may_start(const struct lm_limiter *limiter, int64_t now_ns)
 void
 lm_limiter_started(struct lm_limiter *limiter, int64_t now_ns)
 {
-  if (limiter->in_flight++ == 0 && limiter->consecutive_429 == 0)
-    limiter->last_accept_ns = now_ns; /* patience runs from when something was asked */
+  if (limiter->in_flight++ > 0)
+    return;
+  /* The first for a while. Patience runs from when something was asked, also where an earlier map
+   * gave up and nobody asked since. */
+  if (now_ns - limiter->not_before_ns > QUIET_NS && now_ns - limiter->last_429_ns > QUIET_NS)
+    limiter->consecutive_429 = 0;
+  if (limiter->consecutive_429 == 0)
+    limiter->last_accept_ns = now_ns;
+  if (now_ns - limiter->last_429_ns > STALE_NS)
+    open_wide(limiter);
 }
 
 static void
@@ -56,36 +71,49 @@ lm_limiter_finished(struct lm_limiter *limiter, bool accepted, int64_t now_ns)
     return;
   limiter->last_accept_ns = now_ns;
   limiter->consecutive_429 = 0;
-  grow(limiter, 1 / limiter->window);
-  if (now_ns - limiter->last_429_ns > QUIET_NS && now_ns - limiter->last_grow_ns > SECOND_NS) {
-    grow(limiter, limiter->window * 0.1 > 1 ? limiter->window * 0.1 : 1);
+  limiter->believed = limiter->threshold;
+  grow(limiter, limiter->window < limiter->threshold ? 1 : 1 / limiter->window);
+  if (now_ns - limiter->last_429_ns > QUIET_NS && now_ns - limiter->last_grow_ns >= SECOND_NS) {
+    grow(limiter, limiter->window > 10 ? limiter->window / 10 : 1);
     limiter->last_grow_ns = now_ns;
   }
 }
 
+static void
+wait_until(struct lm_limiter *limiter, int64_t time_ns)
+{
+  if (time_ns > limiter->not_before_ns)
+    limiter->not_before_ns = time_ns;
+}
+
 void
-lm_limiter_throttled(struct lm_limiter *limiter, int64_t now_ns, int64_t latency_ns,
-                     int64_t delay_ns)
+lm_limiter_throttled(struct lm_limiter *limiter, int64_t now_ns, int64_t backoff_ns,
+                     int64_t server_ns)
 {
   if (limiter->in_flight > 0)
     limiter->in_flight--;
   limiter->last_429_ns = now_ns;
-  int64_t apart = latency_ns > SECOND_NS ? latency_ns : SECOND_NS;
-  if (now_ns - limiter->last_decrease_ns < apart)
-    return; /* one of the same burst: it has been answered already */
-  limiter->last_decrease_ns = now_ns;
-  limiter->consecutive_429++;
-  double smaller = (double)(limiter->in_flight * 7 / 10);
-  if (smaller < limiter->window)
-    limiter->window = smaller < 1 ? 1 : smaller;
-  if (now_ns + delay_ns > limiter->not_before_ns)
-    limiter->not_before_ns = now_ns + delay_ns;
+  double fits = (double)((uint64_t)limiter->in_flight * 7 / 10);
+  if (fits < 1)
+    fits = 1;
+  if (limiter->window > fits)
+    limiter->window = fits;
+  if (limiter->threshold > fits)
+    limiter->threshold = fits;
+  if (server_ns > 0)
+    wait_until(limiter, now_ns + server_ns);
+  if (limiter->in_flight == 0) {
+    limiter->consecutive_429++;
+    limiter->threshold = limiter->believed;
+    wait_until(limiter, now_ns + backoff_ns);
+  }
 }
 
 bool
 lm_limiter_exhausted(const struct lm_limiter *limiter, int64_t now_ns, int64_t patience_ns)
 {
-  return now_ns - limiter->last_accept_ns > patience_ns;
+  return limiter->in_flight == 0 && limiter->consecutive_429 > 0 &&
+         now_ns - limiter->last_accept_ns > patience_ns;
 }
 
 unsigned

@@ -17,6 +17,30 @@
 #define LM_TEXT_PREFIX "lm1:" /* the text form is this and then base64 of a sealed frame */
 enum { LM_TEXT_PREFIX_LEN = 4 };
 
+enum {
+  LM_WIRE_VERSION = 1,
+  LM_FRAME_MAX_HEAD = 44, /* magic, version, flags, a zero, and four varints */
+  LM_WORD = 8             /* bytes of one cell of the numeric section */
+};
+
+/* The parts of a raw frame; both point into it. */
+struct lm_frame_view {
+  const uint8_t *structure; /* one msgpack value */
+  size_t structure_len;
+  const uint8_t *numeric;   /* the typed blocks that it refers to, in order; a multiple of LM_WORD */
+  size_t numeric_len;
+};
+
+/* Put a raw frame together, appended to *out. */
+void lm_frame_join(const struct lm_frame_view *view, struct lm_buf *out);
+
+/* Take a raw frame apart. Only its own lengths are checked here; lm_mpcheck checks the value. */
+int lm_frame_split(const uint8_t *raw, size_t raw_len, struct lm_frame_view *view,
+                   struct lm_error *err);
+
+/* Whether a frame, raw or sealed, has nothing compressed in it. */
+bool lm_frame_is_raw(const uint8_t *frame, size_t len);
+
 struct lm_frame_limits {
   size_t max_output_bytes; /* inflated sections plus the estimate of the built objects */
   unsigned max_depth;      /* nesting of containers */

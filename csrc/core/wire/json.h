@@ -13,13 +13,9 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/span.h"
 
 enum { LM_JSON_MAX_DEPTH = 64 };
-
-struct lm_span {
-  const char *at; /* borrowed: into the text that was read; NULL when absent */
-  size_t len;
-};
 
 struct lm_json {
   const char *start, *at, *end; /* borrowed */

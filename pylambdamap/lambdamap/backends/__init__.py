@@ -12,7 +12,7 @@ from lambdamap.errors import ConfigError
 if TYPE_CHECKING:
     from lambdamap.options import Options
 
-__all__ = ["choose", "own_function"]
+__all__ = ["choose", "own_function", "remote_depth"]
 
 _log = logging.getLogger("lambdamap")
 _said = False
@@ -46,6 +46,14 @@ def _handler_is_ours() -> bool:
     return bool(getattr(getattr(sys.modules.get(module), name, None), "__lambdamap__", False))
 
 
+def remote_depth(options: Options) -> int:
+    """Levels of maps inside f that may run remotely, for a map that is started here; -1: this one
+    may not itself. A map inside f has what its caller left, whatever its own options say."""
+    call = sys.modules.get("lambdamap.worker.call")
+    left = call.depth_left.get() if call is not None else None
+    return options.depth if left is None else left - 1
+
+
 def choose(options: Options) -> str:
     """The backend's name: "aws", "local", "inline" or "executor".
 
@@ -57,6 +65,8 @@ def choose(options: Options) -> str:
     global _said
     if not isinstance(options.backend, str):
         return "executor"
+    if remote_depth(options) < 0:
+        return "inline"
     if options.backend in ("local", "inline"):
         return options.backend
     if options.function is not None or own_function() is not None:

@@ -6,7 +6,6 @@ Data goes through the same encoding as on its way to Lambda, so what would fail 
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections import deque
 from concurrent.futures import Executor, Future
@@ -21,9 +20,7 @@ def run_event(event: dict[str, Any]) -> dict[str, Any]:
     """What the executor calls: the worker, trusting its own caller."""
     from lambdamap.worker.call import run_request
 
-    os.environ.setdefault("LAMBDAMAP_ALLOW", "*")
-    os.environ.setdefault("LAMBDAMAP_BY_VALUE", "1")
-    return run_request(event, None)
+    return run_request(event, None, trusted=True)
 
 
 class PlainCompletion:

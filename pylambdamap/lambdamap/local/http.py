@@ -42,8 +42,11 @@ class Request:
 class Connection(asyncio.Protocol):
     """Serves one request after the other; pipelined ones wait their turn."""
 
-    def __init__(self, serve: Callable[[Request], None], max_body_bytes: int) -> None:
+    def __init__(
+        self, serve: Callable[[Request], None], max_body_bytes: int, open_: set[Connection]
+    ) -> None:
         self._serve = serve
+        self._open = open_  # shared by all connections of a server, so that it can end them
         self._max_body_bytes = max_body_bytes
         self._http = h11.Connection(h11.SERVER)
         self._transport: asyncio.Transport | None = None
@@ -56,9 +59,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._open.discard(self)
         self._relax()
         request, self._current = self._current, None
         if request is not None and request.on_gone is not None:
@@ -67,7 +72,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._http.receive_data(data)
         if self._hurry is None and self._current is None:
-            self._hurry = asyncio.get_running_loop().call_later(_SLOW_S, self._drop)
+            self._hurry = asyncio.get_running_loop().call_later(_SLOW_S, self.drop)
         self._read()
 
     def eof_received(self) -> bool:
@@ -78,7 +83,8 @@ class Connection(asyncio.Protocol):
             self._hurry.cancel()
             self._hurry = None
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Close at once."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -109,7 +115,7 @@ class Connection(asyncio.Protocol):
             elif event is h11.PAUSED or event is h11.NEED_DATA:
                 return
             else:
-                self._drop()
+                self.drop()
                 return
 
     def _request(self, body: bytes) -> Request:
@@ -132,7 +138,7 @@ class Connection(asyncio.Protocol):
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self.answer(status, [], b'{"message":"Bad Request"}', True)
         else:
-            self._drop()
+            self.drop()
 
     def answer(self, status: int, headers: list[tuple[str, str]], body: bytes, close: bool) -> None:
         self._current = None

@@ -184,7 +184,12 @@ def main() -> None:
             from awslambdaric import __main__ as runtime
 
             os.environ["LAMBDAMAP_HANDLER"] = path
-            runtime.main(["awslambdaric", "lambdamap.local.sandbox.reporting_handler"])
+            try:
+                _find_handler(path)
+                path = "lambdamap.local.sandbox.reporting_handler"
+            except Exception:
+                pass  # the runtime client says what is wrong with it
+            runtime.main(["awslambdaric", path])
     except (ConnectionError, http.client.HTTPException):
         sys.exit(0)  # the server has gone
 

@@ -35,7 +35,7 @@ MAX_REQUEST_BYTES = 6_291_456
 MAX_REPLY_BYTES = 6_291_556
 _ACCOUNT = "000000000000"
 _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
-_RUNTIME = re.compile(r"/([\w-]{20,})/(?:2018-06-01/runtime|lambdamap)?/?(.*)")
+_RUNTIME = re.compile(r"/([\w-]{20,})/2018-06-01/runtime/(.*)")
 _INVOCATION = re.compile(r"invocation/([0-9a-f-]{36})/(response|error)")
 _START_ATTEMPTS = 3
 
@@ -140,6 +140,7 @@ class LocalLambda:
         self._server: asyncio.Server | None = None
         self._lifeline: Lifeline | None = None
         self._by_token: dict[str, Sandbox] = {}
+        self._connections: set[Connection] = set()
         self._queue: deque[Invocation] = deque()
         self._throttled_until = 0.0
         self._failed_starts = 0
@@ -221,7 +222,7 @@ class LocalLambda:
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: Connection(self._serve, MAX_REQUEST_BYTES * 2),
+            lambda: Connection(self._serve, MAX_REQUEST_BYTES * 2, self._connections),
             "127.0.0.1",
             self._port,
             backlog=1024,
@@ -243,7 +244,10 @@ class LocalLambda:
         self._by_token.clear()
         if self._lifeline is not None:
             self._lifeline.close()
-        asyncio.get_running_loop().stop()
+        for connection in list(self._connections):
+            connection.drop()
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, loop.stop)  # behind the ends of the connections
 
     # --- for tests, demos and the caller ---------------------------------------------------------
 
@@ -429,7 +433,7 @@ class LocalLambda:
             sandbox.parked = request
             request.on_gone = functools.partial(self._unpark, sandbox)
             self._pump()
-        elif operation == "sources":
+        elif operation == "lambdamap/sources":
             with contextlib.suppress(ValueError, TypeError):
                 sandbox.sources = {k: (v[0], v[1]) for k, v in json.loads(request.body).items()}
             request.reply(202)

@@ -16,15 +16,19 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from lambdamap import _codec
 from lambdamap._version import __version__
 from lambdamap.worker import allow
 
-__all__ = ["MARKER", "Context", "is_request", "run_request"]
+__all__ = ["MARKER", "Context", "depth_left", "is_request", "run_request", "source_digest"]
 
 MARKER = "lambdamap"
+
+# Inside f: how many more levels of maps may run remotely. None outside of any worker.
+depth_left: ContextVar[int | None] = ContextVar("lambdamap_depth_left", default=None)
 PYTHON = "%d.%d" % sys.version_info[:2]
 
 _OUTPUT_BYTES = 16384  # of what the items print, the last ones of a chunk
@@ -84,7 +88,7 @@ def _load_blob(blob: bytes) -> Callable[..., Any]:
     return function
 
 
-def _check(head: dict[str, Any]) -> None:
+def _check(head: dict[str, Any], trusted: bool) -> None:
     """Refuse what this worker cannot run, before anything is decoded."""
     protocol = head.get("protocol")
     if protocol != _codec.PROTOCOL:
@@ -94,7 +98,7 @@ def _check(head: dict[str, Any]) -> None:
             f"{_codec.PROTOCOL} (lambdamap {__version__}): deploy the same release on both sides",
         )
     if head.get("by_value"):
-        if not allow.by_value_allowed():
+        if not allow.by_value_allowed(trusted):
             raise _Failure(
                 "refused",
                 "this worker takes no functions by value: set LAMBDAMAP_BY_VALUE=1 on it, or move "
@@ -109,23 +113,25 @@ def _check(head: dict[str, Any]) -> None:
         return
     module, _, qualname = str(head.get("function", "")).partition(":")
     try:
-        allow.check_name(module, qualname)
+        allow.check_name(module, qualname, trusted)
     except allow.Refused as error:
         raise _Failure("refused", str(error)) from None
 
 
-def _decode(event: dict[str, Any], by_value: bool) -> tuple[Callable[..., Any], bool, list[Any]]:
+def _decode(
+    event: dict[str, Any], by_value: bool, trusted: bool
+) -> tuple[Callable[..., Any], bool, list[Any]]:
     refusals: list[allow.Refused] = []
 
     def resolve(module: str, qualname: str) -> Any:
         try:
-            return allow.resolve(module, qualname)
+            return allow.resolve(module, qualname, trusted)
         except allow.Refused as error:
             refusals.append(error)
             raise
 
     try:
-        spec, items = _codec.decode_text(event["p"], allow_pickle=by_value, resolve=resolve)
+        spec, items = _codec.decode_text(event["p"], allow_pickle=by_value or trusted, resolve=resolve)
         function, star = spec["f"], bool(spec.get("star"))
     except Exception as error:
         if refusals:
@@ -360,7 +366,9 @@ def _answer(head: dict[str, Any], done: int | None, microseconds: int = 0) -> di
     return {MARKER: answer}
 
 
-def run_request(event: dict[str, Any], context: Context | None = None) -> dict[str, Any]:
+def run_request(
+    event: dict[str, Any], context: Context | None = None, *, trusted: bool = False
+) -> dict[str, Any]:
     """Run the items of one request and describe what became of them.
 
     Parameters
@@ -369,6 +377,8 @@ def run_request(event: dict[str, Any], context: Context | None = None) -> dict[s
         A request envelope (`is_request` is true for it).
     context
         Lambda's context object; its remaining time stops the chunk between items.
+    trusted
+        The caller may name and send anything: it is this process, or has started it.
 
     Returns
     -------
@@ -377,8 +387,8 @@ def run_request(event: dict[str, Any], context: Context | None = None) -> dict[s
     """
     head: dict[str, Any] = event[MARKER]
     try:
-        _check(head)
-        function, star, items = _decode(event, bool(head.get("by_value")))
+        _check(head, trusted)
+        function, star, items = _decode(event, bool(head.get("by_value")), trusted)
     except _Failure as failure:
         reply = _answer(head, None)
         reply["error"] = {
@@ -393,7 +403,11 @@ def run_request(event: dict[str, Any], context: Context | None = None) -> dict[s
         }
         return reply
     chunk = _Chunk(head, context)
-    chunk.run(function, star, items)
+    token = depth_left.set(int(head.get("depth") or 0))
+    try:
+        chunk.run(function, star, items)
+    finally:
+        depth_left.reset(token)
     text = chunk.encode()  # each result and error has been encoded alone already
     reply = _answer(head, len(chunk.results), chunk.microseconds)
     stale = _stale_code(function, head)

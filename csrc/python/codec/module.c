@@ -1,0 +1,377 @@
+/* lambdamap._codec: values to frames and back. All that a worker imports: no thread, no network. */
+#include "codec.h"
+
+#include <string.h>
+
+#include "wire/envelope.h"
+
+int
+lmpy_codec_load_kinds(struct lmpy_codec_state *state)
+{
+  if (state->restore != NULL)
+    return 0;
+  PyObject *kinds = PyImport_ImportModule("lambdamap._kinds");
+  if (kinds == NULL)
+    return -1;
+  Py_XSETREF(state->kinds, kinds);
+  Py_XSETREF(state->reduce, PyObject_GetAttr(kinds, state->names[2]));
+  if (state->reduce == NULL)
+    return -1;
+  state->restore = PyObject_GetAttr(kinds, state->names[3]);
+  return state->restore == NULL ? -1 : 0;
+}
+
+/* The pending EncodeFailure with the way to the value as its second argument. Returns NULL. */
+PyObject *
+lmpy_codec_path_error(struct lmpy_pack *pack)
+{
+  PyObject *steps = pack->path, *way = NULL, *args = NULL;
+  pack->path = NULL;
+  if (!PyErr_ExceptionMatches(pack->state->encode_failure)) {
+    Py_XDECREF(steps);
+    return NULL;
+  }
+  PyObject *error = lmpy_error_take();
+  PyObject *before = PyObject_GetAttrString(error, "args");
+  PyObject *empty = PyUnicode_FromString("");
+  if (before != NULL && empty != NULL) {
+    if (steps != NULL && PyList_Reverse(steps) == 0)
+      way = PyUnicode_Join(empty, steps);
+    else
+      way = Py_NewRef(empty);
+    PyObject *message = PyTuple_GET_SIZE(before) > 0 ? PyTuple_GET_ITEM(before, 0) : empty;
+    if (way != NULL && (args = PyTuple_Pack(2, message, way)) != NULL)
+      (void)PyObject_SetAttrString(error, "args", args);
+  }
+  PyErr_Clear();
+  Py_XDECREF(args);
+  Py_XDECREF(way);
+  Py_XDECREF(empty);
+  Py_XDECREF(before);
+  Py_XDECREF(steps);
+  lmpy_error_put(error);
+  return NULL;
+}
+
+/* --- encode --- */
+
+enum { RELEASE_BYTES = 16384 /* from here on others may run while bytes are deflated */ };
+
+/* Seal or, with text, encode a raw frame. The module's coder serves small ones under the GIL; a
+ * large one has a coder of its own, so that others may run meanwhile. */
+static int
+finish(struct lmpy_codec_state *state, const struct lm_buf *raw, bool compression, bool text,
+       struct lm_buf *out, struct lm_error *err)
+{
+  int (*function)(struct lm_coder *, const uint8_t *, size_t, bool, struct lm_buf *,
+                  struct lm_error *) = text ? lm_frame_to_text : lm_frame_seal;
+  if (!compression || raw->len < RELEASE_BYTES)
+    return function(state->coder, raw->data, raw->len, compression, out, err);
+  int result = -1;
+  Py_BEGIN_ALLOW_THREADS
+  struct lm_coder *coder = lm_coder_new();
+  if (coder == NULL)
+    lm_error_nomem(err, 1);
+  else
+    result = function(coder, raw->data, raw->len, compression, out, err);
+  lm_coder_destroy(coder);
+  Py_END_ALLOW_THREADS
+  return result;
+}
+
+static PyObject *
+encode_as(PyObject *module, PyObject *args, PyObject *kwargs, bool text)
+{
+  static char *names[] = {"", "allow_pickle", "compression", NULL};
+  struct lmpy_codec_state *state = PyModule_GetState(module);
+  PyObject *value, *result = NULL;
+  int allow_pickle = 0, compression = 1;
+  struct lmpy_pack pack;
+  struct lm_buf raw, out;
+  struct lm_error err;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pp", names, &value, &allow_pickle, &compression))
+    return NULL;
+  lmpy_pack_init(&pack, state, allow_pickle != 0);
+  lm_buf_init(&raw, SIZE_MAX);
+  lm_buf_init(&out, SIZE_MAX);
+  if (lmpy_pack_value(&pack, value) != 0) {
+    lmpy_codec_path_error(&pack);
+    goto done;
+  }
+  struct lm_frame_view view = {pack.structure.data, pack.structure.len, pack.numeric.data,
+                               pack.numeric.len};
+  lm_frame_join(&view, &raw);
+  if (lm_buf_check(&raw, "the frame", &err) != 0 ||
+      finish(state, &raw, compression != 0, text, &out, &err) != 0) {
+    lmpy_raise(&err, state->encode_failure);
+    goto done;
+  }
+  if (text) {
+    result = PyUnicode_New((Py_ssize_t)out.len, 127);
+    if (result != NULL)
+      memcpy(PyUnicode_1BYTE_DATA(result), out.data, out.len);
+  } else {
+    result = PyBytes_FromStringAndSize((const char *)out.data, (Py_ssize_t)out.len);
+  }
+
+done:
+  lm_buf_clean_up(&out);
+  lm_buf_clean_up(&raw);
+  lmpy_pack_clean_up(&pack);
+  return result;
+}
+
+static PyObject *
+encode(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+  return encode_as(module, args, kwargs, false);
+}
+
+static PyObject *
+encode_text(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+  return encode_as(module, args, kwargs, true);
+}
+
+/* --- decode --- */
+
+static int
+open_frame(struct lmpy_codec_state *state, const uint8_t *bytes, size_t len, bool text,
+           const struct lm_frame_limits *limits, struct lm_buf *raw, struct lm_error *err)
+{
+  size_t estimate;
+  if (len < RELEASE_BYTES)
+    return text ? lm_frame_from_text(state->coder, (const char *)bytes, len, limits, raw, &estimate,
+                                     err)
+                : lm_frame_open(state->coder, bytes, len, limits, raw, &estimate, err);
+  int result = -1;
+  Py_BEGIN_ALLOW_THREADS
+  struct lm_coder *coder = lm_coder_new();
+  if (coder == NULL)
+    lm_error_nomem(err, 1);
+  else
+    result = text ? lm_frame_from_text(coder, (const char *)bytes, len, limits, raw, &estimate, err)
+                  : lm_frame_open(coder, bytes, len, limits, raw, &estimate, err);
+  lm_coder_destroy(coder);
+  Py_END_ALLOW_THREADS
+  return result;
+}
+
+static int
+parse_decode(PyObject *args, PyObject *kwargs, PyObject **frame, struct lmpy_unpack_opts *opts)
+{
+  static char *names[] = {"", "allow_pickle", "resolve", "max_output_bytes", "max_depth", NULL};
+  int allow_pickle = 0;
+  Py_ssize_t max_bytes = 256 << 20;
+  unsigned max_depth = 512;
+  opts->resolve = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pOnI", names, frame, &allow_pickle,
+                                   &opts->resolve, &max_bytes, &max_depth))
+    return -1;
+  if (max_bytes < 0) {
+    PyErr_SetString(PyExc_ValueError, "max_output_bytes must not be negative");
+    return -1;
+  }
+  opts->allow_pickle = allow_pickle != 0;
+  opts->limits = (struct lm_frame_limits){(size_t)max_bytes, max_depth};
+  return 0;
+}
+
+static PyObject *
+decode_bytes(struct lmpy_codec_state *state, const void *bytes, size_t len, bool text,
+             const struct lmpy_unpack_opts *opts)
+{
+  struct lm_buf raw;
+  struct lm_error err;
+  PyObject *result = NULL;
+  if (!text && lm_frame_is_raw(bytes, len))
+    return lmpy_unpack(state, bytes, len, opts);
+  lm_buf_init(&raw, SIZE_MAX);
+  if (open_frame(state, bytes, len, text, &opts->limits, &raw, &err) != 0)
+    lmpy_raise(&err, state->decode_failure);
+  else
+    result = lmpy_unpack(state, raw.data, raw.len, opts);
+  lm_buf_clean_up(&raw);
+  return result;
+}
+
+static PyObject *
+decode(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+  struct lmpy_unpack_opts opts;
+  PyObject *frame;
+  Py_buffer view;
+  if (parse_decode(args, kwargs, &frame, &opts) != 0 ||
+      PyObject_GetBuffer(frame, &view, PyBUF_SIMPLE) != 0)
+    return NULL;
+  PyObject *result =
+      decode_bytes(PyModule_GetState(module), view.buf, (size_t)view.len, false, &opts);
+  PyBuffer_Release(&view);
+  return result;
+}
+
+static PyObject *
+decode_text(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+  struct lmpy_unpack_opts opts;
+  PyObject *text, *result;
+  Py_buffer view;
+  if (parse_decode(args, kwargs, &text, &opts) != 0)
+    return NULL;
+  if (PyUnicode_Check(text)) {
+    struct lmpy_codec_state *state = PyModule_GetState(module);
+    if (!PyUnicode_IS_ASCII(text)) {
+      PyErr_SetString(state->decode_failure, "the text holds characters outside base64");
+      return NULL;
+    }
+    return decode_bytes(state, PyUnicode_1BYTE_DATA(text), (size_t)PyUnicode_GET_LENGTH(text), true,
+                        &opts);
+  }
+  if (PyObject_GetBuffer(text, &view, PyBUF_SIMPLE) != 0)
+    return NULL;
+  result = decode_bytes(PyModule_GetState(module), view.buf, (size_t)view.len, true, &opts);
+  PyBuffer_Release(&view);
+  return result;
+}
+
+/* --- the module --- */
+
+#define DECODE_SIGNATURE                                                                           \
+  "allow_pickle=False, resolve=None, max_output_bytes=268435456,\n          max_depth=512)\n--\n\n"
+
+PyDoc_STRVAR(encode_doc, "encode($module, value, /, *, allow_pickle=False, compression=True)\n--\n\n"
+                         "One value as a sealed frame.\n\n"
+                         "Raises EncodeFailure(message, path) for what cannot travel.");
+PyDoc_STRVAR(encode_text_doc,
+             "encode_text($module, value, /, *, allow_pickle=False, compression=True)\n--\n\n"
+             "One value as text: \"lm1:\" and base64.");
+PyDoc_STRVAR(decode_doc, "decode($module, frame, /, *, " DECODE_SIGNATURE
+                         "The value of a frame, sealed or raw.\n\n"
+                         "resolve(module, qualname) finds named callables and types; None: only "
+                         "names of modules\nthat are loaded already. Raises DecodeFailure.");
+PyDoc_STRVAR(decode_text_doc, "decode_text($module, text, /, *, " DECODE_SIGNATURE
+                              "The value of a text that encode_text made.");
+
+static PyMethodDef methods[] = {
+    {"encode", (PyCFunction)(void (*)(void))encode, METH_VARARGS | METH_KEYWORDS, encode_doc},
+    {"encode_text", (PyCFunction)(void (*)(void))encode_text, METH_VARARGS | METH_KEYWORDS,
+     encode_text_doc},
+    {"decode", (PyCFunction)(void (*)(void))decode, METH_VARARGS | METH_KEYWORDS, decode_doc},
+    {"decode_text", (PyCFunction)(void (*)(void))decode_text, METH_VARARGS | METH_KEYWORDS,
+     decode_text_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyObject *
+new_error(PyObject *module, const char *name, const char *doc, PyObject *base)
+{
+  char full[64] = "lambdamap._codec.";
+  PyObject *error = PyErr_NewExceptionWithDoc(strcat(full, name), doc, base, NULL);
+  if (error != NULL && lmpy_module_add(module, name, error) != 0)
+    Py_CLEAR(error);
+  return error;
+}
+
+static int
+exec(PyObject *module)
+{
+  static const char *const names[] = {"float64", "float64_list", "reduce", "restore"};
+  struct lmpy_codec_state *state = PyModule_GetState(module);
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    if ((state->names[i] = PyUnicode_InternFromString(names[i])) == NULL)
+      return -1;
+  state->coder = lm_coder_new();
+  if (state->coder == NULL) {
+    PyErr_NoMemory();
+    return -1;
+  }
+  state->codec_error =
+      new_error(module, "CodecError", "Base of the two below.", PyExc_Exception);
+  if (state->codec_error == NULL)
+    return -1;
+  state->encode_failure = new_error(module, "EncodeFailure",
+                                    "args are the message and the place inside the value.",
+                                    state->codec_error);
+  state->decode_failure =
+      new_error(module, "DecodeFailure", "The bytes are no value.", state->codec_error);
+  if (state->encode_failure == NULL || state->decode_failure == NULL)
+    return -1;
+  state->packer_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lmpy_packer_spec, NULL);
+  if (state->packer_type == NULL || PyModule_AddType(module, state->packer_type) != 0)
+    return -1;
+  state->chunker_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lmpy_chunker_spec, NULL);
+  if (state->chunker_type == NULL || PyModule_AddType(module, state->chunker_type) != 0)
+    return -1;
+  if (PyModule_AddIntConstant(module, "WIRE_VERSION", LM_WIRE_VERSION) != 0 ||
+      PyModule_AddIntConstant(module, "PROTOCOL", LM_PROTOCOL) != 0)
+    return -1;
+  return 0;
+}
+
+static int
+traverse(PyObject *module, visitproc visit, void *arg)
+{
+  struct lmpy_codec_state *state = PyModule_GetState(module);
+  Py_VISIT(state->codec_error);
+  Py_VISIT(state->encode_failure);
+  Py_VISIT(state->decode_failure);
+  Py_VISIT(state->packer_type);
+  Py_VISIT(state->chunker_type);
+  Py_VISIT(state->kinds);
+  Py_VISIT(state->reduce);
+  Py_VISIT(state->restore);
+  Py_VISIT(state->numpy_float64);
+  return 0;
+}
+
+static int
+clear(PyObject *module)
+{
+  struct lmpy_codec_state *state = PyModule_GetState(module);
+  Py_CLEAR(state->codec_error);
+  Py_CLEAR(state->encode_failure);
+  Py_CLEAR(state->decode_failure);
+  Py_CLEAR(state->packer_type);
+  Py_CLEAR(state->chunker_type);
+  Py_CLEAR(state->kinds);
+  Py_CLEAR(state->reduce);
+  Py_CLEAR(state->restore);
+  Py_CLEAR(state->numpy_float64);
+  for (size_t i = 0; i < sizeof state->names / sizeof state->names[0]; i++)
+    Py_CLEAR(state->names[i]);
+  for (size_t i = 0; i < LMPY_KEYS; i++)
+    Py_CLEAR(state->keys[i].text);
+  return 0;
+}
+
+static void
+free_state(void *module)
+{
+  struct lmpy_codec_state *state = PyModule_GetState(module);
+  clear(module);
+  lm_coder_destroy(state->coder);
+  state->coder = NULL;
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, exec},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "lambdamap._codec",
+    .m_doc = PyDoc_STR("Native codec: Python values to frames and back."),
+    .m_size = sizeof(struct lmpy_codec_state),
+    .m_methods = methods,
+    .m_slots = slots,
+    .m_traverse = traverse,
+    .m_clear = clear,
+    .m_free = free_state,
+};
+
+PyMODINIT_FUNC
+PyInit__codec(void)
+{
+  return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,588 @@
+/* Python values to a raw frame. Exact types only: a subclass is another type, and goes the way of
+ * lambdamap._kinds. */
+#include "codec.h"
+
+#include <string.h>
+
+#include "wire/mpread.h"
+
+enum {
+  MAX_DEPTH = 400,   /* a reader takes 512; an extension counts like a container */
+  BLOCK_FLOATS = 4,  /* from so many floats a list is a block */
+  BLOCK_INTS = 12,
+  MAX_SECTION = 1 << 30
+};
+
+void
+lmpy_pack_init(struct lmpy_pack *pack, struct lmpy_codec_state *state, bool allow_pickle)
+{
+  *pack = (struct lmpy_pack){.state = state, .allow_pickle = allow_pickle};
+  lm_buf_init(&pack->structure, MAX_SECTION);
+  lm_buf_init(&pack->numeric, MAX_SECTION);
+}
+
+void
+lmpy_pack_clean_up(struct lmpy_pack *pack)
+{
+  lm_buf_clean_up(&pack->structure);
+  lm_buf_clean_up(&pack->numeric);
+  Py_CLEAR(pack->path);
+}
+
+/* --- failures --- */
+
+/* Put one step of the way to the failing value in front. The exception is kept whatever happens. */
+static void
+add_step(struct lmpy_pack *pack, const char *format, PyObject *step)
+{
+  PyObject *error = lmpy_error_take();
+  PyObject *text = PyUnicode_FromFormat(format, step);
+  if (pack->path == NULL)
+    pack->path = PyList_New(0);
+  if (text != NULL && pack->path != NULL)
+    (void)PyList_Append(pack->path, text);
+  Py_XDECREF(text);
+  PyErr_Clear();
+  lmpy_error_put(error);
+}
+
+static void
+add_index(struct lmpy_pack *pack, Py_ssize_t index)
+{
+  PyObject *error = lmpy_error_take();
+  PyObject *number = PyLong_FromSsize_t(index);
+  lmpy_error_put(error);
+  if (number != NULL)
+    add_step(pack, "[%R]", number);
+  Py_XDECREF(number);
+}
+
+static int
+refuse(struct lmpy_pack *pack, const char *format, ...)
+{
+  va_list args;
+  va_start(args, format);
+  PyObject *text = PyUnicode_FromFormatV(format, args);
+  va_end(args);
+  if (text != NULL) {
+    PyErr_SetObject(pack->state->encode_failure, text);
+    Py_DECREF(text);
+  }
+  return -1;
+}
+
+static int
+no_memory(struct lmpy_pack *pack)
+{
+  if (pack->structure.failed == LM_E_LIMIT || pack->numeric.failed == LM_E_LIMIT)
+    return refuse(pack, "it takes more than %d bytes", MAX_SECTION);
+  PyErr_NoMemory();
+  return -1;
+}
+
+/* --- heads --- */
+
+static inline void
+put_be(uint8_t *at, uint64_t n, int bytes)
+{
+  for (int i = bytes - 1; i >= 0; i--, n >>= 8)
+    at[i] = (uint8_t)n;
+}
+
+/* msgpack's head of a str, bin, array or map; room for it must be there. Returns its bytes. */
+static inline size_t
+head(uint8_t *at, uint32_t n, uint8_t fix, uint32_t fix_max, uint8_t code8, uint8_t code16)
+{
+  if (fix != 0 && n <= fix_max) {
+    at[0] = (uint8_t)(fix | n);
+    return 1;
+  }
+  if (code8 != 0 && n < 256) {
+    at[0] = code8;
+    at[1] = (uint8_t)n;
+    return 2;
+  }
+  if (n < 65536) {
+    at[0] = code16;
+    put_be(at + 1, n, 2);
+    return 3;
+  }
+  at[0] = (uint8_t)(code16 + 1);
+  put_be(at + 1, n, 4);
+  return 5;
+}
+
+static int
+put_bytes(struct lmpy_pack *pack, const void *bytes, size_t n)
+{
+  lm_buf_append(&pack->structure, bytes, n);
+  return pack->structure.failed == LM_OK ? 0 : no_memory(pack);
+}
+
+static int
+put_container(struct lmpy_pack *pack, Py_ssize_t n, uint8_t fix, uint8_t code16)
+{
+  if (n > UINT32_MAX)
+    return refuse(pack, "a container of more than 2^32 items");
+  uint8_t *at = lm_buf_reserve(&pack->structure, 5);
+  if (at == NULL)
+    return no_memory(pack);
+  pack->structure.len += head(at, (uint32_t)n, fix, 15, 0, code16);
+  return 0;
+}
+
+static int
+put_ext(struct lmpy_pack *pack, int ext, const void *bytes, size_t n)
+{
+  if (n > UINT32_MAX)
+    return refuse(pack, "a value of more than 4 GB");
+  uint8_t *at = lm_buf_reserve(&pack->structure, n + 6);
+  if (at == NULL)
+    return no_memory(pack);
+  size_t used = head(at, (uint32_t)n, 0, 0, 0xc7, 0xc8);
+  at[used++] = (uint8_t)ext;
+  memcpy(at + used, bytes, n);
+  pack->structure.len += used + n;
+  return 0;
+}
+
+/* Where an ext with a value inside begins; its head is written by end_ext. */
+static int
+begin_ext(struct lmpy_pack *pack, size_t *mark)
+{
+  *mark = pack->structure.len;
+  return put_bytes(pack, "\0\0\0\0\0\0", 6);
+}
+
+static int
+end_ext(struct lmpy_pack *pack, int ext, size_t mark)
+{
+  size_t n = pack->structure.len - mark - 6;
+  uint8_t *at = pack->structure.data + mark;
+  if (n > UINT32_MAX)
+    return refuse(pack, "a value of more than 4 GB");
+  if (n < 256) { /* most are small: close the gap of the longer head */
+    at[0] = 0xc7;
+    at[1] = (uint8_t)n;
+    at[2] = (uint8_t)ext;
+    memmove(at + 3, at + 6, n);
+    pack->structure.len -= 3;
+  } else {
+    at[0] = 0xc9;
+    put_be(at + 1, n, 4);
+    at[5] = (uint8_t)ext;
+  }
+  return 0;
+}
+
+/* --- scalars --- */
+
+static int
+pack_int(struct lmpy_pack *pack, PyObject *value)
+{
+  int64_t n;
+  int over = lmpy_int_value(value, &n);
+  uint8_t *at = lm_buf_reserve(&pack->structure, 9);
+  if (at == NULL)
+    return no_memory(pack);
+  if (over > 0) {
+    unsigned long long u = PyLong_AsUnsignedLongLong(value);
+    if (u != (unsigned long long)-1 || !PyErr_Occurred()) {
+      at[0] = 0xcf;
+      put_be(at + 1, u, 8);
+      pack->structure.len += 9;
+      return 0;
+    }
+    PyErr_Clear();
+  }
+  if (over != 0) {
+    Py_ssize_t size = lmpy_int_bytes(value);
+    PyObject *bytes = size < 0 ? NULL : lmpy_int_to_bytes(value, size);
+    int result = bytes == NULL ? -1
+                               : put_ext(pack, LM_EXT_BIG_INT, PyBytes_AS_STRING(bytes),
+                                         (size_t)PyBytes_GET_SIZE(bytes));
+    Py_XDECREF(bytes);
+    return result;
+  }
+  size_t used = 1;
+  if (n >= -32 && n < 128) {
+    at[0] = (uint8_t)n;
+  } else {
+    int log = n >= 0 ? (n < 256 ? 0 : n < 65536 ? 1 : n <= UINT32_MAX ? 2 : 3)
+                     : (n >= -128 ? 0 : n >= -32768 ? 1 : n >= INT32_MIN ? 2 : 3);
+    at[0] = (uint8_t)((n >= 0 ? 0xcc : 0xd0) + log);
+    put_be(at + 1, (uint64_t)n, 1 << log);
+    used += (size_t)1 << log;
+  }
+  pack->structure.len += used;
+  return 0;
+}
+
+static int
+pack_float(struct lmpy_pack *pack, double value)
+{
+  uint64_t bits;
+  memcpy(&bits, &value, 8);
+  uint8_t *at = lm_buf_reserve(&pack->structure, 9);
+  if (at == NULL)
+    return no_memory(pack);
+  at[0] = 0xcb;
+  put_be(at + 1, bits, 8);
+  pack->structure.len += 9;
+  return 0;
+}
+
+static int
+pack_str(struct lmpy_pack *pack, PyObject *value)
+{
+  Py_ssize_t n;
+  const char *text = PyUnicode_AsUTF8AndSize(value, &n);
+  if (text == NULL) {
+    if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
+      return -1;
+    PyErr_Clear();
+    PyObject *bytes = PyUnicode_AsEncodedString(value, "utf-8", "surrogatepass");
+    int result = bytes == NULL ? -1
+                               : put_ext(pack, LM_EXT_WIDE_STR, PyBytes_AS_STRING(bytes),
+                                         (size_t)PyBytes_GET_SIZE(bytes));
+    Py_XDECREF(bytes);
+    return result;
+  }
+  if (n > UINT32_MAX)
+    return refuse(pack, "a text of more than 4 GB");
+  uint8_t *at = lm_buf_reserve(&pack->structure, (size_t)n + 5);
+  if (at == NULL)
+    return no_memory(pack);
+  size_t used = head(at, (uint32_t)n, 0xa0, 31, 0xd9, 0xda);
+  memcpy(at + used, text, (size_t)n);
+  pack->structure.len += used + (size_t)n;
+  return 0;
+}
+
+static int
+pack_bytes(struct lmpy_pack *pack, const char *bytes, Py_ssize_t n)
+{
+  if (n > UINT32_MAX)
+    return refuse(pack, "more than 4 GB of bytes");
+  uint8_t *at = lm_buf_reserve(&pack->structure, (size_t)n + 5);
+  if (at == NULL)
+    return no_memory(pack);
+  size_t used = head(at, (uint32_t)n, 0, 0, 0xc4, 0xc5);
+  memcpy(at + used, bytes, (size_t)n);
+  pack->structure.len += used + (size_t)n;
+  return 0;
+}
+
+/* --- blocks --- */
+
+static int
+put_block(struct lmpy_pack *pack, enum lm_block element, uint64_t count)
+{
+  uint8_t bytes[9] = {(uint8_t)element};
+  for (int i = 0; i < 8; i++)
+    bytes[1 + i] = (uint8_t)(count >> (8 * i));
+  return put_ext(pack, LM_EXT_BLOCK, bytes, sizeof bytes);
+}
+
+static inline void
+put_le(uint8_t *at, uint64_t n, int bytes)
+{
+  for (int i = 0; i < bytes; i++, n >>= 8)
+    at[i] = (uint8_t)n;
+}
+
+/* A list of nothing but float, or nothing but numpy.float64: 1 when it was packed as a block, 0 when
+ * it is no such list. Runs no Python code, so the list stays as it is meanwhile. */
+static int
+pack_floats(struct lmpy_pack *pack, PyObject *list, Py_ssize_t n, PyTypeObject *type)
+{
+  uint8_t *at = lm_buf_reserve(&pack->numeric, (size_t)n * 8);
+  if (at == NULL)
+    return no_memory(pack);
+  for (Py_ssize_t i = 0; i < n; i++) {
+    PyObject *item = PyList_GET_ITEM(list, i);
+    if (!Py_IS_TYPE(item, type))
+      return 0;
+    double value = PyFloat_AS_DOUBLE(item); /* numpy.float64 is a float, too */
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(at + 8 * i, &value, 8);
+#else
+    uint64_t bits;
+    memcpy(&bits, &value, 8);
+    put_le(at + 8 * i, bits, 8);
+#endif
+  }
+  if (put_block(pack, type == &PyFloat_Type ? LM_BLOCK_F64 : LM_BLOCK_NP_F64, (uint64_t)n) != 0)
+    return -1;
+  pack->numeric.len += (size_t)n * 8;
+  return 1;
+}
+
+/* The same for a list of nothing but int, all within 64 bits. */
+static int
+pack_ints(struct lmpy_pack *pack, PyObject *list, Py_ssize_t n)
+{
+  int64_t low = INT64_MAX, high = INT64_MIN, value;
+  for (Py_ssize_t i = 0; i < n; i++) {
+    PyObject *item = PyList_GET_ITEM(list, i);
+    if (!PyLong_CheckExact(item) || lmpy_int_value(item, &value) != 0)
+      return 0;
+    low = value < low ? value : low;
+    high = value > high ? value : high;
+  }
+  uint64_t range = (uint64_t)high - (uint64_t)low;
+  int width = range < 256 ? 1 : range < 65536 ? 2 : range <= UINT32_MAX ? 4 : 8;
+  size_t bytes = ((size_t)n * (size_t)width + 7) / 8 * 8;
+  uint8_t *at = lm_buf_reserve(&pack->numeric, bytes);
+  if (at == NULL)
+    return no_memory(pack);
+  memset(at + bytes - 8, 0, 8);
+  for (Py_ssize_t i = 0; i < n; i++) {
+    if (lmpy_int_value(PyList_GET_ITEM(list, i), &value) != 0)
+      return refuse(pack, "the list was changed while it was read");
+    put_le(at + i * width, (uint64_t)value - (uint64_t)low, width);
+  }
+  uint8_t block[18] = {LM_BLOCK_INT, (uint8_t)width};
+  put_le(block + 2, (uint64_t)low, 8);
+  put_le(block + 10, (uint64_t)n, 8);
+  if (put_ext(pack, LM_EXT_BLOCK, block, sizeof block) != 0)
+    return -1;
+  pack->numeric.len += bytes;
+  return 1;
+}
+
+/* Bytes in the numeric section: never deflated, for arrays' data. */
+static int
+pack_raw(struct lmpy_pack *pack, PyObject *object)
+{
+  Py_buffer view;
+  if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) != 0)
+    return -1;
+  size_t n = (size_t)view.len, padded = (n + 7) / 8 * 8;
+  int result = -1;
+  uint8_t *at = padded == 0 ? NULL : lm_buf_reserve(&pack->numeric, padded);
+  if (padded != 0 && at == NULL) {
+    no_memory(pack);
+  } else if ((result = put_block(pack, LM_BLOCK_BYTES, n)) == 0 && padded != 0) {
+    memset(at + padded - 8, 0, 8);
+    memcpy(at, view.buf, n);
+    pack->numeric.len += padded;
+  }
+  PyBuffer_Release(&view);
+  return result;
+}
+
+/* --- containers --- */
+
+static int
+enter(struct lmpy_pack *pack)
+{
+  if (pack->depth == MAX_DEPTH)
+    return refuse(pack, "it is nested deeper than %d levels, or contains itself", MAX_DEPTH);
+  pack->depth++;
+  return 0;
+}
+
+static int
+pack_list(struct lmpy_pack *pack, PyObject *list)
+{
+  Py_ssize_t n = PyList_GET_SIZE(list);
+  if (n >= BLOCK_FLOATS) {
+    PyTypeObject *type = Py_TYPE(PyList_GET_ITEM(list, 0));
+    int packed = 0;
+    if (type == &PyFloat_Type || (PyObject *)type == pack->state->numpy_float64)
+      packed = pack_floats(pack, list, n, type);
+    else if (type == &PyLong_Type && n >= BLOCK_INTS)
+      packed = pack_ints(pack, list, n);
+    if (packed != 0)
+      return packed < 0 ? -1 : 0;
+  }
+  if (enter(pack) != 0 || put_container(pack, n, 0x90, 0xdc) != 0)
+    return -1;
+  for (Py_ssize_t i = 0; i < n; i++) {
+    if (PyList_GET_SIZE(list) != n) /* some object's own code has run */
+      return refuse(pack, "the list was changed while it was read");
+    PyObject *item = Py_NewRef(PyList_GET_ITEM(list, i));
+    int result = lmpy_pack_value(pack, item);
+    Py_DECREF(item);
+    if (result != 0) {
+      add_index(pack, i);
+      return -1;
+    }
+  }
+  pack->depth--;
+  return 0;
+}
+
+static int
+pack_tuple(struct lmpy_pack *pack, PyObject *tuple)
+{
+  size_t mark;
+  Py_ssize_t n = PyTuple_GET_SIZE(tuple);
+  if (enter(pack) != 0 || begin_ext(pack, &mark) != 0 || put_container(pack, n, 0x90, 0xdc) != 0)
+    return -1;
+  for (Py_ssize_t i = 0; i < n; i++)
+    if (lmpy_pack_value(pack, PyTuple_GET_ITEM(tuple, i)) != 0) {
+      add_index(pack, i);
+      return -1;
+    }
+  pack->depth--;
+  return end_ext(pack, LM_EXT_TUPLE, mark);
+}
+
+static int
+pack_dict(struct lmpy_pack *pack, PyObject *dict)
+{
+  Py_ssize_t n = PyDict_GET_SIZE(dict), at = 0, seen = 0;
+  PyObject *key, *value;
+  if (enter(pack) != 0 || put_container(pack, n, 0x80, 0xde) != 0)
+    return -1;
+  while (PyDict_Next(dict, &at, &key, &value)) {
+    if (seen++ == n)
+      return refuse(pack, "the dict was changed while it was read");
+    Py_INCREF(key);
+    Py_INCREF(value);
+    int result = lmpy_pack_value(pack, key);
+    if (result == 0 && (result = lmpy_pack_value(pack, value)) != 0)
+      add_step(pack, "[%R]", key);
+    Py_DECREF(value);
+    Py_DECREF(key);
+    if (result != 0)
+      return -1;
+    if (PyDict_GET_SIZE(dict) != n)
+      return refuse(pack, "the dict was changed while it was read");
+  }
+  if (seen != n)
+    return refuse(pack, "the dict was changed while it was read");
+  pack->depth--;
+  return 0;
+}
+
+static int
+pack_set(struct lmpy_pack *pack, PyObject *set)
+{
+  size_t mark;
+  PyObject *items = PySequence_List(set); /* its own copy */
+  if (items == NULL)
+    return -1;
+  int result = -1;
+  Py_ssize_t n = PyList_GET_SIZE(items);
+  if (enter(pack) == 0 && begin_ext(pack, &mark) == 0 &&
+      put_container(pack, n + 1, 0x90, 0xdc) == 0 &&
+      put_bytes(pack, PyFrozenSet_CheckExact(set) ? "\xc3" : "\xc2", 1) == 0) {
+    result = 0;
+    for (Py_ssize_t i = 0; i < n && result == 0; i++)
+      result = lmpy_pack_value(pack, PyList_GET_ITEM(items, i));
+    if (result == 0) {
+      pack->depth--;
+      result = end_ext(pack, LM_EXT_SET, mark);
+    }
+  }
+  Py_DECREF(items);
+  return result;
+}
+
+/* --- everything else: lambdamap._kinds says as what it travels --- */
+
+static int
+pack_kind(struct lmpy_pack *pack, PyObject *value)
+{
+  struct lmpy_codec_state *state = pack->state;
+  if (lmpy_codec_load_kinds(state) != 0)
+    return -1;
+  if (enter(pack) != 0)
+    return -1;
+  PyObject *answer = PyObject_CallFunctionObjArgs(state->reduce, value,
+                                                  pack->allow_pickle ? Py_True : Py_False, NULL);
+  if (answer == NULL)
+    return -1;
+  int result = -1;
+  PyObject *payload;
+  int ext;
+  if (!PyArg_ParseTuple(answer, "iO", &ext, &payload))
+    goto done;
+  if (ext == LM_EXT_BLOCK) {
+    result = pack_raw(pack, payload);
+  } else if (ext == 0) { /* as another value, which means the same */
+    result = lmpy_pack_value(pack, payload);
+  } else if (ext == LM_EXT_PICKLE) {
+    result = put_ext(pack, ext, PyBytes_AS_STRING(payload), (size_t)PyBytes_GET_SIZE(payload));
+  } else {
+    size_t mark;
+    Py_ssize_t n = PyTuple_GET_SIZE(payload);
+    if (begin_ext(pack, &mark) != 0 || put_container(pack, n, 0x90, 0xdc) != 0)
+      goto done;
+    for (Py_ssize_t i = 0; i < n; i++)
+      if (lmpy_pack_value(pack, PyTuple_GET_ITEM(payload, i)) != 0)
+        goto done;
+    result = end_ext(pack, ext, mark);
+  }
+  if (result == 0)
+    pack->depth--;
+done:
+  Py_DECREF(answer);
+  return result;
+}
+
+/* numpy.float64, once numpy has been imported by somebody. */
+static int
+look_for_numpy(struct lmpy_codec_state *state)
+{
+  PyObject *numpy;
+  int found = lmpy_loaded_module("numpy", &numpy);
+  if (found <= 0)
+    return found;
+  found = lmpy_attr_get_ref(numpy, state->names[0], &state->numpy_float64);
+  Py_DECREF(numpy);
+  return found;
+}
+
+int
+lmpy_pack_value(struct lmpy_pack *pack, PyObject *value)
+{
+  PyTypeObject *type = Py_TYPE(value);
+  if (type == &PyUnicode_Type)
+    return pack_str(pack, value);
+  if (type == &PyLong_Type)
+    return pack_int(pack, value);
+  if (type == &PyFloat_Type)
+    return pack_float(pack, PyFloat_AS_DOUBLE(value));
+  if (type == &PyDict_Type)
+    return pack_dict(pack, value);
+  if (type == &PyList_Type)
+    return pack_list(pack, value);
+  if (value == Py_None)
+    return put_bytes(pack, "\xc0", 1);
+  if (type == &PyBool_Type)
+    return put_bytes(pack, value == Py_True ? "\xc3" : "\xc2", 1);
+  if (type == &PyTuple_Type)
+    return pack_tuple(pack, value);
+  if (type == &PyBytes_Type)
+    return pack_bytes(pack, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value));
+  if (type == &PyByteArray_Type)
+    return put_ext(pack, LM_EXT_BYTEARRAY, PyByteArray_AS_STRING(value),
+                   (size_t)PyByteArray_GET_SIZE(value));
+  if (type == &PySet_Type || type == &PyFrozenSet_Type)
+    return pack_set(pack, value);
+  if (pack->state->numpy_float64 == NULL && look_for_numpy(pack->state) < 0)
+    return -1;
+  return pack_kind(pack, value);
+}
+
+PyObject *
+lmpy_pack_frame(struct lmpy_pack *pack)
+{
+  struct lm_buf frame;
+  struct lm_error err;
+  struct lm_frame_view view = {pack->structure.data, pack->structure.len, pack->numeric.data,
+                               pack->numeric.len};
+  PyObject *bytes = NULL;
+  lm_buf_init(&frame, SIZE_MAX);
+  lm_frame_join(&view, &frame);
+  if (lm_buf_check(&frame, "the frame", &err) == 0)
+    bytes = PyBytes_FromStringAndSize((const char *)frame.data, (Py_ssize_t)frame.len);
+  else
+    lmpy_raise(&err, pack->state->encode_failure);
+  lm_buf_clean_up(&frame);
+  return bytes;
+}

@@ -1,0 +1,360 @@
+/* ChunkPacker: `[spec, [item, ...]]` as frames, chunk after chunk; and Chunker, policy/chunk.h. */
+#include "codec.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "policy/chunk.h"
+
+/* --- ChunkPacker --- */
+
+struct packer_object {
+  PyObject_HEAD
+  struct lmpy_pack pack;
+  size_t spec_structure, spec_numeric; /* what every chunk begins with */
+  uint32_t items;                      /* in the open chunk */
+  uint64_t packed;                     /* over all chunks */
+  PyObject *held;                      /* an item that belongs to the next chunk; strong or NULL */
+  bool exhausted, busy;
+};
+
+/* Where the array of items says how many it has: array32, patched by take. */
+enum { COUNT_BYTES = 5 };
+
+static struct lmpy_codec_state *
+state_of(PyObject *object)
+{
+  return PyModule_GetState(PyType_GetModule(Py_TYPE(object)));
+}
+
+static int
+packer_init(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+  static char *names[] = {"", "allow_pickle", NULL};
+  struct packer_object *self = (struct packer_object *)object;
+  PyObject *spec;
+  int allow_pickle = 0;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$p:ChunkPacker", names, &spec, &allow_pickle))
+    return -1;
+  if (self->pack.state != NULL) {
+    PyErr_SetString(PyExc_TypeError, "a ChunkPacker is initialised once");
+    return -1;
+  }
+  lmpy_pack_init(&self->pack, state_of(object), allow_pickle != 0);
+  lm_buf_byte(&self->pack.structure, 0x92);
+  if (lmpy_pack_value(&self->pack, spec) != 0)
+    return -1;
+  lm_buf_append(&self->pack.structure, "\xdd\0\0\0\0", COUNT_BYTES);
+  if (self->pack.structure.failed != LM_OK) {
+    PyErr_NoMemory();
+    return -1;
+  }
+  self->spec_structure = self->pack.structure.len;
+  self->spec_numeric = self->pack.numeric.len;
+  return 0;
+}
+
+static int
+packer_traverse(PyObject *object, visitproc visit, void *arg)
+{
+  struct packer_object *self = (struct packer_object *)object;
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(self->held);
+  Py_VISIT(self->pack.path);
+  return 0;
+}
+
+static int
+packer_clear(PyObject *object)
+{
+  struct packer_object *self = (struct packer_object *)object;
+  Py_CLEAR(self->held);
+  Py_CLEAR(self->pack.path);
+  return 0;
+}
+
+static void
+packer_dealloc(PyObject *object)
+{
+  struct packer_object *self = (struct packer_object *)object;
+  PyTypeObject *type = Py_TYPE(object);
+  PyObject_GC_UnTrack(object);
+  packer_clear(object);
+  lmpy_pack_clean_up(&self->pack);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+static size_t
+chunk_bytes(const struct packer_object *self)
+{
+  return self->pack.structure.len + self->pack.numeric.len;
+}
+
+static void
+cut(struct packer_object *self, size_t structure, size_t numeric)
+{
+  lm_buf_clear(&self->pack.structure);
+  lm_buf_clear(&self->pack.numeric);
+  self->pack.structure.len = structure;
+  self->pack.numeric.len = numeric;
+  self->pack.depth = 0;
+}
+
+/* Pack one item into the open chunk: 1; 0 when it does not fit and belongs to the next. */
+static int
+add(struct packer_object *self, PyObject *item, size_t max_bytes)
+{
+  size_t structure = self->pack.structure.len, numeric = self->pack.numeric.len;
+  if (lmpy_pack_value(&self->pack, item) != 0) {
+    cut(self, structure, numeric);
+    return -1;
+  }
+  if (self->items > 0 && chunk_bytes(self) > max_bytes) {
+    cut(self, structure, numeric);
+    return 0;
+  }
+  self->items++;
+  self->packed++;
+  return 1;
+}
+
+static int
+fill(struct packer_object *self, PyObject *iterator, uint32_t max_items, size_t max_bytes)
+{
+  while (self->items < max_items && chunk_bytes(self) < max_bytes) {
+    PyObject *item = self->held;
+    self->held = NULL;
+    if (item == NULL) {
+      if (self->exhausted)
+        return 0;
+      item = PyIter_Next(iterator);
+      if (item == NULL) {
+        if (PyErr_Occurred())
+          return -1;
+        self->exhausted = true;
+        return 0;
+      }
+    }
+    int added = add(self, item, max_bytes);
+    if (added == 0)
+      self->held = item;
+    else
+      Py_DECREF(item);
+    if (added <= 0)
+      return added;
+  }
+  return 0;
+}
+
+static PyObject *
+packer_fill(PyObject *object, PyObject *args)
+{
+  struct packer_object *self = (struct packer_object *)object;
+  PyObject *iterator;
+  unsigned long long max_items, max_bytes;
+  if (!PyArg_ParseTuple(args, "OKK:fill", &iterator, &max_items, &max_bytes))
+    return NULL;
+  if (!PyIter_Check(iterator)) {
+    PyErr_SetString(PyExc_TypeError, "fill() needs an iterator");
+    return NULL;
+  }
+  if (self->busy) { /* the iterator, or an item's own code, came back here */
+    PyErr_SetString(PyExc_ValueError, "ChunkPacker already executing");
+    return NULL;
+  }
+  self->busy = true;
+  int result = fill(self, iterator, max_items < UINT32_MAX ? (uint32_t)max_items : UINT32_MAX,
+                    (size_t)max_bytes);
+  self->busy = false;
+  if (result < 0)
+    return lmpy_codec_path_error(&self->pack);
+  return PyLong_FromUnsignedLong(self->items);
+}
+
+static PyObject *
+packer_take(PyObject *object, PyObject *unused)
+{
+  struct packer_object *self = (struct packer_object *)object;
+  (void)unused;
+  if (self->busy) {
+    PyErr_SetString(PyExc_ValueError, "ChunkPacker already executing");
+    return NULL;
+  }
+  uint8_t *count = self->pack.structure.data + self->spec_structure - COUNT_BYTES + 1;
+  for (int i = 0; i < 4; i++)
+    count[i] = (uint8_t)(self->items >> (24 - 8 * i));
+  PyObject *frame = lmpy_pack_frame(&self->pack);
+  if (frame == NULL)
+    return NULL;
+  cut(self, self->spec_structure, self->spec_numeric);
+  self->items = 0;
+  return frame;
+}
+
+static PyObject *
+get_exhausted(PyObject *object, void *unused)
+{
+  struct packer_object *self = (struct packer_object *)object;
+  (void)unused;
+  return PyBool_FromLong(self->exhausted && self->held == NULL);
+}
+
+static PyObject *
+get_items_packed(PyObject *object, void *unused)
+{
+  (void)unused;
+  return PyLong_FromUnsignedLongLong(((struct packer_object *)object)->packed);
+}
+
+static PyObject *
+get_chunk_items(PyObject *object, void *unused)
+{
+  (void)unused;
+  return PyLong_FromUnsignedLong(((struct packer_object *)object)->items);
+}
+
+static PyObject *
+get_chunk_bytes(PyObject *object, void *unused)
+{
+  (void)unused;
+  return PyLong_FromSize_t(chunk_bytes((struct packer_object *)object));
+}
+
+PyDoc_STRVAR(fill_doc,
+             "fill($self, iterator, max_items, max_bytes, /)\n--\n\n"
+             "Append items until the open chunk holds max_items or max_bytes, or the iterator "
+             "ends.\n\nReturns the items now in the open chunk. An item that does not fit behind "
+             "others is kept for\nthe next chunk. On an exception the chunk stays as it was before "
+             "the item.");
+PyDoc_STRVAR(take_doc, "take($self, /)\n--\n\nThe open chunk as a raw frame; a new one is opened.");
+
+static PyMethodDef packer_methods[] = {
+    {"fill", packer_fill, METH_VARARGS, fill_doc},
+    {"take", packer_take, METH_NOARGS, take_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef packer_getset[] = {
+    {"exhausted", get_exhausted, NULL,
+     PyDoc_STR("The iterator has ended and no item is kept for the next chunk."), NULL},
+    {"items_packed", get_items_packed, NULL,
+     PyDoc_STR("Items over all chunks: the index of the next one."), NULL},
+    {"chunk_items", get_chunk_items, NULL, PyDoc_STR("Items in the open chunk."), NULL},
+    {"chunk_bytes", get_chunk_bytes, NULL, PyDoc_STR("Bytes in the open chunk."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot packer_slots[] = {
+    {Py_tp_init, packer_init},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_dealloc, packer_dealloc},
+    {Py_tp_traverse, packer_traverse},
+    {Py_tp_clear, packer_clear},
+    {Py_tp_methods, packer_methods},
+    {Py_tp_getset, packer_getset},
+    {Py_tp_doc, PyDoc_STR("ChunkPacker(spec, /, *, allow_pickle=False)\n--\n\n"
+                          "Packs [spec, [item, ...]] chunk after chunk; spec is encoded once.")},
+    {0, NULL},
+};
+
+PyType_Spec lmpy_packer_spec = {
+    .name = "lambdamap._codec.ChunkPacker",
+    .basicsize = sizeof(struct packer_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = packer_slots,
+};
+
+/* --- Chunker --- */
+
+struct chunker_object {
+  PyObject_HEAD
+  struct lm_chunker chunker;
+};
+
+static int
+chunker_init(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+  unsigned fixed, cores;
+  if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
+    PyErr_SetString(PyExc_TypeError, "Chunker takes no keyword arguments");
+    return -1;
+  }
+  if (!PyArg_ParseTuple(args, "II:Chunker", &fixed, &cores))
+    return -1;
+  lm_chunker_init(&((struct chunker_object *)object)->chunker, fixed, cores);
+  return 0;
+}
+
+static void
+chunker_dealloc(PyObject *object)
+{
+  PyTypeObject *type = Py_TYPE(object);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+static PyObject *
+chunker_next(PyObject *object, PyObject *args)
+{
+  unsigned window;
+  long long left, deadline_left_us;
+  if (!PyArg_ParseTuple(args, "ILL:next", &window, &left, &deadline_left_us))
+    return NULL;
+  return PyLong_FromUnsignedLong(lm_chunker_next(&((struct chunker_object *)object)->chunker,
+                                                 window, left, deadline_left_us));
+}
+
+static PyObject *
+chunker_observe(PyObject *object, PyObject *args)
+{
+  unsigned items, window;
+  unsigned long long worker_us;
+  if (!PyArg_ParseTuple(args, "IKI:observe", &items, &worker_us, &window))
+    return NULL;
+  lm_chunker_observe(&((struct chunker_object *)object)->chunker, items, worker_us, window);
+  Py_RETURN_NONE;
+}
+
+static PyObject *
+chunker_max_bytes(PyObject *object, void *unused)
+{
+  (void)unused;
+  return PyLong_FromSize_t(lm_chunker_max_bytes(&((struct chunker_object *)object)->chunker));
+}
+
+PyDoc_STRVAR(next_doc, "next($self, window, left, deadline_left_us, /)\n--\n\n"
+                       "Items for the next chunk; 0: wait for a reply first. left and "
+                       "deadline_left_us are -1\nwhere unknown.");
+PyDoc_STRVAR(observe_doc, "observe($self, items, worker_us, window, /)\n--\n\n"
+                          "What a reply says of the items' cost.");
+
+static PyMethodDef chunker_methods[] = {
+    {"next", chunker_next, METH_VARARGS, next_doc},
+    {"observe", chunker_observe, METH_VARARGS, observe_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef chunker_getset[] = {
+    {"max_bytes", chunker_max_bytes, NULL,
+     PyDoc_STR("Bytes at which a chunk is full, whatever its count."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot chunker_slots[] = {
+    {Py_tp_init, chunker_init},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_dealloc, chunker_dealloc},
+    {Py_tp_methods, chunker_methods},
+    {Py_tp_getset, chunker_getset},
+    {Py_tp_doc, PyDoc_STR("Chunker(fixed, cores, /)\n--\n\n"
+                          "How many items a chunk takes; fixed 0: found out as the map goes on.")},
+    {0, NULL},
+};
+
+PyType_Spec lmpy_chunker_spec = {
+    .name = "lambdamap._codec.Chunker",
+    .basicsize = sizeof(struct chunker_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = chunker_slots,
+};

@@ -1,0 +1,77 @@
+"""Hypothesis profiles, and what every test starts from: no AWS settings of the machine's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from certificates import Authority
+from hypothesis import HealthCheck, settings
+from leaks import nothing_left
+from scripted import Server
+
+settings.register_profile(
+    "default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("soak", parent=settings.get_profile("default"), max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@pytest.fixture(autouse=True)
+def _no_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        ours = name.startswith(("AWS_", "LAMBDAMAP_", "_X_AMZN_")) and name != "LAMBDAMAP_VENV"
+        if ours or name.upper() in _PROXIES:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
+@pytest.fixture(params=["builtin", "awslambdaric"])
+def sandbox_kind(request: pytest.FixtureRequest) -> str:
+    """Both things that run a handler on the local Lambda."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def local(sandbox_kind: str) -> Iterator[None]:
+    """Maps of this test run on the process's own local Lambda, of either kind."""
+    import lambdamap
+
+    with lambdamap.configure(backend="local", local=sandbox_kind):
+        yield
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate authority of this run."""
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    """Threads, sockets, maps and bytes are back at the start when the test ends."""
+    with nothing_left():
+        yield
+
+
+@pytest.fixture
+def serve(no_leaks: None) -> Iterator[Callable[..., Server]]:
+    """Makes scripted servers that are stopped at the end of the test; leaks fail it."""
+    servers: list[Server] = []
+
+    def make(*args: Any, **kwargs: Any) -> Server:
+        servers.append(Server(*args, **kwargs))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.stop()
+    for server in servers:
+        assert not server.bad_signatures, server.bad_signatures

@@ -1,0 +1,258 @@
+"""Maps over the local Lambda, under both kinds of sandbox."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tasks
+
+import lambdamap
+from lambdamap.local import shared
+
+HANG_S = 30
+
+
+@pytest.mark.usefixtures("local")
+class TestMaps:
+    def test_equal_to_builtin_map(self) -> None:
+        data = list(range(100))
+        for chunksize in (1, 7, 100, 1000, "auto"):
+            found = lambdamap.my_map(tasks.square, data, chunksize)
+            assert found == [tasks.square(x) for x in data]
+
+    def test_several_iterables_and_starmap(self) -> None:
+        assert list(lambdamap.map(tasks.add, [1, 2, 3], [4, 5])) == [5, 7]
+        assert list(lambdamap.starmap(tasks.add, [(1, 2), (3,)])) == [3, 3]
+        with pytest.raises(ValueError, match="argument 2 is shorter"):
+            list(lambdamap.map(tasks.add, [1, 2, 3], [4, 5], strict=True))
+
+    def test_by_value(self) -> None:
+        factor = 3
+        assert lambdamap.my_map(lambda x: x * factor, range(5), 2) == [0, 3, 6, 9, 12]
+
+    def test_compression(self) -> None:
+        data = [{"id": i, "values": [0.5] * 50, "name": "x"} for i in range(40)]
+        for compression in (True, False):
+            assert lambdamap.my_map(tasks.identity, data, 9, compression) == data
+
+    def test_rich_data(self) -> None:
+        import numpy as np
+        import pandas as pd
+
+        frame = pd.DataFrame({"id": [1, 1, 2], "x": [0.5, 1.5, 2.5]})
+        found = lambdamap.my_map(tasks.identity, frame.groupby("id"), 1)
+        for (key, group), (wanted_key, wanted) in zip(found, frame.groupby("id"), strict=True):
+            assert key == wanted_key
+            pd.testing.assert_frame_equal(group, wanted)
+        array = np.arange(10.0)
+        assert np.array_equal(lambdamap.my_map(tasks.square, [array], 1)[0], array**2)
+
+    def test_fs_own_exception(self) -> None:
+        results = lambdamap.map(tasks.fail_at_seven, range(20), chunksize=3)
+        taken = []
+        with pytest.raises(ValueError, match="seven is out") as caught:
+            for result in results:
+                taken.append(result)
+        assert taken == list(range(7))
+        assert caught.value.args == ("seven is out", 7)
+        remote = caught.value.__cause__
+        assert isinstance(remote, lambdamap.RemoteError)
+        assert remote.indices == (7,)
+        assert remote.ran == "RAN"
+        assert list(remote.not_run) == [8]
+        assert "fail_at_seven" in remote.remote_traceback
+        assert any("item 7" in note for note in caught.value.__notes__)
+        assert next(results, "finished") == "finished"
+
+    def test_my_map_keeps_what_is_finished(self) -> None:
+        with pytest.raises(ValueError, match="seven") as caught:
+            lambdamap.my_map(tasks.fail_at_seven, range(20), 2)
+        cause = caught.value.__cause__
+        assert isinstance(cause, lambdamap.RemoteError)
+        assert {i: cause.partial[i] for i in range(7)} == {i: i for i in range(7)}
+
+    def test_exceptions_that_cannot_come_back(self) -> None:
+        for function in (tasks.fail_oddly, tasks.stop, tasks.leave):
+            with pytest.raises(lambdamap.RemoteError):
+                lambdamap.my_map(function, [3], 1)
+
+    def test_on_error_return(self) -> None:
+        found = list(lambdamap.map(tasks.fail_at_seven, range(5, 10), on_error="return"))
+        assert found[:2] == [5, 6]
+        assert isinstance(found[2], ValueError)
+        assert found[3:] == [8, 9]
+
+    def test_a_crash(self) -> None:
+        with pytest.raises(lambdamap.WorkerCrashedError, match="exit status 3") as caught:
+            lambdamap.my_map(tasks.die, [3, 3], 2)
+        assert caught.value.ran == "RAN"
+        assert list(caught.value.indices) == [0, 1]
+        assert lambdamap.my_map(tasks.square, [2], 1) == [4]
+
+    def test_prints_are_shown(self, capsys: pytest.CaptureFixture[str]) -> None:
+        lambdamap.my_map(tasks.say, ["a", "b", "c"], 2)
+        shown = capsys.readouterr().out.splitlines()
+        assert sorted(shown) == ["[0] saying a", "[1] saying b", "[2] saying c"]
+        list(lambdamap.map(tasks.say, ["a"], logs=False))
+        assert capsys.readouterr().out == ""
+
+    def test_maps_inside_f_run_there(self) -> None:
+        assert lambdamap.my_map(tasks.nested, [3], 1) == [[0, 1, 4]]
+
+    def test_input_that_raises(self) -> None:
+        def numbers() -> Iterator[int]:
+            yield from range(5)
+            raise KeyError("input")
+
+        results = lambdamap.map(tasks.square, numbers(), chunksize=2)
+        taken = []
+        with pytest.raises(KeyError, match="input"):
+            for result in results:
+                taken.append(result)
+        assert taken == [0, 1, 4, 9, 16]
+
+    def test_an_item_that_cannot_be_sent(self) -> None:
+        items = [0, 1, {"deep": [1, object()]}, 3]
+        with pytest.raises(lambdamap.EncodeError, match=r"item 2\['deep'\]\[1\]") as caught:
+            lambdamap.my_map(tasks.square, items, 1, allow_pickle=False)
+        assert caught.value.indices == (2,)
+
+    def test_throttled_for_a_while(self, sandbox_kind: Any) -> None:
+        shared(sandbox_kind).throttle(0.5)
+        results = lambdamap.map(tasks.square, range(20), chunksize=2)
+        assert list(results) == [x * x for x in range(20)]
+        assert results.stats["throttles"] > 0
+
+    def test_a_sandbox_killed_at_work(self, sandbox_kind: Any, tmp_path: Path) -> None:
+        path = str(tmp_path / "runs")
+        function = shared(sandbox_kind)
+
+        def kill() -> None:
+            ends = time.monotonic() + HANG_S
+            while not (os.path.exists(path) and function.kill_sandbox()):
+                assert time.monotonic() < ends
+                time.sleep(0.01)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with pytest.raises(lambdamap.WorkerCrashedError) as caught:
+            lambdamap.my_map(tasks.record_slowly, [(path, i) for i in range(6)], 1)
+        killer.join()
+        assert caught.value.ran == "RAN"
+        runs = Path(path).read_text().split()
+        assert len(runs) == len(set(runs))
+
+    def test_a_chunk_too_large_for_one_request(self) -> None:
+        items = [os.urandom(900_000) for _ in range(8)]
+        assert lambdamap.my_map(len, items, 8) == [900_000] * 8
+        with pytest.raises(lambdamap.PayloadTooLargeError) as caught:
+            lambdamap.my_map(len, [b"small", os.urandom(5_000_000)], 1)
+        assert list(caught.value.indices) == [1]
+
+    def test_results_that_need_several_replies(self) -> None:
+        found = lambdamap.map(tasks.megabytes, [1] * 10, chunksize=10)
+        assert [len(result) for result in found] == [1_000_000] * 10
+        assert found.stats["requests"] >= 3
+
+
+def test_first_request_leaves_while_the_input_blocks(tmp_path: Path) -> None:
+    path = str(tmp_path / "runs")
+    gate = threading.Event()
+
+    def items() -> Iterator[tuple[str, int]]:
+        yield path, 0
+        yield path, 1
+        assert gate.wait(HANG_S)
+        yield path, 2
+
+    def open_gate() -> None:
+        ends = time.monotonic() + HANG_S
+        while not os.path.exists(path):
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+        gate.set()
+
+    opener = threading.Thread(target=open_gate)
+    opener.start()
+    assert lambdamap.my_map(tasks.record, items(), 2, backend="local") == [0, 1, 2]
+    opener.join()
+
+
+def test_edited_code_is_picked_up(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        """
+        import importlib, pathlib, sys
+        sys.path.insert(0, {folder!r})
+        import lambdamap
+        file = pathlib.Path({folder!r}, "edited.py")
+        file.write_text("def f(x): return x + 1\\n")
+        import edited
+        print(lambdamap.my_map(edited.f, range(4), 1, backend="local"))
+        file.write_text("def f(x): return x + 1000\\n")
+        importlib.reload(edited)
+        print(lambdamap.my_map(edited.f, range(4), 1, backend="local"))
+        """
+    ).format(folder=str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_S, check=False
+    )
+    assert done.stdout.splitlines() == ["[1, 2, 3, 4]", "[1000, 1001, 1002, 1003]"], done.stderr
+
+
+def test_dropping_a_map_warns_and_cancels() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        results = lambdamap.map(tasks.sleep, [5.0] * 4, chunksize=1, backend="local")
+        del results
+    assert any(issubclass(warning.category, ResourceWarning) for warning in caught)
+    with lambdamap.map(tasks.sleep, [5.0] * 4, chunksize=1, backend="local") as results:
+        pass
+    assert lambdamap.my_map(tasks.square, [3], 1, backend="local") == [9]
+
+
+def test_used_from_two_threads_at_once() -> None:
+    results = lambdamap.map(tasks.sleep, [1.0], chunksize=1, backend="local")
+    taken: list[float] = []
+    thread = threading.Thread(target=lambda: taken.append(next(results)))
+    thread.start()
+    time.sleep(0.3)
+    with pytest.raises(ValueError, match="already executing"):
+        next(results)
+    thread.join()
+    assert taken == [1.0]
+    results.close()
+
+
+def test_timeout_keeps_what_is_finished() -> None:
+    shared()
+    items = [0.0, 0.0, 20.0, 20.0]
+    with pytest.raises(lambdamap.DeadlineError) as caught:
+        lambdamap.my_map(tasks.sleep, items, 1, backend="local", timeout=1.0)
+    assert caught.value.partial == {0: 0.0, 1: 0.0}
+    assert isinstance(caught.value, TimeoutError)
+
+
+def test_progress() -> None:
+    seen: list[tuple[int, int | None]] = []
+    lambdamap.my_map(
+        tasks.square, range(10), 5, backend="local", progress=lambda *p: seen.append(p)
+    )
+    assert seen[-1] == (10, 10)
+
+
+def test_an_executor_as_backend() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(2) as executor:
+        found = lambdamap.my_map(tasks.square, range(20), 3, backend=executor)
+    assert found == [x * x for x in range(20)]

@@ -1,0 +1,106 @@
+"""Maps straight on `lambdamap._net`, for tests that look at one layer only."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import scripted
+
+if TYPE_CHECKING:
+    from lambdamap import _net
+
+__all__ = ["api_options", "collect", "invoke", "open_map", "open_target"]
+
+HANG_S = 30.0
+
+_names = itertools.count()
+
+
+def open_target(url: str, *, ca_file: Path | None = None, **changes: Any) -> _net.Target:
+    """A Target for a scripted server; each gets a function of its own, so a limiter and a quota."""
+    from lambdamap import _net
+
+    parts = urlsplit(url)
+    name = f"function-{next(_names)}"
+    arguments: dict[str, Any] = {
+        "scheme": parts.scheme,
+        "host": parts.hostname,
+        "port": parts.port,
+        "path": f"/2015-03-31/functions/{name}/invocations",
+        "query": "",
+        "region": scripted.REGION,
+        "access_key": scripted.ACCESS_KEY,
+        "secret_key": scripted.SECRET_KEY,
+        "token": None,
+        "expires_at": None,
+        "headers": [],
+        "proxy": None,
+        "ca_file": None if ca_file is None else str(ca_file),
+        "ca_path": None,
+        "max_concurrency": 64,
+        "max_attempts": 3,
+        "max_connect_ms": 5000,
+    }
+    return _net.open_target(**{**arguments, **changes})
+
+
+def open_map(target: _net.Target, **changes: Any) -> _net.Map:
+    """A map whose bodies go as they are, unless `head` says otherwise."""
+    from lambdamap import _net
+
+    arguments: dict[str, Any] = {
+        "head": None,
+        "map_id": uuid.uuid4().hex,
+        "compression": False,
+        "idempotent": False,
+        "ordered": True,
+        "invocation_timeout_ms": 20_000,
+        "timeout_ms": -1,
+        "max_result_bytes": 256 << 20,
+        "max_reply_bytes": 6_291_556 + 65_536,
+    }
+    return _net.open_map(target, **{**arguments, **changes})
+
+
+def collect(net_map: _net.Map, seconds: float = HANG_S) -> list[_net.Completion]:
+    """All outstanding completions, by first item."""
+    ends = time.monotonic() + seconds
+    found = []
+    while net_map.outstanding:
+        completion = net_map.take()
+        if completion is None:
+            assert time.monotonic() < ends, f"{net_map.outstanding} chunks hang"
+            net_map.wait(1.0)
+            continue
+        found.append(completion)
+    return sorted(found, key=lambda completion: completion.first_item)
+
+
+def invoke(
+    target: _net.Target, bodies: Iterable[bytes] = (b'{"body":1}',), **changes: Any
+) -> list[_net.Completion]:
+    """One map of these bodies, one after the other in flight as the window allows."""
+    net_map = open_map(target, **changes)
+    for number, body in enumerate(bodies):
+        while not net_map.submit(body, number, 1):
+            net_map.wait(1.0)
+    return collect(net_map)
+
+
+def api_options(server: scripted.Server, **changes: Any) -> dict[str, Any]:
+    """Options of `lambdamap.map` for a scripted server."""
+    return {
+        "function": f"function-{next(_names)}",
+        "endpoint_url": server.url,
+        "region": scripted.REGION,
+        "credentials": (scripted.ACCESS_KEY, scripted.SECRET_KEY),
+        "chunksize": 1,
+        "progress": False,
+        **changes,
+    }

@@ -1,0 +1,64 @@
+"""Whether a test leaves threads, descriptors or native state behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["descriptors", "native_state", "nothing_left"]
+
+_PATIENCE_S = 5.0
+
+
+def descriptors() -> dict[int, str]:
+    """Open descriptors and what they are."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue  # the one that lists them
+    return found
+
+
+def native_state() -> dict[str, int]:
+    """What the dispatcher holds: nothing, when it was never imported."""
+    net = sys.modules.get("lambdamap._net")
+    return {} if net is None else net.debug_state()
+
+
+def _python_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.is_alive()}
+
+
+def _sockets() -> set[str]:
+    return {name for name in descriptors().values() if name.startswith("socket:")}
+
+
+def _left(threads: set[threading.Thread], sockets: set[str]) -> list[str]:
+    left = [f"thread {thread.name}" for thread in _python_threads() - threads]
+    left += [f"descriptor {name}" for name in _sockets() - sockets]
+    for name in ("maps", "used_bytes", "in_flight"):
+        value = native_state().get(name, 0)
+        if value:
+            left.append(f"{name}: {value}")
+    return left
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Fail when the body leaves Python threads, sockets, maps, bytes or jobs.
+
+    The dispatcher's own threads, epoll and event descriptors stay by design. It has a moment to
+    notice that a peer has closed.
+    """
+    threads, sockets = _python_threads(), _sockets()
+    yield
+    ends = time.monotonic() + _PATIENCE_S
+    while (left := _left(threads, sockets)) and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert not left, f"left behind: {left}"

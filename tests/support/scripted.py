@@ -1,0 +1,610 @@
+"""Servers on raw sockets that answer, or fail to answer, exactly as a test says.
+
+A `Server` listens on loopback. Every complete request is counted, then given to the next *step*
+of the script; when the script is over, to `then`. A step is a function of the connection and the
+request; it may send anything, wait, close or reset. What is done with a connection before its
+first request is a *greeting*: also a list, also with a rest that does nothing.
+
+    server = Server([throttle(), run()], then=run())
+    server = Server([reset()], greetings=[close_at_once()])
+
+All threads are daemons and end in `stop` (or at the end of the with block).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "Connection",
+    "Request",
+    "Server",
+    "after",
+    "aws_error",
+    "close_at_once",
+    "fin",
+    "hold",
+    "plain_reply",
+    "raw",
+    "reads",
+    "reply",
+    "reset",
+    "reset_at_once",
+    "run",
+    "run_reply",
+    "throttle",
+]
+
+ACCESS_KEY = "AKIDSCRIPTED"
+SECRET_KEY = "a secret/with+odd=characters"
+REGION = "eu-central-1"
+
+_HANG_S = 30.0  # a thread that has not ended by then is a bug of the test
+
+
+@dataclass
+class Request:
+    """One complete request, as it came."""
+
+    number: int  # over all connections, from 0
+    connection: int  # number of the connection, from 0
+    method: str
+    target: str
+    headers: dict[str, str]  # lower-case names
+    body: bytes
+    at: float = field(default_factory=time.monotonic)
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def envelope(self) -> dict[str, Any]:
+        envelope = self.json()["lambdamap"]
+        assert isinstance(envelope, dict)
+        return envelope
+
+
+class Connection:
+    """One accepted connection, in a thread of its own."""
+
+    def __init__(self, server: Server, sock: socket.socket, number: int) -> None:
+        self.server = server
+        self.sock = sock
+        self.number = number
+        self.buffer = b""
+        self.received = 0
+        self.open = True
+
+    # --- reading
+
+    def _more(self) -> bool:
+        try:
+            data = self.sock.recv(65536)
+        except OSError:
+            data = b""
+        self.received += len(data)
+        self.buffer += data
+        return bool(data)
+
+    def read_request(self) -> Request | None:
+        """The next complete request; None when the peer closed or broke before it was complete."""
+        while b"\r\n\r\n" not in self.buffer:
+            if not self._more():
+                return None
+        head, _, rest = self.buffer.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        method, target, _version = first.split(" ", 2)
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            headers[name.strip().lower()] = value.strip()
+        length = int(headers.get("content-length", "0"))
+        self.buffer = rest
+        while len(self.buffer) < length:
+            if not self._more():
+                return None
+        body, self.buffer = self.buffer[:length], self.buffer[length:]
+        return self.server._count(self, method, target, headers, body)
+
+    def read(self, count: int) -> bytes:
+        """Exactly count bytes, or fewer at the end of the stream. They belong to no request."""
+        while len(self.buffer) < count and self._more():
+            pass
+        data, self.buffer = self.buffer[:count], self.buffer[count:]
+        return data
+
+    def read_to_end(self) -> None:
+        while self._more():
+            self.buffer = b""
+
+    # --- answering
+
+    def send(self, data: bytes) -> bool:
+        """False when the peer is gone."""
+        try:
+            self.sock.sendall(data)
+        except OSError:
+            return False
+        return True
+
+    def wait(self, seconds: float) -> bool:
+        """Let time pass; False when the server is stopping."""
+        return not self.server.stopping.wait(seconds)
+
+    def start_tls(self) -> bool:
+        context = self.server.tls
+        assert context is not None
+        try:
+            self.sock = context.wrap_socket(self.sock, server_side=True)
+        except OSError:
+            self.close()
+            return False
+        return True
+
+    def close(self) -> None:
+        """FIN, without TLS's own farewell."""
+        if self.open:
+            self.open = False
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+            self.sock.close()
+
+    def reset(self) -> None:
+        """RST: what the peer sent and was not read is lost, and it knows."""
+        if self.open:
+            self.open = False
+            with contextlib.suppress(OSError):
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.sock.close()
+
+
+Step = Callable[[Connection, Request], None]
+Greeting = Callable[[Connection], None]
+
+
+class Server:
+    """A scripted server.
+
+    Parameters
+    ----------
+    script
+        One step per complete request, in the order of their arrival.
+    then
+        The step of all later requests; `run()` when not given.
+    greetings
+        What happens on the n-th connection before its TLS handshake and first request.
+    tls
+        Server context, or None for plain HTTP.
+    check_signatures
+        Refuse (403, and remember in `bad_signatures`) what botocore's signer would sign otherwise.
+    """
+
+    def __init__(
+        self,
+        script: Iterable[Step] = (),
+        then: Step | None = None,
+        *,
+        greetings: Iterable[Greeting] = (),
+        tls: ssl.SSLContext | None = None,
+        check_signatures: bool = True,
+        family: int = socket.AF_INET,
+    ) -> None:
+        self.script: Iterator[Step] = iter(script)
+        self.then = run() if then is None else then
+        self.greetings: Iterator[Greeting] = iter(greetings)
+        self.tls = tls
+        self.check_signatures = check_signatures
+        self.requests: list[Request] = []
+        self.runs: Counter[int] = Counter()  # by first item: chunks handed to `run` steps
+        self.items: Counter[int] = Counter()  # by index: items that were run
+        self.bad_signatures: list[str] = []
+        self.failures: list[BaseException] = []  # of steps; raised by stop
+        self.connections: list[Connection] = []
+        self.stopping = threading.Event()
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        self.threads: list[threading.Thread] = []
+        self.family = family
+        self.host = "::1" if family == socket.AF_INET6 else "127.0.0.1"
+        self.port = 0
+        self.listener: socket.socket | None = None
+        self.listen()
+
+    # --- life
+
+    def listen(self, port: int = 0) -> None:
+        """Accept connections; on the port of before when given."""
+        listener = socket.socket(self.family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((self.host, port))
+        listener.listen(1024)
+        self.port = listener.getsockname()[1]
+        self.listener = listener
+        self._start(self._accept, listener)
+
+    def refuse(self) -> None:
+        """Stop accepting: connects to the port are refused; what is open stays."""
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.refuse()
+        with self.lock:
+            connections, threads = list(self.connections), list(self.threads)
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(_HANG_S)
+            assert not thread.is_alive(), f"{thread.name} hangs"
+        for connection in connections:
+            connection.close()
+        if self.failures:
+            raise self.failures[0]
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'http' if self.tls is None else 'https'}://{host}:{self.port}"
+
+    # --- what was seen
+
+    @property
+    def complete(self) -> int:
+        """Complete requests, over all connections."""
+        with self.lock:
+            return len(self.requests)
+
+    def wait_for(self, count: int, seconds: float = _HANG_S) -> None:
+        """Wait until so many complete requests have come."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.requests) >= count, seconds), (
+                f"{len(self.requests)} requests, waited for {count}"
+            )
+
+    def wait_for_connections(self, count: int, seconds: float = _HANG_S) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.connections) >= count, seconds)
+
+    # --- inside
+
+    def _start(self, function: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=function, args=args, name="scripted", daemon=True)
+        with self.lock:
+            self.threads = [known for known in self.threads if known.is_alive()]
+            thread.start()
+            self.threads.append(thread)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while not self.stopping.is_set():
+            try:
+                sock, _address = listener.accept()
+            except OSError:
+                return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self.changed:
+                connection = Connection(self, sock, len(self.connections))
+                self.connections.append(connection)
+                greeting = next(self.greetings, None)
+                self.changed.notify_all()
+            self._start(self._serve, connection, greeting)
+
+    def _serve(self, connection: Connection, greeting: Greeting | None) -> None:
+        try:
+            if greeting is not None:
+                greeting(connection)
+            if connection.open and self.tls is not None and not connection.start_tls():
+                return
+            while connection.open and not self.stopping.is_set():
+                request = connection.read_request()
+                if request is None:
+                    break
+                with self.lock:
+                    step = next(self.script, self.then)
+                if self.check_signatures and not self._is_signed(request):
+                    step = aws_error(403, "InvalidSignatureException", "signature")
+                step(connection, request)
+        except BaseException as error:
+            if not self.stopping.is_set():
+                self.failures.append(error)
+        finally:
+            connection.close()
+
+    def _count(
+        self, connection: Connection, method: str, target: str, headers: dict[str, str], body: bytes
+    ) -> Request:
+        with self.changed:
+            request = Request(
+                len(self.requests), connection.number, method, target, headers, body
+            )
+            self.requests.append(request)
+            self.changed.notify_all()
+        return request
+
+    def _is_signed(self, request: Request) -> bool:
+        wrong = signature_error(request, self.url)
+        if wrong is not None:
+            self.bad_signatures.append(wrong)
+        return wrong is None
+
+
+def signature_error(
+    request: Request,
+    url: str,
+    access_key: str = ACCESS_KEY,
+    secret_key: str = SECRET_KEY,
+    region: str = REGION,
+) -> str | None:
+    """What botocore's own signer finds wrong with the signature, or None."""
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    given = request.headers.get("authorization", "")
+    scheme, _, rest = given.partition(" ")
+    if scheme != "AWS4-HMAC-SHA256":
+        return "no signature"
+    parts = dict(piece.strip().split("=", 1) for piece in rest.split(","))
+    names = parts["SignedHeaders"].split(";")
+    if not {"host", "x-amz-date"} <= set(names):
+        return f"host and x-amz-date must be signed, {names} are"
+    unsigned = [name for name in request.headers if name.startswith("x-amz-") and name not in names]
+    if unsigned:
+        return f"not signed: {unsigned}"
+    token = request.headers.get("x-amz-security-token")
+    rebuilt = AWSRequest(
+        method=request.method,
+        url=url + request.target.partition("?")[0],
+        params=_query(request.target),
+        headers={name: request.headers[name] for name in names},
+        data=request.body,
+    )
+    rebuilt.context["timestamp"] = request.headers["x-amz-date"]
+    signer = SigV4Auth(Credentials(access_key, secret_key, token), "lambda", region)
+    text = signer.string_to_sign(rebuilt, signer.canonical_request(rebuilt))
+    if parts["Credential"] != signer.scope(rebuilt):
+        return f"scope {parts['Credential']}, not {signer.scope(rebuilt)}"
+    if parts["Signature"] != signer.signature(text, rebuilt):
+        return f"signature of {request.target}"
+    return None
+
+
+def _query(target: str) -> dict[str, str]:
+    from urllib.parse import parse_qsl
+
+    return dict(parse_qsl(target.partition("?")[2], keep_blank_values=True))
+
+
+# --- replies ----------------------------------------------------------------------------------
+
+
+def plain_reply(
+    body: bytes, status: int = 200, headers: dict[str, str] | None = None, *, length: int | None = None
+) -> bytes:
+    """The bytes of a reply with a Content-Length (a wrong one when given)."""
+    lines = [f"HTTP/1.1 {status} Something", "Content-Type: application/json"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    lines.append(f"Content-Length: {len(body) if length is None else length}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+_run_lock = threading.Lock()
+
+
+def run_reply(request: Request) -> dict[str, Any]:
+    """Run the items in this process through the worker's own code. One request at a time: the
+    worker, alone in its process, catches what the items print."""
+    from lambdamap.worker.call import run_request
+
+    with _run_lock:
+        return run_request(request.json(), None)
+
+
+# --- steps ------------------------------------------------------------------------------------
+
+
+def reply(body: bytes | str, status: int = 200, **headers: str) -> Step:
+    """Answer. Underscores in header names stand for dashes."""
+    text = body.encode() if isinstance(body, str) else body
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def step(connection: Connection, request: Request) -> None:
+        connection.send(plain_reply(text, status, names))
+
+    return step
+
+
+def _note_run(connection: Connection, request: Request) -> None:
+    envelope = request.envelope
+    first, count = envelope["chunk"], envelope["items"]
+    with connection.server.lock:
+        connection.server.runs[first] += 1
+        for index in range(first, first + count):
+            connection.server.items[index] += 1
+
+
+def run(
+    change: Callable[[dict[str, Any]], Any] | None = None, *, afterwards: Step | None = None
+) -> Step:
+    """Run the request's items and answer as the worker would; `change` may alter the reply.
+
+    With `afterwards` the items are run, and that step answers.
+    """
+
+    def step(connection: Connection, request: Request) -> None:
+        _note_run(connection, request)
+        answer: Any = run_reply(request)
+        if afterwards is not None:
+            afterwards(connection, request)
+            return
+        if change is not None:
+            changed = change(answer)
+            answer = answer if changed is None else changed
+        connection.send(
+            plain_reply(
+                json.dumps(answer).encode(),
+                headers={
+                    "x-amzn-RequestId": f"request-{request.number}",
+                    "X-Amz-Executed-Version": "$LATEST",
+                },
+            )
+        )
+
+    return step
+
+
+def aws_error(status: int, error_type: str | None, message: str = "", **headers: str) -> Step:
+    """An API error as Lambda words it; without a type it might come from anything in between."""
+    names = {"x-amzn-RequestId": "request-error"}
+    if error_type is not None:
+        names["x-amzn-ErrorType"] = f"{error_type}:http://internal.amazon.com/coral/{error_type}/"
+    names.update({name.replace("_", "-"): value for name, value in headers.items()})
+    body = json.dumps({"Type": "User", "message": message or error_type}).encode()
+
+    def step(connection: Connection, request: Request) -> None:
+        connection.send(plain_reply(body, status, names))
+
+    return step
+
+
+def throttle(reason: str = "ConcurrentInvocationLimitExceeded", **headers: str) -> Step:
+    """429."""
+    body = json.dumps({"Reason": reason, "Type": "User", "message": "Rate Exceeded."}).encode()
+    names = {"x-amzn-ErrorType": "TooManyRequestsException"}
+    names.update({name.replace("_", "-"): value for name, value in headers.items()})
+
+    def step(connection: Connection, request: Request) -> None:
+        connection.send(plain_reply(body, 429, names))
+
+    return step
+
+
+def function_error(body: dict[str, Any], kind: str = "Unhandled") -> Step:
+    """200, and the handler's failure."""
+    return reply(json.dumps(body), 200, X_Amz_Function_Error=kind, x_amzn_RequestId="request-f")
+
+
+def raw(*pieces: bytes | float, close: bool = False) -> Step:
+    """Send these bytes; a number waits so many seconds."""
+
+    def step(connection: Connection, request: Request) -> None:
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                if not connection.send(piece):
+                    break
+            elif not connection.wait(piece):
+                break
+        if close:
+            connection.close()
+
+    return step
+
+
+def fin(*pieces: bytes | float) -> Step:
+    """Send these, then close."""
+    return raw(*pieces, close=True)
+
+
+def reset(*pieces: bytes) -> Step:
+    """Send these, then RST."""
+
+    def step(connection: Connection, request: Request) -> None:
+        for piece in pieces:
+            connection.send(piece)
+        connection.reset()
+
+    return step
+
+
+def hold() -> Step:
+    """Never answer; ends when the peer closes, or the server stops."""
+
+    def step(connection: Connection, request: Request) -> None:
+        connection.read_to_end()
+
+    return step
+
+
+def after(seconds: float, step: Step) -> Step:
+    """The same, later."""
+
+    def later(connection: Connection, request: Request) -> None:
+        if connection.wait(seconds):
+            step(connection, request)
+
+    return later
+
+
+def once(event: threading.Event, step: Step) -> Step:
+    """The same, when the event is set."""
+
+    def later(connection: Connection, request: Request) -> None:
+        assert event.wait(_HANG_S)
+        step(connection, request)
+
+    return later
+
+
+def then_close(step: Step) -> Step:
+    """Answer as if the connection were kept, and close it."""
+
+    def both(connection: Connection, request: Request) -> None:
+        step(connection, request)
+        connection.close()
+
+    return both
+
+
+# --- greetings --------------------------------------------------------------------------------
+
+
+def welcome() -> Greeting:
+    """Nothing special: a place in the list."""
+    return lambda connection: None
+
+
+def close_at_once() -> Greeting:
+    return Connection.close
+
+
+def reset_at_once() -> Greeting:
+    return Connection.reset
+
+
+def reads(count: int, end: Callable[[Connection], None] = Connection.reset) -> Greeting:
+    """Read so many bytes (of the TLS handshake or the request), then end."""
+
+    def greeting(connection: Connection) -> None:
+        connection.read(count)
+        end(connection)
+
+    return greeting
+
+
+def waits(seconds: float) -> Greeting:
+    """Nothing is read or sent for so long."""
+
+    def greeting(connection: Connection) -> None:
+        connection.wait(seconds)
+
+    return greeting

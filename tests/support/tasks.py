@@ -1,0 +1,105 @@
+"""Functions that tests map: importable here and, through the inherited path, in the sandboxes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+
+def square(x: Any) -> Any:
+    return x * x
+
+
+def identity(x: Any) -> Any:
+    return x
+
+
+def add(x: int, y: int = 0) -> int:
+    return x + y
+
+
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def fail_at_seven(x: int) -> int:
+    if x == 7:
+        raise ValueError("seven is out", x)
+    return x
+
+
+class OddError(Exception):
+    """Cannot be rebuilt from its args."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(f"{a} and {b}")
+
+
+def fail_oddly(x: int) -> int:
+    raise OddError(x, x)
+
+
+def stop(x: int) -> int:
+    raise StopIteration(x)
+
+
+def leave(x: int) -> int:
+    sys.exit(x)
+
+
+def die(code: int) -> None:
+    os._exit(code)
+
+
+def pid(_: Any) -> int:
+    return os.getpid()
+
+
+def say(x: Any) -> Any:
+    print("saying", x)
+    return x
+
+
+def nested(n: int) -> list[int]:
+    import lambdamap
+
+    return lambdamap.my_map(square, range(n), 2)
+
+
+def record(item: tuple[str, int]) -> int:
+    """Leaves a line in a file, so that a test can count runs."""
+    path, number = item
+    with open(path, "a") as file:
+        file.write(f"{number}\n")
+    return number
+
+
+def record_slowly(item: tuple[str, int]) -> int:
+    number = record(item)
+    time.sleep(0.3)
+    return number
+
+
+def handler(event: Any, context: Any) -> Any:
+    """A handler that knows nothing of lambdamap."""
+    print("handling", event)
+    if event == {"raise": True}:
+        raise ValueError("boom")
+    if isinstance(event, dict) and "exit" in event:
+        os._exit(event["exit"])
+    if isinstance(event, dict) and "sleep" in event:
+        time.sleep(event["sleep"])
+    if isinstance(event, dict) and "size" in event:
+        return "x" * event["size"]
+    return {"event": event, "left_ms": context.get_remaining_time_in_millis()}
+
+
+def unsendable(x: int) -> Any:
+    return x if x == 1 else (y for y in ())
+
+
+def megabytes(n: int) -> bytes:
+    return b"x" * (n * 1_000_000)

@@ -1,0 +1,91 @@
+"""The C core's JSON reader against the standard library's, made strict."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core_driver import ask
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def python_accepts(data: bytes) -> bool:
+    """Whether this is JSON of finite numbers and whole characters."""
+    try:
+        text = data.decode()
+        if text.startswith("\ufeff"):
+            return False
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_finite)
+        json.dumps(value, ensure_ascii=False).encode()  # no half of a surrogate pair
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+_numbers = st.integers(-(10**300), 10**300) | st.floats(-1e307, 1e307)
+_values = st.recursive(
+    st.none() | st.booleans() | _numbers | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=12,
+)
+_texts = st.builds(
+    lambda value, ascii_only, indent: json.dumps(
+        value, ensure_ascii=ascii_only, indent=indent
+    ).encode("utf-8", "replace"),
+    _values,
+    st.booleans(),
+    st.sampled_from([None, 1]),
+)
+_pieces = st.sampled_from(
+    [b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b'"a":', b"null", b"true", b"a", b" ", b"\n"]
+) | st.sampled_from(
+    [b"0", b"1", b"-", b".", b"e9", b"\x00", b"\\u", b"d83d", b"\\ude00", b"\xc3", b"\xa9"]
+)
+
+
+@given(st.lists(_texts, min_size=10, max_size=20))
+def test_what_json_writes_is_read(texts: list[bytes]) -> None:
+    for text, answer in zip(texts, ask(("json", text) for text in texts), strict=True):
+        assert answer == "others", text
+
+
+@given(st.lists(_values, min_size=10, max_size=20))
+def test_a_marked_reply_is_ours(values: list[Any]) -> None:
+    texts = [json.dumps({"x": value, "lambdamap": {"new": value}}) for value in values]
+    texts = [text for text in texts if text.isascii()]
+    assert set(ask(("json", text) for text in texts)) <= {"ours"}
+
+
+@given(
+    st.lists(
+        st.lists(_pieces, max_size=8).map(b"".join)
+        | st.builds(
+            lambda text, at, piece: text[: at % (len(text) + 1)] + piece + text[at % len(text) :],
+            _texts,
+            st.integers(0, 1000),
+            _pieces,
+        ),
+        min_size=30,
+        max_size=60,
+    )
+)
+def test_nothing_is_taken_that_json_refuses(texts: list[bytes]) -> None:
+    for text, answer in zip(texts, ask(("json", text) for text in texts), strict=True):
+        if python_accepts(text):
+            assert answer != "refused", text
+        else:
+            assert answer == "refused", text
