@@ -25,7 +25,8 @@ class Missing(SystemExit):
 
     def __init__(self, what: str) -> None:
         try:
-            codename = open("/etc/os-release").read()
+            with open("/etc/os-release") as file:
+                codename = file.read()
         except OSError:
             codename = ""
         old = any(name in codename for name in ("bookworm", "bullseye", "jammy", "focal"))
@@ -56,8 +57,7 @@ def library(names: tuple[str, ...], oldest: str) -> list[str]:
 
 def msgpack_headers() -> list[str]:
     """Flags that make <msgpack.h> found: headers alone are used, nothing is linked."""
-    flags = [flag for flag in library(("msgpack-c", "msgpack"), "3.0") if flag.startswith("-I")]
-    return flags
+    return [flag for flag in library(("msgpack-c", "msgpack"), "3.0") if flag.startswith("-I")]
 
 
 def extension(name: str, sources: list[str], flags: list[str]) -> Extension:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from certificates import Authority
 from hypothesis import HealthCheck, settings
+
+from certificates import Authority
 from leaks import nothing_left
 from scripted import Server
 

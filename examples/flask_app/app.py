@@ -1,7 +1,7 @@
 """A small data science service: PUT a table as CSV, get one number for each id back.
 
-    flask --app app run
-    curl -T table.csv 'http://localhost:5000/?chunksize=10'
+flask --app app run
+curl -T table.csv 'http://localhost:5000/?chunksize=10'
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import io
 import pandas as pd
 from df_utils import calculate_result
 from flask import Flask, Response, request
-from lambdamap import LambdaMapError
 from options import BadRequestError, Options
+
+from lambdamap import LambdaMapError
 
 
 def get_options() -> Options:

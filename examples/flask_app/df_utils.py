@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
-from lambdamap import my_map
 from options import BadRequestError, Options
+
+from lambdamap import my_map
 
 
 def calculate_result(df: pd.DataFrame, options: Options) -> pd.DataFrame:

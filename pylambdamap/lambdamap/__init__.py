@@ -93,8 +93,44 @@ _PLACES = {
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 
-# `map` would hide the builtin after a star import.
-__all__ = ["__version__", *sorted(name for name in _MODULES if name != "map")]  # pyright: ignore
+# `map` is not among them: it would hide the builtin after a star import.
+__all__ = [
+    "AccessDeniedError",
+    "ConfigError",
+    "ConnectError",
+    "ConnectionLostError",
+    "DeadlineError",
+    "DecodeError",
+    "EncodeError",
+    "FunctionNotFoundError",
+    "LambdaMapError",
+    "Options",
+    "PayloadTooLargeError",
+    "ProtocolError",
+    "RemoteError",
+    "Results",
+    "ServiceError",
+    "StaleCodeWarning",
+    "ThrottledError",
+    "TransportError",
+    "WorkerCrashedError",
+    "WorkerError",
+    "WorkerInitError",
+    "WorkerTimeoutError",
+    "__version__",
+    "configure",
+    "decode_payload",
+    "distribute_to_lambda",
+    "encode_payload",
+    "feature_calculation_on_chunks",
+    "function_in_lambda",
+    "invoke_map",
+    "my_map",
+    "partition",
+    "run_lambda",
+    "send_to_other_lambda",
+    "starmap",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,7 +25,17 @@ from lambdamap._codec import DecodeFailure, EncodeFailure
 
 __all__ = ["float64_list", "reduce", "restore"]
 
-_BLOCK, _TUPLE, _TIME, _ARRAY, _DECIMAL, _NAMED, _PANDAS, _NUMPY, _PICKLE = 1, 3, 4, 5, 6, 10, 11, 12, 127
+_BLOCK, _TUPLE, _TIME, _ARRAY, _DECIMAL, _NAMED, _PANDAS, _NUMPY, _PICKLE = (
+    1,
+    3,
+    4,
+    5,
+    6,
+    10,
+    11,
+    12,
+    127,
+)
 _VALUE = 0  # not an extension: the payload is another value that stands for this one
 
 Resolve = Callable[[str, str], Any]
@@ -47,7 +57,9 @@ def _loaded(name: str, resolve: Resolve | None) -> Any:
     module = sys.modules.get(name)
     if module is None:
         if resolve is None:
-            raise DecodeFailure(f"it holds data of {name}, which is not imported here: import it first")
+            raise DecodeFailure(
+                f"it holds data of {name}, which is not imported here: import it first"
+            )
         module = importlib.import_module(name)
     return module
 
@@ -89,7 +101,15 @@ def _reduce_datetime(value: datetime.datetime) -> tuple[int, Any]:
 
 
 def _reduce_time(value: datetime.time) -> tuple[int, Any]:
-    return _TIME, (1, value.hour, value.minute, value.second, value.microsecond, value.fold, value.tzinfo)
+    return _TIME, (
+        1,
+        value.hour,
+        value.minute,
+        value.second,
+        value.microsecond,
+        value.fold,
+        value.tzinfo,
+    )
 
 
 def _reduce_timezone(value: datetime.timezone) -> tuple[int, Any]:
@@ -107,11 +127,13 @@ def _restore_time(kind: Any, *parts: Any) -> Any:
     if kind == 0:
         return datetime.date(*parts)
     if kind == 1:
-        *clock, fold, zone = parts
-        return datetime.time(*clock, tzinfo=zone, fold=fold)
+        hour, minute, second, microsecond, fold, zone = parts
+        return datetime.time(hour, minute, second, microsecond, zone, fold=fold)
     if kind == 2:
-        *fields, fold, zone = parts
-        return datetime.datetime(*fields, tzinfo=zone, fold=fold)
+        year, month, day, hour, minute, second, microsecond, fold, zone = parts
+        return datetime.datetime(
+            year, month, day, hour, minute, second, microsecond, zone, fold=fold
+        )
     if kind == 3:
         return datetime.timedelta(*parts)
     if kind == 4:
@@ -134,12 +156,8 @@ def _reduce_defaultdict(value: Any) -> tuple[int, Any]:
 
 def _is_plain_class(kind: type) -> bool:
     """Whether instances are rebuilt from their parts as pickle would: no say of their own."""
-    return (
-        kind.__reduce_ex__ is object.__reduce_ex__
-        and kind.__reduce__ is object.__reduce__
-        and getattr(kind, "__getstate__", None) is getattr(object, "__getstate__", None)
-        and not hasattr(kind, "__setstate__")
-    )
+    own = ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__")
+    return all(getattr(kind, name, None) is getattr(object, name, None) for name in own)
 
 
 def _reduce_by_shape(value: Any) -> tuple[int, Any] | None:
@@ -163,12 +181,20 @@ def _reduce_by_shape(value: Any) -> tuple[int, Any] | None:
 
 
 def _reduce_name(value: Any) -> tuple[int, Any] | None:
-    if isinstance(value, functools.partial) and type(value) is functools.partial and not vars(value):
+    if (
+        isinstance(value, functools.partial)
+        and type(value) is functools.partial
+        and not vars(value)
+    ):
         return _named("partial", value.func, value.args, dict(value.keywords))
-    if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)) and _has_name(value):
+    if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)) and _has_name(
+        value
+    ):
         return _named("name", value.__module__, value.__qualname__)
     if callable(value) and not isinstance(value, type) and _has_name(value):
-        return _named("name", value.__module__, value.__qualname__)  # numpy.ufunc, decorated functions
+        return _named(
+            "name", value.__module__, value.__qualname__
+        )  # numpy.ufunc, decorated functions
     return None
 
 
@@ -184,7 +210,7 @@ _NAMED_BUILDERS: dict[str, Callable[..., Any]] = {
 
 def _restore_named(resolve: Resolve | None, tag: Any, *parts: Any) -> Any:
     if tag == "name":
-        return _find(*parts, resolve)
+        return _find(parts[0], parts[1], resolve)
     if tag in _NAMED_BUILDERS:
         return _NAMED_BUILDERS[tag](*parts)
     if tag == "uuid":
@@ -328,7 +354,11 @@ def _pack_values(pandas: Any, values: Any) -> tuple[Any, ...] | None:
         return ("str", dtype.storage, getattr(dtype, "na_value", pandas.NA) is pandas.NA, texts)
     if dtype.kind in "mM" and hasattr(values, "to_numpy"):
         return ("np", values.to_numpy())
-    if hasattr(values, "_data") and hasattr(values, "_mask") and isinstance(values._mask, numpy.ndarray):
+    if (
+        hasattr(values, "_data")
+        and hasattr(values, "_mask")
+        and isinstance(values._mask, numpy.ndarray)
+    ):
         return ("mask", str(dtype), values._data, values._mask)
     if type(values).__name__ == "NumpyExtensionArray":
         return ("np", values.to_numpy())
@@ -355,24 +385,25 @@ def _unpack_values(pandas: Any, parts: Any) -> Any:
         return pandas.array(texts, dtype=dtype)
     if tag == "mask":
         name, data, mask = rest
-        made = pandas.array(numpy_zeros(len(data), name, pandas), dtype=name)
+        made = pandas.array(_zeros(len(data), name, pandas), dtype=name)
         made._data[:], made._mask[:] = data, mask
         return made
     raise DecodeFailure(f"it holds a pandas column of unknown kind {tag!r}")
 
 
-def numpy_zeros(n: int, name: str, pandas: Any) -> Any:
+def _zeros(n: int, name: str, pandas: Any) -> Any:
     """Something that `pandas.array` makes a masked array of that dtype of, without a missing item."""
     numpy = sys.modules["numpy"]
-    return numpy.zeros(n, bool if name == "boolean" else pandas.api.types.pandas_dtype(name).numpy_dtype)
+    return numpy.zeros(
+        n, bool if name == "boolean" else pandas.api.types.pandas_dtype(name).numpy_dtype
+    )
 
 
 def _reduce_index(pandas: Any, index: Any) -> tuple[int, Any] | None:
     if type(index) is pandas.RangeIndex:
         return _PANDAS, ("range", index.start, index.stop, index.step, index.name)
     if type(index) is pandas.MultiIndex:
-        codes = [numpy_codes for numpy_codes in index.codes]
-        return _PANDAS, ("multi", list(index.levels), codes, list(index.names))
+        return _PANDAS, ("multi", list(index.levels), list(index.codes), list(index.names))
     kinds = (pandas.Index, pandas.DatetimeIndex, pandas.TimedeltaIndex, pandas.CategoricalIndex)
     if type(index) not in kinds:
         return None
@@ -445,8 +476,7 @@ def _restore_pandas(resolve: Resolve | None, tag: Any, *parts: Any) -> Any:
     if tag == "series":
         packed, index, name, attributes = parts
         values = _unpack_values(pandas, packed)
-        dtype = object if getattr(values, "dtype", None) == object else None
-        made = pandas.Series(values, index=index, name=name, dtype=dtype, copy=False)
+        made = pandas.Series(values, index=index, name=name, dtype=_kept(values), copy=False)
         made.attrs.update(attributes)
         return made
     if tag == "frame":
@@ -461,14 +491,19 @@ def _restore_pandas(resolve: Resolve | None, tag: Any, *parts: Any) -> Any:
     raise DecodeFailure(f"it holds pandas data of unknown kind {tag!r}")
 
 
+def _kept(values: Any) -> type | None:
+    """The dtype to ask for: pandas makes texts of a plain array of objects unless told not to."""
+    plain = isinstance(values, sys.modules["numpy"].ndarray)
+    return object if plain and values.dtype.kind == "O" else None
+
+
 def _restore_frame(
     pandas: Any, packed: Any, columns: Any, index: Any, attributes: dict[Any, Any]
 ) -> Any:
     series = {}
     for position, parts in enumerate(packed):
         values = _unpack_values(pandas, parts)
-        dtype = object if getattr(values, "dtype", None) == object else None
-        series[position] = pandas.Series(values, index=index, dtype=dtype, copy=False)
+        series[position] = pandas.Series(values, index=index, dtype=_kept(values), copy=False)
     made = pandas.DataFrame(series, index=index)
     made.columns = columns
     made.attrs.update(attributes)
@@ -486,7 +521,10 @@ def _reduce_late(value: Any, kind: type) -> tuple[int, Any] | None:
         return _named("uuid", value.bytes)
     if kind.__module__ == "fractions" and kind.__name__ == "Fraction":
         return _named("fraction", value.numerator, value.denominator)
-    if kind.__module__ in ("zoneinfo", "zoneinfo._zoneinfo", "_zoneinfo") and kind.__name__ == "ZoneInfo":
+    if (
+        kind.__module__ in ("zoneinfo", "zoneinfo._zoneinfo", "_zoneinfo")
+        and kind.__name__ == "ZoneInfo"
+    ):
         return _reduce_zoneinfo(value)
     if kind.__module__.partition(".")[0] == "pathlib" and kind.__name__ in (
         "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath",
@@ -550,7 +588,9 @@ def reduce(value: Any, allow_pickle: bool) -> tuple[int, Any]:
 
         return _PICKLE, cloudpickle.dumps(value, protocol=5)
     except Exception as error:
-        raise EncodeFailure(f"{name} cannot be pickled ({type(error).__name__}: {error})") from error
+        raise EncodeFailure(
+            f"{name} cannot be pickled ({type(error).__name__}: {error})"
+        ) from error
 
 
 def restore(ext: int, payload: Any, resolve: Resolve | None) -> Any:

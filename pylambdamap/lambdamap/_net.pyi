@@ -11,7 +11,9 @@ class Target:
     @property
     def window(self) -> int:
         """The limiter's present window (invocations at once)."""
-    def set_credentials(self, access_key: str, secret_key: str, token: str | None, expires_at: float | None, /) -> None:
+    def set_credentials(
+        self, access_key: str, secret_key: str, token: str | None, expires_at: float | None, /
+    ) -> None:
         """Used by every attempt signed from now on; expires_at in seconds since 1970."""
 
 @final
@@ -92,7 +94,8 @@ def open_map(
     target: Target,
     /,
     *,
-    head: bytes | None,  # static JSON head of the envelope (envelope.h); None: bodies go as they are
+    head: bytes
+    | None,  # static JSON head of the envelope (envelope.h); None: bodies go as they are
     map_id: str,  # 32 hex digits
     compression: bool,
     idempotent: bool,
@@ -105,5 +108,6 @@ def open_map(
 def set_budget(max_inflight_bytes: int, /) -> None: ...
 def shutdown(timeout_s: float, /) -> None:
     """Stop the I/O threads (atexit)."""
+
 def debug_state() -> dict[str, Any]:
     """Threads, descriptors, bytes and maps alive: for tests."""

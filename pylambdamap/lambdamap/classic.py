@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from lambdamap import _codec, errors
 from lambdamap import options as _options
@@ -82,14 +83,18 @@ def my_map(
     """
     if f is not _UNSET:
         if map_function is not _UNSET and data is _UNSET:
-            map_function, data = f, map_function
+            data = cast("Iterable[Any]", map_function)
         elif map_function is not _UNSET:
-            raise TypeError("my_map() got the function twice: by position or map_function=, and as f=")
+            raise TypeError(
+                "my_map() got the function twice: by position or map_function=, and as f="
+            )
         map_function = f
     if map_function is _UNSET or data is _UNSET:
         raise TypeError("my_map() needs a function and data")
     if not isinstance(invoke_lambda, bool) and invoke_lambda is not None:
-        raise errors.ConfigError(f"invoke_lambda must be True, False or None, not {invoke_lambda!r}")
+        raise errors.ConfigError(
+            f"invoke_lambda must be True, False or None, not {invoke_lambda!r}"
+        )
     refuse_frame(data)
     if invoke_lambda is False:
         options["backend"] = "inline"
@@ -207,16 +212,16 @@ def function_in_lambda(
 
         module, _, name = map_function.replace(":", ".").rpartition(".")
         try:
-            map_function = allow.resolve(module, name)
+            function = allow.resolve(module, name)
         except allow.Refused as error:
             raise errors.WorkerInitError(str(error)) from None
+    else:
+        function = map_function
     chunk = decode_payload(encoded_data, compression)
-    return encode_payload(feature_calculation_on_chunks(chunk, map_function), compression)
+    return encode_payload(feature_calculation_on_chunks(chunk, function), compression)
 
 
-def send_to_other_lambda(
-    function_in_lambda: Callable[..., Any], *args: Any, **kwargs: Any
-) -> Any:
+def send_to_other_lambda(function_in_lambda: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function in another invocation of this Lambda function, through zappa's task message.
 
     Parameters
@@ -300,7 +305,7 @@ def _is_plain(value: Any, depth: int) -> bool:
     if kind is str:
         return bool(value.isascii()) or not any("\ud800" <= c <= "\udfff" for c in value)
     if kind is float:
-        return value - value == 0  # neither infinite nor NaN
+        return math.isfinite(value)
     if depth > 100:
         return False
     if kind is list:
@@ -334,4 +339,6 @@ def decode_payload(compressed_string: str, compression: bool = False) -> Any:
     try:
         return json.loads(compressed_string)
     except (ValueError, TypeError) as error:
-        raise errors.DecodeError(f"the payload is neither JSON nor lambdamap's text: {error}") from error
+        raise errors.DecodeError(
+            f"the payload is neither JSON nor lambdamap's text: {error}"
+        ) from error

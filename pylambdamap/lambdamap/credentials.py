@@ -44,7 +44,9 @@ def _explicit(given: Any) -> Credentials:
     elif isinstance(given, tuple) and len(given) in (2, 3):
         access, secret, token = (*given, None)[:3]
     else:
-        frozen = given.get_frozen_credentials() if hasattr(given, "get_frozen_credentials") else given
+        frozen = (
+            given.get_frozen_credentials() if hasattr(given, "get_frozen_credentials") else given
+        )
         access = getattr(frozen, "access_key", None)
         secret = getattr(frozen, "secret_key", None)
         token = getattr(frozen, "token", None)

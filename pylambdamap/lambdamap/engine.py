@@ -96,7 +96,9 @@ class Engine:
         self._repack = repack
         fixed = 0 if options.chunksize == "auto" else int(options.chunksize)
         self._chunker = _codec.Chunker(fixed, cores)
-        self._ready: dict[int, list[Any]] = {}  # first item -> results, of chunks whose turn will come
+        self._ready: dict[
+            int, list[Any]
+        ] = {}  # first item -> results, of chunks whose turn will come
         self._head = 0  # the next item to yield
         self._ends = False  # no more input is packed: an error or the end
         self._input_error: BaseException | None = None
@@ -136,10 +138,10 @@ class Engine:
             first = self._packer.items_packed
             try:
                 count = self._packer.fill(self._iterator, wanted, self._chunker.max_bytes)
-            except _codec.EncodeFailure as error:
-                self._stop_input(_encode_error(error, self._packer.items_packed))
+            except _codec.EncodeFailure as failure:
+                self._stop_input(_encode_error(failure, self._packer.items_packed))
                 count = self._packer.items_packed - first
-            except BaseException as error:
+            except Exception as error:
                 self._stop_input(error)
                 count = self._packer.items_packed - first
             if self._packer.exhausted:
@@ -152,10 +154,8 @@ class Engine:
                 return
             self.chunks += 1
 
-    def _stop_input(self, error: BaseException) -> None:
+    def _stop_input(self, error: Exception) -> None:
         """The input is over; its error is raised at its place, behind the items before it."""
-        if not isinstance(error, Exception):
-            raise error
         self._ends = True
         self._input_error = error
 
@@ -192,18 +192,13 @@ class Engine:
             self._chunker.observe(done, completion.worker_us, self._window())
         try:
             results, guarded = self._unpack(completion) if done else ([], {})
-        except _codec.DecodeFailure as error:
-            self._stop_at(first, errors.DecodeError(
-                f"the result of items {first} to {first + count - 1} cannot be read: {error}",
-                indices=range(first, first + count), attempts=completion.attempts,
-                request_id=completion.request_id, ran="RAN",
-            ), [])  # fmt: skip
+        except _codec.DecodeFailure as failure:
+            text = f"the results of chunk {first} cannot be read: {failure}"
+            self._stop_at(first, _unreadable(errors.DecodeError, text, completion), [])
             return
         if len(results) != done:
-            self._stop_at(first, errors.ProtocolError(
-                f"the reply holds {len(results)} results of {done} items",
-                indices=range(first, first + count), ran="RAN",
-            ), [])  # fmt: skip
+            text = f"the reply holds {len(results)} results of {done} items"
+            self._stop_at(first, _unreadable(errors.ProtocolError, text, completion), [])
             return
         for index, described in guarded.items():
             results[index] = failures.of_reply(described, completion)
@@ -278,7 +273,9 @@ class Engine:
             if isinstance(error, GeneratorExit):
                 raise
             # The frames of this file say nothing to the caller.
-            raise error.with_traceback(None) if isinstance(error, Exception) else error
+            if isinstance(error, Exception):
+                error.__traceback__ = None
+            raise
         finally:
             self.close()
 
@@ -314,6 +311,19 @@ def _encode_error(error: _codec.EncodeFailure, index: int) -> errors.EncodeError
     message, path = (*error.args, "")[:2]
     return errors.EncodeError(
         f"item {index}{path} cannot be sent: {message}", indices=(index,), ran="NOT"
+    )
+
+
+def _unreadable(
+    kind: type[errors.LambdaMapError], text: str, completion: Completion | PlainCompletion
+) -> errors.LambdaMapError:
+    first = completion.first_item
+    return kind(
+        text,
+        indices=range(first, first + completion.n_items),
+        attempts=completion.attempts,
+        request_id=completion.request_id,
+        ran="RAN",
     )
 
 

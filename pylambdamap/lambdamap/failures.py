@@ -88,9 +88,7 @@ def of_chunk(completion: Completion | PlainCompletion) -> Exception:
     return error
 
 
-def of_reply(
-    described: Mapping[str, Any], completion: Completion | PlainCompletion
-) -> Exception:
+def of_reply(described: Mapping[str, Any], completion: Completion | PlainCompletion) -> Exception:
     """The exception for an error that the worker describes.
 
     f's own exception comes back as the same type when that type is loaded here, is an Exception and

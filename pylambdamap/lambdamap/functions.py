@@ -100,7 +100,11 @@ def ship(function: Callable[..., Any], by_value: bool | Sequence[Any] | None = N
     if isinstance(by_value, (list, tuple)):
         value = why is not None or _in_modules(inner, by_value)
     module, qualname = _name(inner)
-    path = f"{module}:{qualname}" if module and qualname else f"{type(inner).__module__}:{type(inner).__qualname__}"
+    path = (
+        f"{module}:{qualname}"
+        if module and qualname
+        else f"{type(inner).__module__}:{type(inner).__qualname__}"
+    )
     if not value:
         return Shipment(path, function, False, _source(module))
     if by_value is False:

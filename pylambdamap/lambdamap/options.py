@@ -146,7 +146,9 @@ def _check_seconds(options: Options, name: str) -> None:
 
 def _check_choice(options: Options, name: str, choices: tuple[Any, ...]) -> None:
     value = getattr(options, name)
-    if not any(value is choice or (value == choice and type(value) is type(choice)) for choice in choices):
+    if not any(
+        value is choice or (value == choice and type(value) is type(choice)) for choice in choices
+    ):
         raise _fail(name, value, " or ".join(repr(choice) for choice in choices))
 
 
@@ -158,7 +160,9 @@ def _check(options: Options) -> None:
         raise _fail("region", options.region, "a region such as 'eu-central-1'")
     for name in ("profile", "endpoint_url", "ca_bundle"):
         value = getattr(options, name)
-        if value is not None and (not isinstance(value, str) or not value or not value.isprintable()):
+        if value is not None and (
+            not isinstance(value, str) or not value or not value.isprintable()
+        ):
             raise _fail(name, value, "a text")
     if isinstance(options.backend, str):
         _check_choice(options, "backend", ("auto", "aws", "local", "inline"))
@@ -187,7 +191,9 @@ def _check(options: Options) -> None:
     _check_choice(options, "idempotent", (True, False))
     _check_int(options, "max_attempts", 1, 100, True)
     _check_choice(options, "on_error", ("raise", "return"))
-    if not (options.progress is None or isinstance(options.progress, bool) or callable(options.progress)):
+    if not (
+        options.progress is None or isinstance(options.progress, bool) or callable(options.progress)
+    ):
         raise _fail("progress", options.progress, "None, True, False, a tqdm class or a callable")
     _check_choice(options, "logs", (True, False))
 
@@ -221,7 +227,14 @@ _FROM_ENVIRONMENT = {
     "max_result_bytes", "timeout", "invocation_timeout", "idempotent", "max_attempts", "on_error",
     "progress", "logs",
 }  # fmt: skip
-_INTS = {"max_concurrency", "buffersize", "depth", "max_inflight_bytes", "max_result_bytes", "max_attempts"}
+_INTS = {
+    "max_concurrency",
+    "buffersize",
+    "depth",
+    "max_inflight_bytes",
+    "max_result_bytes",
+    "max_attempts",
+}
 _SECONDS = {"timeout", "invocation_timeout"}
 _BOOLS = {"allow_pickle", "idempotent", "progress", "logs", "compression"}
 
@@ -322,5 +335,3 @@ class configure(contextlib.AbstractContextManager["configure"]):  # noqa: N801  
         trace: TracebackType | None,
     ) -> None:
         _local.reset(self._reset)
-
-

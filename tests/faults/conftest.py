@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from certificates import Authority
 from driver import open_target
 from scripted import Server

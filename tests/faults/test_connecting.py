@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from certificates import Authority
 from driver import invoke, open_target
 from scripted import Server, reads, reply, reset_at_once, welcome

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+
 from driver import collect, invoke, open_map
 from scripted import (
     Connection,

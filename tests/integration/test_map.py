@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tasks
 
 import lambdamap
+import tasks
 from lambdamap.local import shared
 
 HANG_S = 30
@@ -215,7 +215,7 @@ def test_dropping_a_map_warns_and_cancels() -> None:
         results = lambdamap.map(tasks.sleep, [5.0] * 4, chunksize=1, backend="local")
         del results
     assert any(issubclass(warning.category, ResourceWarning) for warning in caught)
-    with lambdamap.map(tasks.sleep, [5.0] * 4, chunksize=1, backend="local") as results:
+    with lambdamap.map(tasks.sleep, [5.0] * 4, chunksize=1, backend="local"):
         pass
     assert lambdamap.my_map(tasks.square, [3], 1, backend="local") == [9]
 

@@ -29,7 +29,7 @@ class Authority:
             "-keyout", self._key, "-out", self.ca_file, "-days", "30", "-subj", "/CN=tests",
         )  # fmt: skip
 
-    @functools.lru_cache(maxsize=None)  # noqa: B019 - one per test run
+    @functools.cache  # noqa: B019 - one per test run
     def certificate(self, names: str = "DNS:localhost,IP:127.0.0.1,IP:::1", days: int = 30) -> Path:
         """A file with key and certificate for these names; negative days: it has expired."""
         stem = self.folder / f"server-{abs(hash((names, days)))}"
@@ -48,7 +48,9 @@ class Authority:
         both.write_text(key.read_text() + certificate.read_text())
         return both
 
-    def context(self, names: str = "DNS:localhost,IP:127.0.0.1,IP:::1", days: int = 30) -> ssl.SSLContext:
+    def context(
+        self, names: str = "DNS:localhost,IP:127.0.0.1,IP:::1", days: int = 30
+    ) -> ssl.SSLContext:
         """For a server."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate(names, days))

@@ -334,9 +334,7 @@ class Server:
         self, connection: Connection, method: str, target: str, headers: dict[str, str], body: bytes
     ) -> Request:
         with self.changed:
-            request = Request(
-                len(self.requests), connection.number, method, target, headers, body
-            )
+            request = Request(len(self.requests), connection.number, method, target, headers, body)
             self.requests.append(request)
             self.changed.notify_all()
         return request
@@ -399,7 +397,11 @@ def _query(target: str) -> dict[str, str]:
 
 
 def plain_reply(
-    body: bytes, status: int = 200, headers: dict[str, str] | None = None, *, length: int | None = None
+    body: bytes,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    *,
+    length: int | None = None,
 ) -> bytes:
     """The bytes of a reply with a Content-Length (a wrong one when given)."""
     lines = [f"HTTP/1.1 {status} Something", "Content-Type: application/json"]

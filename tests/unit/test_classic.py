@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-import tasks
 
 import lambdamap
+import tasks
 from lambdamap import (
     decode_payload,
     distribute_to_lambda,

@@ -8,9 +8,7 @@ import pytest
 
 from lambdamap import errors
 
-CLASSES = [
-    getattr(errors, name) for name in errors.__all__ if name.endswith("Error")
-]
+CLASSES = [getattr(errors, name) for name in errors.__all__ if name.endswith("Error")]
 
 
 @pytest.mark.parametrize("kind", CLASSES)

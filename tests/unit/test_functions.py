@@ -7,9 +7,9 @@ import pickle
 import threading
 
 import pytest
-import tasks
 
 import lambdamap
+import tasks
 from lambdamap.functions import ship
 
 BIG = b"x" * 300_000

@@ -5,7 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ("lambdamap._net", "boto3", "botocore", "numpy", "pandas", "asyncio", "tqdm", "h11", "click")
+HEAVY = (
+    "lambdamap._net",
+    "boto3",
+    "botocore",
+    "numpy",
+    "pandas",
+    "asyncio",
+    "tqdm",
+    "h11",
+    "click",
+)
 
 
 def run(code: str) -> str:

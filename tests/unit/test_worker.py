@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-import tasks
 
+import tasks
 from lambdamap import _codec
 from lambdamap.worker import wrap
 from lambdamap.worker.call import PYTHON, run_request
@@ -116,7 +116,9 @@ def test_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "does not allow tasks:identity" in reply["error"]["message"]
 
 
-@pytest.mark.parametrize("payload", ["", "lm1:", "lm1:AAAA", "lm1:!", 5, None, [], {"f": "tasks:square"}])
+@pytest.mark.parametrize(
+    "payload", ["", "lm1:", "lm1:AAAA", "lm1:!", 5, None, [], {"f": "tasks:square"}]
+)
 def test_hostile_payloads(payload: Any) -> None:
     event = request(tasks.square, [1])
     event["p"] = payload

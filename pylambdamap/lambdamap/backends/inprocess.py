@@ -41,7 +41,9 @@ class PlainCompletion:
         self.stops_map = self.split = False
         self.request_id = self.executed_version = self.stale_code = None
         self.frame: Any = None
-        self.body = self.error = self.output = None
+        self.body: bytes | None = None
+        self.error: bytes | None = None
+        self.output: bytes | None = None
         self.done, self.worker_us = 0, 0
         self.bytes_sent, self.bytes_received = len(request), 0
         self.ok = False

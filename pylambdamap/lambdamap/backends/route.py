@@ -54,7 +54,7 @@ def is_loopback(host: str) -> bool:
 def _proxy(scheme: str, host: str) -> tuple[str, str, int] | None:
     """The proxy that the environment names for this host; none for loopback. The upper-case
     HTTP_PROXY is ignored: a CGI server fills it from a request's header."""
-    if is_loopback(host) or urllib.request.proxy_bypass_environment(host):
+    if is_loopback(host) or urllib.request.proxy_bypass(host):
         return None
     value = os.environ.get(f"{scheme}_proxy")
     if not value and scheme == "https":
@@ -120,7 +120,9 @@ def open_target(route: Route, options: Options) -> Target:
         if found is not None:
             target, before = found
             if before[:4] != keys[:4]:
-                target.set_credentials(keys.access_key, keys.secret_key, keys.token, keys.expires_at)
+                target.set_credentials(
+                    keys.access_key, keys.secret_key, keys.token, keys.expires_at
+                )
                 _targets[key] = (target, keys)
             return target
         target = _net.open_target(

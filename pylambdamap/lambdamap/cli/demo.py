@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import collections
 import importlib
-import os
 import struct
 import sys
 import tempfile
@@ -83,8 +82,8 @@ def _compare_with_builtin_map(job: ModuleType, data: list[Any]) -> bool:
     _say(job.rows(results))
     _say(
         f"""
-invocations     {stats.invocations:,} of {len(shared().sandboxes)} sandboxes
-on the wire     {stats.bytes_in / 1e6:.1f} MB there, {stats.bytes_out / 1e6:.1f} MB back
+invocations     {stats["invocations"]:,} of {shared().sandboxes} sandboxes
+on the wire     {stats["bytes_in"] / 1e6:.1f} MB there, {stats["bytes_out"] / 1e6:.1f} MB back
 my_map          {lambda_s:.1f} s, the start of the local Lambda included
 builtin map     {builtin_s:.1f} s
 same results    {"yes, to the bit" if agree else "NO"}"""
@@ -125,12 +124,12 @@ run twice       {len(twice)}, by a file in which each run of the function leaves
 def _throttle(job: ModuleType, data: list[Any]) -> bool:
     """Answer 429 for a second: the map waits and loses nothing."""
     _title("A fault on purpose: the function is throttled for a second")
-    refused = shared().stats.throttles
+    refused = shared().stats["throttles"]
     shared().throttle(1.0)
     started = time.perf_counter()
     results = my_map(job.features, data, chunksize=10)
     seconds = time.perf_counter() - started
-    refused = shared().stats.throttles - refused
+    refused = shared().stats["throttles"] - refused
     complete = _same_bits(results, list(builtins.map(job.features, data)))
     _say(
         f"""
@@ -141,9 +140,7 @@ results         {len(results)} of {len(data)}, {"nothing lost" if complete else 
     return complete and refused > 0
 
 
-def counted(
-    numbered: tuple[int, Any], function: Callable[[Any], Any], log: str
-) -> Any:
+def counted(numbered: tuple[int, Any], function: Callable[[Any], Any], log: str) -> Any:
     """Run the function on one item and leave a line in a file that it ran."""
     number, item = numbered
     with open(log, "a", encoding="ascii") as file:

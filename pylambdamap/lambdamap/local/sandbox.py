@@ -77,7 +77,9 @@ def _watch_caller() -> None:
 _known_modules = 0
 _FIXED = tuple(
     os.path.join(path, "")
-    for path in {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    for path in {
+        sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    }
 )
 
 
@@ -176,7 +178,7 @@ def main() -> None:
     sys.argv[1:] = []
     _watch_caller()
     if sys.path and sys.path[0] != "":
-        sys.path[:] = [entry for entry in os.environ["LAMBDAMAP_PATH"].split(os.pathsep)]
+        sys.path[:] = os.environ["LAMBDAMAP_PATH"].split(os.pathsep)
     try:
         if kind == "builtin":
             _loop(path)

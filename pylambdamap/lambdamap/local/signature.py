@@ -46,7 +46,9 @@ def check(
     """
     found = _CREDENTIAL.fullmatch(headers.get("authorization", ""))
     if found is None:
-        raise BadSignatureError("MissingAuthenticationTokenException", "Missing Authentication Token")
+        raise BadSignatureError(
+            "MissingAuthenticationTokenException", "Missing Authentication Token"
+        )
     names = found["names"].split(";")
     stamp = headers.get("x-amz-date", "")
     if found["key"] != access_key:
@@ -54,7 +56,9 @@ def check(
             "UnrecognizedClientException", "The security token included in the request is invalid."
         )
     if "host" not in names or "x-amz-date" not in names:
-        raise BadSignatureError("IncompleteSignatureException", "host and x-amz-date must be signed")
+        raise BadSignatureError(
+            "IncompleteSignatureException", "host and x-amz-date must be signed"
+        )
     try:
         when = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
     except ValueError:

@@ -6,6 +6,7 @@ and its caller can take an error for a result or change one.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
@@ -131,7 +132,9 @@ def _decode(
             raise
 
     try:
-        spec, items = _codec.decode_text(event["p"], allow_pickle=by_value or trusted, resolve=resolve)
+        spec, items = _codec.decode_text(
+            event["p"], allow_pickle=by_value or trusted, resolve=resolve
+        )
         function, star = spec["f"], bool(spec.get("star"))
     except Exception as error:
         if refusals:
@@ -153,6 +156,8 @@ def _stale_code(function: Callable[..., Any], head: dict[str, Any]) -> dict[str,
     want = head.get("code")
     if not want:
         return None
+    while isinstance(function, functools.partial):
+        function = function.func
     module = sys.modules.get(getattr(function, "__module__", "") or "")
     path = getattr(module, "__file__", None)
     have = source_digest(path) if path else None
