@@ -31,18 +31,19 @@ lm_http1_started(const struct lm_http1 *reply)
 
 /* --- small readers --- */
 
-/* Characters of a header's name (RFC 9110 section 5.6.2). */
-static const bool is_name_char[256] = {
-    ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1, ['+'] = 1,
-    ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1,  ['~'] = 1, ['0'] = 1,
-    ['1'] = 1, ['2'] = 1, ['3'] = 1, ['4'] = 1, ['5'] = 1, ['6'] = 1,  ['7'] = 1, ['8'] = 1,
-    ['9'] = 1, ['A'] = 1, ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1,  ['F'] = 1, ['G'] = 1,
-    ['H'] = 1, ['I'] = 1, ['J'] = 1, ['K'] = 1, ['L'] = 1, ['M'] = 1,  ['N'] = 1, ['O'] = 1,
-    ['P'] = 1, ['Q'] = 1, ['R'] = 1, ['S'] = 1, ['T'] = 1, ['U'] = 1,  ['V'] = 1, ['W'] = 1,
-    ['X'] = 1, ['Y'] = 1, ['Z'] = 1, ['a'] = 1, ['b'] = 1, ['c'] = 1,  ['d'] = 1, ['e'] = 1,
-    ['f'] = 1, ['g'] = 1, ['h'] = 1, ['i'] = 1, ['j'] = 1, ['k'] = 1,  ['l'] = 1, ['m'] = 1,
-    ['n'] = 1, ['o'] = 1, ['p'] = 1, ['q'] = 1, ['r'] = 1, ['s'] = 1,  ['t'] = 1, ['u'] = 1,
-    ['v'] = 1, ['w'] = 1, ['x'] = 1, ['y'] = 1, ['z'] = 1,
+/* Characters of a header's name (RFC 9110 section 5.6.2), in lower case; 0 for any other. */
+static const char name_char[256] = {
+    ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
+    ['+'] = '+', ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`',   ['|'] = '|',
+    ['~'] = '~', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',   ['5'] = '5',
+    ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['A'] = 'a', ['B'] = 'b',   ['C'] = 'c',
+    ['D'] = 'd', ['E'] = 'e', ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i',   ['J'] = 'j',
+    ['K'] = 'k', ['L'] = 'l', ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p',   ['Q'] = 'q',
+    ['R'] = 'r', ['S'] = 's', ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w',   ['X'] = 'x',
+    ['Y'] = 'y', ['Z'] = 'z', ['a'] = 'a', ['b'] = 'b', ['c'] = 'c', ['d'] = 'd',   ['e'] = 'e',
+    ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i', ['j'] = 'j', ['k'] = 'k',   ['l'] = 'l',
+    ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q', ['r'] = 'r',   ['s'] = 's',
+    ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x', ['y'] = 'y',   ['z'] = 'z',
 };
 
 static bool
@@ -63,28 +64,34 @@ lower(char c)
   return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
 
-/* Whether a line holds no control byte but tabs. */
+static uint64_t
+load(const char *text)
+{
+  uint64_t word;
+  memcpy(&word, text, sizeof word);
+  return word;
+}
+
+static bool
+is_shown(char c) /* visible ASCII or a blank */
+{
+  return c >= 0x20 && c < 0x7f;
+}
+
+/* Whether a line holds no control byte but tabs. Eight bytes at once: is one below 0x20, or 0x7f? */
 static bool
 is_text(const char *text, size_t len)
 {
   const uint64_t ones = 0x0101010101010101, tops = 0x8080808080808080;
-  while (len > 0) {
-    if (len >= 8) { /* eight bytes at once: none below 0x20, none 0x7f */
-      uint64_t word;
-      memcpy(&word, text, 8);
-      uint64_t del = word ^ ones * 0x7f;
-      if ((((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & tops) {
-        for (int i = 0; i < 8; i++)
-          if (((unsigned char)text[i] < 0x20 && text[i] != '\t') || text[i] == 0x7f)
-            return false;
-      }
-      text += 8, len -= 8;
-    } else {
-      if (((unsigned char)*text < 0x20 && *text != '\t') || *text == 0x7f)
-        return false;
-      text++, len--;
-    }
+  size_t i = 0;
+  for (; len - i >= 8; i += 8) {
+    uint64_t word = load(text + i), del = word ^ (ones * 0x7f);
+    if ((((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & tops)
+      break;
   }
+  for (; i < len; i++)
+    if (((unsigned char)text[i] < 0x20 && text[i] != '\t') || text[i] == 0x7f)
+      return false;
   return true;
 }
 
@@ -119,7 +126,7 @@ keep_text(char *to, size_t size, const char *text, size_t len)
   if (len >= size)
     len = size - 1;
   for (size_t i = 0; i < len; i++)
-    to[i] = text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?';
+    to[i] = is_shown(text[i]) ? text[i] : '?';
   to[len] = '\0';
 }
 
@@ -224,31 +231,39 @@ read_retry_after(struct lm_http1 *reply, const char *text, size_t len, bool is_m
   reply->retry_after_is_ms = is_ms;
 }
 
-/* Name and value of one header line, blanks around the value left out. */
+struct header {
+  char name[32]; /* lower case; its beginning when it is longer */
+  size_t name_len;
+  const char *value; /* blanks around it left out */
+  size_t value_len;
+};
+
 static int
-split_header(const char *line, size_t len, size_t *name_len, const char **value, size_t *value_len,
-             struct lm_error *err)
+split_header(const char *line, size_t len, struct header *header, struct lm_error *err)
 {
   size_t n = 0;
-  while (n < len && is_name_char[(unsigned char)line[n]])
-    n++;
+  for (char c; n < len && (c = name_char[(unsigned char)line[n]]) != '\0'; n++)
+    if (n < sizeof header->name)
+      header->name[n] = c;
   if (n == 0 || n == len || line[n] != ':')
     return lm_error_set(err, LM_E_FORMAT, "the reply holds a line that is no header");
-  *name_len = n;
-  *value = line + n + 1;
-  *value_len = len - n - 1;
-  trim(value, value_len);
+  header->name_len = n;
+  header->value = line + n + 1;
+  header->value_len = len - n - 1;
+  trim(&header->value, &header->value_len);
   return 0;
 }
 
 static int
 read_header(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
 {
-  const char *value;
-  size_t name_len, value_len;
-  if (split_header(line, len, &name_len, &value, &value_len, err) != 0)
+  struct header header;
+  if (split_header(line, len, &header, err) != 0)
     return -1;
-#define IS(word) (name_len == sizeof(word) - 1 && same_text(line, name_len, word))
+  const char *value = header.value;
+  size_t value_len = header.value_len;
+#define IS(word)                                                                                   \
+  (header.name_len == sizeof(word) - 1 && memcmp(header.name, word, sizeof(word) - 1) == 0)
   if (IS("content-length"))
     return read_content_length(reply, value, value_len, err);
   if (IS("transfer-encoding")) {
@@ -385,10 +400,9 @@ read_chunk_size(struct lm_http1 *reply, const char *line, size_t len, const stru
 static int
 read_trailer(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
 {
-  const char *value;
-  size_t name_len, value_len;
+  struct header header;
   if (len > 0)
-    return split_header(line, len, &name_len, &value, &value_len, err);
+    return split_header(line, len, &header, err);
   reply->state = COMPLETE;
   return 0;
 }

@@ -139,22 +139,34 @@ multibyte_len(const char *text, const char *end)
   return good ? n : 0;
 }
 
-/* The first byte that is no plain character of a string: a quote, a backslash, a control byte or
- * part of a multi-byte character. Base64 is the bulk, so 16 bytes are looked at together. */
+typedef signed char lanes __attribute__((vector_size(16)));
+
+/* Not zero in the lanes that hold no plain character of a string: a quote, a backslash, a control
+ * byte or part of a multi-byte character (they are negative). */
+static lanes
+special(const char *at)
+{
+  lanes text;
+  memcpy(&text, at, sizeof text);
+  return (lanes)((text < 0x20) | (text == '"') | (text == '\\'));
+}
+
+static bool
+any(lanes mask)
+{
+  uint64_t halves[2];
+  memcpy(halves, &mask, sizeof halves);
+  return (halves[0] | halves[1]) != 0;
+}
+
+/* The first byte that is no plain character. Base64 is the bulk, so 32 bytes are looked at together. */
 static const char *
 plain_end(const char *at, const char *end)
 {
-  typedef signed char lanes __attribute__((vector_size(16)));
-  while (end - at >= 16) {
-    lanes text;
-    uint64_t halves[2];
-    memcpy(&text, at, 16);
-    lanes special = (text < 0x20) | (text == '"') | (text == '\\'); /* signed: 0x80 and up, too */
-    memcpy(halves, &special, 16);
-    if ((halves[0] | halves[1]) != 0)
-      break;
+  while (end - at >= 32 && !any(special(at) | special(at + 16)))
+    at += 32;
+  if (end - at >= 16 && !any(special(at)))
     at += 16;
-  }
   while (at < end && (signed char)*at >= 0x20 && *at != '"' && *at != '\\')
     at++;
   return at;

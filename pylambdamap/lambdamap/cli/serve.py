@@ -1,0 +1,53 @@
+"""``lambdamap serve``: the local Lambda by itself, for boto3, the AWS CLI and other languages."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import click
+
+from lambdamap.local.server import Kind
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=9001, show_default=True)
+@click.option("--sandboxes", type=click.IntRange(min=1), help="Processes; default: the cores.")
+@click.option(
+    "--local",
+    type=click.Choice(["builtin", "awslambdaric"]),
+    default="builtin",
+    show_default=True,
+    help="What runs the handler: lambdamap's own loop or AWS's runtime client.",
+)
+@click.option("--handler", default="lambdamap.worker.entry.handler", show_default=True)
+@click.option("--function-name", help="The one name that exists; default: any.")
+@click.option("--timeout", type=float, default=900.0, show_default=True, help="Seconds.")
+@click.option("--concurrency-limit", type=click.IntRange(min=1), help="429 beyond so many.")
+@click.option("--no-auth", is_flag=True, help="Accept unsigned requests of anyone on this machine.")
+def serve(
+    port: int,
+    sandboxes: int | None,
+    local: str,
+    handler: str,
+    function_name: str | None,
+    timeout: float,
+    concurrency_limit: int | None,
+    no_auth: bool,
+) -> None:
+    """Run a Lambda on this machine until Ctrl-C; prints how to reach it."""
+    from lambdamap.local.serve import serve as run
+
+    try:
+        run(
+            port=port,
+            sandboxes=sandboxes,
+            kind=cast("Kind", local),
+            handler=handler,
+            function_name=function_name,
+            timeout_s=timeout,
+            concurrency_limit=concurrency_limit,
+            auth=not no_auth,
+            say=click.echo,
+        )
+    except (OSError, ModuleNotFoundError) as error:
+        raise click.ClickException(str(error)) from error
