@@ -611,7 +611,8 @@ def restore(ext: int, payload: Any, resolve: Resolve | None) -> Any:
     if ext == _DECIMAL:
         import decimal
 
-        return decimal.Decimal(*payload)
+        (text,) = payload
+        return decimal.Decimal(text)
     if ext == _PICKLE:
         import pickle
 

@@ -8,6 +8,8 @@
  *   qualifier TEXT, region TEXT
  *   path NAME, query QUALIFIER
  *   json TEXT            "ours", "others" or "refused"
+ *   http1 BYTES          "whole STATUS KEEP_ALIVE TAKEN BODY", "more" or "refused WHY"; the bytes are
+ *                        fed in pieces of a few, and when they are over the peer closes
  *
  * Arguments are in hexadecimal, "-" for an empty one, and "." for an absent TOKEN. */
 #include <stdio.h>
@@ -18,6 +20,7 @@
 #include "net/sigv4.h"
 #include "policy/outcome.h"
 #include "wire/envelope.h"
+#include "wire/http1.h"
 #include "wire/names.h"
 
 enum { MAX_ARGS = 64 };
@@ -144,6 +147,36 @@ json(void)
 }
 
 static void
+http1(void)
+{
+  static struct lm_http1 reply;
+  struct lm_buf body;
+  struct lm_error err;
+  enum lm_http1_state_out state = LM_HTTP1_MORE;
+  size_t at = 0;
+  lm_http1_init(&reply);
+  lm_buf_init(&body, 1 << 20);
+  for (size_t taken, size = 1; at < lens[1] && state == LM_HTTP1_MORE; at += taken) {
+    size = size % 13 + 1 < lens[1] - at ? size % 13 + 1 : lens[1] - at;
+    state = lm_http1_feed(&reply, (const uint8_t *)args[1] + at, size, &taken, &body, &err);
+  }
+  bool more = state == LM_HTTP1_MORE;
+  if (more)
+    state = lm_http1_eof(&reply, &err);
+  if (state == LM_HTTP1_COMPLETE) {
+    printf("whole %d %d %zu ", reply.status, reply.keep_alive, at);
+    for (size_t i = 0; i < body.len; i++)
+      printf("%02x", body.data[i]);
+    putchar('\n');
+  } else if (more) {
+    puts("more");
+  } else {
+    printf("refused %s\n", err.text);
+  }
+  lm_buf_clean_up(&body);
+}
+
+static void
 obey(struct lm_sigv4 *signer, int n)
 {
   const char *command = args[0];
@@ -166,6 +199,8 @@ obey(struct lm_sigv4 *signer, int n)
     written(lm_name_append_path);
   } else if (strcmp(command, "query") == 0 && n == 2) {
     written(lm_name_append_query);
+  } else if (strcmp(command, "http1") == 0 && n == 2) {
+    http1();
   } else if (strcmp(command, "json") == 0 && n == 2) {
     json();
   } else {

@@ -1,6 +1,6 @@
-/* policy/limiter against a server with few places, under a clock of the test's own: what a throttled
- * map costs in requests and in time. Deterministic: no thread, no clock, no libc random. With an
- * argument the figures are printed. */
+/* policy/limiter against a server with few places, under a clock of the test's own: what a
+ * throttled map costs in requests and in time. Deterministic: no thread, no clock, no libc random.
+ * With an argument the figures are printed. */
 #include <stdio.h>
 #include <string.h>
 

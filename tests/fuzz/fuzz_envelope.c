@@ -1,5 +1,5 @@
-/* wire/envelope and wire/json: spans lie in the text, what was accepted is JSON again, text for people
- * is clean UTF-8, whatever the bytes. */
+/* wire/envelope and wire/json: spans lie in the text, what was accepted is JSON again, text for
+ * people is clean UTF-8, whatever the bytes. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

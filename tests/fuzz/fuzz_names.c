@@ -1,5 +1,5 @@
-/* wire/names: whatever is accepted is safe in a path, a query, a host name and a header line. The first
- * byte says what the rest is taken for. */
+/* wire/names: whatever is accepted is safe in a path, a query, a host name and a header line. The
+ * first byte says what the rest is taken for. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -20,6 +20,7 @@ _SOURCES = [
     _CORE / "net/sigv4.c",
     _CORE / "policy/outcome.c",
     _CORE / "wire/envelope.c",
+    _CORE / "wire/http1.c",
     _CORE / "wire/json.c",
     _CORE / "wire/names.c",
 ]

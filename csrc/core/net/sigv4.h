@@ -35,9 +35,9 @@ struct lm_sigv4_request {   /* all borrowed for the call */
 struct lm_sigv4 *lm_sigv4_new(void); /* NULL when out of memory */
 void lm_sigv4_destroy(struct lm_sigv4 *signer);
 
-/* Append the header lines X-Amz-Date, X-Amz-Security-Token (with a token) and Authorization to *out.
- * Content-Type: application/json is signed too, and the caller's to send. LM_E_INVALID for a value
- * that is no visible ASCII (it could end its header line), or too long. */
+/* Append the header lines X-Amz-Date, X-Amz-Security-Token (with a token) and Authorization to
+ * *out. Content-Type: application/json is signed too, and the caller's to send. LM_E_INVALID for a
+ * value that is no visible ASCII (it could end its header line), or too long. */
 int lm_sigv4_sign(struct lm_sigv4 *signer, const struct lm_sigv4_request *request,
                   struct lm_buf *out, struct lm_error *err);
 

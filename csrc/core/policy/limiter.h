@@ -1,10 +1,10 @@
-/* How many invocations of one function may be in flight: additive increase, multiplicative decrease
- * on 429. Shared by all maps of the process; guarded by the scheduler's lock. Pure: the clock is
- * passed in.
+/* How many invocations of one function may be in flight: additive increase, multiplicative
+ * decrease on 429. Shared by all maps of the process; guarded by the scheduler's lock. Pure: the
+ * clock is passed in.
  *
- * A 429 is free (nothing ran), so the window starts at the cap and the first burst of them measures
- * what the function takes: when it is over, what is still in flight was accepted. From then on starts
- * are paced by completions, and only when nothing is left in flight by the clock.
+ * A 429 is free (nothing ran), so the window starts at the cap and the first burst of them
+ * measures what the function takes: when it is over, what is still in flight was accepted. From
+ * then on starts are paced by completions, and only when nothing is left in flight by the clock.
  */
 #ifndef LM_POLICY_LIMITER_H
 #define LM_POLICY_LIMITER_H
@@ -34,15 +34,15 @@ bool lm_limiter_may_start(const struct lm_limiter *limiter, int64_t now_ns);
 void lm_limiter_started(struct lm_limiter *limiter, int64_t now_ns);
 
 /* One in flight came to an end. accepted: a handler ran (any 200). Each accepted one widens the
- * window, by 1 up to what was once accepted together and by 1 / window beyond; once 10 s have passed
- * without a 429, a tenth (at least 1) a second is added. */
+ * window, by 1 up to what was once accepted together and by 1 / window beyond; once 10 s have
+ * passed without a 429, a tenth (at least 1) a second is added. */
 void lm_limiter_finished(struct lm_limiter *limiter, bool accepted, int64_t now_ns);
 
-/* A 429 came back (call instead of finished). The window becomes max(1, floor(0.7 * in flight)), if
- * that is less: a burst thus counts once, each 429 of it only correcting what was accepted. `server_ns`
- * is what the server asked for, 0 for nothing: no start until then. `backoff_ns`, our own, holds only
- * when nothing is left in flight whose end would show that there is room again; such a burst says
- * nothing of how many will fit later. */
+/* A 429 came back (call instead of finished). The window becomes max(1, floor(0.7 * in flight)),
+ * if that is less: a burst thus counts once, each 429 of it only correcting what was accepted.
+ * `server_ns` is what the server asked for, 0 for nothing: no start until then. `backoff_ns`, our
+ * own, holds only when nothing is left in flight whose end would show that there is room again;
+ * such a burst says nothing of how many will fit later. */
 void lm_limiter_throttled(struct lm_limiter *limiter, int64_t now_ns, int64_t backoff_ns,
                           int64_t server_ns);
 

@@ -14,10 +14,10 @@ struct rule {
   struct lm_outcome outcome;
 };
 
-/* Answers of the Invoke API itself, the declared ones of its model and the undeclared ones seen. The
- * first row that fits counts. By the API's contract the function did not execute when it answers one
- * of its own errors; whatever else comes with a 5xx may be from something in between, and then
- * nothing is known (UNKNOWN_5XX). */
+/* Answers of the Invoke API itself, the declared ones of its model and the undeclared ones seen.
+ * The first row that fits counts. By the API's contract the function did not execute when it
+ * answers one of its own errors; whatever else comes with a 5xx may be from something in between,
+ * and then nothing is known (UNKNOWN_5XX). */
 static const struct rule API[] = {
     /* What is wrong is the same for every chunk. */
     {400, "ExpiredToken", ROW(NOT, ACCESS_DENIED, RESIGN, true)},

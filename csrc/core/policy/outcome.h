@@ -37,11 +37,10 @@ enum lm_failure {
 };
 
 enum lm_action {
-  LM_DO_DONE,     /* hand it over: success, or a failure that stays */
-  LM_DO_RETRY,    /* LM_BACKOFF_TRANSIENT, counts as an attempt */
-  LM_DO_THROTTLE, /* 429: back to the front of its map, counts as no attempt */
-  LM_DO_POLL, /* 409 while the function is being made ready: LM_BACKOFF_POLL for up to 60 s, counts
-                      as no attempt */
+  LM_DO_DONE,      /* hand it over: success, or a failure that stays */
+  LM_DO_RETRY,     /* LM_BACKOFF_TRANSIENT, counts as an attempt */
+  LM_DO_THROTTLE,  /* 429: back to the front of its map, counts as no attempt */
+  LM_DO_POLL,      /* 409, it is being made ready: LM_BACKOFF_POLL for up to 60 s; no attempt */
   LM_DO_RESIGN,    /* refresh credentials or clock offset, then once more at once */
   LM_DO_SPLIT,     /* 413: halve the chunk */
   LM_DO_RETRY_SLOW /* as RETRY with LM_BACKOFF_THROTTLE: what is short needs seconds to come back */
@@ -69,7 +68,8 @@ struct lm_outcome lm_outcome_of_unmarked(const char *error_type, size_t error_ty
  * CONNECT or PROTOCOL (a reply of 200 cut short) where what was sent and read says so. */
 struct lm_outcome lm_outcome_of_loss(bool sent, int status, enum lm_failure failure);
 
-/* Whether RETRY or RETRY_SLOW is followed: NOT always, MAYBE and a lost result only if idempotent. */
+/* Whether RETRY or RETRY_SLOW is followed: NOT always, MAYBE and a lost result only if
+ * idempotent. */
 bool lm_outcome_retryable(const struct lm_outcome *outcome, bool idempotent);
 
 #endif

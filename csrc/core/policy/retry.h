@@ -20,8 +20,8 @@ enum lm_backoff { LM_BACKOFF_TRANSIENT, LM_BACKOFF_THROTTLE, LM_BACKOFF_POLL };
 
 /* Nanoseconds before retry k (k = 1 is the first retry): random * min(max, base * 2^(k-1)) for the
  * first two kinds, min(60 s, 1 s * 2^(k-1)) without jitter for POLL. `server_ms` (-1: none said)
- * clamps that into [t, t + 5 s] of what the server said; a server's word above 60 s only adds 5 s to
- * our own. */
+ * clamps that into [t, t + 5 s] of what the server said; a server's word above 60 s only adds 5 s
+ * to our own. */
 int64_t lm_retry_delay_ns(const struct lm_retry_policy *policy, enum lm_backoff kind, unsigned k,
                           double random, int64_t server_ms);
 

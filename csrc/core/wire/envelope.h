@@ -2,7 +2,7 @@
  *
  * Request: {"command":...,"lambdamap":{STATIC,"chunk":N,"items":N,"attempt":N,"left_ms":N},
  *           "p":"lm1:..."}
- * Reply:   {"lambdamap":{...},"r":"lm1:...","error":{...},"out":[...]}, any of the last three absent.
+ * Reply:   {"lambdamap":{...},"r":"lm1:...","error":{...},"out":[...]}, the last three optional.
  *
  * Pure functions on the caller's bytes; only an lm_buf of the caller's may grow. Any thread.
  */
@@ -50,25 +50,25 @@ struct lm_reply {
   uint32_t done;      /* items worked on, counted from the chunk's first */
   uint64_t worker_us; /* time spent on the items, as the worker measured it */
   bool stale_code;    /* "code" was present and not null: the worker runs another source than the
-                            caller's; `code` is the raw JSON value */
+                         caller's; `code` is the raw JSON value */
   struct lm_span code;
   struct lm_span result; /* string contents of "r": a text-form frame; no escapes are allowed */
   struct lm_span error;  /* raw JSON of the object under "error" */
   struct lm_span output; /* raw JSON of the value under "out" */
 };
 
-/* Read a reply: JSON as json.h has it, unknown keys skipped. A known key twice is an error, and so is
- * a known number that is no whole one in its range. 0 also for valid JSON without the marker: marked
- * is false then, and no known key was looked at. -1 and *err, with the offset, for anything else.
- * text may be NULL when len is 0. */
+/* Read a reply: JSON as json.h has it, unknown keys skipped. A known key twice is an error, and so
+ * is a known number that is no whole one in its range. 0 also for valid JSON without the marker:
+ * marked is false then, and no known key was looked at. -1 and *err, with the offset, for anything
+ * else. text may be NULL when len is 0. */
 int lm_envelope_read(const char *text, size_t len, struct lm_reply *reply, struct lm_error *err);
 
 /* The error members of a Lambda error body: {"errorType":..,"errorMessage":..} or
- * {"message"|"Message":..,"Type":..,"Reason":..,"__type"|"code"|"Code":..}. Absent ones stay empty.
- * Never fails: what is no JSON object leaves all of them empty. String contents are raw: escapes are
- * undone by lm_json_text.
- * A time-out that says so only in its message ("... Task timed out after 3.00 seconds", as the
- * platform did until 2024) gets the error type of a newer one, which is not in `text`. */
+ * {"message"|"Message":..,"Type":..,"Reason":..,"__type"|"code"|"Code":..}. Absent ones stay
+ * empty. Never fails: what is no JSON object leaves all of them empty. String contents are raw:
+ * escapes are undone by lm_json_text. A time-out that says so only in its message ("... Task timed
+ * out after 3.00 seconds", as the platform did until 2024) gets the error type of a newer one,
+ * which is not in `text`. */
 struct lm_aws_error {
   struct lm_span error_type; /* function errors */
   struct lm_span error_message;

@@ -78,7 +78,8 @@ is_shown(char c) /* visible ASCII or a blank */
   return c >= 0x20 && c < 0x7f;
 }
 
-/* Whether a line holds no control byte but tabs. Eight bytes at once: is one below 0x20, or 0x7f? */
+/* Whether a line holds no control byte but tabs. Eight bytes at once: is one below 0x20, or
+ * 0x7f? */
 static bool
 is_text(const char *text, size_t len)
 {

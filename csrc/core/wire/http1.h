@@ -2,10 +2,10 @@
  * asks for is the body's, from the caller's buffer. One thread at a time per reader.
  *
  * Strict where a lenient reader could be led to take the wrong bytes for a reply (RFC 9112): one
- * Content-Length, no Transfer-Encoding beside it, no other coding than chunked, no obs-fold, no bare
- * LF or CR, no control byte in the head, no blank before a colon. 1xx replies are skipped. A reply is
- * complete when Content-Length bytes or the last chunk and its trailers have been read; a close ends
- * it only where the head gives neither and says that a close will.
+ * Content-Length, no Transfer-Encoding beside it, no other coding than chunked, no obs-fold, no
+ * bare LF or CR, no control byte in the head, no blank before a colon. 1xx replies are skipped. A
+ * reply is complete when Content-Length bytes or the last chunk and its trailers have been read; a
+ * close ends it only where the head gives neither and says that a close will.
  *
  * The verdict, the fields and the body do not depend on how the bytes are cut into pieces.
  */
@@ -22,15 +22,16 @@
 enum {
   LM_HTTP1_MAX_LINE = 8192,  /* status line, one header, one chunk-size line; CR LF included */
   LM_HTTP1_MAX_HEAD = 65536, /* all heads of one reply, 1xx and trailers included; also what
-                                      chunk-size lines may take beyond 8 times the data */
+                                chunk-size lines may take beyond 8 times the data */
   LM_HTTP1_MAX_INFORMATIONAL = 16, /* 1xx replies before the real one */
   LM_HTTP1_TRUSTED = 1 << 20,      /* bytes reserved at once on the word of a Content-Length */
   LM_HTTP1_TEXT = 160              /* kept bytes of a header value that is text */
 };
 
 struct lm_http1 {
-  /* What the reply says; valid once head_done is true (in a BAD one, too). Text is cut to fit, NUL-terminated, visible
-   * ASCII and blanks only ('?' stands for anything else), and "" when the header is absent. */
+  /* What the reply says; valid once head_done is true (in a BAD one, too). Text is cut to fit,
+   * NUL-terminated, visible ASCII and blanks only ('?' stands for anything else), and "" when the
+   * header is absent. */
   int status; /* 200 to 599 */
   bool head_done;
   bool keep_alive;         /* the connection can carry another request once this one is complete */
@@ -39,7 +40,7 @@ struct lm_http1 {
   bool has_function_error; /* X-Amz-Function-Error, whatever its value */
   int64_t content_length;  /* -1 when absent */
   int64_t retry_after_ms;  /* x-amz-retry-after (ms), else Retry-After (s); -1 when neither is a
-                               number of at most 15 digits */
+                              number of at most 15 digits */
   int64_t date_s;          /* Date as seconds since 1970, -1 when absent or unreadable */
   char request_id[64];     /* x-amzn-RequestId */
   char error_type[LM_HTTP1_TEXT];       /* x-amzn-ErrorType, cut at ':' and after any '#' */

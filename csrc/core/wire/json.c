@@ -159,7 +159,8 @@ any(lanes mask)
   return (halves[0] | halves[1]) != 0;
 }
 
-/* The first byte that is no plain character. Base64 is the bulk, so 32 bytes are looked at together. */
+/* The first byte that is no plain character. Base64 is the bulk, so 32 bytes are looked at
+ * together. */
 static const char *
 plain_end(const char *at, const char *end)
 {

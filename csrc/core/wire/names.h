@@ -1,9 +1,9 @@
 /* Names that go into a request's path, query and host: what is allowed, checked before anything is
  * sent, and how they are written on the wire. Pure; any thread.
  *
- * The alphabets are closed, so no slash, dot segment, blank, control byte or non-ASCII character can
- * reach a path or a host name. Errors are LM_E_INVALID with the offset, say what is allowed, and do
- * not repeat the input.
+ * The alphabets are closed, so no slash, dot segment, blank, control byte or non-ASCII character
+ * can reach a path or a host name. Errors are LM_E_INVALID with the offset, say what is allowed,
+ * and do not repeat the input.
  */
 #ifndef LM_WIRE_NAMES_H
 #define LM_WIRE_NAMES_H
@@ -36,7 +36,8 @@ int lm_name_check_function(const char *text, size_t len, struct lm_name *name,
 int lm_name_check_qualifier(const char *text, size_t len, struct lm_error *err);
 int lm_name_check_region(const char *text, size_t len, struct lm_error *err);
 
-/* A value of a header: 0 to max_len bytes of visible ASCII and blanks. `what` names it for people. */
+/* A value of a header: 0 to max_len bytes of visible ASCII and blanks. `what` names it for
+ * people. */
 int lm_name_check_header(const char *what, const char *text, size_t len, size_t max_len,
                          struct lm_error *err);
 

@@ -243,6 +243,8 @@ extension(struct unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
   case LM_EXT_BLOCK:
     return block(unpack, ext);
   case LM_EXT_BIG_INT:
+    if (ext->len == 0)
+      return refuse(unpack, "an integer without digits");
     return lmpy_int_from_bytes(ext->data, ext->len);
   case LM_EXT_TUPLE:
     return inner(unpack, ext, depth);

@@ -1,0 +1,49 @@
+"""Equality in type and value, all the way down; NaN equals NaN."""
+
+from __future__ import annotations
+
+import collections
+import decimal
+import functools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal in type and value, all the way down."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, pd.DataFrame):
+        pd.testing.assert_frame_equal(a, b, check_freq=True, check_column_type=True)
+        return a.attrs == b.attrs
+    if isinstance(a, pd.Series):
+        pd.testing.assert_series_equal(a, b)
+        return a.attrs == b.attrs
+    if isinstance(a, pd.Index):
+        pd.testing.assert_index_equal(a, b, exact=True)
+        return getattr(a, "freq", None) == getattr(b, "freq", None)
+    if isinstance(a, pd.api.extensions.ExtensionArray):
+        pd.testing.assert_extension_array_equal(a, b)
+        return True
+    if isinstance(a, np.ndarray):
+        if a.dtype != b.dtype or a.shape != b.shape:
+            return False
+        if a.dtype.hasobject:
+            return same(a.ravel().tolist(), b.ravel().tolist())
+        return bool(a.tobytes() == b.tobytes())
+    if isinstance(a, (list, tuple, collections.deque)):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, dict):
+        pairs = zip(a.items(), b.items(), strict=True)
+        return len(a) == len(b) and all(same(k, m) and same(v, w) for (k, v), (m, w) in pairs)
+    if isinstance(a, (float, complex, np.generic, decimal.Decimal)):
+        return repr(a) == repr(b)
+    if isinstance(a, (set, frozenset)):
+        return a == b and {type(x) for x in a} == {type(x) for x in b}
+    if isinstance(a, functools.partial):
+        return (a.func, a.args, a.keywords) == (b.func, b.args, b.keywords)
+    if a is pd.NaT or a is pd.NA:
+        return a is b
+    return bool(a == b)

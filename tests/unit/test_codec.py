@@ -1,0 +1,398 @@
+"""The codec: every line of the round-trip table, hostile frames, bounds."""
+
+from __future__ import annotations
+
+import array
+import collections
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import fractions
+import functools
+import math
+import pathlib
+import subprocess
+import sys
+import uuid
+import zoneinfo
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tasks
+from lambdamap import _codec
+from same import same
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+class Flag(enum.Flag):
+    A = 1
+    B = 2
+
+
+class Point(NamedTuple):
+    x: int
+    y: str
+
+
+@dataclasses.dataclass
+class Plain:
+    a: int
+    b: list[int]
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Frozen:
+    a: int
+
+
+class SubDict(dict[str, int]):
+    pass
+
+
+class SubInt(int):
+    pass
+
+
+# Pytest imports this file under a name of its own; on the wire classes travel by their module's.
+for _kind in (Color, Flag, Point, Plain, Frozen):
+    _kind.__module__ = __name__
+
+
+BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
+VALUES: list[Any] = [
+    None, True, False,
+    0, -1, 127, 128, 255, 256, -32, -33, -128, -129, 2**31, 2**32, 2**63, 2**64 - 1, 2**64,
+    -(2**63), -(2**63) - 1, 10**40, -(10**40),
+    0.0, -0.0, 1.5, math.nan, math.inf, -math.inf, 5e-324,
+    "", "a", "ü" * 40, "x" * 300, "日本", "\ud800", "a\udfffb", "\0",
+    b"", b"x" * 300, bytearray(b"abc"), bytearray(),
+    [], [1], [1.0, 2.0, 3.0, 4.0, math.nan], [-0.0] * 5, list(range(100)), list(range(-5, 60)),
+    [2**62, -(2**62)] * 10, [1.0, 2] * 5, [True] * 20, [1, True] * 9, [2**63] * 20,
+    (), (1,), (1, (2, 3)), {}, {"a": 1}, {1: 2, (1, 2): 3, None: 4}, {"a": {"b": [{}]}},
+    {1, 2, 3}, frozenset({1, "a"}), set(), frozenset(),
+    dt.datetime(2020, 1, 2, 3, 4, 5, 6), dt.datetime(2020, 1, 2, tzinfo=dt.timezone.utc),
+    dt.datetime(2020, 1, 2, tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=30))),
+    dt.datetime(2020, 10, 25, 2, 30, fold=1, tzinfo=BERLIN), dt.date(1, 1, 1),
+    dt.time(1, 2, 3, 4), dt.time(1, tzinfo=dt.timezone.utc, fold=1), dt.timedelta(-5, 3, 2),
+    dt.timezone(dt.timedelta(hours=1), "X"), BERLIN,
+    decimal.Decimal("1.10"), decimal.Decimal("NaN"), decimal.Decimal("-Infinity"),
+    decimal.Decimal("1E+30"), 1 + 2j, complex(math.nan, -0.0), uuid.UUID(int=7),
+    fractions.Fraction(1, 3), pathlib.PurePosixPath("/a/b"), array.array("d", [1.5]),
+    Color.RED, Flag.A, Point(1, "a"), Plain(1, [2]), Frozen(3),
+    tasks.square, Plain, len, int, functools.partial(tasks.add, 1, y=2),
+    range(3, 9, 2), slice(1, None), collections.OrderedDict(b=1, a=2),
+    collections.Counter("abca"), collections.defaultdict(list, {1: [2]}),
+    collections.deque([1, 2], 5), collections.deque([1]),
+    np.float64(1.5), np.float64(math.nan), np.float32(1.5), np.int64(3), np.uint8(3), np.bool_(True),
+    np.complex128(1 + 2j), np.datetime64("2020-01-01T00:00:01", "s"), np.datetime64("NaT"),
+    np.timedelta64(5, "ms"), np.str_("abc"), np.str_(""), np.bytes_(b"ab"), np.float16(2),
+    [np.float64(x) for x in range(5)], [np.float64(1), 2.0, 3.0, 4.0, 5.0],
+    np.arange(5), np.arange(6.0).reshape(2, 3), np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    np.zeros((0, 3)), np.array(5.0), np.array(["a", "bc"]), np.array([b"a"]),
+    np.array(["2020"], "M8[D]"), np.zeros(3, [("a", "<i4"), ("b", "<f8", (2,))]),
+    np.array([1, "a", None, [1], {"k": 1.5}], object), np.arange(10)[::2],
+    np.arange(3, dtype=">i4"), np.array([True, False]), np.dtype("f4"), np.dtype([("a", "i4")]),
+    pd.Timestamp("2020-01-01 01:02:03.123456789"), pd.Timestamp("2020-10-25 00:30", tz="UTC").tz_convert(BERLIN),
+    pd.Timestamp("2020", tz="UTC"), pd.Timedelta("1 days 2 ns"), pd.NaT, pd.NA,
+    pd.Series([1, 2, 3]), pd.Series([1.5, None], name="x", index=["a", "b"]),
+    pd.Series(["a", None, "b"]), pd.Series([1, None], dtype="Int64"),
+    pd.Series([True, None], dtype="boolean"), pd.Series(["a", "b", "a"], dtype="category"),
+    pd.Series(pd.date_range("2020", periods=3, tz="UTC")), pd.Series([], dtype=float),
+    pd.Series([1, "a", None], dtype=object), pd.Series([1.5, None], dtype="Float64"),
+    pd.Series(["a", None], dtype="string"), pd.Series([1], index=pd.Index([7], name="i"), name=("a", 1)),
+    pd.DataFrame(
+        {
+            "a": [1, 2], "b": [1.5, 2.5], "c": ["x", "y"], "d": pd.to_datetime(["2020", "2021"]),
+            "e": pd.Categorical(["u", "v"]), "f": [None, 3], "g": [True, False],
+        }
+    ),
+    pd.DataFrame(), pd.DataFrame(index=[1, 2]), pd.DataFrame({"a": [1, 2]}).set_index("a"),
+    pd.DataFrame([[1, 2]], columns=["a", "a"]), pd.DataFrame({("a", 1): [1], ("a", 2): [2]}),
+    pd.Index([1, 2]), pd.Index(["a", "b"]), pd.RangeIndex(5, name="r"),
+    pd.date_range("2020", periods=3, freq="D"), pd.DatetimeIndex(["2020", "2021"], tz=BERLIN),
+    pd.timedelta_range("1s", periods=3, freq="s"),
+    pd.MultiIndex.from_tuples([(1, "a"), (2, "b")], names=["i", "s"]),
+    pd.CategoricalIndex(["a", "b"]), pd.Index([1, "a"], dtype=object), pd.Index([1.5, 2]),
+    pd.Categorical(["a", "b", None], ordered=True), pd.array([1, None]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("compression", [True, False])
+@pytest.mark.parametrize("value", VALUES, ids=lambda v: f"{type(v).__name__}-{str(v)[:20]!r}")
+def test_round_trip(value: Any, compression: bool) -> None:
+    sealed = _codec.encode(value, compression=compression)
+    assert same(value, _codec.decode(sealed))
+    text = _codec.encode_text([value] * 3, compression=compression)
+    assert text.startswith("lm1:")
+    assert all(same(value, again) for again in _codec.decode_text(text))
+    assert same(value, _codec.decode_text(_codec.encode_text(value).encode()))
+
+
+def test_seed_chunk_is_smaller_than_json_and_zlib() -> None:
+    import base64
+    import json
+    import random
+    import zlib
+
+    draw = random.Random(3).random
+    chunk = [{"id": i, "values": [draw() for _ in range(100)], "name": "x"} for i in range(100)]
+    seed = base64.b64encode(zlib.compress(json.dumps(chunk).encode()))
+    assert len(_codec.encode_text(chunk)) <= 0.8 * len(seed)
+    assert _codec.decode_text(_codec.encode_text(chunk)) == chunk
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "text"),
+    [
+        ({"a": [1, 2, object()]}, "['a'][2]", "builtins.object"),
+        ([1, (2, {"k": SubDict()})], "[1][1]['k']", "SubDict"),
+        (SubInt(3), "", "SubInt"),
+        ((x for x in ()), "", "generator"),
+        ([lambda: 1], "[0]", "function"),
+    ],
+)
+def test_what_cannot_travel_is_named(value: Any, path: str, text: str) -> None:
+    with pytest.raises(_codec.EncodeFailure) as caught:
+        _codec.encode(value)
+    message, where = caught.value.args
+    assert where == path
+    assert text in message
+    assert "allow_pickle" in message
+
+
+def test_a_subclass_is_never_changed_to_its_base() -> None:
+    for value in (SubDict(a=1), SubInt(3)):
+        again = _codec.decode(_codec.encode(value, allow_pickle=True), allow_pickle=True)
+        assert type(again).__name__ == type(value).__name__
+        assert again == value
+
+
+def test_pickles_need_a_word_on_both_sides() -> None:
+    frame = _codec.encode(SubInt(3), allow_pickle=True)
+    with pytest.raises(_codec.DecodeFailure, match="allow_pickle=True"):
+        _codec.decode(frame)
+
+
+def test_cycles_and_depth() -> None:
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    with pytest.raises(_codec.EncodeFailure, match="contains itself"):
+        _codec.encode(cycle)
+    deep: Any = 1
+    for _ in range(150):
+        deep = [(deep,)]
+    assert same(deep, _codec.decode(_codec.encode(deep)))
+    with pytest.raises(_codec.DecodeFailure, match="nested"):
+        _codec.decode(_codec.encode(deep), max_depth=100)
+
+
+class Changer:
+    """Changes a container while it is read."""
+
+    def __init__(self, change: Callable[[], Any]) -> None:
+        self.change = change
+
+    def __reduce__(self) -> Any:
+        self.change()
+        return int, (7,)
+
+
+def test_containers_that_change_while_they_are_read() -> None:
+    things: list[Any] = [1, None, 2]
+    things[1] = Changer(lambda: things.append(3) or (things.pop(0) and None))
+    grown: list[Any] = [None, 2]
+    grown[0] = Changer(lambda: grown.extend(range(1000)))
+    shrunk: list[Any] = [None, 2, 3]
+    shrunk[0] = Changer(shrunk.clear)
+    keyed: dict[Any, Any] = {"a": None, "b": 1}
+    keyed["a"] = Changer(lambda: keyed.update({str(i): i for i in range(100)}))
+    emptied: dict[Any, Any] = {"a": None, "b": 1}
+    emptied["a"] = Changer(emptied.clear)
+    for value in (grown, shrunk, keyed, emptied):
+        with pytest.raises(_codec.EncodeFailure, match="was changed"):
+            _codec.encode(value, allow_pickle=True)
+    _codec.encode(things, allow_pickle=True)
+
+
+def head(structure: bytes, numeric: bytes = b"", **change: int) -> bytes:
+    numbers = [len(structure), len(structure), len(numeric), 0]
+    for name, value in change.items():
+        numbers[["raw", "stored", "numeric", "planes"].index(name)] = value
+    varints = b""
+    for number in numbers:
+        while number >= 0x80:
+            varints += bytes([number & 0x7F | 0x80])
+            number >>= 7
+        varints += bytes([number])
+    return b"L\x01\x00\x00" + varints + structure + numeric
+
+
+F64_BLOCK = b"\xc7\x09\x01\x00"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"", b"L", b"L\x01\x00\x00", b"X" + head(b"\xc0")[1:], head(b"\xc0")[:-1], head(b"\xc0") + b"x",
+        head(b"\xc1"), head(b"\xdd\x10\x00\x00\x00"), head(b"\xdf\x10\x00\x00\x00"),
+        head(b"\xdb\xff\xff\xff\xff"), head(b"\xc6\x00\x00\x10\x00"), head(b"\xc9\xff\xff\xff\xff\x03"),
+        head(b"\xa2\xff\xff"), head(b"\xa3\xed\xa0\x80"), head(b"\xc0\xc0"), head(b"\x91"),
+        head(b"\x82\xa1a\x01\xa1a\x02"), head(b"\x81\x90\x01"), head(b"\xd4\x63\x00"),
+        head(b"\xd4\x03\xc0"), head(b"\xc7\x02\x03\x90\xc0"), head(b"\xd4\x02"), head(b"\xc7\x00\x02"),
+        head(b"\xd4\x09\x90"), head(b"\xc7\x03\x09\x93\xc2\x01\x01"[:-1]), head(b"\xd4\x01\x00"),
+        head(F64_BLOCK + (2).to_bytes(8, "little"), b"\0" * 8),
+        head(F64_BLOCK + (1).to_bytes(8, "little"), b"\0" * 16),
+        head(F64_BLOCK + (2**40).to_bytes(8, "little"), b"\0" * 8),
+        head(b"\xc7\x12\x01\x02\x03" + b"\0" * 16), head(b"\xc0", b"\0" * 7), head(b"\xc0", b"\0" * 8),
+        head(b"\xc0", raw=2), head(b"\xc0", stored=2), head(b"\xc0", planes=1), head(b"", raw=0),
+        head(b"\xc7\x03\x04\x92\x09\x00"), head(b"\xc7\x02\x0a\x91\x05"), head(b"\xc7\x01\x0a\x90"),
+        head(b"\xc7\x01\x06\x90"), head(b"\xc7\x03\x06\x91\xa1x"),
+    ],
+    ids=lambda frame: frame.hex()[:40] or "empty",
+)  # fmt: skip
+def test_hostile_frames(frame: bytes) -> None:
+    with pytest.raises(_codec.DecodeFailure):
+        _codec.decode(frame)
+
+
+def test_other_versions_are_named() -> None:
+    frame = bytearray(_codec.encode(1))
+    frame[1] = 9
+    with pytest.raises(_codec.DecodeFailure, match=r"wire version 9.*version 1"):
+        _codec.decode(frame)
+
+
+def test_limits_hold_before_anything_is_allocated() -> None:
+    bomb = _codec.encode("a" * 50_000_000)
+    assert len(bomb) < 300_000
+    with pytest.raises(_codec.DecodeFailure, match="more than 1000000 bytes"):
+        _codec.decode(bomb, max_output_bytes=1_000_000)
+    many = _codec.encode([None] * 100_000)
+    with pytest.raises(_codec.DecodeFailure, match="would take more than"):
+        _codec.decode(many, max_output_bytes=1_000_000)
+    lying = head(b"\xc0" * 3, raw=1 << 40).replace(b"L\x01\x00", b"L\x01\x01", 1)
+    with pytest.raises(_codec.DecodeFailure):
+        _codec.decode(lying)
+
+
+@pytest.mark.parametrize("text", ["", "lm1:", "lm2:AAAA", "lm1:A", "lm1:AB==", "lm1:!!!!", "lm1:ä"])
+def test_hostile_texts(text: str) -> None:
+    with pytest.raises(_codec.DecodeFailure):
+        _codec.decode_text(text)
+
+
+def test_decoding_a_reply_imports_nothing() -> None:
+    """A frame that names a module, or holds numpy data, does not make this side import it."""
+    named = _codec.encode(fractions.Fraction).hex()
+    unknown = _codec.encode(tasks.square).hex()
+    numbers = _codec.encode(np.arange(3)).hex()
+    code = (
+        "import sys; from lambdamap import _codec\n"
+        f"for frame in ({unknown!r}, {numbers!r}):\n"
+        "    try: _codec.decode(bytes.fromhex(frame))\n"
+        "    except _codec.DecodeFailure as error: assert 'import it first' in str(error)\n"
+        "    else: raise SystemExit('decoded')\n"
+        "assert 'numpy' not in sys.modules and 'tasks' not in sys.modules\n"
+        f"try: _codec.decode(bytes.fromhex({named!r}))\n"
+        "except _codec.DecodeFailure: pass\n"
+        "assert 'fractions' not in sys.modules\n"
+        "_codec.encode([{'a': 1.5, 'b': (1, 'x')}]); assert 'pandas' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_resolve_is_asked_for_names() -> None:
+    frame = _codec.encode([tasks.square, Color.RED])
+    asked = []
+
+    def resolve(module: str, qualname: str) -> Any:
+        asked.append((module, qualname))
+        return {"square": tasks.add, "Color": Color}[qualname]
+
+    assert _codec.decode(frame, resolve=resolve) == [tasks.add, Color.RED]
+    assert asked == [("tasks", "square"), (__name__, "Color")]
+
+
+# --- ChunkPacker and Chunker ----------------------------------------------------------------------
+
+
+def test_chunk_packer() -> None:
+    packer = _codec.ChunkPacker({"f": None, "k": [1.5] * 10})
+    items = iter(range(10))
+    assert packer.fill(items, 4, 1 << 20) == 4
+    assert packer.fill(items, 4, 1 << 20) == 4
+    assert _codec.decode(packer.take()) == [{"f": None, "k": [1.5] * 10}, [0, 1, 2, 3]]
+    assert packer.chunk_items == 0
+    assert packer.fill(items, 100, 1 << 20) == 6
+    assert packer.exhausted
+    assert packer.items_packed == 10
+    assert _codec.decode(packer.take())[1] == [4, 5, 6, 7, 8, 9]
+    assert packer.fill(items, 3, 1 << 20) == 0
+
+
+def test_chunks_are_full_by_bytes() -> None:
+    packer = _codec.ChunkPacker({})
+    items = iter([b"x" * 400] * 5)
+    chunks = []
+    while not packer.exhausted:
+        if packer.fill(items, 100, 1000):
+            chunks.append(len(_codec.decode(packer.take())[1]))
+    assert chunks == [2, 2, 1]
+    assert packer.fill(iter([b"y" * 5000, 1]), 100, 1000) == 0  # the iterator has ended for good
+    packer = _codec.ChunkPacker({})
+    assert packer.fill(iter([b"y" * 5000, 1]), 100, 1000) == 1  # one item is always taken
+
+
+def test_a_failure_leaves_the_chunk_as_it_was() -> None:
+    packer = _codec.ChunkPacker({})
+    items = iter([1, [2.0] * 9 + [object()], 3])
+    with pytest.raises(_codec.EncodeFailure) as caught:
+        packer.fill(items, 10, 1 << 20)
+    assert caught.value.args[1] == "[9]"
+    assert (packer.chunk_items, packer.items_packed) == (1, 1)
+    assert packer.fill(items, 10, 1 << 20) == 2
+    assert _codec.decode(packer.take()) == [{}, [1, 3]]
+
+    def broken() -> Any:
+        yield 1
+        raise KeyError("no")
+
+    packer = _codec.ChunkPacker({})
+    with pytest.raises(KeyError):
+        packer.fill(broken(), 10, 1 << 20)
+    assert packer.items_packed == 1
+
+
+def test_packer_is_not_reentrant() -> None:
+    packer = _codec.ChunkPacker({})
+
+    def items() -> Any:
+        yield 1
+        packer.take()
+
+    with pytest.raises(ValueError, match="already executing"):
+        packer.fill(items(), 10, 1 << 20)
+
+
+def test_chunker() -> None:
+    fixed = _codec.Chunker(7, 2)
+    assert fixed.next(10, -1, -1) == 7
+    auto = _codec.Chunker(0, 2)
+    assert [auto.next(4, 1000, -1) for _ in range(6)] == [1, 1, 1, 1, 0, 0]
+    sizes = []
+    for _ in range(40):
+        auto.observe(1, 1000, 4)  # a millisecond each
+        sizes.append(auto.next(4, 100_000, -1))
+    assert sizes[0] == 1
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == 500  # half a second of work
+    assert auto.next(4, 80, -1) == 10  # a share of what is left
+    assert auto.next(4, -1, 400_000) == 100  # a quarter of the time left
