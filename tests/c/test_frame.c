@@ -1,0 +1,130 @@
+/* wire/frame and wire/deflate: sealed and opened again, every length of it broken, every allocation
+ * failing. */
+#include <string.h>
+
+#include "check.h"
+#include "wire/deflate.h"
+#include "wire/frame.h"
+
+enum { STRUCTURE = 3000, WORDS = 200 };
+
+/* A raw frame: a text of a repeated pattern, and a block of doubles in an array with it. */
+static void
+make(struct lm_buf *raw)
+{
+  uint8_t structure[STRUCTURE + 64], numeric[WORDS * 8];
+  size_t at = 0;
+  structure[at++] = 0x92;
+  structure[at++] = 0xda;
+  structure[at++] = STRUCTURE >> 8;
+  structure[at++] = STRUCTURE & 255;
+  for (int i = 0; i < STRUCTURE; i++)
+    structure[at++] = (uint8_t)('a' + i % 7);
+  static const uint8_t block[] = {0xc7, 9, 1, 0, WORDS, 0, 0, 0, 0, 0, 0, 0};
+  memcpy(structure + at, block, sizeof block);
+  at += sizeof block;
+  for (int i = 0; i < WORDS; i++) {
+    double number = 1.0 + i / 7.0;
+    memcpy(numeric + 8 * i, &number, 8);
+  }
+  struct lm_frame_view view = {structure, at, numeric, sizeof numeric};
+  lm_frame_join(&view, raw);
+}
+
+static bool
+round_trip(bool compress)
+{
+  bool good = false;
+  struct lm_buf raw, text, again;
+  struct lm_error err;
+  size_t estimate;
+  struct lm_frame_limits limits = LM_FRAME_LIMITS_DEFAULT;
+  struct lm_coder *coder = lm_coder_new();
+  lm_buf_init(&raw, SIZE_MAX);
+  lm_buf_init(&text, SIZE_MAX);
+  lm_buf_init(&again, SIZE_MAX);
+  if (coder == NULL)
+    goto done;
+  make(&raw);
+  if (raw.failed != LM_OK)
+    goto done;
+  if (lm_frame_to_text(coder, raw.data, raw.len, compress, &text, &err) != 0 ||
+      lm_frame_from_text(coder, (const char *)text.data, text.len, &limits, &again, &estimate,
+                         &err) != 0) {
+    CHECK(err.code == LM_E_NOMEM);
+    goto done;
+  }
+  CHECK(again.len == raw.len && memcmp(again.data, raw.data, raw.len) == 0);
+  CHECK(!compress || text.len < raw.len);
+  CHECK(estimate >= STRUCTURE + WORDS * 24);
+  good = true;
+
+done:
+  lm_buf_clean_up(&again);
+  lm_buf_clean_up(&text);
+  lm_buf_clean_up(&raw);
+  lm_coder_destroy(coder);
+  return good;
+}
+
+static void
+compressed(void)
+{
+  (void)round_trip(true);
+}
+
+static void
+plain(void)
+{
+  (void)round_trip(false);
+}
+
+/* No sealed frame with one byte changed, missing or added is taken for what it was. */
+static void
+broken(void)
+{
+  struct lm_coder *coder = lm_coder_new();
+  struct lm_buf raw, sealed, out;
+  struct lm_error err;
+  size_t estimate;
+  struct lm_frame_limits limits = {1 << 20, 512};
+  lm_buf_init(&raw, SIZE_MAX);
+  lm_buf_init(&sealed, SIZE_MAX);
+  lm_buf_init(&out, SIZE_MAX);
+  make(&raw);
+  CHECK(lm_frame_seal(coder, raw.data, raw.len, true, &sealed, &err) == 0);
+  CHECK(lm_frame_open(coder, sealed.data, sealed.len, &limits, &out, &estimate, &err) == 0);
+  for (size_t n = 0; n < sealed.len; n++) {
+    lm_buf_clear(&out);
+    CHECK(lm_frame_open(coder, sealed.data, n, &limits, &out, &estimate, &err) != 0);
+  }
+  for (size_t at = 0; at < sealed.len; at++)
+    for (int bit = 0; bit < 8; bit++) {
+      sealed.data[at] ^= (uint8_t)(1 << bit);
+      lm_buf_clear(&out);
+      (void)lm_frame_open(coder, sealed.data, sealed.len, &limits, &out, &estimate, &err);
+      sealed.data[at] ^= (uint8_t)(1 << bit);
+    }
+  lm_buf_byte(&sealed, 0);
+  lm_buf_clear(&out);
+  CHECK(lm_frame_open(coder, sealed.data, sealed.len, &limits, &out, &estimate, &err) != 0);
+  limits.max_output_bytes = STRUCTURE;
+  lm_buf_clear(&out);
+  CHECK(lm_frame_open(coder, sealed.data, sealed.len - 1, &limits, &out, &estimate, &err) != 0 &&
+        err.code == LM_E_LIMIT);
+  lm_buf_clean_up(&out);
+  lm_buf_clean_up(&sealed);
+  lm_buf_clean_up(&raw);
+  lm_coder_destroy(coder);
+}
+
+int
+main(void)
+{
+  CHECK(round_trip(true) && round_trip(false));
+  check_every_allocation(compressed);
+  check_every_allocation(plain);
+  broken();
+  CHECK(lm_alloc_live() == 0);
+  return 0;
+}
