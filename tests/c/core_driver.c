@@ -8,8 +8,8 @@
  *   qualifier TEXT, region TEXT
  *   path NAME, query QUALIFIER
  *   json TEXT            "ours", "others" or "refused"
- *   http1 BYTES          "whole STATUS KEEP_ALIVE TAKEN BODY", "more" or "refused WHY"; the bytes are
- *                        fed in pieces of a few, and when they are over the peer closes
+ *   http1 BYTES          "whole STATUS KEEP_ALIVE TAKEN BODY", "more" or "refused WHY"; the bytes
+ *                        are fed in pieces of a few, and when they are over the peer closes
  *
  * Arguments are in hexadecimal, "-" for an empty one, and "." for an absent TOKEN. */
 #include <stdio.h>

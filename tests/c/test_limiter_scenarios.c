@@ -23,6 +23,7 @@ struct scenario {
   int64_t refusal_ns;     /* until a 429 is back */
   int64_t closed_ns;      /* no place at all until then */
   int64_t retry_after_ms; /* what a 429 says, -1: nothing */
+  unsigned per_second;    /* invocations that it takes, 0: as many as come */
   /* What must come out. */
   unsigned max_requests;
   double max_time; /* times the ideal */
@@ -48,8 +49,10 @@ struct world {
   unsigned open[MAX_MAPS]; /* not done */
   int64_t done_ns[MAX_MAPS];
   unsigned turn; /* of the ring of maps */
-  unsigned busy, sent, refused, most_in_flight;
-  int64_t now_ns, last_sent_ns, longest_gap_ns;
+  unsigned busy, sent, refused;
+  double tokens; /* of the server's rate: a tenth of a second's worth at most */
+  int64_t filled_ns;
+  int64_t now_ns;
   uint64_t seed;
 };
 
@@ -93,11 +96,6 @@ start_what_may(struct world *world)
     request->map = map;
     lm_limiter_started(&world->limiter, world->now_ns);
     world->sent++;
-    if (world->limiter.in_flight > world->most_in_flight)
-      world->most_in_flight = world->limiter.in_flight;
-    if (world->now_ns - world->last_sent_ns > world->longest_gap_ns)
-      world->longest_gap_ns = world->now_ns - world->last_sent_ns;
-    world->last_sent_ns = world->now_ns;
     plan(world, request, ARRIVES, world->now_ns + MS / 2);
   }
   if (world->now_ns < world->limiter.not_before_ns)
@@ -117,13 +115,31 @@ throttled(struct world *world, struct request *request)
   CHECK(!lm_limiter_exhausted(&world->limiter, world->now_ns, policy.throttle_patience_ns));
 }
 
+static bool
+takes(struct world *world)
+{
+  const struct scenario *scenario = world->scenario;
+  if (world->busy >= scenario->places || world->now_ns < scenario->closed_ns)
+    return false;
+  if (scenario->per_second == 0)
+    return true;
+  world->tokens += (double)(world->now_ns - world->filled_ns) / 1e9 * scenario->per_second;
+  world->filled_ns = world->now_ns;
+  if (world->tokens > scenario->per_second / 10)
+    world->tokens = scenario->per_second / 10;
+  if (world->tokens < 1)
+    return false;
+  world->tokens -= 1;
+  return true;
+}
+
 static void
 happen(struct world *world, struct request *request)
 {
   const struct scenario *scenario = world->scenario;
   switch (request->kind) {
   case ARRIVES:
-    if (world->busy < scenario->places && world->now_ns >= scenario->closed_ns) {
+    if (takes(world)) {
       world->busy++;
       plan(world, request, REPLIES,
            world->now_ns + (int64_t)((0.5 + draw(world)) * (double)scenario->service_ns));
@@ -182,6 +198,8 @@ run(const struct scenario *scenario, struct world *world, bool print)
 
   unsigned wide = scenario->places < scenario->cap ? scenario->places : scenario->cap;
   double ideal = (double)scenario->closed_ns + (double)total / wide * (double)scenario->service_ns;
+  if (scenario->per_second > 0 && ideal < (double)total / scenario->per_second * 1e9)
+    ideal = (double)total / scenario->per_second * 1e9;
   double time = (double)end_ns / ideal;
   if (print)
     printf("%-34s %5u chunks, %5u requests, %4u 429, %6.2f s = %.2f x ideal\n", scenario->name,
@@ -195,16 +213,18 @@ main(int argc, char **argv)
 {
   (void)argv;
   static const struct scenario scenarios[] = {
-      {"10 places, 1,000 chunks of 100 ms", 256, {1000, 0}, 10, 100 * MS, 5 * MS, 0, -1, 1400, 1.3},
-      {"the same, 5 ms", 256, {1000, 0}, 10, 5 * MS, 5 * MS, 0, -1, 1400, 1.5},
-      {"the same, refusals take longer", 256, {1000, 0}, 10, 20 * MS, 300 * MS, 0, -1, 1500, 4},
-      {"the same, 10 s", 256, {1000, 0}, 10, 10 * SECOND, 5 * MS, 0, -1, 1500, 1.3},
-      {"one place", 256, {200, 0}, 1, 50 * MS, 5 * MS, 0, -1, 600, 1.2},
-      {"100 places of 256 asked", 256, {5000, 0}, 100, 200 * MS, 5 * MS, 0, -1, 5500, 1.3},
-      {"1,000 places", 1000, {5000, 0}, 1000, 200 * MS, 5 * MS, 0, -1, 5000, 1.3},
-      {"closed for 30 s", 256, {1000, 0}, 256, 100 * MS, 5 * MS, 30 * SECOND, -1, 1400, 1.3},
-      {"Retry-After 3 s", 64, {100, 0}, 64, 100 * MS, 5 * MS, 2 * SECOND, 3000, 200, 2},
-      {"two maps", 256, {1000, 10}, 10, 100 * MS, 5 * MS, 0, -1, 1400, 1.3},
+      {"10 places, 1,000 x 100 ms", 256, {1000, 0}, 10, 100 * MS, 5 * MS, 0, -1, 0, 1400, 1.3},
+      {"the same, 5 ms", 256, {1000, 0}, 10, 5 * MS, 5 * MS, 0, -1, 0, 1400, 1.5},
+      {"the same, refusals take longer", 256, {1000, 0}, 10, 20 * MS, 300 * MS, 0, -1, 0, 1500, 4},
+      {"the same, 10 s", 256, {1000, 0}, 10, 10 * SECOND, 5 * MS, 0, -1, 0, 1500, 1.3},
+      {"one place", 256, {200, 0}, 1, 50 * MS, 5 * MS, 0, -1, 0, 600, 1.2},
+      {"100 places of 256 asked", 256, {5000, 0}, 100, 200 * MS, 5 * MS, 0, -1, 0, 5500, 1.3},
+      {"1,000 places", 1000, {5000, 0}, 1000, 200 * MS, 5 * MS, 0, -1, 0, 5000, 1.3},
+      {"closed for 30 s", 256, {1000, 0}, 256, 100 * MS, 5 * MS, 30 * SECOND, -1, 0, 1400, 1.3},
+      {"Retry-After 3 s", 64, {100, 0}, 64, 100 * MS, 5 * MS, 2 * SECOND, 3000, 0, 200, 2},
+      {"100 a second, 5 ms", 256, {1000, 0}, 10, 5 * MS, 5 * MS, 0, -1, 100, 2000, 6},
+      {"1,000 a second, 100 ms", 256, {10000, 0}, 256, 100 * MS, 5 * MS, 0, -1, 1000, 11000, 1.4},
+      {"two maps", 256, {1000, 10}, 10, 100 * MS, 5 * MS, 0, -1, 0, 1400, 1.3},
   };
   static struct world world;
   for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)

@@ -66,7 +66,7 @@ static const struct row functions[] = {
     {BYTES("arn:aws:s3:eu-central-1:123456789012:function:f"), NULL, 8},
     {BYTES("arn:AWS:lambda:eu-central-1:123456789012:function:f"), NULL, 4},
     {BYTES("arn::lambda:eu-central-1:123456789012:function:f"), NULL, 4},
-    {BYTES("arn:aws:lambda:evil.com/:123456789012:function:f"), NULL, 19},
+    {BYTES("arn:aws:lambda:evil.com/:123456789012:function:f"), NULL, 15},
     {BYTES("arn:aws:lambda::123456789012:function:f"), NULL, 15},
     {BYTES("arn:aws:lambda:eu-central-1:12345678901:function:f"), NULL, 28},
     {BYTES("arn:aws:lambda:eu-central-1:12345678901x:function:f"), NULL, 28},
@@ -119,6 +119,12 @@ lengths(void)
   CHECK(lm_name_check_qualifier(text, 129, &err) == -1);
   CHECK(lm_name_check_region(text, 63, &err) == 0);
   CHECK(lm_name_check_region(text, 64, &err) == -1);
+  memcpy(text, "aa-a", 4); /* a region that is no label of a host name */
+  memcpy(text + 62, "-1:123456789012:f", 17);
+  CHECK(lm_name_check_function(text, 79, NULL, &err) == -1);
+  memcpy(text + 61, "-1:123456789012:f", 17);
+  CHECK(lm_name_check_function(text, 78, NULL, &err) == 0);
+  memset(text, 'a', sizeof text);
   memcpy(text, "f:", 2);
   CHECK(lm_name_check_function(text, 130, NULL, &err) == 0);
   CHECK(lm_name_check_function(text, 131, NULL, &err) == -1 && err.offset == 130);

@@ -35,12 +35,8 @@ feed(struct reading *reading, const uint8_t *bytes, size_t n, size_t first, size
     size_t taken = SIZE_MAX;
     if (size > n - at)
       size = n - at;
-    uint8_t *piece = malloc(size);
-    MUST(piece != NULL);
-    memcpy(piece, bytes + at, size);
     reading->state =
-        lm_http1_feed(&reading->reply, piece, size, &taken, &reading->body, &reading->err);
-    free(piece);
+        lm_http1_feed(&reading->reply, bytes + at, size, &taken, &reading->body, &reading->err);
     MUST(taken <= size && (reading->state != LM_HTTP1_MORE || taken == size));
     reading->taken += taken;
     MUST(reading->body.len <= max);

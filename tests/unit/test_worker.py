@@ -148,7 +148,12 @@ def test_out_of_time_answers_the_part_that_is_done() -> None:
 
 def test_results_that_fill_a_reply() -> None:
     reply = run_request(request(tasks.megabytes, [1] * 10))
-    assert reply["lambdamap"]["done"] == 4
+    assert reply["lambdamap"]["done"] == 3
+    assert "error" not in reply
+    reply = run_request(request(tasks.megabytes, [2, 2, 1]))
+    assert reply["lambdamap"]["done"] == 2
+    reply = run_request(request(tasks.megabytes, [1, 4, 1]))
+    assert "chunksize=1" in reply["error"]["message"]
     reply = run_request(request(tasks.megabytes, [1, 9, 1]))
     assert reply["error"]["kind"] == "size"
     assert reply["error"]["index"] == 1

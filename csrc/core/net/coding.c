@@ -41,7 +41,8 @@ lm_code_request(struct lm_coder *coder, struct lm_job *job)
     job->body.failed = LM_E_LIMIT;
   } else {
     int sealed;
-    lm_buf_reserve(&job->body, opts->head_len + 256 + job->frame.len / 2);
+    size_t guess = opts->head_len + 256 + job->frame.len / 2;
+    lm_buf_reserve(&job->body, guess < job->body.max ? guess : job->body.max);
     lm_envelope_open(&job->body, opts->head, opts->head_len, job->first_item, job->n_items,
                      &job->slots);
     sealed = lm_frame_to_text(coder, job->frame.data, job->frame.len, opts->compress, &job->body,

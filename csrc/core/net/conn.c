@@ -22,8 +22,7 @@ enum {
   MAX_HEAD_BYTES = 32768 + 8192,
   TOGETHER_BYTES = 65536, /* a body up to this travels in one write with its head */
   SLICE_BYTES = 262144,   /* one write of a larger one */
-  TURN_BYTES = 1 << 20,   /* moved per turn of the loop before others have theirs */
-  TRUSTED_BYTES = 1 << 20 /* reserved at once on the word of a Content-Length */
+  TURN_BYTES = 1 << 20    /* moved per turn of the loop before others have theirs */
 };
 
 static void on_event(void *owner, int fd, int events);
@@ -389,7 +388,7 @@ finish(struct lm_conn *conn, bool extra_bytes)
   }
   struct lm_job *job = take_job(conn);
   keep_head(job, &conn->reply);
-  if (conn->reply.keep_alive && conn->all_sent)
+  if (conn->reply.keep_alive && conn->all_sent && !conn->peer_closed)
     lm_pool_keep(pool, conn, io->now_ns);
   else
     lm_conn_close(conn);
@@ -412,16 +411,8 @@ receive(struct lm_conn *conn)
     if (code == CURLE_AGAIN)
       return false;
     if (code == CURLE_OK && n > 0) {
-      bool had_head = conn->reply.head_done;
       job->bytes_received += n;
       state = lm_http1_feed(&conn->reply, io->scratch, n, &taken, &job->reply, &err);
-      if (!had_head && conn->reply.head_done && state == LM_HTTP1_MORE &&
-          conn->reply.content_length > 0) {
-        size_t length = (size_t)conn->reply.content_length;
-        lm_buf_reserve(&job->reply, length < TRUSTED_BYTES && length > job->reply.len
-                                        ? length - job->reply.len
-                                        : 0);
-      }
       moved += n;
     } else if (code == CURLE_OK) {
       state = lm_http1_eof(&conn->reply, &err);
@@ -509,6 +500,7 @@ on_event(void *owner, int fd, int events)
   struct lm_conn *conn = owner;
   struct lm_io *io = conn->pool->io;
   (void)fd;
+  conn->peer_closed = conn->peer_closed || (events & LM_LOOP_HANGUP);
   if (conn->state == LM_CONN_BUSY) {
     lm_conn_continue(conn);
     return;

@@ -42,6 +42,7 @@ struct lm_conn {
   bool body_apart;             /* the body is sent from the job's buffer */
   bool touched;                /* some byte of this request may have left */
   bool all_sent;
+  bool peer_closed;            /* the peer sends no more: an edge-triggered event that is not repeated */
   struct lm_http1 reply;
 };
 

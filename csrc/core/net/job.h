@@ -51,7 +51,12 @@ struct lm_job {
   struct lm_reply_head head;
 
   struct lm_outcome outcome; /* of the last attempt */
-  enum lm_ran worst;         /* of all attempts: what a failure at last says about having run */
+  struct {
+    enum lm_ran ran;
+    enum lm_failure failure;
+    struct lm_error error;
+  } worst;                   /* of the attempt that came closest to running: a failure at last says
+                                this of the job */
   struct lm_error error;     /* its text, for people */
   unsigned attempts;         /* sent or tried to be sent, 429s and polls not counted */
   unsigned throttles, polls, resigns;

@@ -196,6 +196,8 @@ lm_loop_turn(struct lm_loop *loop, int64_t timeout_ns)
       events |= LM_LOOP_READ;
     if (ready[i].events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
       events |= LM_LOOP_WRITE;
+    if (ready[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+      events |= LM_LOOP_HANGUP;
     deliver(loop, (int)(uint32_t)ready[i].data.u64, (uint32_t)(ready[i].data.u64 >> 32), events);
   }
 }
@@ -240,6 +242,8 @@ lm_loop_turn(struct lm_loop *loop, int64_t timeout_ns)
         events |= LM_LOOP_READ;
       if (asks[i].revents & (POLLOUT | POLLHUP | POLLERR | POLLNVAL))
         events |= LM_LOOP_WRITE;
+      if (asks[i].revents & (POLLHUP | POLLERR))
+        events |= LM_LOOP_HANGUP;
       if (events != 0)
         deliver(loop, asks[i].fd, generations[i], events);
     }

@@ -11,12 +11,17 @@
 
 #include "base/error.h"
 
-enum { LM_LOOP_READ = 1, LM_LOOP_WRITE = 2, LM_LOOP_EDGE = 4 /* report changes only */ };
+enum {
+  LM_LOOP_READ = 1,
+  LM_LOOP_WRITE = 2,
+  LM_LOOP_EDGE = 4,  /* asked for: report changes only */
+  LM_LOOP_HANGUP = 8 /* reported: the peer sends no more; what it has sent can still be read */
+};
 
 struct lm_loop;
 
-/* What happens on a descriptor: events is a set of LM_LOOP_READ and LM_LOOP_WRITE; an error or a
- * hang-up shows as both. */
+/* What happens on a descriptor: events is a set of LM_LOOP_READ, LM_LOOP_WRITE and LM_LOOP_HANGUP;
+ * an error shows as all of them. */
 typedef void (*lm_loop_handler)(void *owner, int fd, int events);
 
 struct lm_loop *lm_loop_new(struct lm_error *err);

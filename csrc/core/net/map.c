@@ -92,7 +92,7 @@ count_native(struct lm_map *map, int change)
 static void
 never_started(struct lm_job *job, enum lm_failure failure, const char *text)
 {
-  job->outcome = (struct lm_outcome){job->worst, failure, LM_DO_DONE, false};
+  job->outcome = (struct lm_outcome){job->worst.ran, failure, LM_DO_DONE, false};
   lm_error_set(&job->error, LM_E_CLOSED, "%s", text);
 }
 
@@ -186,7 +186,11 @@ lm_map_cancel(struct lm_map *map)
   if (atomic_exchange(&map->cancelled, true))
     return;
   lm_map_stop(map);
-  lm_dispatch_drop_cancelled(map->dispatch);
+  pthread_mutex_lock(&map->lock);
+  bool at_work = map->native > 0;
+  pthread_mutex_unlock(&map->lock);
+  if (at_work)
+    lm_dispatch_drop_cancelled(map->dispatch);
 }
 
 bool

@@ -24,16 +24,20 @@ lm_pool_new(struct lm_io *io, struct lm_endpoint *endpoint)
   return pool;
 }
 
+static void
+destroy_shard(struct lm_shard *shard)
+{
+  lm_list_remove(&shard->link);
+  curl_multi_cleanup(shard->multi);
+  lm_free(shard);
+}
+
 void
 lm_pool_destroy(struct lm_pool *pool)
 {
   lm_pool_trim(pool, 0, true);
   LM_LIST_EACH(&pool->shards, node)
-  {
-    struct lm_shard *shard = LM_CONTAINER(node, struct lm_shard, link);
-    curl_multi_cleanup(shard->multi);
-    lm_free(shard);
-  }
+  destroy_shard(LM_CONTAINER(node, struct lm_shard, link));
   lm_endpoint_unref(pool->endpoint);
   lm_free(pool);
 }
@@ -135,6 +139,10 @@ lm_pool_timers(struct lm_pool *pool, int64_t now_ns)
   LM_LIST_EACH(&pool->shards, node)
   {
     struct lm_shard *shard = LM_CONTAINER(node, struct lm_shard, link);
+    if (shard->handles == 0) {
+      destroy_shard(shard);
+      continue;
+    }
     if (shard->timer_ns <= now_ns) {
       int running = 0;
       shard->timer_ns = LM_NEVER_NS;
@@ -149,7 +157,10 @@ lm_pool_next(const struct lm_pool *pool, int64_t now_ns)
 {
   int64_t next = lm_list_empty(&pool->waiting) ? LM_NEVER_NS : now_ns + LOOK_AGAIN_NS;
   LM_LIST_EACH(&pool->shards, node)
-  next = lm_deadline_earlier(next, LM_CONTAINER(node, struct lm_shard, link)->timer_ns);
+  {
+    struct lm_shard *shard = LM_CONTAINER(node, struct lm_shard, link);
+    next = lm_deadline_earlier(next, shard->handles == 0 ? now_ns : shard->timer_ns);
+  }
   struct lm_node *last = lm_list_last(&pool->idle);
   if (last != NULL)
     next = lm_deadline_earlier(

@@ -47,7 +47,7 @@ void lm_pool_keep(struct lm_pool *pool, struct lm_conn *conn, int64_t now_ns);
 /* Close connections that were idle or alive for too long; all of them when `all`. */
 void lm_pool_trim(struct lm_pool *pool, int64_t now_ns, bool all);
 
-/* Call libcurl for the shards whose time has come. */
+/* Call libcurl for the shards whose time has come; let empty ones go. */
 void lm_pool_timers(struct lm_pool *pool, int64_t now_ns);
 
 /* When the next of the above has something to do, LM_NEVER_NS: not before something happens. */

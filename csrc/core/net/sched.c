@@ -305,8 +305,11 @@ lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, do
   bool again = false;
   *stop = false;
   pthread_mutex_lock(&sched->lock);
-  if (job->outcome.failure != LM_FAIL_NONE && job->worst < job->outcome.ran)
-    job->worst = job->outcome.ran;
+  if (job->outcome.failure != LM_FAIL_NONE && job->worst.ran <= job->outcome.ran) {
+    job->worst.ran = job->outcome.ran;
+    job->worst.failure = job->outcome.failure;
+    job->worst.error = job->error;
+  }
   bool over = sched->closed || atomic_load(&map->stopped) || atomic_load(&map->cancelled);
   if (job->outcome.action == LM_DO_THROTTLE && !over) {
     again = throttle(sched, job, now_ns, random);
@@ -325,8 +328,11 @@ lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, do
     move_mean(&function->mean_latency_ns, (double)(now_ns - job->started_ns));
   }
   if (!again) {
-    if (job->outcome.failure != LM_FAIL_NONE)
-      job->outcome.ran = job->worst;
+    if (job->outcome.failure != LM_FAIL_NONE && job->outcome.ran < job->worst.ran) {
+      job->outcome.ran = job->worst.ran;
+      job->outcome.failure = job->worst.failure;
+      job->error = job->worst.error;
+    }
     map->unfinished--;
     charge(sched, job, job->body.len + job->reply.len + job->result.len);
     if (job->outcome.failure != LM_FAIL_NONE &&

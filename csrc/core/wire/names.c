@@ -76,6 +76,8 @@ static bool
 is_aws_region(const struct lm_span *span)
 {
   size_t hyphens = 0;
+  if (span->len > LM_NAME_MAX_REGION)
+    return false;
   for (size_t i = 0; i + 1 < span->len; i++) {
     if (span->at[i] == '-')
       hyphens++;
@@ -158,7 +160,7 @@ wrong_place(const struct lm_span parts[], size_t n, struct lm_name *name)
   if (name->partition.at != NULL)
     wrong = wrong_in(&name->partition, partition_len(name->partition.at, name->partition.len));
   if (wrong == NULL && name->region.at != NULL && !is_aws_region(&name->region))
-    wrong = name->region.at + region_len(name->region.at, name->region.len);
+    wrong = name->region.at;
   if (wrong == NULL && name->account.at != NULL && !is_account(&name->account))
     wrong = name->account.at;
   if (wrong != NULL)

@@ -212,7 +212,7 @@ GETTER(frame)
 GETTER(body)
 {
   JOB;
-  if (!is_plain(job) || job->head.status == 0)
+  if (!is_plain(job) || job->outcome.failure != LM_FAIL_NONE)
     Py_RETURN_NONE;
   return PyBytes_FromStringAndSize((const char *)job->reply.data, (Py_ssize_t)job->reply.len);
 }

@@ -19,7 +19,8 @@ _said = False
 
 
 def own_function() -> str | None:
-    """Inside Lambda: this function's name and running version; None elsewhere.
+    """Inside Lambda: this function's name and running version; None elsewhere, also on the local
+    Lambda, whose name no account knows.
 
     Raises
     ------
@@ -27,8 +28,8 @@ def own_function() -> str | None:
         This function's handler would not do lambdamap's work.
     """
     name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
-    if not name:
-        return None
+    if not name or "LAMBDAMAP_SANDBOX" in os.environ:
+        return None  # not in Lambda; a sandbox of the local one only looks like it
     if not _handler_is_ours():
         raise ConfigError(
             f"this code runs in the Lambda function {name}, whose handler does not know lambdamap: "

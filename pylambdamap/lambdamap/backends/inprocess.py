@@ -16,11 +16,14 @@ from lambdamap import _codec
 __all__ = ["InProcessMap", "PlainCompletion", "run_event"]
 
 
-def run_event(event: dict[str, Any]) -> dict[str, Any]:
-    """What the executor calls: the worker, trusting its own caller."""
+def run_event(event: dict[str, Any], interruptible: bool = False) -> dict[str, Any]:
+    """What the executor calls: the worker, trusting its own caller.
+
+    interruptible: Ctrl-C in f is the caller's, not an error of f's.
+    """
     from lambdamap.worker.call import run_request
 
-    return run_request(event, None, trusted=True)
+    return run_request(event, None, trusted=True, interruptible=interruptible)
 
 
 class PlainCompletion:
@@ -100,7 +103,7 @@ class InProcessMap:
         self._counts["requests"] += 1
         self._counts["bytes_sent"] += len(text)
         if self._executor is None:
-            completion.fill(run_event(event))
+            completion.fill(run_event(event, interruptible=True))
             self._finish(completion)
             return True
         future: Future[dict[str, Any]] = self._executor.submit(run_event, event)

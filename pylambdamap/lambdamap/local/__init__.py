@@ -1,5 +1,19 @@
 """A Lambda on this machine: `LocalLambda`, and the process's own one."""
 
-from lambdamap.local.server import LocalLambda, shared
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lambdamap.local.server import LocalLambda, shared
 
 __all__ = ["LocalLambda", "shared"]
+
+
+def __getattr__(name: str) -> Any:
+    # Sandboxes are in this package, too, and must start without the server's modules.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lambdamap.local import server
+
+    return getattr(server, name)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lambdamap.local.http import Request
-    from lambdamap.local.server import Invocation
+    from lambdamap.local.pool import Invocation
 
-__all__ = ["Lifeline", "Sandbox"]
+__all__ = ["Lifeline", "Sandbox", "Surroundings"]
 
 _LOG_BYTES = 4096  # what X-Amz-Log-Result holds
+_LOG_READS = 64  # of 64 KB at most at once, so that a flood does not hold up the loop
 _LOOK_S = 0.05  # at a process that cannot be watched through a descriptor
 
 
@@ -28,13 +29,40 @@ class Lifeline:
 
     def __init__(self) -> None:
         self.read_fd, self._write_fd = os.pipe()
-        os.register_at_fork(after_in_child=self.close)
 
     def close(self) -> None:
+        """Let go of both ends. Idempotent; for the child of a fork, too."""
         for fd in (self.read_fd, self._write_fd):
-            with contextlib.suppress(OSError):
-                os.close(fd)
+            if fd >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
         self.read_fd = self._write_fd = -1
+
+
+class Surroundings:
+    """What a sandbox takes over from its caller: import path, directory, environment."""
+
+    def __init__(self) -> None:
+        self.directory = _directory()
+        self.path = _import_path(self.directory)
+        self.environment = dict(os.environ)
+
+    def moved(self) -> bool:
+        """Whether the caller imports from, or works in, other directories by now."""
+        directory = _directory()
+        return directory != self.directory or _import_path(directory) != self.path
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"  # it has been removed
+
+
+def _import_path(directory: str) -> list[str]:
+    entries = [entry for entry in sys.path if isinstance(entry, str)]
+    return [os.path.join(directory, entry) if entry else directory for entry in entries]
 
 
 class Sandbox:
@@ -45,16 +73,18 @@ class Sandbox:
         kind: str,
         handler: str,
         api: str,
-        environment: dict[str, str],
+        surroundings: Surroundings,
+        variables: dict[str, str],
         lifeline: Lifeline,
         on_exit: Callable[[Sandbox], None],
     ) -> None:
+        """Start the process. Raises OSError when it cannot be."""
         self.token = secrets.token_urlsafe(18)
-        self.started = time.monotonic()
         self.ready = False  # has asked for an invocation at least once
-        self.stale = False  # has loaded a source file that has changed since
+        self.stale = False  # is to be replaced before its next invocation
         self.parked: Request | None = None  # its open call for the next invocation
         self.invocation: Invocation | None = None
+        self.init_error: bytes | None = None  # why it cannot start, in its own words
         self.timer: asyncio.TimerHandle | None = None
         self.sources: dict[str, tuple[int, int]] = {}
         self.log = bytearray()
@@ -62,15 +92,30 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self._gone = False
         self._pid_fd = -1
+        # What the process needs to know and f must not see; it takes this out of its environment.
+        own = {
+            "lifeline": lifeline.read_fd,
+            "path": surroundings.path,
+            "restore": {
+                name: surroundings.environment.get(name)
+                for name in ("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUNBUFFERED")
+            },
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lambdamap.local.sandbox", kind, handler],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            cwd=surroundings.directory,
             env={
-                **environment,
+                **surroundings.environment,
+                **variables,
                 "AWS_LAMBDA_RUNTIME_API": f"{api}/{self.token}",
-                "LAMBDAMAP_LIFELINE": str(lifeline.read_fd),
+                "LAMBDA_TASK_ROOT": surroundings.directory,
+                "PYTHONPATH": os.pathsep.join(surroundings.path),
+                "PYTHONSAFEPATH": "1",
+                "PYTHONUNBUFFERED": "1",
+                "LAMBDAMAP_SANDBOX": json.dumps(own),
             },
             pass_fds=(lifeline.read_fd,),
             start_new_session=True,  # Ctrl-C at the terminal is the caller's alone
@@ -78,7 +123,7 @@ class Sandbox:
         assert self.process.stdout is not None
         self._out = self.process.stdout.fileno()
         os.set_blocking(self._out, False)
-        self._loop.add_reader(self._out, self._read_log)
+        self._loop.add_reader(self._out, self.read_log)
         try:
             self._pid_fd = os.pidfd_open(self.process.pid)
             self._loop.add_reader(self._pid_fd, self._ended)
@@ -89,20 +134,27 @@ class Sandbox:
     def busy(self) -> bool:
         return self.invocation is not None
 
-    def _read_log(self) -> None:
-        try:
-            data = os.read(self._out, 65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._loop.remove_reader(self._out)
-            return
-        self.log += data
-        del self.log[:-_LOG_BYTES]
+    def read_log(self) -> None:
+        """Take over what the process has printed; the last bytes are kept."""
+        for _ in range(_LOG_READS):
+            if self._out < 0:
+                return
+            try:
+                data = os.read(self._out, 65536)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._loop.remove_reader(self._out)
+                self._out = -1
+                return
+            self.log += data
+            del self.log[:-_LOG_BYTES]
 
     def _look(self) -> None:
+        if self._gone:
+            return
         if self.process.poll() is None:
             self._loop.call_later(_LOOK_S, self._look)
         else:
@@ -111,9 +163,9 @@ class Sandbox:
     def _ended(self) -> None:
         if self._gone:
             return
-        self._gone = True
+        self.kill()  # what it has started and left behind
         self.process.wait()
-        self._read_log()
+        self.read_log()
         self.close()
         self._on_exit(self)
 
@@ -121,7 +173,9 @@ class Sandbox:
         """How the process ended, in the words that Lambda uses."""
         code = self.process.returncode
         if code is not None and code < 0:
-            return f"Runtime exited with error: signal: {signal.Signals(-code).name[3:].lower()}"
+            names = {number.value: number.name for number in signal.Signals}
+            name = names.get(-code, f"SIG{-code}")[3:].lower()
+            return f"Runtime exited with error: signal: {'killed' if -code == 9 else name}"
         if code:
             return f"Runtime exited with error: exit status {code}"
         return "Runtime exited without providing a reason"
@@ -131,13 +185,18 @@ class Sandbox:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
-    def close(self) -> None:
-        """Let go of the descriptors."""
-        self._gone = True
+    def stop_timer(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
-        with contextlib.suppress(ValueError, OSError):
+            self.timer = None
+
+    def close(self) -> None:
+        """Let go of the descriptors. Idempotent."""
+        self._gone = True
+        self.stop_timer()
+        if self._out >= 0:
             self._loop.remove_reader(self._out)
+            self._out = -1
         if self.process.stdout is not None:
             self.process.stdout.close()
         if self._pid_fd >= 0:

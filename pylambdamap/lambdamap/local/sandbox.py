@@ -1,42 +1,66 @@
 """The process that a handler runs in: what Lambda calls an execution environment.
 
-Started by `lambdamap.local.server` as ``python -m lambdamap.local.sandbox KIND HANDLER``. KIND
-``builtin`` is the loop below, three calls of Lambda's Runtime API on `http.client`;
-``awslambdaric`` runs AWS's own runtime client. Either way the process ends with its caller, and
-tells the server which source files it has loaded.
+Started by `lambdamap.local.processes` as ``python -m lambdamap.local.sandbox KIND HANDLER``. KIND
+``builtin`` is the loop below, three calls of Lambda's Runtime API; ``awslambdaric`` runs AWS's own
+runtime client. Either way the process ends with its caller, and tells the server which source files
+it has loaded.
+
+The calls go over a bare socket: the peer is always the server of this package, `http.client` would
+take a third of the start, and the answer to one invocation and the request for the next can leave
+in one write.
 """
 
 from __future__ import annotations
 
-import http.client
 import importlib
 import json
 import os
+import socket
 import sys
-import sysconfig
-import threading
 import time
-import traceback
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from typing import Any
 
 __all__ = ["main", "reporting_handler"]
 
 _API = "/2018-06-01/runtime"
+_HEAD_BYTES = 65536
+
+
+class _GoneError(Exception):
+    """The server has."""
+
+
+class _Identity:
+    cognito_identity_id = None
+    cognito_identity_pool_id = None
+
+
+class _Client:
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.client = data.get("client")
+        self.custom = data.get("custom")
+        self.env = data.get("env")
 
 
 class _Context:
-    """Lambda's context object, as far as the builtin loop knows it."""
+    """Lambda's context object."""
 
-    def __init__(self, headers: http.client.HTTPMessage) -> None:
-        self.aws_request_id = headers["Lambda-Runtime-Aws-Request-Id"]
-        self.invoked_function_arn = headers["Lambda-Runtime-Invoked-Function-Arn"]
+    def __init__(self, headers: dict[str, str]) -> None:
+        self.aws_request_id = headers["lambda-runtime-aws-request-id"]
+        self.invoked_function_arn = headers["lambda-runtime-invoked-function-arn"]
         self.function_name = os.environ["AWS_LAMBDA_FUNCTION_NAME"]
         self.function_version = os.environ["AWS_LAMBDA_FUNCTION_VERSION"]
         self.memory_limit_in_mb = os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]
         self.log_group_name = os.environ["AWS_LAMBDA_LOG_GROUP_NAME"]
         self.log_stream_name = os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]
-        self._deadline_ms = int(headers["Lambda-Runtime-Deadline-Ms"])
+        self.identity = _Identity()
+        self.client_context: _Client | None = None
+        self._deadline_ms = int(headers["lambda-runtime-deadline-ms"])
+        passed = headers.get("lambda-runtime-client-context")
+        if passed:
+            self.client_context = _Client(json.loads(passed))
 
     def get_remaining_time_in_millis(self) -> int:
         return max(0, self._deadline_ms - int(time.time() * 1000))
@@ -47,61 +71,171 @@ class _Api:
 
     def __init__(self) -> None:
         address, _, path = os.environ["AWS_LAMBDA_RUNTIME_API"].partition("/")
-        self.connection = http.client.HTTPConnection(address)
-        self.base = f"/{path}{_API}" if path else _API
+        host, _, port = address.partition(":")
+        self._socket = socket.create_connection((host, int(port)))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._got = b""
+        self._base = f"/{path}{_API}" if path else _API
+        self._host = address
 
-    def call(self, method: str, path: str, body: bytes | None = None) -> http.client.HTTPResponse:
-        self.connection.request(
-            method, self.base + path, body, {"Content-Type": "application/json"} if body else {}
-        )
-        return self.connection.getresponse()
+    def get(self, path: str) -> bytes:
+        return f"GET {self._base}{path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode()
 
-    def post(self, path: str, body: bytes) -> None:
-        self.call("POST", path, body).read()
+    def post(self, path: str, body: bytes) -> bytes:
+        return (
+            f"POST {self._base}{path} HTTP/1.1\r\nHost: {self._host}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode() + body
+
+    def send(self, requests: bytes) -> None:
+        try:
+            self._socket.sendall(requests)
+        except OSError:
+            raise _GoneError from None
+
+    def receive(self) -> tuple[dict[str, str], bytes]:
+        """The next reply: headers, with names in lower case, and body."""
+        while (end := self._got.find(b"\r\n\r\n")) < 0:
+            if len(self._got) > _HEAD_BYTES:
+                raise _GoneError
+            self._got += self._more()
+        lines = self._got[:end].decode("latin-1").split("\r\n")
+        headers: dict[str, str] = {}
+        for line in lines[1:]:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        left = int(headers.get("content-length", "0")) - (len(self._got) - end - 4)
+        if left <= 0:
+            stop = len(self._got) + left
+            body, self._got = self._got[end + 4 : stop], self._got[stop:]
+            return headers, body
+        parts, self._got = [self._got[end + 4 :]], b""
+        while left > 0:
+            parts.append(self._more(left))
+            left -= len(parts[-1])
+        return headers, b"".join(parts)
+
+    def _more(self, most: int = 65536) -> bytes:
+        try:
+            data = self._socket.recv(min(most, 1 << 20))
+        except OSError:
+            data = b""
+        if not data:
+            raise _GoneError
+        return data
+
+    def close(self) -> None:
+        self._socket.close()
 
 
-def _watch_caller() -> None:
-    """End this process when the other end of the inherited pipe is closed: the caller is gone."""
-    lifeline = int(os.environ.pop("LAMBDAMAP_LIFELINE"))
+# --- the caller's life ----------------------------------------------------------------------------
+
+
+def _watch_caller(lifeline: int) -> None:
+    """End this process and what it has started when the inherited pipe is closed at its other end:
+    the caller is gone."""
+    import threading
+
+    _ask_kernel(lifeline)
 
     def wait() -> None:
         while os.read(lifeline, 1):
             pass
-        os._exit(0)
+        os.killpg(0, 9)
 
     threading.Thread(target=wait, name="lambdamap-lifeline", daemon=True).start()
 
 
+def _ask_kernel(lifeline: int) -> None:
+    """Where the kernel can: let it send the SIGKILL, since code that keeps the GIL would hold up a
+    thread for as long as it likes."""
+    import fcntl
+
+    if not hasattr(fcntl, "F_SETSIG"):
+        return
+    try:
+        # Its owner and signal belong to an open file: this process needs one of its own.
+        own = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.fcntl(own, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(own, fcntl.F_SETSIG, 9)
+        fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    except OSError:
+        pass
+
+
 # --- which sources are loaded -------------------------------------------------------------------
 
+_loaded: dict[str, tuple[int, int]] = {}  # source file -> time and size just before it was read
+_news: dict[str, tuple[int, int]] = {}  # of it, what the server does not know
 _known_modules = 0
-_FIXED = tuple(
-    os.path.join(path, "")
-    for path in {
-        sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    }
-)
+_fixed: tuple[str, ...] = ()
 
 
-def _report_sources() -> None:
-    """Tell the server the loaded files outside the standard library and site-packages."""
+def _watch_imports() -> None:
+    """Note the state of each source file when it is loaded; by the time of the report it may be
+    another. And read a file itself when its cached bytecode could be that of a version before."""
+    global _fixed
+    import sysconfig
+    from importlib.util import cache_from_source
+
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    _fixed = tuple(os.path.join(sysconfig.get_path(name), "") for name in names)
+    path_stats = SourceFileLoader.path_stats
+
+    def noting(self: SourceFileLoader, path: str) -> Any:
+        facts = _note(str(path))
+        if facts is not None:
+            try:
+                # The cache knows whole seconds: what was cached in the second of the last edit may
+                # be what was there before it.
+                if os.stat(cache_from_source(path)).st_mtime_ns < facts[0] + 2_000_000_000:
+                    raise OSError("not sure that the cached bytecode is that of this file")
+            except FileNotFoundError:
+                pass
+        return path_stats(self, path)
+
+    SourceFileLoader.path_stats = noting  # type: ignore[method-assign]
+
+
+def _note(path: str) -> tuple[int, int] | None:
+    """Keep the file's present state; None for what nobody edits."""
+    if path.startswith(_fixed) or "/site-packages/" in path or "/dist-packages/" in path:
+        return None
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return None
+    state = (facts.st_mtime_ns, facts.st_size)
+    if _loaded.get(path) != state:
+        _loaded[path] = _news[path] = state
+    return state
+
+
+def _report() -> bytes | None:
+    """What the server does not know yet: files outside the standard library and site-packages."""
     global _known_modules
-    if len(sys.modules) == _known_modules:
-        return
-    _known_modules = len(sys.modules)
-    sources = {}
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        if not isinstance(path, str) or path.startswith(_FIXED):
-            continue
-        try:
-            facts = os.stat(path)
-        except OSError:
-            continue
-        sources[path] = [facts.st_mtime_ns, facts.st_size]
-    api = _Api()
-    api.post("/lambdamap/sources", json.dumps(sources).encode())
-    api.connection.close()
+    if len(sys.modules) != _known_modules:
+        _known_modules = len(sys.modules)
+        for module in list(sys.modules.values()):
+            # What no SourceFileLoader has loaded: extension modules, and those of the start.
+            path = getattr(module, "__file__", None)
+            if isinstance(path, str) and path not in _loaded:
+                _note(path)
+    if not _news:
+        return None
+    report = json.dumps(_news).encode()
+    _news.clear()
+    return report
+
+
+def _send_report() -> None:
+    """The report over a connection of its own."""
+    report = _report()
+    if report is not None:
+        api = _Api()
+        api.send(api.post("/lambdamap/sources", report))
+        api.receive()
+        api.close()
 
 
 _wrapped: Callable[[Any, Any], Any] | None = None
@@ -111,15 +245,17 @@ def reporting_handler(event: Any, context: Any) -> Any:
     """The real handler, then the report; what ``awslambdaric`` is given to run."""
     global _wrapped
     if _wrapped is None:
-        _wrapped = _find_handler(os.environ["LAMBDAMAP_HANDLER"])
+        _wrapped = _find_handler(os.environ["_HANDLER"])
     try:
         return _wrapped(event, context)
     finally:
-        _report_sources()
+        _send_report()
 
 
 def _find_handler(path: str) -> Callable[[Any, Any], Any]:
     module, _, name = path.replace("/", ".").rpartition(".")
+    if not module:
+        raise ImportError("a handler is written module.function")
     handler: Callable[[Any, Any], Any] = getattr(importlib.import_module(module), name)
     return handler
 
@@ -127,16 +263,40 @@ def _find_handler(path: str) -> Callable[[Any, Any], Any]:
 # --- the builtin loop ---------------------------------------------------------------------------
 
 
-def _error_body(error: BaseException, request_id: str) -> bytes:
-    frames = traceback.format_tb(error.__traceback__)[1:]
+def _error_body(kind: str, error: BaseException, request_id: str, frames: list[str]) -> bytes:
     return json.dumps(
         {
             "errorMessage": str(error),
-            "errorType": type(error).__name__,
+            "errorType": kind,
             "requestId": request_id,
             "stackTrace": frames,
         }
     ).encode()
+
+
+def _call(
+    handler: Callable[[Any, Any], Any], event: bytes, headers: dict[str, str]
+) -> tuple[str, bytes]:
+    """Run the handler: what to answer, "response" or "error" and its body."""
+    request_id = headers["lambda-runtime-aws-request-id"]
+    trace = headers.get("lambda-runtime-trace-id")
+    if trace is not None:
+        os.environ["_X_AMZN_TRACE_ID"] = trace
+    else:
+        os.environ.pop("_X_AMZN_TRACE_ID", None)
+    kind = "Runtime.UnmarshalError"
+    try:
+        value, context = json.loads(event), _Context(headers)
+        kind = ""
+        result = handler(value, context)
+        kind = "Runtime.MarshalError"
+        return "response", result if isinstance(result, bytes) else json.dumps(result).encode()
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        frames = [] if kind else traceback.format_tb(error.__traceback__)[1:]
+        return "error", _error_body(kind or type(error).__name__, error, request_id, frames)
 
 
 def _loop(path: str) -> None:
@@ -144,57 +304,67 @@ def _loop(path: str) -> None:
     try:
         handler = _find_handler(path)
     except Exception as error:
-        kind = "ImportModuleError" if isinstance(error, ImportError) else "HandlerNotFound"
-        body = {
-            "errorMessage": f"Unable to load handler '{path}': {error}",
-            "errorType": f"Runtime.{kind}",
-            "requestId": "",
-            "stackTrace": [],
-        }
-        api.post("/init/error", json.dumps(body).encode())
+        import traceback
+
+        traceback.print_exc()
+        text = ImportError(f"Unable to load handler '{path}': {type(error).__name__}: {error}")
+        name = {ImportError: "ImportModuleError", ModuleNotFoundError: "ImportModuleError",
+                AttributeError: "HandlerNotFound", SyntaxError: "UserCodeSyntaxError"}.get(
+                    type(error))  # fmt: skip
+        kind = f"Runtime.{name}" if name else type(error).__name__
+        api.send(api.post("/init/error", _error_body(kind, text, "", [])))
+        api.receive()
         sys.exit(1)
+    _send_report()
+    more = api.get("/invocation/next")
+    api.send(more)
     while True:
-        got = api.call("GET", "/invocation/next")
-        event = got.read()
-        context = _Context(got.headers)
-        request_id = context.aws_request_id
-        try:
-            result = handler(json.loads(event), context)
-            reply = result if isinstance(result, bytes) else json.dumps(result).encode()
-            where = f"/invocation/{request_id}/response"
-        except Exception as error:
-            traceback.print_exc()
-            reply = _error_body(error, request_id)
-            where = f"/invocation/{request_id}/error"
+        headers, event = api.receive()
+        outcome, body = _call(handler, event, headers)
         sys.stdout.flush()
         sys.stderr.flush()
-        _report_sources()
-        api.post(where, reply)
+        request_id = headers["lambda-runtime-aws-request-id"]
+        answer = api.post(f"/invocation/{request_id}/{outcome}", body) + more
+        report = _report()
+        if report is not None:
+            api.send(api.post("/lambdamap/sources", report) + answer)
+            api.receive()
+        else:
+            api.send(answer)
+        api.receive()
 
 
 def main() -> None:
     """Run until the caller is gone."""
     kind, path = sys.argv[1:3]
     sys.argv[1:] = []
-    _watch_caller()
-    if sys.path and sys.path[0] != "":
-        sys.path[:] = os.environ["LAMBDAMAP_PATH"].split(os.pathsep)
+    own = json.loads(os.environ["LAMBDAMAP_SANDBOX"])
+    # From here on the environment is the caller's; what stays says where this code runs.
+    os.environ["LAMBDAMAP_SANDBOX"] = kind
+    for name, value in own["restore"].items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    sys.path[:] = own["path"]
+    _watch_caller(own["lifeline"])
+    _watch_imports()
     try:
         if kind == "builtin":
             _loop(path)
-        else:
-            from awslambdaric import __main__ as runtime
+            return
+        from awslambdaric import __main__ as runtime
 
-            os.environ["LAMBDAMAP_HANDLER"] = path
-            try:
-                _find_handler(path)
-                path = "lambdamap.local.sandbox.reporting_handler"
-            except Exception:
-                pass  # the runtime client says what is wrong with it
-            runtime.main(["awslambdaric", path])
-    except (ConnectionError, http.client.HTTPException):
-        sys.exit(0)  # the server has gone
+        try:
+            _find_handler(path)
+        except Exception:
+            runtime.main(["awslambdaric", path])  # it says what is wrong with the handler
+        _send_report()
+        runtime.main(["awslambdaric", "lambdamap.local.sandbox.reporting_handler"])
+    except _GoneError:
+        sys.exit(0)
 
 
 if __name__ == "__main__":
+    # One module, whoever asks for it by name: awslambdaric does.
+    sys.modules["lambdamap.local.sandbox"] = sys.modules["__main__"]
     main()

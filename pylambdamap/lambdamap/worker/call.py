@@ -6,23 +6,21 @@ and its caller can take an error for a result or change one.
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import io
 import os
 import sys
 import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Protocol
 
 from lambdamap import _codec
 from lambdamap._version import __version__
 from lambdamap.worker import allow
+from lambdamap.worker.output import Output, captured
 
 __all__ = ["MARKER", "Context", "depth_left", "is_request", "run_request", "source_digest"]
 
@@ -32,9 +30,8 @@ MARKER = "lambdamap"
 depth_left: ContextVar[int | None] = ContextVar("lambdamap_depth_left", default=None)
 PYTHON = "%d.%d" % sys.version_info[:2]
 
-_OUTPUT_BYTES = 16384  # of what the items print, the last ones of a chunk
 _TRACEBACK_CHARS = 16384
-_REPLY_BYTES = 4_500_000  # raw result bytes that surely fit Lambda's 6 MB as base64 text
+_REPLY_BYTES = 4_400_000  # raw bytes that surely fit Lambda's 6 MB as base64 text, output beside
 _RESERVE_MS = 500  # kept back for encoding and sending the reply
 _BLOBS = 32  # functions by value kept loaded
 
@@ -48,10 +45,11 @@ class Context(Protocol):
 class _Failure(Exception):
     """An error that is not the item's own; becomes the reply's ``error``."""
 
-    def __init__(self, kind: str, text: str, ran: str = "NOT") -> None:
+    def __init__(self, kind: str, text: str, ran: str = "NOT", trace: str = "") -> None:
         super().__init__(text)
         self.kind = kind
         self.ran = ran
+        self.trace = trace
 
 
 def is_request(event: object) -> bool:
@@ -76,11 +74,12 @@ def _load_blob(blob: bytes) -> Callable[..., Any]:
 
     try:
         function: Callable[..., Any] = pickle.loads(blob)
-    except Exception as error:
+    except BaseException as error:  # its imports may even end the process
         raise _Failure(
             "init",
             f"cannot load the function that came by value ({type(error).__name__}: {error}): "
             "what it uses must be importable on the worker",
+            trace=traceback.format_exc(),
         ) from error
     with _loaded_lock:
         _loaded[digest] = function
@@ -131,14 +130,16 @@ def _decode(
             refusals.append(error)
             raise
 
+    # Whoever may send code may send pickled items.
+    allow_pickle = allow.by_value_allowed(trusted)
     try:
-        spec, items = _codec.decode_text(
-            event["p"], allow_pickle=by_value or trusted, resolve=resolve
-        )
+        spec, items = _codec.decode_text(event["p"], allow_pickle=allow_pickle, resolve=resolve)
         function, star = spec["f"], bool(spec.get("star"))
     except Exception as error:
         if refusals:
-            raise _Failure("refused", str(refusals[0])) from error
+            kind = "init" if isinstance(refusals[0], allow.NotFound) else "refused"
+            trace = getattr(refusals[0], "trace", "")
+            raise _Failure(kind, str(refusals[0]), trace=trace) from error
         raise _Failure(
             "decode", f"cannot read the request: {type(error).__name__}: {error}"
         ) from error
@@ -151,19 +152,15 @@ def _decode(
     return function, star, items
 
 
-def _stale_code(function: Callable[..., Any], head: dict[str, Any]) -> dict[str, str] | None:
-    """Whether f's source here is another than the caller's."""
+def _stale_code(head: dict[str, Any]) -> dict[str, str] | None:
+    """Whether the source of f's module is another here than the caller's."""
     want = head.get("code")
-    if not want:
-        return None
-    while isinstance(function, functools.partial):
-        function = function.func
-    module = sys.modules.get(getattr(function, "__module__", "") or "")
-    path = getattr(module, "__file__", None)
-    have = source_digest(path) if path else None
+    name = str(head.get("function", "")).partition(":")[0]
+    path = getattr(sys.modules.get(name), "__file__", None)
+    have = source_digest(path) if want and isinstance(path, str) else None
     if have is None or have == want:
         return None
-    return {"module": module.__name__ if module else "", "have": have, "want": want}
+    return {"module": name, "have": have, "want": str(want)}
 
 
 _digests: dict[tuple[str, int, int], str] = {}
@@ -184,49 +181,6 @@ def source_digest(path: str) -> str | None:
     return _digests[key]
 
 
-# --- what the items print -----------------------------------------------------------------------
-
-
-class _Output(io.TextIOBase):
-    """Collects text with the index of the item that printed it, the last 16 KB."""
-
-    def __init__(self) -> None:
-        self.index = 0
-        self.pieces: list[tuple[int, str]] = []
-        self.kept = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        if text:
-            self.pieces.append((self.index, text[-_OUTPUT_BYTES:]))
-            self.kept += len(self.pieces[-1][1])
-            while self.kept - len(self.pieces[0][1]) >= _OUTPUT_BYTES:
-                self.kept -= len(self.pieces.pop(0)[1])
-        return len(text)
-
-    def joined(self) -> list[list[Any]]:
-        lines: list[list[Any]] = []
-        for index, text in self.pieces:
-            if lines and lines[-1][0] == index:
-                lines[-1][1] += text
-            else:
-                lines.append([index, text])
-        # A lone surrogate cannot stand in JSON.
-        return [[i, text.encode("utf-8", "replace").decode("utf-8")] for i, text in lines]
-
-
-@contextmanager
-def _captured(output: _Output) -> Iterator[None]:
-    before = sys.stdout, sys.stderr
-    sys.stdout = sys.stderr = output
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
-
-
 # --- errors -------------------------------------------------------------------------------------
 
 
@@ -237,26 +191,26 @@ def _clean(text: str) -> str:
 def _describe(error: BaseException, index: int, kind: str = "function") -> dict[str, Any]:
     """An item's exception as JSON data."""
     frames = error.__traceback__
-    if frames is not None and frames.tb_next is not None:
-        frames = frames.tb_next  # this file's own frame
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
     try:
         text = "".join(traceback.format_exception(type(error), error, frames))
-    except Exception:
+    except BaseException:
         text = f"{type(error).__name__} (its traceback cannot be formatted)\n"
     try:
         message = str(error)
-    except Exception as broken:
+    except BaseException as broken:
         message = f"<str() of the exception raised {type(broken).__name__}>"
     try:
         args: str | None = _codec.encode_text(error.args, compression=False)
-    except Exception:
+    except BaseException:
         args = None
     if args is not None and len(args) > _TRACEBACK_CHARS:
         args = None
     return {
         "kind": kind,
         "type": type(error).__qualname__,
-        "module": type(error).__module__,
+        "module": str(type(error).__module__),
         "message": _clean(message[:_TRACEBACK_CHARS]),
         "traceback": _clean(text[-_TRACEBACK_CHARS:]),
         "index": index,
@@ -271,23 +225,26 @@ def _describe(error: BaseException, index: int, kind: str = "function") -> dict[
 class _Chunk:
     """The items of one request and what became of them."""
 
-    def __init__(self, head: dict[str, Any], context: Context | None) -> None:
+    def __init__(self, head: dict[str, Any], context: Context | None, interruptible: bool) -> None:
         self.compression = bool(head.get("compression", 1))
         self.allow_pickle = bool(head.get("allow_pickle"))
         self.guarded = head.get("on_error") == "return"
         self.results: list[Any] = []
         self.errors: dict[int, dict[str, Any]] = {}
         self.error: dict[str, Any] | None = None
-        self.output = _Output()
+        self.output = Output()
         self.microseconds = 0
         self.bytes = 0
         left = head.get("left_ms")
-        self.ends = time.monotonic() + max(0.0, float(left) / 1000) if left is not None else None
+        known = isinstance(left, (int, float))
+        self.ends = time.monotonic() + max(0.0, float(left or 0) / 1000) if known else None
         self.context = context
+        self.interruptible = interruptible
 
     def must_stop(self, slowest: float, largest: int) -> bool:
         """Whether another item may not end in time, or its result not fit the reply."""
-        if self.bytes + largest > _REPLY_BYTES:
+        # Half stays free for a result that is larger than any before it.
+        if self.bytes + largest > _REPLY_BYTES or self.bytes > _REPLY_BYTES // 2:
             return True
         reserve = max(_RESERVE_MS / 1000, slowest)
         if self.ends is not None and time.monotonic() + reserve > self.ends:
@@ -300,33 +257,37 @@ class _Chunk:
         """Call f on the items until the end, an error, or a bound. What has run is in results."""
         started = last = time.perf_counter()
         slowest, largest = 0.0, 0
-        with _captured(self.output):
+        with captured(self.output):
             for index, item in enumerate(items):
                 if index and self.must_stop(slowest, largest):
                     break
                 self.output.index = index
                 kind = "function"
+                failed: dict[str, Any] | None = None
                 try:
                     result = function(*item) if star else function(item)
                     kind = "encode"
                     size = self.measure(result)
                 except BaseException as error:
-                    failed = _describe(error, index, kind)
+                    if self.interruptible and isinstance(error, KeyboardInterrupt):
+                        raise
+                    result, failed = None, _describe(error, index, kind)
+                    size = sum(len(text) for text in failed.values() if isinstance(text, str))
                 else:
-                    if self.bytes + size <= _REPLY_BYTES:
-                        self.bytes += size
-                        self.results.append(result)
-                        largest = max(largest, size)
-                        now = time.perf_counter()
-                        slowest = max(slowest, now - last)
-                        last = now
-                        continue
-                    failed = _too_large(index, size)
-                if not self.guarded:
+                    if self.bytes + size > _REPLY_BYTES:
+                        result, failed = None, _too_large(index, size)
+                        size = len(failed["message"])
+                if failed is not None and not self.guarded:
                     self.error = failed
                     break
-                self.results.append(None)
-                self.errors[index] = failed
+                self.bytes += size
+                self.results.append(result)
+                if failed is not None:
+                    self.errors[index] = failed
+                largest = max(largest, size)
+                now = time.perf_counter()
+                slowest = max(slowest, now - last)
+                last = now
         self.microseconds = int((time.perf_counter() - started) * 1e6)
 
     def measure(self, result: Any) -> int:
@@ -344,12 +305,15 @@ class _Chunk:
 
 
 def _too_large(index: int, size: int) -> dict[str, Any]:
+    mend = "return less, or store it and return where"
+    if size <= _REPLY_BYTES:
+        mend = f"use chunksize=1, {mend}"
     return {
         "kind": "size",
         "type": "PayloadTooLargeError",
         "module": "lambdamap",
         "message": f"the results up to this item's ({size} bytes) do not fit one reply of Lambda, "
-        "6 MB: return less, or store it and return where",
+        f"6 MB: {mend}",
         "traceback": "",
         "index": index,
         "args": None,
@@ -371,8 +335,28 @@ def _answer(head: dict[str, Any], done: int | None, microseconds: int = 0) -> di
     return {MARKER: answer}
 
 
+def _failed(head: dict[str, Any], failure: _Failure) -> dict[str, Any]:
+    """The reply of a request whose items have not run, or whose results cannot be given."""
+    reply = _answer(head, None)
+    reply["error"] = {
+        "kind": failure.kind,
+        "type": "WorkerInitError",
+        "module": "lambdamap",
+        "message": _clean(str(failure)[:_TRACEBACK_CHARS]),
+        "traceback": _clean(failure.trace[-_TRACEBACK_CHARS:]),
+        "index": None,
+        "args": None,
+        "ran": failure.ran,
+    }
+    return reply
+
+
 def run_request(
-    event: dict[str, Any], context: Context | None = None, *, trusted: bool = False
+    event: dict[str, Any],
+    context: Context | None = None,
+    *,
+    trusted: bool = False,
+    interruptible: bool = False,
 ) -> dict[str, Any]:
     """Run the items of one request and describe what became of them.
 
@@ -384,6 +368,9 @@ def run_request(
         Lambda's context object; its remaining time stops the chunk between items.
     trusted
         The caller may name and send anything: it is this process, or has started it.
+    interruptible
+        The items run on the caller's own thread, where KeyboardInterrupt is the user's Ctrl-C: it
+        is raised, and nothing else is. Otherwise it is f's error like any other.
 
     Returns
     -------
@@ -391,37 +378,35 @@ def run_request(
         The reply envelope, JSON-able. Errors are inside it; nothing is raised.
     """
     head: dict[str, Any] = event[MARKER]
+    started = False
     try:
         _check(head, trusted)
         function, star, items = _decode(event, bool(head.get("by_value")), trusted)
-    except _Failure as failure:
-        reply = _answer(head, None)
-        reply["error"] = {
-            "kind": failure.kind,
-            "type": "WorkerInitError",
-            "module": "lambdamap",
-            "message": _clean(str(failure)),
-            "traceback": "",
-            "index": None,
-            "args": None,
-            "ran": failure.ran,
-        }
+        chunk = _Chunk(head, context, interruptible)
+        depth = head.get("depth")
+        token = depth_left.set(depth if type(depth) is int and depth > 0 else 0)
+        started = True
+        try:
+            chunk.run(function, star, items)
+        finally:
+            depth_left.reset(token)
+        reply = _answer(head, len(chunk.results), chunk.microseconds)
+        reply["r"] = chunk.encode()  # each result and error has been encoded alone already
+        stale = _stale_code(head)
+        if stale is not None:
+            reply[MARKER]["code"] = stale
+        if chunk.error is not None:
+            reply["error"] = chunk.error
+        output = chunk.output.joined()
+        if output:
+            reply["out"] = output
         return reply
-    chunk = _Chunk(head, context)
-    token = depth_left.set(int(head.get("depth") or 0))
-    try:
-        chunk.run(function, star, items)
-    finally:
-        depth_left.reset(token)
-    text = chunk.encode()  # each result and error has been encoded alone already
-    reply = _answer(head, len(chunk.results), chunk.microseconds)
-    stale = _stale_code(function, head)
-    if stale is not None:
-        reply[MARKER]["code"] = stale
-    reply["r"] = text
-    if chunk.error is not None:
-        reply["error"] = chunk.error
-    output = chunk.output.joined()
-    if output:
-        reply["out"] = output
-    return reply
+    except _Failure as failure:
+        return _failed(head, failure)
+    except BaseException as error:
+        if interruptible and isinstance(error, KeyboardInterrupt):
+            raise
+        text = f"the worker failed: {type(error).__name__}: {error}"
+        trace = traceback.format_exc()
+        kind, ran = ("encode", "RAN") if started else ("init", "NOT")
+        return _failed(head, _Failure(kind, text, ran, trace))

@@ -1,0 +1,216 @@
+"""The figures of lambdamap beside its rivals, measured in the same run.
+
+``./dev bench`` runs all; ``./dev bench dispatch|codec|map|import`` one part; ``--write`` puts the
+tables into docs/benchmarks.md with the command and what machine this is.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+import clients
+import codec_rows
+from target import Target
+
+import lambdamap
+
+PARTS = ("dispatch", "codec", "map", "import")
+DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _rounds(rounds: int, jobs: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Medians of interleaved rounds."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in jobs}
+    for _ in range(rounds):
+        for name, job in jobs.items():
+            client = job.pop("client", name)
+            found[name].append(clients.measure(client, **job))
+            job["client"] = client
+    return {
+        name: {key: median(figures[key] for figures in all_) for key in all_[0]}
+        for name, all_ in found.items()
+    }
+
+
+def dispatch(quick: bool) -> str:
+    """CPU per signed invocation of 2 KB each way; many at once."""
+    rounds, n, slow = (1, 300, 60) if quick else (5, 20_000, 1_500)
+    text = ""
+    with Target() as target:
+        for tls in (False, True):
+            url = target.url(tls)
+            common = {"url": url, "ca_file": target.ca_file, "at_once": 64, "warm": True}
+            jobs = {
+                "lambdamap": {**common, "function": "now", "n": n},
+                "pycurl + Python signer": {**common, "function": "now", "n": n // 2},
+                "aiobotocore": {**common, "function": "now", "n": slow},
+                "boto3": {**common, "function": "now", "n": slow},
+            }
+            found = _rounds(rounds, jobs)
+            if shutil.which("wrk"):
+                runs = [clients.wrk(url, "now", 1 if quick else 2, 64) for _ in range(rounds)]
+                found["wrk, unsigned"] = {
+                    k: median(r[k] for r in runs) for k in ("cpu_us", "per_s")
+                }
+            own = found["lambdamap"]["cpu_us"]
+            rows = [
+                (name, f"{f['cpu_us']:.1f}", f"{f['cpu_us'] / own:.1f}", f"{f['per_s']:,.0f}")
+                for name, f in found.items()
+            ]
+            goal = "<= 40 us" if tls else "<= 25 us"
+            title = "over TLS" if tls else "plain"
+            text += f"\n### 64 in flight, {title} (goal {goal})\n\n"
+            text += table(("client", "CPU us", "times lambdamap", "per second"), rows)
+        text += _many_at_once(target, quick)
+    return text
+
+
+def _many_at_once(target: Target, quick: bool) -> str:
+    width = 50 if quick else 1000
+    rows = []
+    for tls in (False, True):
+        for warm in (True, False):
+            job = {"url": target.url(tls), "ca_file": target.ca_file, "n": width, "at_once": width}
+            jobs = {
+                name: {**job, "function": "d100", "warm": warm}
+                for name in ("lambdamap", "pycurl + Python signer", "boto3")
+            }
+            found = _rounds(1 if quick else 3, jobs)
+            what = ("TLS" if tls else "plain") + (", warm" if warm else ", cold")
+            rows.append(
+                (what, *(f"{f['seconds']:.2f} s, {f['rss_mb']:.0f} MB" for f in found.values()))
+            )
+    text = f"\n### {width:,} invocations of 100 ms at once (goals 0.15 s warm, 0.22 cold; TLS 0.18, 1.0)\n\n"
+    text += table(("", "lambdamap", "pycurl + Python signer", "boto3, a thread each"), rows)
+    rows = []
+    steps = ((20, "j100"),) if quick else ((1_000, "j1000"), (4_000, "j4000"), (9_500, "j7500"))
+    for at_once, function in steps:
+        for tls in (False, True) if at_once <= 4_000 else (False,):
+            job = {"url": target.url(tls), "ca_file": target.ca_file, "function": function}
+            n = at_once * (1 if quick else 3 if at_once < 4_000 else 2)
+            f = clients.measure("lambdamap", n=n, at_once=at_once, warm=False, **job)
+            rows.append(
+                (
+                    f"{at_once:,}",
+                    "TLS" if tls else "plain",
+                    f"{f['cpu_us']:.0f}",
+                    f"{f['rss_mb']:.0f}",
+                )
+            )
+    text += "\n### Many in flight, delays spread by half (goal 50 us plain, 70 TLS; connecting included)\n\n"
+    return text + table(("in flight", "", "CPU us per invocation", "peak MB"), rows)
+
+
+def codec(quick: bool) -> str:
+    """Encode, decode and wire ratios."""
+    rows = codec_rows.rows(0.005 if quick else 0.2)
+    head = ("workload", "against", "goal", "measured: encode / decode / wire")
+    return "\n" + table(head, [tuple(row) for row in rows])
+
+
+def _map_once(url: str, n: int) -> tuple[float, float]:
+    import tasks
+
+    before, started = time.process_time(), time.perf_counter()
+    options = {"function": "r", "endpoint_url": url, "region": "us-east-1", "max_concurrency": 64}
+    results = lambdamap.map(
+        tasks.square, range(n), chunksize=1, credentials=("AKID", "secret"), **options
+    )
+    assert sum(1 for _ in results) == n
+    return (time.process_time() - before) / n * 1e6, n / (time.perf_counter() - started)
+
+
+def whole_map(quick: bool) -> str:
+    """`lambdamap.map` with one small item per invocation."""
+    n = 500 if quick else 20_000
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+    with Target() as target:
+        _map_once(target.url(False), 500)
+        runs = [_map_once(target.url(False), n) for _ in range(1 if quick else 5)]
+    cpu, rate = median(run[0] for run in runs), median(run[1] for run in runs)
+    rows = [
+        (
+            "one item per invocation, 64 in flight",
+            "<= 60 us, >= 12,000/s",
+            f"{cpu:.1f} us, {rate:,.0f}/s",
+        )
+    ]
+    return "\n" + table(("whole map from Python", "goal", "measured: CPU, rate"), rows)
+
+
+def import_time(quick: bool) -> str:
+    """Importing, over starting Python."""
+
+    def best(code: str) -> float:
+        times = []
+        for _ in range(3 if quick else 15):
+            started = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            times.append(time.perf_counter() - started)
+        return min(times) * 1000
+
+    bare = best("pass")
+    rows = [
+        (name, goal, f"{best(f'import {name}') - bare:.0f} ms")
+        for name, goal in (("lambdamap", "<= 20 ms"), ("pycurl", ""), ("boto3", ""))
+    ]
+    rows.insert(1, ("lambdamap._net", "", f"{best('import lambdamap._net') - bare:.0f} ms"))
+    return "\n" + table(("import", "goal", "over bare Python"), rows)
+
+
+RUNS = {"dispatch": dispatch, "codec": codec, "map": whole_map, "import": import_time}
+
+
+def machine() -> str:
+    """What the figures depend on."""
+    model = platform.machine()
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    from lambdamap import _net
+
+    return (
+        f"{model}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, "
+        f"libcurl {_net.CURL_VERSION}, {_net.TLS_VERSION}. Client and server share the cores; trust "
+        "the ratios of one table, not the microseconds across tables."
+    )
+
+
+@click.command()
+@click.argument("parts", nargs=-1, type=click.Choice(PARTS))
+@click.option("--quick", is_flag=True, help="Tiny sizes, to see that everything runs.")
+@click.option("--write", is_flag=True, help="Write docs/benchmarks.md.")
+def main(parts: tuple[str, ...], quick: bool, write: bool) -> None:
+    """Run the benchmarks named (default: all) and print their tables."""
+    text = "# Benchmarks\n\nMade by `./dev bench --write`; every rival runs in the same run.\n\n"
+    text += machine() + "\n"
+    click.echo(text)
+    for part in parts or PARTS:
+        section = f"\n## {part}\n" + RUNS[part](quick)
+        click.echo(section)
+        text += section
+    if write:
+        DOCUMENT.parent.mkdir(exist_ok=True)
+        DOCUMENT.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,314 @@
+"""The sandboxes of a local Lambda and the invocations that wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from lambdamap.local.processes import Lifeline, Sandbox, Surroundings
+
+if TYPE_CHECKING:
+    from lambdamap.local.http import Request
+
+__all__ = ["Invocation", "Pool", "Settings"]
+
+_START_ATTEMPTS = 3  # in a row, while nobody waits for a sandbox
+_INIT_S = 60.0  # for a sandbox to ask for its first invocation
+_REAP_S = 5.0
+
+
+class Invocation:
+    """One request for the function, from its arrival to its answer."""
+
+    __slots__ = ("answered", "body", "headers", "id", "request", "wants_log")
+
+    def __init__(
+        self,
+        id_: str,
+        request: Request | None,
+        body: bytes,
+        wants_log: bool,
+        headers: list[tuple[str, str]],
+    ) -> None:
+        self.id = id_
+        self.request = request  # None: an Event, whose caller has its answer already
+        self.body = body
+        self.wants_log = wants_log
+        self.headers = headers  # for the Runtime API
+        self.answered = False
+
+
+class Settings(NamedTuple):
+    """What does not change while the server runs."""
+
+    sandboxes: int
+    kind: str
+    handler: str
+    timeout_s: float
+    arn: str
+    api: str
+    variables: dict[str, str]
+
+
+class Pool:
+    """Keeps so many sandboxes alive and gives each one invocation at a time, first come first
+    served. Belongs to the server's loop."""
+
+    def __init__(self, settings: Settings, lifeline: Lifeline, stats: dict[str, int]) -> None:
+        self.settings = settings
+        self.stats = stats
+        self.by_token: dict[str, Sandbox] = {}
+        self._lifeline = lifeline
+        self._surroundings = Surroundings()
+        self._idle: list[Sandbox] = []  # parked; the one that worked last is the last
+        self._queue: deque[Invocation] = deque()
+        self._dying: set[Sandbox] = set()  # killed, not yet reaped
+        self._failed_starts = 0  # in a row
+        self._stopping = False
+
+    def start(self) -> None:
+        for _ in range(self.settings.sandboxes):
+            self._start_sandbox()
+
+    def stop(self) -> None:
+        """Kill and reap every process. Blocks for as long as the kernel takes."""
+        self._stopping = True
+        sandboxes = [*self.by_token.values(), *self._dying]
+        for sandbox in sandboxes:
+            sandbox.kill()
+        for sandbox in sandboxes:
+            with contextlib.suppress(Exception):
+                sandbox.process.wait(_REAP_S)
+            sandbox.close()
+        self.by_token.clear()
+        self._dying.clear()
+        self._queue.clear()
+
+    @property
+    def load(self) -> int:
+        """Invocations that run or wait."""
+        return sum(sandbox.busy for sandbox in self.by_token.values()) + len(self._queue)
+
+    # --- invocations ----------------------------------------------------------------------------
+
+    def submit(self, invocation: Invocation) -> None:
+        """Run it as soon as a sandbox is free. Its request is answered then."""
+        self._queue.append(invocation)
+        self._pump()
+        if self._queue and len(self.by_token) < self.settings.sandboxes:
+            self._start_sandbox()  # one that could not start before
+
+    def withdraw(self, invocation: Invocation) -> None:
+        """Nobody waits for it: it does not start; if it has, its reply is thrown away."""
+        invocation.answered = True
+        with contextlib.suppress(ValueError):
+            self._queue.remove(invocation)
+
+    def _pump(self) -> None:
+        while self._queue and self._idle:
+            self._hand_over(self._idle.pop(), self._queue.popleft())
+
+    def _hand_over(self, sandbox: Sandbox, invocation: Invocation) -> None:
+        assert sandbox.parked is not None
+        request, sandbox.parked = sandbox.parked, None
+        request.on_gone = None
+        sandbox.invocation = invocation
+        sandbox.log.clear()
+        timeout_s = self.settings.timeout_s
+        loop = asyncio.get_running_loop()
+        sandbox.timer = loop.call_later(timeout_s, self._timed_out, sandbox)
+        self.stats["invocations"] += 1
+        body, invocation.body = invocation.body, b""
+        request.reply(
+            200,
+            body,
+            [
+                ("Lambda-Runtime-Aws-Request-Id", invocation.id),
+                ("Lambda-Runtime-Deadline-Ms", str(int((time.time() + timeout_s) * 1000))),
+                ("Lambda-Runtime-Invoked-Function-Arn", self.settings.arn),
+                *invocation.headers,
+            ],
+        )
+
+    def _answer(
+        self, sandbox: Sandbox | None, invocation: Invocation, body: bytes, error: bool
+    ) -> None:
+        if invocation.answered or invocation.request is None:
+            return
+        invocation.answered = True
+        headers = [("x-amzn-RequestId", invocation.id), ("X-Amz-Executed-Version", "$LATEST")]
+        if error:
+            headers.append(("X-Amz-Function-Error", "Unhandled"))
+        if invocation.wants_log and sandbox is not None:
+            import base64
+
+            sandbox.read_log()
+            headers.append(("X-Amz-Log-Result", base64.b64encode(bytes(sandbox.log)).decode()))
+        self.stats["bytes_out"] += len(body)
+        invocation.request.reply(200, body, headers)
+
+    def _fail(self, sandbox: Sandbox | None, invocation: Invocation, kind: str, text: str) -> None:
+        body = {"errorType": kind, "errorMessage": f"RequestId: {invocation.id} Error: {text}"}
+        self._answer(sandbox, invocation, json.dumps(body).encode(), True)
+
+    # --- what a sandbox says --------------------------------------------------------------------
+
+    def next(self, sandbox: Sandbox, request: Request) -> None:
+        """It asks for an invocation."""
+        sandbox.ready = True
+        self._failed_starts = 0
+        invocation, sandbox.invocation = sandbox.invocation, None
+        sandbox.stop_timer()
+        if invocation is not None:
+            text = "the handler's runtime asked for more before it had answered"
+            self._fail(sandbox, invocation, "Runtime.ExitError", text)
+        if sandbox.stale:
+            self._replace(sandbox)
+            return
+        sandbox.parked = request
+        request.on_gone = lambda: self._unpark(sandbox)
+        if sandbox not in self._idle:
+            self._idle.append(sandbox)
+        self._pump()
+
+    def _unpark(self, sandbox: Sandbox) -> None:
+        sandbox.parked = None
+        with contextlib.suppress(ValueError):
+            self._idle.remove(sandbox)
+
+    def done(self, sandbox: Sandbox, id_: str, body: bytes, error: bool) -> None:
+        """It answers an invocation; one that is not its present one is ignored."""
+        invocation = sandbox.invocation
+        if invocation is None or invocation.id != id_:
+            return
+        sandbox.invocation = None
+        sandbox.stop_timer()
+        self._answer(sandbox, invocation, body, error)
+
+    def too_large(self, sandbox: Sandbox, id_: str, limit: int) -> None:
+        """It answers with more than a reply may hold."""
+        if sandbox.invocation is None or sandbox.invocation.id != id_:
+            return
+        text = f"Response payload size exceeded maximum allowed payload size ({limit} bytes)."
+        invocation, sandbox.invocation = sandbox.invocation, None
+        sandbox.stop_timer()
+        self._fail(sandbox, invocation, "Function.ResponseSizeTooLarge", text)
+
+    # --- processes ------------------------------------------------------------------------------
+
+    def _start_sandbox(self) -> None:
+        self.stats["cold_starts"] += 1
+        settings = self.settings
+        try:
+            sandbox = Sandbox(
+                settings.kind,
+                settings.handler,
+                settings.api,
+                self._surroundings,
+                settings.variables,
+                self._lifeline,
+                self._ended,
+            )
+        except OSError as error:
+            self._not_started(None, f"cannot start a sandbox: {error}")
+            return
+        self.by_token[sandbox.token] = sandbox
+        loop = asyncio.get_running_loop()
+        sandbox.timer = loop.call_later(_INIT_S, self._init_timed_out, sandbox)
+
+    def _init_timed_out(self, sandbox: Sandbox) -> None:
+        sandbox.init_error = json.dumps(
+            {
+                "errorType": "Sandbox.Timedout",
+                "errorMessage": f"the function's code was not loaded within {_INIT_S:.0f} seconds",
+            }
+        ).encode()
+        sandbox.kill()
+
+    def _not_started(self, sandbox: Sandbox | None, text: str) -> None:
+        """Whoever waits longest learns why, instead of waiting for ever."""
+        self._failed_starts += 1
+        if self._queue:
+            invocation = self._queue.popleft()
+            if sandbox is not None and sandbox.init_error is not None:
+                self._answer(sandbox, invocation, sandbox.init_error, True)
+            else:
+                self._fail(sandbox, invocation, "Runtime.ExitError", text)
+        if self._queue or self._failed_starts < _START_ATTEMPTS:
+            # Not at once: each failed start may have somebody else to tell.
+            asyncio.get_running_loop().call_soon(self._top_up)
+
+    def _top_up(self) -> None:
+        if not self._stopping and len(self.by_token) < self.settings.sandboxes:
+            self._start_sandbox()
+
+    def _remove(self, sandbox: Sandbox) -> bool:
+        """Take it out of the game; False when it was out already."""
+        if self.by_token.pop(sandbox.token, None) is None:
+            return False
+        self._unpark(sandbox)
+        sandbox.stop_timer()
+        return True
+
+    def _replace(self, sandbox: Sandbox) -> None:
+        """End one that has no invocation, and start another."""
+        if self._remove(sandbox):
+            self._dying.add(sandbox)
+            sandbox.kill()
+            self._start_sandbox()
+
+    def _ended(self, sandbox: Sandbox) -> None:
+        self._dying.discard(sandbox)
+        if not self._remove(sandbox) or self._stopping:
+            return
+        if not sandbox.ready:
+            self._not_started(sandbox, sandbox.end_of())
+            return
+        invocation, sandbox.invocation = sandbox.invocation, None
+        if invocation is not None:
+            self.stats["crashes"] += 1
+            self._fail(sandbox, invocation, "Runtime.ExitError", sandbox.end_of())
+        self._start_sandbox()
+
+    def _timed_out(self, sandbox: Sandbox) -> None:
+        invocation, sandbox.invocation = sandbox.invocation, None
+        if invocation is None:
+            return
+        self.stats["timeouts"] += 1
+        text = f"Task timed out after {self.settings.timeout_s:.2f} seconds"
+        self._fail(sandbox, invocation, "Sandbox.Timedout", text)
+        self._replace(sandbox)
+
+    # --- for the caller -------------------------------------------------------------------------
+
+    def kill_busy(self) -> int | None:
+        """SIGKILL one that is at work; its process id, or None when none is."""
+        for sandbox in self.by_token.values():
+            if sandbox.busy:
+                sandbox.kill()
+                return sandbox.process.pid
+        return None
+
+    def refresh(self) -> int:
+        """Replace what runs old code, or in other directories than the caller's of now; idle ones
+        at once, others after their invocation. Returns how many."""
+        moved = self._surroundings.moved()
+        old = [
+            sandbox
+            for sandbox in self.by_token.values()
+            if not sandbox.stale and (moved or sandbox.is_outdated())
+        ]
+        if old or moved:
+            self._surroundings = Surroundings()
+        for sandbox in old:
+            sandbox.stale = True
+            if not sandbox.busy:
+                self._replace(sandbox)
+        return len(old)
+
+    def pids(self) -> list[int]:
+        return [sandbox.process.pid for sandbox in self.by_token.values()]

@@ -1,0 +1,114 @@
+"""What the items of a chunk print: kept with the index of the item, for the reply.
+
+Only what the code that runs f writes is kept: other threads of the process go on writing to the
+streams that were there before. A thread that f starts is such another thread.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+__all__ = ["Output", "captured"]
+
+_LAST_CHARS = 16384  # kept of a chunk
+
+
+class Output:
+    """Collects text with the index of the item that printed it; the last 16 K characters."""
+
+    def __init__(self) -> None:
+        self.index = 0
+        self._pieces: list[tuple[int, str]] = []
+        self._kept = 0
+
+    def write(self, text: str) -> int:
+        if text:
+            self._pieces.append((self.index, text[-_LAST_CHARS:]))
+            self._kept += len(self._pieces[-1][1])
+            if self._kept > 2 * _LAST_CHARS or len(self._pieces) > _LAST_CHARS:
+                self._trim()
+        return len(text)
+
+    def _trim(self) -> None:
+        """Join what one item wrote, and drop what is older than the last characters."""
+        joined: list[tuple[int, str]] = []
+        left = _LAST_CHARS
+        for index, text in reversed(self._merged()):
+            if left <= 0:
+                break
+            joined.append((index, text[-left:]))
+            left -= len(joined[-1][1])
+        self._pieces = joined[::-1]
+        self._kept = _LAST_CHARS - max(0, left)
+
+    def _merged(self) -> list[tuple[int, str]]:
+        texts: dict[int, list[str]] = {}
+        for index, text in self._pieces:
+            texts.setdefault(index, []).append(text)
+        return [(index, "".join(parts)) for index, parts in texts.items()]
+
+    def joined(self) -> list[list[Any]]:
+        """``[[index, text], ...]``, fit for JSON: a lone surrogate cannot stand there."""
+        self._trim()
+        return [[i, text.encode("utf-8", "replace").decode("utf-8")] for i, text in self._pieces]
+
+
+_current: ContextVar[Output | None] = ContextVar("lambdamap_output", default=None)
+
+
+class _Router:
+    """Stands in for a stream: text goes to the context's `Output`, everything else to the stream."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        output = _current.get()
+        if output is not None:
+            if not isinstance(text, str):
+                raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+            return output.write(text)
+        return int(self._stream.write(text) or 0) if self._stream is not None else len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+_lock = threading.Lock()
+_users = 0
+
+
+@contextmanager
+def captured(output: Output) -> Iterator[None]:
+    """While it is open, what this context writes to sys.stdout and sys.stderr goes to output."""
+    global _users
+    token = _current.set(output)
+    with _lock:
+        _users += 1
+        if _users == 1:
+            sys.stdout, sys.stderr = _Router(sys.stdout), _Router(sys.stderr)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                # A stream that f has put in its place stays.
+                if isinstance(sys.stdout, _Router):
+                    sys.stdout = sys.stdout._stream
+                if isinstance(sys.stderr, _Router):
+                    sys.stderr = sys.stderr._stream
