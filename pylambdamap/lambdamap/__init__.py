@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from lambdamap._version import __version__
 
 if TYPE_CHECKING:
-    from lambdamap.api import invoke_map, map, starmap  # noqa: A004
+    from lambdamap.api import invoke_map, starmap
+    from lambdamap.api import map as map  # noqa: A004
     from lambdamap.classic import (
         decode_payload,
         distribute_to_lambda,

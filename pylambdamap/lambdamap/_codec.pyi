@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, final
 
 WIRE_VERSION: int
 PROTOCOL: int
@@ -42,6 +42,7 @@ def decode_text(
     max_depth: int = 512,
 ) -> Any: ...
 
+@final
 class ChunkPacker:
     """Packs `[spec, [item, ...]]`, the value of every request, chunk after chunk.
 
@@ -69,6 +70,7 @@ class ChunkPacker:
     @property
     def chunk_bytes(self) -> int: ...
 
+@final
 class Chunker:
     """policy/chunk.h for Python."""
 

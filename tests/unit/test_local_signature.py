@@ -92,7 +92,9 @@ def test_broken_authorization(change: Any, kind: str) -> None:
     assert caught.value.args[0] == kind
 
 
-@pytest.mark.parametrize("stamp", ["", "yesterday", "20260230T000000Z", "\u0662\u0660260101T000000Z"])
+@pytest.mark.parametrize(
+    "stamp", ["", "yesterday", "20260230T000000Z", "\u0662\u0660260101T000000Z"]
+)
 def test_broken_dates(stamp: str) -> None:
     target, headers, body = signed()
     with pytest.raises(BadSignatureError) as caught:

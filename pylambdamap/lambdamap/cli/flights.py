@@ -36,7 +36,7 @@ def read_flights() -> pd.DataFrame:
 def items() -> list[tuple[str, pd.DataFrame]]:
     """Each aircraft's tail number and its flights of the year, in the order they left."""
     by_aircraft = read_flights().groupby("tailnum")
-    return [(tailnum, frame[COLUMNS]) for tailnum, frame in by_aircraft]
+    return [(str(tailnum), frame[COLUMNS]) for tailnum, frame in by_aircraft]
 
 
 def features(item: tuple[str, pd.DataFrame]) -> dict[str, Any]:

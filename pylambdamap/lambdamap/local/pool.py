@@ -51,6 +51,7 @@ class Settings(NamedTuple):
     timeout_s: float
     arn: str
     api: str
+    stop_abandoned: bool
     variables: dict[str, str]
 
 
@@ -103,10 +104,16 @@ class Pool:
             self._start_sandbox()  # one that could not start before
 
     def withdraw(self, invocation: Invocation) -> None:
-        """Nobody waits for it: it does not start; if it has, its reply is thrown away."""
+        """Nobody waits for it: it does not start. If it has, its reply is thrown away, or it is
+        ended, as the settings say."""
         invocation.answered = True
         with contextlib.suppress(ValueError):
             self._queue.remove(invocation)
+        if self.settings.stop_abandoned:
+            for sandbox in list(self.by_token.values()):
+                if sandbox.invocation is invocation:
+                    sandbox.invocation = None
+                    self._replace(sandbox)
 
     def _pump(self) -> None:
         while self._queue and self._idle:
@@ -309,6 +316,9 @@ class Pool:
             if not sandbox.busy:
                 self._replace(sandbox)
         return len(old)
+
+    def ready(self) -> int:
+        return sum(sandbox.ready for sandbox in self.by_token.values())
 
     def pids(self) -> list[int]:
         return [sandbox.process.pid for sandbox in self.by_token.values()]

@@ -61,6 +61,9 @@ class LocalLambda:
         Port on 127.0.0.1; 0: any free one.
     environment : mapping, optional
         Further variables for the sandboxes.
+    stop_abandoned : bool
+        End a sandbox whose caller has hung up. AWS lets it run to its end; on one's own machine the
+        cores are wanted for what comes next, so the process's own local Lambda does this.
 
     Attributes
     ----------
@@ -89,6 +92,7 @@ class LocalLambda:
         auth: bool = True,
         port: int = 0,
         environment: Mapping[str, str] | None = None,
+        stop_abandoned: bool = False,
     ) -> None:
         if kind not in ("builtin", "awslambdaric"):
             raise ValueError(f"kind must be 'builtin' or 'awslambdaric', not {kind!r}")
@@ -103,6 +107,7 @@ class LocalLambda:
         self.timeout_s = timeout_s
         self.memory_mb = memory_mb
         self.concurrency_limit = concurrency_limit
+        self.stop_abandoned = stop_abandoned
         self.auth = auth
         self.access_key = "AKLOCAL" + secrets.token_hex(6).upper()
         self.secret_key = secrets.token_urlsafe(30)
@@ -219,6 +224,7 @@ class LocalLambda:
             timeout_s=self.timeout_s,
             arn=f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:{name}",
             api=f"127.0.0.1:{self._port}",
+            stop_abandoned=self.stop_abandoned,
             variables=self._variables(name),
         )
         self._pool = Pool(settings, self._lifeline, self.stats)
@@ -304,6 +310,10 @@ class LocalLambda:
         """
         return self._on_loop(Pool.refresh)
 
+    def ready(self) -> int:
+        """How many sandboxes have loaded the handler."""
+        return self._on_loop(Pool.ready)
+
     def pids(self) -> list[int]:
         """Process ids of the sandboxes."""
         return self._on_loop(Pool.pids)
@@ -329,7 +339,7 @@ def shared(kind: Kind = "builtin") -> LocalLambda:
     with _shared_lock:
         running = _shared.get(kind)
         if running is None or not running.running:
-            running = LocalLambda(kind=kind)
+            running = LocalLambda(kind=kind, stop_abandoned=True)
             running.start()
             atexit.register(running.stop)
             _shared[kind] = running

@@ -1,0 +1,152 @@
+"""fork, Ctrl-C, and exits at awkward moments; each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+HANG_S = 60
+SUPPORT = str(Path(__file__).parents[1] / "support")
+
+
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script with warnings as errors; its local Lambda is the default backend."""
+    paths = [SUPPORT, os.environ.get("PYTHONPATH", "")]
+    head = "import lambdamap, os, signal, sys, tasks, threading, time\n"
+    head += "lambdamap.configure(backend='local')\n"
+    return subprocess.run(
+        [sys.executable, "-X", "dev", "-c", head + textwrap.dedent(script)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
+    )
+
+
+def test_fork_in_the_middle_of_a_map() -> None:
+    done = run(
+        """
+        results = lambdamap.map(tasks.sleep, [0.05] * 20, chunksize=1)
+        next(results)
+        child = os.fork()
+        if child == 0:
+            found = lambdamap.my_map(tasks.square, range(20), 3)
+            try:
+                next(results)
+            except RuntimeError as error:
+                assert 'before a fork' in str(error)
+                os._exit(0 if found == [x * x for x in range(20)] else 1)
+            os._exit(2)
+        rest = list(results)
+        assert os.waitpid(child, 0)[1] == 0
+        assert rest == [0.05] * 19
+        assert lambdamap.my_map(tasks.square, [3], 1) == [9]
+        print('fine')
+        """
+    )
+    assert done.stdout == "fine\n", done.stderr
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(method: str, tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import multiprocessing, warnings
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import lambdamap, tasks
+
+            def work(n):
+                with lambdamap.configure(backend="local"):
+                    return lambdamap.my_map(tasks.square, range(n), 2)
+
+            if __name__ == "__main__":
+                work(3)
+                with multiprocessing.get_context({method!r}).Pool(2) as pool:
+                    assert pool.map(work, [3, 4]) == [[0, 1, 4], [0, 1, 4, 9]]
+                work(3)
+                print("fine")
+            """
+        )
+    )
+    paths = [SUPPORT, os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
+    )
+    assert done.stdout == "fine\n", done.stderr
+
+
+def test_ctrl_c_ends_a_map_and_the_next_one_works() -> None:
+    done = run(
+        """
+        def interrupt():
+            os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(3):
+            threading.Timer(0.3, interrupt).start()
+            started = time.monotonic()
+            try:
+                lambdamap.my_map(tasks.sleep, [20.0] * 10, 1)
+            except KeyboardInterrupt:
+                print('interrupted', time.monotonic() - started < 5)
+            assert lambdamap.my_map(tasks.square, range(5), 2) == [0, 1, 4, 9, 16]
+        from lambdamap import _net
+        state = _net.debug_state()
+        assert state['maps'] == state['in_flight'] == state['used_bytes'] == 0, state
+        """
+    )
+    assert done.stdout == "interrupted True\n" * 3, done.stderr
+
+
+def test_ctrl_c_while_the_input_blocks() -> None:
+    done = run(
+        """
+        def items():
+            yield 1
+            time.sleep(30)
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        try:
+            lambdamap.my_map(tasks.square, items(), 1)
+        except KeyboardInterrupt:
+            print('interrupted')
+        """
+    )
+    assert done.stdout == "interrupted\n", done.stderr
+
+
+def test_exit_while_a_daemon_thread_maps() -> None:
+    done = run(
+        """
+        def forever():
+            while True:
+                lambdamap.my_map(tasks.sleep, [0.01] * 50, 1)
+        threading.Thread(target=forever, daemon=True).start()
+        time.sleep(0.5)
+        print('leaving', flush=True)
+        """
+    )
+    assert done.stdout == "leaving\n"
+    assert done.returncode == 0, done.stderr
+
+
+def test_exit_in_the_middle_of_a_map() -> None:
+    done = run(
+        """
+        results = lambdamap.map(tasks.sleep, [30.0] * 4, chunksize=1)
+        import atexit
+        atexit.register(results.close)
+        sys.exit(3)
+        """
+    )
+    assert done.returncode == 3, done.stderr
