@@ -119,8 +119,8 @@ lmpy_int_value(PyObject *number, int64_t *value)
 }
 
 /* Magnitude of an int as little-endian bytes and back (Python's own algorithm, any size). */
-PyObject *lmpy_int_to_bytes(PyObject *number, Py_ssize_t n_bytes);          /* two's complement */
-PyObject *lmpy_int_from_bytes(const uint8_t *bytes, Py_ssize_t n_bytes);    /* two's complement */
+PyObject *lmpy_int_to_bytes(PyObject *number, Py_ssize_t n_bytes);       /* two's complement */
+PyObject *lmpy_int_from_bytes(const uint8_t *bytes, Py_ssize_t n_bytes); /* two's complement */
 Py_ssize_t lmpy_int_bytes(PyObject *number); /* bytes needed, sign bit included; -1 on failure */
 
 /* module.attribute of an already imported module, found through sys.modules: 1 and a new

@@ -9,8 +9,13 @@ static void
 vectors(void)
 {
   static const char *const pairs[][2] = {
-      {"", ""},         {"f", "Zg=="},         {"fo", "Zm8="},         {"foo", "Zm9v"},
-      {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"},
+      {"", ""},
+      {"f", "Zg=="},
+      {"fo", "Zm8="},
+      {"foo", "Zm9v"},
+      {"foob", "Zm9vYg=="},
+      {"fooba", "Zm9vYmE="},
+      {"foobar", "Zm9vYmFy"},
   };
   for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
     char text[16];
@@ -65,8 +70,8 @@ strict(void)
         CHECK(!sized || raw < sizeof back || lm_base64_decode(text, sizeof text, back, &err) != 0);
       text[at] = before;
     }
-  static const char *const broken[] = {"A", "AB", "ABC", "AB=C", "=AAA", "A===", "====", "AB==AAAA",
-                                       "Zh==", "Zm9=", "AAAAA"};
+  static const char *const broken[] = {
+      "A", "AB", "ABC", "AB=C", "=AAA", "A===", "====", "AB==AAAA", "Zh==", "Zm9=", "AAAAA"};
   for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
     size_t n = strlen(broken[i]);
     CHECK(lm_base64_decoded_size(broken[i], n, &raw, &err) != 0 ||

@@ -10,7 +10,10 @@ struct row {
   enum lm_code code;
 };
 
-#define ROW(name, bytes, numeric, code) {name, bytes, sizeof(bytes) - 1, numeric, code}
+#define ROW(name, bytes, numeric, code)                                                            \
+  {                                                                                                \
+    name, bytes, sizeof(bytes) - 1, numeric, code                                                  \
+  }
 
 static const struct row ROWS[] = {
     ROW("nil", "\xc0", 0, LM_OK),
@@ -75,8 +78,8 @@ int
 main(void)
 {
   for (size_t i = 0; i < sizeof ROWS / sizeof ROWS[0]; i++) {
-    enum lm_code code = verdict((const uint8_t *)ROWS[i].structure, ROWS[i].len,
-                                ROWS[i].numeric_len, 1 << 20, 512);
+    enum lm_code code =
+        verdict((const uint8_t *)ROWS[i].structure, ROWS[i].len, ROWS[i].numeric_len, 1 << 20, 512);
     if (code != ROWS[i].code)
       fprintf(stderr, "%s: %d, not %d\n", ROWS[i].name, code, ROWS[i].code);
     CHECK(code == ROWS[i].code);

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import io
 import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tasks
 from lambdamap import _codec
-from lambdamap.worker import wrap
-from lambdamap.worker.call import PYTHON, run_request
+from lambdamap.worker import allow, wrap
+from lambdamap.worker.call import PYTHON, depth_left, run_request
 from lambdamap.worker.entry import handler, zappa_task
+from lambdamap.worker.output import Output, captured
 
 
 def request(function: Any, items: list[Any], /, **head: Any) -> dict[str, Any]:
@@ -178,3 +189,347 @@ def test_handlers() -> None:
 def test_stale_code() -> None:
     reply = run_request(request(tasks.square, [1], code="0" * 64))
     assert reply["lambdamap"]["code"]["module"] == "tasks"
+
+
+# --- what may be called -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("patterns", "name", "allowed"),
+    [
+        (None, "tasks:square", True),
+        (None, "tasks:os.system", False),  # defined in the standard library
+        (None, "tasks:sys", False),
+        (None, "subprocess:run", False),
+        (None, "builtins:eval", False),
+        (None, "__main__:main", False),
+        ("*", "subprocess:run", True),
+        ("tasks:*", "tasks:square", True),
+        ("tasks:*", "tasks:os.system", False),
+        ("tasks:*, posix:system", "tasks:os.system", True),
+        ("tasks:os.system", "tasks:os.system", True),
+        ("math:sqrt", "math:sqrt", True),
+        ("math:sqrt", "math:sin", False),
+        ("other:*", "tasks:square", False),
+        ("", "tasks:square", False),
+    ],
+)
+def test_names(
+    monkeypatch: pytest.MonkeyPatch, patterns: str | None, name: str, allowed: bool
+) -> None:
+    if patterns is not None:
+        monkeypatch.setenv("LAMBDAMAP_ALLOW", patterns)
+    module, _, qualname = name.partition(":")
+    if allowed:
+        assert callable(allow.resolve(module, qualname))
+    else:
+        with pytest.raises(allow.Refused):
+            allow.resolve(module, qualname)
+    if qualname != "sys" and module != "__main__":
+        assert callable(allow.resolve(module, qualname, trusted=True))
+
+
+def test_refused_modules_are_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMBDAMAP_ALLOW", "tasks:*")
+    assert "antigravity" not in sys.modules
+    for module in ("antigravity", "not_there_at_all"):
+        reply = run_request(request(tasks.square, [1], function=f"{module}:f"))
+        assert reply["error"]["kind"] == "refused"
+    assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("raise RuntimeError('no licence')", "no licence"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("import not_there", "not_there"),
+        ("def f(:", "SyntaxError"),
+        ("", "has no f"),
+    ],
+)
+def test_a_module_that_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, text: str
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "broken.py").write_text("def f(x): return x")
+    from broken import f  # type: ignore[import-not-found]
+
+    event = request(f, [1])
+    del sys.modules["broken"]
+    (tmp_path / "broken.py").write_text(source + "\n" * 50)
+    try:
+        reply = run_request(event)
+    finally:
+        sys.modules.pop("broken", None)
+    error = reply["error"]
+    assert (error["kind"], error["ran"], error["index"]) == ("init", "NOT", None)
+    assert text in error["message"]
+    assert ("broken.py" in error["traceback"]) == bool(source)
+    assert "done" not in reply["lambdamap"]
+
+
+# --- by value -----------------------------------------------------------------------------------
+
+
+class Loud:
+    """Says when it is unpickled."""
+
+    loads = 0
+
+    def __reduce__(self) -> Any:
+        return _load, ()
+
+    def __call__(self, x: int) -> int:
+        return x + Loud.loads
+
+
+def _load() -> Loud:
+    Loud.loads += 1
+    return Loud()
+
+
+def by_value(blob: bytes, items: list[Any], **head: Any) -> dict[str, Any]:
+    event = request(tasks.square, items, by_value=1, **head)
+    event["p"] = _codec.encode_text([{"f": blob}, items])
+    return event
+
+
+def test_a_function_by_value_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMBDAMAP_BY_VALUE", "1")
+    Loud.loads = 0
+    blob = pickle.dumps(Loud())
+    assert results(run_request(by_value(blob, [10, 20]))) == [11, 21]
+    assert results(run_request(by_value(blob, [30]))) == [31]
+    assert Loud.loads == 1
+    for number in range(40):  # more than are kept
+        assert results(run_request(by_value(pickle.dumps(functools.partial(max, number)), [99])))
+    assert results(run_request(by_value(blob, [0]))) == [2]
+
+
+def test_nothing_is_unpickled_without_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    Loud.loads = 0
+    blob = pickle.dumps(Loud())
+    assert run_request(by_value(blob, [1]))["error"]["kind"] == "refused"
+    hidden = by_value(blob, [1])
+    hidden["lambdamap"]["by_value"] = 0
+    assert run_request(hidden)["error"]["kind"] == "refused"
+    item = request(tasks.identity, [1])
+    item["p"] = _codec.encode_text([{"f": tasks.identity}, [Loud()]], allow_pickle=True)
+    assert run_request(item)["error"]["kind"] == "decode"
+    assert Loud.loads == 0
+    monkeypatch.setenv("LAMBDAMAP_BY_VALUE", "1")
+    assert run_request(by_value(blob, [1], python="3.5"))["error"]["kind"] == "refused"
+    assert Loud.loads == 0
+    # Who may send code may send pickled items, with a function by path, too.
+    run_request(item)
+    assert Loud.loads == 1
+
+
+def test_a_function_by_value_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMBDAMAP_BY_VALUE", "1")
+    for blob in (b"", b"garbage", b"cnot_there\nf\n.", b"csys\nexit\n(I5\ntR."):
+        error = run_request(by_value(blob, [1]))["error"]
+        assert (error["kind"], error["ran"]) == ("init", "NOT")
+
+
+# --- it never raises ----------------------------------------------------------------------------
+
+
+def _interrupt(x: int) -> int:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_f() -> None:
+    event = request(_interrupt, [1], function="tasks:square")
+    assert run_request(event, trusted=True)["error"]["type"] == "KeyboardInterrupt"
+    with pytest.raises(KeyboardInterrupt):
+        run_request(event, trusted=True, interruptible=True)
+
+
+class HostileError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("not even this")
+
+    def __reduce__(self) -> Any:
+        raise ValueError
+
+
+def _hostile(x: int) -> int:
+    raise HostileError(object(), "\udc80")
+
+
+def _surrogates(x: int) -> int:
+    print("\udc80 printed")
+    raise ValueError("\udc80 raised" + "x" * 100_000)
+
+
+def _deep(x: int) -> int:
+    return _deep(x + 1)
+
+
+@pytest.mark.parametrize("function", [_hostile, _surrogates, _deep])
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+def test_errors_that_resist(function: Any, on_error: str) -> None:
+    reply = run_request(request(function, [1], on_error=on_error), trusted=True)
+    text = json.dumps(reply)
+    assert len(text) < 200_000
+    json.loads(text.encode("utf-8"))
+    if on_error == "raise":
+        error = reply["error"]
+        assert error["kind"] == "function"
+        assert len(error["message"]) <= 16384
+        assert len(error["traceback"]) <= 16384
+        assert "worker/call.py" not in error["traceback"].replace(os.sep, "/")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"depth": "x"}, {"depth": -5}, {"left_ms": "soon"}, {"left_ms": None}, {"left_ms": 10**400},
+        {"on_error": 7}, {"code": 5}, {"map": [1]}, {"chunk": {}}, {"function": None},
+        {"function": 5}, {"protocol": None}, {"protocol": []}, {"python": 3, "by_value": "yes"},
+        {"compression": "auto"}, {"allow_pickle": []}, {"surprise": 1},
+    ],
+)  # fmt: skip
+def test_odd_heads(head: dict[str, Any]) -> None:
+    reply = run_request(request(tasks.square, [1], **head))
+    json.dumps(reply)
+    assert reply["lambdamap"]["protocol"] == _codec.PROTOCOL
+    assert "r" in reply or reply["error"]["ran"] == "NOT"
+
+
+@pytest.mark.parametrize("event", [None, 5, [], "x", {}, {"lambdamap": 1}, {"lambdamap": {}}])
+def test_events_of_others(event: Any) -> None:
+    assert "lambdamap.worker" in handler(event, None)["errorMessage"]
+    assert len(str(zappa_task(event, None))) <= 200
+
+
+def test_many_failing_items_stay_below_the_limit() -> None:
+    reply = run_request(request(_surrogates, [1] * 2000, on_error="return"), trusted=True)
+    assert 0 < reply["lambdamap"]["done"] < 2000
+    assert len(json.dumps(reply)) < 6_291_556
+
+
+def test_zappa_may_call_it() -> None:
+    import inspect
+
+    parameters = inspect.signature(zappa_task).parameters.values()
+    assert [p.name for p in parameters] == ["event", "context"]
+    assert all(p.default is p.empty for p in parameters)
+    reply = zappa_task(request(tasks.square, [1], chunk="x" * 1000), None)
+    assert len(str(reply)) <= 200
+    assert len(repr(reply)) <= 200
+    assert json.loads(json.dumps(reply)) == dict(reply)
+
+
+_seen: list[int | None] = []
+
+
+def _look(x: int) -> int:
+    _seen.append(depth_left.get())
+    return x
+
+
+def test_depth_is_known_to_f() -> None:
+    _seen.clear()
+    run_request(request(_look, [1], depth=2), trusted=True)
+    assert _seen == [2]
+    assert depth_left.get() is None
+
+
+# --- stale code ---------------------------------------------------------------------------------
+
+
+def test_the_same_code_is_not_stale() -> None:
+    digest = hashlib.sha256(Path(tasks.__file__).read_bytes()).hexdigest()
+    for function in (tasks.square, functools.partial(tasks.add, 1)):
+        reply = run_request(request(function, [1], code=digest, function="tasks:x"))
+        assert "code" not in reply["lambdamap"]
+    reply = run_request(
+        request(functools.partial(tasks.add, 1), [1], code="0" * 64, function="tasks:add")
+    )
+    assert reply["lambdamap"]["code"] == {"module": "tasks", "have": digest, "want": "0" * 64}
+
+
+# --- output -------------------------------------------------------------------------------------
+
+
+def test_only_the_last_of_much_output_is_kept() -> None:
+    output = Output()
+    for output.index in range(3000):
+        output.write("x" * 9 + "\n")
+    kept = output.joined()
+    assert sum(len(text) for _, text in kept) == 16384
+    assert kept[-1] == [2999, "x" * 9 + "\n"]
+    output.index = 3000
+    output.write("y" * 50_000)
+    assert output.joined() == [[3000, "y" * 16384]]
+
+
+def test_output_of_single_characters() -> None:
+    output = Output()
+    for _ in range(100_000):
+        output.write("z")
+    assert output.joined() == [[0, "z" * 16384]]
+
+
+def test_output_of_two_chunks_at_once_is_kept_apart() -> None:
+    barrier = threading.Barrier(2, timeout=20)
+    before = sys.stdout, sys.stderr
+
+    def chunk(name: str) -> list[list[Any]]:
+        output = Output()
+        with captured(output):
+            barrier.wait()
+            for _ in range(100):
+                print(name)
+                print(name, file=sys.stderr)
+            barrier.wait()
+        return output.joined()
+
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(chunk, ["one", "two"]))
+    assert found == [[[0, "one\n" * 200]], [[0, "two\n" * 200]]]
+    assert (sys.stdout, sys.stderr) == before
+
+
+def test_output_of_other_threads_is_not_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output()
+    with captured(output):
+        other = threading.Thread(target=print, args=("elsewhere",))
+        other.start()
+        other.join()
+        print("here")
+        assert not sys.stdout.isatty()
+        sys.stdout.writelines(["a", "b"])
+        sys.stdout.flush()
+        with pytest.raises(TypeError):
+            sys.stdout.write(b"bytes")  # type: ignore[arg-type]
+    assert output.joined() == [[0, "here\nab"]]
+    assert capsys.readouterr().out == "elsewhere\n"
+
+
+def test_a_stream_that_f_replaces_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    mine = io.StringIO()
+    with captured(Output()):
+        sys.stdout = mine
+    assert sys.stdout is mine
+
+
+# --- weight -------------------------------------------------------------------------------------
+
+
+def test_the_worker_imports_little() -> None:
+    code = """
+import sys, lambdamap.worker.entry
+ours = {name for name in sys.modules if name.startswith("lambdamap")}
+assert ours == {"lambdamap", "lambdamap._codec", "lambdamap._version", "lambdamap.worker",
+    "lambdamap.worker.allow", "lambdamap.worker.call", "lambdamap.worker.entry",
+    "lambdamap.worker.output"} | ({"lambdamap._kinds"} & ours), ours
+heavy = {"lambdamap._net", "asyncio", "click", "h11", "tqdm", "boto3", "numpy", "pandas",
+    "cloudpickle", "http.client", "ssl"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

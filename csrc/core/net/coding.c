@@ -45,8 +45,8 @@ lm_code_request(struct lm_coder *coder, struct lm_job *job)
     lm_buf_reserve(&job->body, guess < job->body.max ? guess : job->body.max);
     lm_envelope_open(&job->body, opts->head, opts->head_len, job->first_item, job->n_items,
                      &job->slots);
-    sealed = lm_frame_to_text(coder, job->frame.data, job->frame.len, opts->compress, &job->body,
-                              &err);
+    sealed =
+        lm_frame_to_text(coder, job->frame.data, job->frame.len, opts->compress, &job->body, &err);
     lm_envelope_close(&job->body);
     if (sealed == 0 && lm_buf_check(&job->body, "the request", &err) == 0) {
       lm_buf_clean_up(&job->frame);
@@ -83,8 +83,7 @@ fail_unmarked(struct lm_job *job)
   job->outcome = lm_outcome_of_unmarked(said.error_type.at, said.error_type.len);
   if (said.error_type.at != NULL || said.error_message.at != NULL)
     lm_error_set(&job->error, LM_E_FORMAT, "%.*s: %.*s", (int)said.error_type.len,
-                 said.error_type.at == NULL ? "" : said.error_type.at,
-                 (int)said.error_message.len,
+                 said.error_type.at == NULL ? "" : said.error_type.at, (int)said.error_message.len,
                  said.error_message.at == NULL ? "" : said.error_message.at);
   else
     lm_error_set(&job->error, LM_E_FORMAT,

@@ -221,8 +221,8 @@ lose(struct lm_conn *conn, enum lm_failure failure, const char *text)
   struct lm_job *job = take_job(conn);
   if (conn->reply.head_done)
     keep_head(job, &conn->reply);
-  job->outcome = lm_outcome_of_loss(conn->touched, conn->reply.head_done ? conn->reply.status : 0,
-                                    failure);
+  job->outcome =
+      lm_outcome_of_loss(conn->touched, conn->reply.head_done ? conn->reply.status : 0, failure);
   lm_error_set(&job->error, LM_E_SYSTEM, "%s", text);
   lm_conn_close(conn);
   lm_io_ended(io, job);
@@ -338,8 +338,8 @@ send_more(struct lm_conn *conn, struct lm_error *err)
   size_t moved = 0;
   while (!conn->all_sent) {
     bool in_head = conn->out_done < conn->out.len;
-    const uint8_t *at = in_head ? conn->out.data + conn->out_done
-                                : job->body.data + conn->body_done;
+    const uint8_t *at =
+        in_head ? conn->out.data + conn->out_done : job->body.data + conn->body_done;
     size_t left = in_head ? conn->out.len - conn->out_done : job->body.len - conn->body_done;
     size_t offer = conn->slice != 0 ? conn->slice : left > SLICE_BYTES ? SLICE_BYTES : left;
     size_t n = 0;
@@ -362,8 +362,8 @@ send_more(struct lm_conn *conn, struct lm_error *err)
       conn->out_done += n;
     else
       conn->body_done += n;
-    conn->all_sent = conn->out_done == conn->out.len &&
-                     (!conn->body_apart || conn->body_done == job->body.len);
+    conn->all_sent =
+        conn->out_done == conn->out.len && (!conn->body_apart || conn->body_done == job->body.len);
     if (!conn->all_sent && moved >= TURN_BYTES) {
       go_on_next_turn(conn);
       return 0;

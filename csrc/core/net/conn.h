@@ -23,26 +23,26 @@ struct lm_shard;
 enum lm_conn_state { LM_CONN_CONNECTING, LM_CONN_IDLE, LM_CONN_BUSY };
 
 struct lm_conn {
-  struct lm_node link;         /* in its pool's idle or its I/O thread's active list */
-  struct lm_node again;        /* in the I/O thread's list of connections with more to do */
-  struct lm_heap_item timer;   /* in the I/O thread's heap while it has a job */
-  struct lm_pool *pool;        /* borrowed */
-  struct lm_shard *shard;      /* borrowed */
-  CURL *easy;                  /* owned; in the shard's CURLM */
-  struct curl_slist *resolve;  /* owned; libcurl reads it while connecting */
-  int fd;                      /* -1 until connected; libcurl closes it */
-  int os_errno;                /* of the last socket() that failed */
+  struct lm_node link;        /* in its pool's idle or its I/O thread's active list */
+  struct lm_node again;       /* in the I/O thread's list of connections with more to do */
+  struct lm_heap_item timer;  /* in the I/O thread's heap while it has a job */
+  struct lm_pool *pool;       /* borrowed */
+  struct lm_shard *shard;     /* borrowed */
+  CURL *easy;                 /* owned; in the shard's CURLM */
+  struct curl_slist *resolve; /* owned; libcurl reads it while connecting */
+  int fd;                     /* -1 until connected; libcurl closes it */
+  int os_errno;               /* of the last socket() that failed */
   enum lm_conn_state state;
   int64_t born_ns, idle_since_ns;
-  struct lm_job *job;          /* owned while CONNECTING or BUSY */
-  struct lm_buf out;           /* request head, and the body behind it when that is small */
-  size_t out_done, body_done;  /* bytes written */
-  size_t slice;                /* bytes offered to the last write that wrote nothing, 0 for none: TLS
+  struct lm_job *job;         /* owned while CONNECTING or BUSY */
+  struct lm_buf out;          /* request head, and the body behind it when that is small */
+  size_t out_done, body_done; /* bytes written */
+  size_t slice;               /* bytes offered to the last write that wrote nothing, 0 for none: TLS
                                   must be offered the same again */
-  bool body_apart;             /* the body is sent from the job's buffer */
-  bool touched;                /* some byte of this request may have left */
+  bool body_apart;            /* the body is sent from the job's buffer */
+  bool touched;               /* some byte of this request may have left */
   bool all_sent;
-  bool peer_closed;            /* the peer sends no more: an edge-triggered event that is not repeated */
+  bool peer_closed; /* the peer sends no more: an edge-triggered event that is not repeated */
   struct lm_http1 reply;
 };
 

@@ -8,8 +8,8 @@
 void
 lm_cpu_pool_init(struct lm_cpu_pool *pool, unsigned threads)
 {
-  *pool = (struct lm_cpu_pool){.wanted = threads < LM_CPU_MAX_THREADS ? threads
-                                                                      : LM_CPU_MAX_THREADS};
+  *pool =
+      (struct lm_cpu_pool){.wanted = threads < LM_CPU_MAX_THREADS ? threads : LM_CPU_MAX_THREADS};
   pthread_mutex_init(&pool->lock, NULL);
   lm_cond_init(&pool->work);
   lm_cond_init(&pool->changed);

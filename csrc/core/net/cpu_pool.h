@@ -17,7 +17,7 @@ enum { LM_CPU_MAX_THREADS = 4 };
 struct lm_cpu_pool {
   pthread_mutex_t lock;
   pthread_cond_t work, changed;
-  struct lm_list queue;   /* owned jobs; job->state is CODING */
+  struct lm_list queue; /* owned jobs; job->state is CODING */
   unsigned threads, wanted, busy;
   bool stopping, parked;
 };

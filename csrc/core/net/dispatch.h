@@ -23,8 +23,8 @@
 enum { LM_MAX_IO_THREADS = 4 };
 
 struct lm_dispatch {
-  atomic_uint refs;       /* holders, maps and targets */
-  unsigned generation;    /* of the process that made it */
+  atomic_uint refs;    /* holders, maps and targets */
+  unsigned generation; /* of the process that made it */
   struct lm_sched sched;
   struct lm_cpu_pool cpu_pool;
   unsigned n_io;
@@ -34,7 +34,7 @@ struct lm_dispatch {
   pthread_cond_t changed;
   unsigned running, parked; /* I/O threads; guarded by lock */
   atomic_bool parking, stopping;
-  unsigned holders;         /* guarded by the process-wide lock in dispatch.c */
+  unsigned holders;                  /* guarded by the process-wide lock in dispatch.c */
   struct lm_endpoint *endpoints[64]; /* strong, guarded by lock; the first ones asked for */
   unsigned n_endpoints;
 };

@@ -210,8 +210,8 @@ write_list(struct lm_endpoint *endpoint, char *list, size_t size)
   for (unsigned i = 0; i < known->count && at > 0 && (size_t)at < size; i++) {
     const char *address = known->text[(turn + i) % known->count];
     bool v6 = strchr(address, ':') != NULL;
-    at += snprintf(list + at, size - (size_t)at, v6 ? "%s[%s]" : "%s%s", i == 0 ? "" : ",",
-                   address);
+    at +=
+        snprintf(list + at, size - (size_t)at, v6 ? "%s[%s]" : "%s%s", i == 0 ? "" : ",", address);
   }
 }
 
@@ -239,8 +239,7 @@ lm_endpoint_dial(struct lm_endpoint *endpoint, int64_t now_ns, char *list, size_
   pthread_mutex_lock(&known->lock);
   int64_t age = now_ns - known->answered_ns;
   bool answered = known->answered_ns != 0;
-  bool stale = !answered || known->suspect ||
-               age > (known->failure == 0 ? FRESH_NS : FAILURE_NS);
+  bool stale = !answered || known->suspect || age > (known->failure == 0 ? FRESH_NS : FAILURE_NS);
   int no_thread = 0;
   if (stale && !known->running)
     no_thread = start_look_up(endpoint, err);

@@ -14,9 +14,9 @@
 
 struct lm_endpoint_spec { /* all borrowed for the call */
   bool tls;
-  const char *host;    /* name or address; IPv6 without brackets */
+  const char *host; /* name or address; IPv6 without brackets */
   uint16_t port;
-  const char *proxy;   /* URL, or NULL: none, whatever the environment says */
+  const char *proxy;      /* URL, or NULL: none, whatever the environment says */
   const char *proxy_host; /* the part of it that is connected to; NULL without a proxy */
   uint16_t proxy_port;
   const char *ca_file; /* NULL: the distribution's */
@@ -34,8 +34,8 @@ struct lm_endpoint {
   struct x509_store_st *store; /* borrowed for ever; NULL without TLS or when not usable */
   char *dial_host;             /* host, or the proxy's */
   uint16_t dial_port;
-  bool literal;                /* dial_host is an address: nothing to look up */
-  struct lm_addresses *known;  /* the rest is endpoint.c's */
+  bool literal;               /* dial_host is an address: nothing to look up */
+  struct lm_addresses *known; /* the rest is endpoint.c's */
 };
 
 struct lm_endpoint *lm_endpoint_new(const struct lm_endpoint_spec *spec, struct lm_error *err);

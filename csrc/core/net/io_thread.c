@@ -132,8 +132,7 @@ lm_io_replied(struct lm_io *io, struct lm_job *job)
 static struct lm_pool *
 pool_of(struct lm_io *io, struct lm_endpoint *endpoint)
 {
-  LM_LIST_EACH(&io->pools, node)
-  {
+  LM_LIST_EACH (&io->pools, node) {
     struct lm_pool *pool = LM_CONTAINER(node, struct lm_pool, link);
     if (pool->endpoint == endpoint)
       return pool;
@@ -221,14 +220,13 @@ pull(struct lm_io *io)
 static void
 drop_cancelled(struct lm_io *io)
 {
-  LM_LIST_EACH(&io->active, node)
-  {
+  LM_LIST_EACH (&io->active, node) {
     struct lm_conn *conn = LM_CONTAINER(node, struct lm_conn, link);
     if (atomic_load(&conn->job->map->cancelled))
       lm_conn_expire(conn);
   }
-  LM_LIST_EACH(&io->pools, node)
-  lm_pool_retry_waiting(LM_CONTAINER(node, struct lm_pool, link), io->now_ns);
+  LM_LIST_EACH (&io->pools, node)
+    lm_pool_retry_waiting(LM_CONTAINER(node, struct lm_pool, link), io->now_ns);
 }
 
 static void
@@ -247,8 +245,7 @@ run_timers(struct lm_io *io)
   for (struct lm_heap_item *item;
        (item = lm_heap_first(&io->timers)) != NULL && item->key <= io->now_ns;)
     lm_conn_expire(LM_CONTAINER(item, struct lm_conn, timer));
-  LM_LIST_EACH(&io->pools, node)
-  {
+  LM_LIST_EACH (&io->pools, node) {
     struct lm_pool *pool = LM_CONTAINER(node, struct lm_pool, link);
     if (!lm_list_empty(&pool->waiting))
       lm_pool_retry_waiting(pool, io->now_ns);
@@ -265,9 +262,9 @@ next_due(struct lm_io *io)
     return io->now_ns;
   struct lm_heap_item *first = lm_heap_first(&io->timers);
   int64_t next = first == NULL ? LM_NEVER_NS : first->key;
-  LM_LIST_EACH(&io->pools, node)
-  next = lm_deadline_earlier(next,
-                             lm_pool_next(LM_CONTAINER(node, struct lm_pool, link), io->now_ns));
+  LM_LIST_EACH (&io->pools, node)
+    next = lm_deadline_earlier(next,
+                               lm_pool_next(LM_CONTAINER(node, struct lm_pool, link), io->now_ns));
   return next;
 }
 
@@ -279,8 +276,8 @@ turn(struct lm_io *io)
   if (atomic_exchange(&io->look_for_cancelled, false))
     drop_cancelled(io);
   if (atomic_exchange(&io->look_for_addresses, false))
-    LM_LIST_EACH(&io->pools, node)
-    lm_pool_retry_waiting(LM_CONTAINER(node, struct lm_pool, link), io->now_ns);
+    LM_LIST_EACH (&io->pools, node)
+      lm_pool_retry_waiting(LM_CONTAINER(node, struct lm_pool, link), io->now_ns);
   empty_inbox(io);
   run_timers(io);
   int64_t next = io->index == 0 ? lm_dispatch_tick(io->dispatch, io->now_ns) : LM_NEVER_NS;
@@ -294,22 +291,20 @@ turn(struct lm_io *io)
   lm_loop_turn(io->loop, wait);
   int64_t woke = lm_seams.now_ns();
   if (wait >= 0 && woke - io->now_ns > wait + FREEZE_NS)
-    LM_LIST_EACH(&io->pools, node)
-    lm_pool_trim(LM_CONTAINER(node, struct lm_pool, link), woke, true);
+    LM_LIST_EACH (&io->pools, node)
+      lm_pool_trim(LM_CONTAINER(node, struct lm_pool, link), woke, true);
   io->now_ns = woke;
 }
 
 static void
 wind_up(struct lm_io *io)
 {
-  LM_LIST_EACH(&io->active, node)
-  lm_conn_expire(LM_CONTAINER(node, struct lm_conn, link));
+  LM_LIST_EACH (&io->active, node)
+    lm_conn_expire(LM_CONTAINER(node, struct lm_conn, link));
   empty_inbox(io);
-  LM_LIST_EACH(&io->pools, node)
-  {
+  LM_LIST_EACH (&io->pools, node) {
     struct lm_pool *pool = LM_CONTAINER(node, struct lm_pool, link);
-    LM_LIST_EACH(&pool->waiting, waiting)
-    {
+    LM_LIST_EACH (&pool->waiting, waiting) {
       struct lm_job *job = LM_CONTAINER(waiting, struct lm_job, link);
       lm_list_remove(waiting);
       lm_code_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "the dispatcher is shutting down");

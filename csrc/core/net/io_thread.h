@@ -24,22 +24,22 @@ enum { LM_SCRATCH_BYTES = 65536 };
 struct lm_io {
   struct lm_dispatch *dispatch; /* borrowed: outlives the thread */
   unsigned index;
-  struct lm_loop *loop;         /* owned */
-  struct lm_coder *coder;       /* owned */
-  struct lm_sigv4 *signer;      /* owned */
-  struct lm_list pools;         /* owned */
-  struct lm_list active;        /* connections with a job */
-  struct lm_list again;         /* of those, the ones to go on with next turn */
-  struct lm_heap timers;        /* of those, by deadline */
-  uint8_t *scratch;             /* owned, LM_SCRATCH_BYTES for received bytes */
-  int64_t now_ns;               /* start of the present turn */
+  struct lm_loop *loop;    /* owned */
+  struct lm_coder *coder;  /* owned */
+  struct lm_sigv4 *signer; /* owned */
+  struct lm_list pools;    /* owned */
+  struct lm_list active;   /* connections with a job */
+  struct lm_list again;    /* of those, the ones to go on with next turn */
+  struct lm_heap timers;   /* of those, by deadline */
+  uint8_t *scratch;        /* owned, LM_SCRATCH_BYTES for received bytes */
+  int64_t now_ns;          /* start of the present turn */
 
-  atomic_uint load;             /* jobs in this thread's hands */
-  atomic_bool woken;            /* a wake-up is under way */
+  atomic_uint load;  /* jobs in this thread's hands */
+  atomic_bool woken; /* a wake-up is under way */
   atomic_bool look_for_cancelled, look_for_addresses;
 
   pthread_mutex_t inbox_lock;
-  struct lm_list inbox;         /* jobs back from the CPU pool; guarded by inbox_lock */
+  struct lm_list inbox; /* jobs back from the CPU pool; guarded by inbox_lock */
 };
 
 /* Everything but the thread; then the thread. */

@@ -35,19 +35,19 @@ struct lm_reply_head {
 
 struct lm_job {
   struct lm_node link;
-  struct lm_heap_item due;   /* in the scheduler's heap while DELAYED */
-  struct lm_map *map;        /* strong */
-  struct lm_io *io;          /* where to return to while CODING; borrowed */
+  struct lm_heap_item due; /* in the scheduler's heap while DELAYED */
+  struct lm_map *map;      /* strong */
+  struct lm_io *io;        /* where to return to while CODING; borrowed */
   enum lm_job_state state;
   uint64_t first_item;
   uint32_t n_items;
 
-  struct lm_buf frame;       /* moved in by submit; freed when body exists */
-  struct lm_buf body;        /* the rendered request; kept while a retry or split is possible */
+  struct lm_buf frame; /* moved in by submit; freed when body exists */
+  struct lm_buf body;  /* the rendered request; kept while a retry or split is possible */
   struct lm_envelope_slots slots;
-  struct lm_buf reply;       /* the reply's body, bounded */
-  struct lm_buf result;      /* checked raw frame out of the reply */
-  struct lm_reply view;      /* spans into reply; valid for a marked reply */
+  struct lm_buf reply;  /* the reply's body, bounded */
+  struct lm_buf result; /* checked raw frame out of the reply */
+  struct lm_reply view; /* spans into reply; valid for a marked reply */
   struct lm_reply_head head;
 
   struct lm_outcome outcome; /* of the last attempt */
@@ -55,17 +55,17 @@ struct lm_job {
     enum lm_ran ran;
     enum lm_failure failure;
     struct lm_error error;
-  } worst;                   /* of the attempt that came closest to running: a failure at last says
+  } worst;               /* of the attempt that came closest to running: a failure at last says
                                 this of the job */
-  struct lm_error error;     /* its text, for people */
-  unsigned attempts;         /* sent or tried to be sent, 429s and polls not counted */
+  struct lm_error error; /* its text, for people */
+  unsigned attempts;     /* sent or tried to be sent, 429s and polls not counted */
   unsigned throttles, polls, resigns;
-  uint64_t signed_with;      /* generation of the credentials of the last attempt */
-  int64_t started_ns;        /* of the present attempt */
-  int64_t deadline_ns;       /* of the present attempt */
-  int64_t polling_since_ns;  /* first 409, 0 for none */
-  size_t charged_bytes;      /* held in the byte budget */
-  size_t estimate_bytes;     /* what the built result will take */
+  uint64_t signed_with;     /* generation of the credentials of the last attempt */
+  int64_t started_ns;       /* of the present attempt */
+  int64_t deadline_ns;      /* of the present attempt */
+  int64_t polling_since_ns; /* first 409, 0 for none */
+  size_t charged_bytes;     /* held in the byte budget */
+  size_t estimate_bytes;    /* what the built result will take */
   uint64_t bytes_sent, bytes_received;
 };
 

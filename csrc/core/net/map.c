@@ -9,8 +9,8 @@
 #include "policy/deadline.h"
 
 int
-lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target,
-            const struct lm_map_opts *opts, struct lm_map **out, struct lm_error *err)
+lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target, const struct lm_map_opts *opts,
+            struct lm_map **out, struct lm_error *err)
 {
   struct lm_map *map = lm_alloc_zero(1, sizeof *map);
   if (map == NULL)

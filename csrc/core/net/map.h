@@ -17,7 +17,7 @@
 struct lm_dispatch;
 
 struct lm_map_opts {
-  const char *head;          /* static part of the envelope (envelope.h); copied. NULL: a chunk's
+  const char *head; /* static part of the envelope (envelope.h); copied. NULL: a chunk's
                                 bytes are the body, and the reply is handed over as it came */
   size_t head_len;
   char map_id[LM_MAP_ID_LEN + 1];
@@ -38,25 +38,25 @@ struct lm_map {
   struct lm_target *target;     /* strong */
   struct lm_map_opts opts;      /* head owned */
   int64_t deadline_ns;
-  atomic_bool cancelled;        /* no attempt starts, those in flight end */
+  atomic_bool cancelled; /* no attempt starts, those in flight end */
   struct lm_map_stats stats;
 
   /* The scheduler's, under its lock. */
-  struct lm_node ring;          /* in its function's ring while it has startable jobs */
-  struct lm_node known;         /* in the list of open maps */
-  struct lm_list ready;         /* READY jobs by first_item */
-  struct lm_list retry;         /* due retries, those throttled last first */
-  size_t delayed;               /* DELAYED jobs */
-  size_t unfinished;            /* submitted and not DONE */
-  atomic_bool stopped;          /* a chunk failed in a way that every other would */
+  struct lm_node ring;  /* in its function's ring while it has startable jobs */
+  struct lm_node known; /* in the list of open maps */
+  struct lm_list ready; /* READY jobs by first_item */
+  struct lm_list retry; /* due retries, those throttled last first */
+  size_t delayed;       /* DELAYED jobs */
+  size_t unfinished;    /* submitted and not DONE */
+  atomic_bool stopped;  /* a chunk failed in a way that every other would */
 
   /* Under lock. */
   pthread_mutex_t lock;
   pthread_cond_t quiet;
   struct lm_list done;
-  unsigned native;              /* jobs that a native thread or the scheduler holds */
-  bool closed;                  /* nobody will take: completed jobs are freed at once */
-  struct lm_event event;        /* readable while done is not empty */
+  unsigned native;       /* jobs that a native thread or the scheduler holds */
+  bool closed;           /* nobody will take: completed jobs are freed at once */
+  struct lm_event event; /* readable while done is not empty */
 };
 
 int lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target,
@@ -68,14 +68,14 @@ int lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target,
 int lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uint32_t n_items,
                   struct lm_error *err);
 
-int lm_map_fd(const struct lm_map *map); /* readable while completions wait */
+int lm_map_fd(const struct lm_map *map);        /* readable while completions wait */
 struct lm_job *lm_map_take(struct lm_map *map); /* never blocks; caller owns the job; NULL: none */
-void lm_map_stop(struct lm_map *map);    /* what is queued completes as CANCELLED, NOT run */
-void lm_map_cancel(struct lm_map *map);  /* idempotent, any thread; every job reaches LM_DONE */
+void lm_map_stop(struct lm_map *map);           /* what is queued completes as CANCELLED, NOT run */
+void lm_map_cancel(struct lm_map *map); /* idempotent, any thread; every job reaches LM_DONE */
 bool lm_map_quiesce(struct lm_map *map, int64_t timeout_ms); /* no native thread holds a buffer */
-void lm_map_close(struct lm_map *map);   /* cancel, and let completed jobs go; never waits */
+void lm_map_close(struct lm_map *map); /* cancel, and let completed jobs go; never waits */
 struct lm_map *lm_map_ref(struct lm_map *map);
-void lm_map_unref(struct lm_map *map);   /* never waits; NULL is allowed */
+void lm_map_unref(struct lm_map *map); /* never waits; NULL is allowed */
 
 /* For the scheduler and the I/O threads: hand over a finished job (moved; state becomes DONE). */
 void lm_map_complete(struct lm_map *map, struct lm_job *job);

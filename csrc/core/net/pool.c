@@ -6,9 +6,10 @@
 #include "net/map.h"
 #include "policy/deadline.h"
 
-static const int64_t MAX_IDLE_NS = 50000000000;  /* NAT gateways forget a flow after 350 s, AWS after less */
+static const int64_t MAX_IDLE_NS =
+    50000000000; /* NAT gateways forget a flow after 350 s, AWS after less */
 static const int64_t MAX_LIFE_NS = 600000000000;
-static const int64_t LOOK_AGAIN_NS = 50000000;   /* at jobs that wait for an address */
+static const int64_t LOOK_AGAIN_NS = 50000000; /* at jobs that wait for an address */
 
 struct lm_pool *
 lm_pool_new(struct lm_io *io, struct lm_endpoint *endpoint)
@@ -36,8 +37,8 @@ void
 lm_pool_destroy(struct lm_pool *pool)
 {
   lm_pool_trim(pool, 0, true);
-  LM_LIST_EACH(&pool->shards, node)
-  destroy_shard(LM_CONTAINER(node, struct lm_shard, link));
+  LM_LIST_EACH (&pool->shards, node)
+    destroy_shard(LM_CONTAINER(node, struct lm_shard, link));
   lm_endpoint_unref(pool->endpoint);
   lm_free(pool);
 }
@@ -69,7 +70,8 @@ watch_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *per_so
       lm_loop_del(loop, fd);
     return 0;
   }
-  int events = (what & CURL_POLL_IN ? LM_LOOP_READ : 0) | (what & CURL_POLL_OUT ? LM_LOOP_WRITE : 0);
+  int events =
+      (what & CURL_POLL_IN ? LM_LOOP_READ : 0) | (what & CURL_POLL_OUT ? LM_LOOP_WRITE : 0);
   return lm_loop_set(loop, fd, events, on_shard_socket, shard, &err) == 0 ? 0 : -1;
 }
 
@@ -78,17 +80,15 @@ set_timer(CURLM *multi, long timeout_ms, void *context)
 {
   struct lm_shard *shard = context;
   (void)multi;
-  shard->timer_ns = timeout_ms < 0
-                        ? LM_NEVER_NS
-                        : lm_deadline_in(shard->pool->io->now_ns, (int64_t)timeout_ms);
+  shard->timer_ns =
+      timeout_ms < 0 ? LM_NEVER_NS : lm_deadline_in(shard->pool->io->now_ns, (int64_t)timeout_ms);
   return 0;
 }
 
 struct lm_shard *
 lm_pool_shard(struct lm_pool *pool, struct lm_error *err)
 {
-  LM_LIST_EACH(&pool->shards, node)
-  {
+  LM_LIST_EACH (&pool->shards, node) {
     struct lm_shard *shard = LM_CONTAINER(node, struct lm_shard, link);
     if (shard->handles < LM_SHARD_HANDLES) {
       shard->handles++;
@@ -136,8 +136,7 @@ lm_shard_collect(struct lm_shard *shard)
 void
 lm_pool_timers(struct lm_pool *pool, int64_t now_ns)
 {
-  LM_LIST_EACH(&pool->shards, node)
-  {
+  LM_LIST_EACH (&pool->shards, node) {
     struct lm_shard *shard = LM_CONTAINER(node, struct lm_shard, link);
     if (shard->handles == 0) {
       destroy_shard(shard);
@@ -156,15 +155,14 @@ int64_t
 lm_pool_next(const struct lm_pool *pool, int64_t now_ns)
 {
   int64_t next = lm_list_empty(&pool->waiting) ? LM_NEVER_NS : now_ns + LOOK_AGAIN_NS;
-  LM_LIST_EACH(&pool->shards, node)
-  {
+  LM_LIST_EACH (&pool->shards, node) {
     struct lm_shard *shard = LM_CONTAINER(node, struct lm_shard, link);
     next = lm_deadline_earlier(next, shard->handles == 0 ? now_ns : shard->timer_ns);
   }
   struct lm_node *last = lm_list_last(&pool->idle);
   if (last != NULL)
-    next = lm_deadline_earlier(
-        next, LM_CONTAINER(last, struct lm_conn, link)->idle_since_ns + MAX_IDLE_NS + 1);
+    next = lm_deadline_earlier(next, LM_CONTAINER(last, struct lm_conn, link)->idle_since_ns +
+                                         MAX_IDLE_NS + 1);
   return next;
 }
 

@@ -24,12 +24,12 @@ struct lm_shard {
 };
 
 struct lm_pool {
-  struct lm_node link;           /* in its I/O thread's list */
-  struct lm_io *io;              /* borrowed */
-  struct lm_endpoint *endpoint;  /* strong */
-  struct lm_list idle;           /* connections, last used first */
-  struct lm_list shards;         /* owned */
-  struct lm_list waiting;        /* jobs that wait for the endpoint's address */
+  struct lm_node link;          /* in its I/O thread's list */
+  struct lm_io *io;             /* borrowed */
+  struct lm_endpoint *endpoint; /* strong */
+  struct lm_list idle;          /* connections, last used first */
+  struct lm_list shards;        /* owned */
+  struct lm_list waiting;       /* jobs that wait for the endpoint's address */
 };
 
 struct lm_pool *lm_pool_new(struct lm_io *io, struct lm_endpoint *endpoint);

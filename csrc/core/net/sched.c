@@ -23,8 +23,7 @@ lm_sched_init(struct lm_sched *sched, size_t budget_bytes)
 void
 lm_sched_clean_up(struct lm_sched *sched)
 {
-  LM_LIST_EACH(&sched->functions, node)
-  {
+  LM_LIST_EACH (&sched->functions, node) {
     struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
     lm_free(function->key);
     lm_free(function);
@@ -55,8 +54,7 @@ lm_sched_function(struct lm_sched *sched, const char *key, unsigned cap, int64_t
 {
   struct lm_function *found = NULL;
   pthread_mutex_lock(&sched->lock);
-  LM_LIST_EACH(&sched->functions, node)
-  {
+  LM_LIST_EACH (&sched->functions, node) {
     struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
     if (strcmp(function->key, key) == 0)
       found = function;
@@ -170,8 +168,8 @@ lm_sched_submit(struct lm_sched *sched, struct lm_job *job, struct lm_error *err
   double mean = job->map->target->function->mean_reply_bytes * 1.5;
   size_t reply = mean > (double)MAX_RESERVED_REPLY ? MAX_RESERVED_REPLY : (size_t)mean;
   size_t need = job->frame.len / 3 * 4 + reply;
-  bool fits = sched->used_bytes <= sched->budget_bytes &&
-              need <= sched->budget_bytes - sched->used_bytes;
+  bool fits =
+      sched->used_bytes <= sched->budget_bytes && need <= sched->budget_bytes - sched->used_bytes;
   if (sched->closed) {
     result = lm_error_set(err, LM_E_CLOSED, "the dispatcher has been shut down");
   } else if (!fits && job->map->unfinished > 0) {
@@ -210,8 +208,7 @@ lm_sched_next(struct lm_sched *sched, int64_t now_ns)
   struct lm_job *job = NULL;
   pthread_mutex_lock(&sched->lock);
   if (sched->startable > 0 && !sched->closed) {
-    LM_LIST_EACH(&sched->functions, node)
-    {
+    LM_LIST_EACH (&sched->functions, node) {
       struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
       if (lm_list_empty(&function->ring) || !lm_limiter_may_start(&function->limiter, now_ns))
         continue;
@@ -250,10 +247,10 @@ retry_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double r
   if (!lm_outcome_retryable(&job->outcome, map->opts.idempotent) ||
       job->attempts >= map->target->max_attempts)
     return false;
-  enum lm_backoff kind = job->outcome.action == LM_DO_RETRY_SLOW ? LM_BACKOFF_THROTTLE
-                                                                 : LM_BACKOFF_TRANSIENT;
-  int64_t due = now_ns + lm_retry_delay_ns(&policy, kind, job->attempts, random,
-                                           job->head.retry_after_ms);
+  enum lm_backoff kind =
+      job->outcome.action == LM_DO_RETRY_SLOW ? LM_BACKOFF_THROTTLE : LM_BACKOFF_TRANSIENT;
+  int64_t due =
+      now_ns + lm_retry_delay_ns(&policy, kind, job->attempts, random, job->head.retry_after_ms);
   if (due >= map->deadline_ns || !lm_quota_take(&map->target->function->quota))
     return false;
   atomic_fetch_add(&map->stats.retries, 1);
@@ -266,8 +263,8 @@ poll_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns)
   struct lm_retry_policy policy = LM_RETRY_POLICY_DEFAULT;
   if (job->polling_since_ns == 0)
     job->polling_since_ns = now_ns;
-  int64_t due =
-      now_ns + lm_retry_delay_ns(&policy, LM_BACKOFF_POLL, ++job->polls, 1, job->head.retry_after_ms);
+  int64_t due = now_ns + lm_retry_delay_ns(&policy, LM_BACKOFF_POLL, ++job->polls, 1,
+                                           job->head.retry_after_ms);
   if (due - job->polling_since_ns > POLL_PATIENCE_NS || due >= job->map->deadline_ns)
     return false;
   job->attempts--;
@@ -280,11 +277,10 @@ throttle(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double rand
   struct lm_map *map = job->map;
   struct lm_function *function = map->target->function;
   struct lm_retry_policy policy = LM_RETRY_POLICY_DEFAULT;
-  int64_t wait = lm_retry_delay_ns(&policy, LM_BACKOFF_THROTTLE,
-                                   function->limiter.consecutive_429 + 1, random,
-                                   job->head.retry_after_ms);
-  lm_limiter_throttled(&function->limiter, now_ns, wait,
-                       job->head.retry_after_ms >= 0 ? wait : 0);
+  int64_t wait =
+      lm_retry_delay_ns(&policy, LM_BACKOFF_THROTTLE, function->limiter.consecutive_429 + 1, random,
+                        job->head.retry_after_ms);
+  lm_limiter_throttled(&function->limiter, now_ns, wait, job->head.retry_after_ms >= 0 ? wait : 0);
   atomic_fetch_add(&map->stats.throttles, 1);
   job->throttles++;
   job->attempts--;
@@ -370,8 +366,7 @@ lm_sched_tick(struct lm_sched *sched, int64_t now_ns, struct lm_list *expired)
     job->state = LM_READY;
     join_ring(sched, job->map);
   }
-  LM_LIST_EACH(&sched->maps, node)
-  {
+  LM_LIST_EACH (&sched->maps, node) {
     struct lm_map *map = LM_CONTAINER(node, struct lm_map, known);
     if (map->deadline_ns == LM_NEVER_NS || map->unfinished == 0)
       continue;
@@ -380,8 +375,7 @@ lm_sched_tick(struct lm_sched *sched, int64_t now_ns, struct lm_list *expired)
     else
       next = lm_deadline_earlier(next, map->deadline_ns);
   }
-  LM_LIST_EACH(&sched->functions, node)
-  {
+  LM_LIST_EACH (&sched->functions, node) {
     struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
     if (!lm_list_empty(&function->ring) && function->limiter.not_before_ns > now_ns)
       next = lm_deadline_earlier(next, function->limiter.not_before_ns);
@@ -412,7 +406,7 @@ lm_sched_close(struct lm_sched *sched, struct lm_list *out)
 {
   pthread_mutex_lock(&sched->lock);
   sched->closed = true;
-  LM_LIST_EACH(&sched->maps, node)
-  withdraw(sched, LM_CONTAINER(node, struct lm_map, known), out);
+  LM_LIST_EACH (&sched->maps, node)
+    withdraw(sched, LM_CONTAINER(node, struct lm_map, known), out);
   pthread_mutex_unlock(&sched->lock);
 }

@@ -24,8 +24,8 @@ struct lm_function {
   char *key;
   struct lm_limiter limiter;
   struct lm_quota quota;
-  struct lm_list ring;       /* maps with startable jobs, next one first */
-  double mean_reply_bytes;   /* moving mean, for reservations */
+  struct lm_list ring;     /* maps with startable jobs, next one first */
+  double mean_reply_bytes; /* moving mean, for reservations */
   double mean_latency_ns;
 };
 
@@ -35,7 +35,7 @@ struct lm_sched {
   struct lm_list maps;      /* open maps, borrowed */
   struct lm_heap delayed;   /* jobs by due time, owned */
   size_t budget_bytes, used_bytes;
-  size_t startable;         /* jobs in ready and retry lists */
+  size_t startable; /* jobs in ready and retry lists */
   bool closed;
 };
 

@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 struct lm_seams {
-  int64_t (*now_ns)(void);      /* never goes back; goes on while the machine sleeps */
-  int64_t (*unix_s)(void);      /* wall clock, for signatures */
-  double (*random_unit)(void);  /* [0, 1), from the kernel at the time of use: forks and snapshots
+  int64_t (*now_ns)(void);     /* never goes back; goes on while the machine sleeps */
+  int64_t (*unix_s)(void);     /* wall clock, for signatures */
+  double (*random_unit)(void); /* [0, 1), from the kernel at the time of use: forks and snapshots
                                    must not share a seed */
   int (*resolve)(const char *host, const char *port, const struct addrinfo *hints,
                  struct addrinfo **out); /* getaddrinfo's contract; freed by freeaddrinfo */

@@ -155,8 +155,8 @@ lm_target_new(struct lm_endpoint *endpoint, struct lm_function *function,
   }
   if (build_head(target, err) != 0)
     goto err_target;
-  target->credentials = new_credentials(spec->access_key, spec->secret_key, spec->token,
-                                        spec->expires_s, err);
+  target->credentials =
+      new_credentials(spec->access_key, spec->secret_key, spec->token, spec->expires_s, err);
   if (target->credentials == NULL)
     goto err_target;
   return target;
@@ -195,12 +195,10 @@ lm_target_unref(struct lm_target *target)
 }
 
 int
-lm_target_set_credentials(struct lm_target *target, const char *access_key,
-                          const char *secret_key, const char *token, int64_t expires_s,
-                          struct lm_error *err)
+lm_target_set_credentials(struct lm_target *target, const char *access_key, const char *secret_key,
+                          const char *token, int64_t expires_s, struct lm_error *err)
 {
-  struct lm_credentials *made =
-      new_credentials(access_key, secret_key, token, expires_s, err);
+  struct lm_credentials *made = new_credentials(access_key, secret_key, token, expires_s, err);
   if (made == NULL)
     return -1;
   pthread_mutex_lock(&target->lock);

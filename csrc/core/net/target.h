@@ -36,12 +36,12 @@ struct lm_target_spec { /* all borrowed for the call */
 
 struct lm_target {
   atomic_uint refs;
-  struct lm_endpoint *endpoint;  /* strong */
-  struct lm_function *function;  /* borrowed from the scheduler, which keeps it for ever */
+  struct lm_endpoint *endpoint; /* strong */
+  struct lm_function *function; /* borrowed from the scheduler, which keeps it for ever */
   char *path, *query, *region;
-  char *head;                    /* request line and constant headers, each with its CRLF */
+  char *head; /* request line and constant headers, each with its CRLF */
   size_t head_len;
-  const char **signed_headers;   /* x-amz-* names (lower case) and values, sorted, NULL at the end;
+  const char **signed_headers; /* x-amz-* names (lower case) and values, sorted, NULL at the end;
                                     the array is owned, the strings are headers' */
   struct lm_header *headers;
   size_t n_headers;

@@ -16,7 +16,7 @@ struct store {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static bool usable;           /* set once, before any thread of ours runs */
+static bool usable;          /* set once, before any thread of ours runs */
 static struct store *stores; /* guarded by lock; lives as long as the process */
 
 void
@@ -29,8 +29,8 @@ lm_tls_set_transport(const char *ssl_version)
       strncmp(ours, "OpenSSL ", 8) != 0)
     return;
   size_t len = strcspn(ours + 8, " ");
-  usable = strncmp(ssl_version + 8, ours + 8, len) == 0 &&
-           strchr(" +-", ssl_version[8 + len]) != NULL;
+  usable =
+      strncmp(ssl_version + 8, ours + 8, len) == 0 && strchr(" +-", ssl_version[8 + len]) != NULL;
 }
 
 bool

@@ -7,7 +7,9 @@ lm_chunker_init(struct lm_chunker *chunker, uint32_t fixed, uint32_t cores)
 {
   *chunker = (struct lm_chunker){
       .fixed = fixed,
-      .unknown_cap = cores < 1 ? 2 : cores > UINT32_MAX / 2 ? UINT32_MAX : 2 * cores,
+      .unknown_cap = cores < 1                ? 2
+                     : cores > UINT32_MAX / 2 ? UINT32_MAX
+                                              : 2 * cores,
       .size = 1,
   };
 }

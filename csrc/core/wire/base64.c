@@ -1,5 +1,5 @@
-#include "base/error.h"
 #include "wire/base64.h"
+#include "base/error.h"
 
 #include <string.h>
 
@@ -20,7 +20,8 @@
                               : -1)
 #define TIMES4(m, i) m((i)), m((i) + 1), m((i) + 2), m((i) + 3)
 #define TIMES16(m, i) TIMES4(m, i), TIMES4(m, (i) + 4), TIMES4(m, (i) + 8), TIMES4(m, (i) + 12)
-#define TIMES64(m, i) TIMES16(m, i), TIMES16(m, (i) + 16), TIMES16(m, (i) + 32), TIMES16(m, (i) + 48)
+#define TIMES64(m, i)                                                                              \
+  TIMES16(m, i), TIMES16(m, (i) + 16), TIMES16(m, (i) + 32), TIMES16(m, (i) + 48)
 #define TIMES256(m, i)                                                                             \
   TIMES64(m, i), TIMES64(m, (i) + 64), TIMES64(m, (i) + 128), TIMES64(m, (i) + 192)
 #define TIMES1024(m, i)                                                                            \
@@ -29,7 +30,10 @@
   TIMES1024(m, i), TIMES1024(m, (i) + 1024), TIMES1024(m, (i) + 2048), TIMES1024(m, (i) + 3072)
 
 enum { BAD = 0x01000000 };
-#define PAIR(i) {CHAR((i) >> 6), CHAR((i)&63)}
+#define PAIR(i)                                                                                    \
+  {                                                                                                \
+    CHAR((i) >> 6), CHAR((i)&63)                                                                   \
+  }
 #define SHIFTED(c, bits) (VALUE(c) < 0 ? (uint32_t)BAD : (uint32_t)(VALUE(c) & 63) << (bits))
 #define FIRST(c) SHIFTED(c, 18)
 #define SECOND(c) SHIFTED(c, 12)
@@ -50,9 +54,9 @@ encode_avx2(const uint8_t *bytes, size_t n, char *text)
 {
   const __m256i spread = _mm256_setr_epi8(5, 4, 6, 5, 8, 7, 9, 8, 11, 10, 12, 11, 14, 13, 15, 14, 1,
                                           0, 2, 1, 4, 3, 5, 4, 7, 6, 8, 7, 10, 9, 11, 10);
-  const __m256i offsets = _mm256_setr_epi8(65, 71, -4, -4, -4, -4, -4, -4, -4, -4, -4, -4, -19, -16,
-                                           0, 0, 65, 71, -4, -4, -4, -4, -4, -4, -4, -4, -4, -4,
-                                           -19, -16, 0, 0);
+  const __m256i offsets =
+      _mm256_setr_epi8(65, 71, -4, -4, -4, -4, -4, -4, -4, -4, -4, -4, -19, -16, 0, 0, 65, 71, -4,
+                       -4, -4, -4, -4, -4, -4, -4, -4, -4, -19, -16, 0, 0);
   size_t done = 0;
   while (n - done >= 28) {
     __m256i in = _mm256_loadu_si256((const __m256i *)(const void *)(bytes + done - 4));
@@ -77,17 +81,16 @@ encode_avx2(const uint8_t *bytes, size_t n, char *text)
 __attribute__((target("avx2"))) static size_t
 decode_avx2(const char *text, size_t n, uint8_t *bytes)
 {
-  const __m256i low_bits = _mm256_setr_epi8(
-      0x15, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x13, 0x1a, 0x1b, 0x1b, 0x1b,
-      0x1a, 0x15, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x13, 0x1a, 0x1b, 0x1b,
-      0x1b, 0x1a);
-  const __m256i high_bits = _mm256_setr_epi8(
-      0x10, 0x10, 0x01, 0x02, 0x04, 0x08, 0x04, 0x08, 0x10, 0x10, 0x10, 0x10, 0x10, 0x10, 0x10,
-      0x10, 0x10, 0x10, 0x01, 0x02, 0x04, 0x08, 0x04, 0x08, 0x10, 0x10, 0x10, 0x10, 0x10, 0x10,
-      0x10, 0x10);
-  const __m256i rolls =
-      _mm256_setr_epi8(0, 16, 19, 4, -65, -65, -71, -71, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 19, 4, -65,
-                       -65, -71, -71, 0, 0, 0, 0, 0, 0, 0, 0);
+  const __m256i low_bits =
+      _mm256_setr_epi8(0x15, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x13, 0x1a, 0x1b,
+                       0x1b, 0x1b, 0x1a, 0x15, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11,
+                       0x13, 0x1a, 0x1b, 0x1b, 0x1b, 0x1a);
+  const __m256i high_bits =
+      _mm256_setr_epi8(0x10, 0x10, 0x01, 0x02, 0x04, 0x08, 0x04, 0x08, 0x10, 0x10, 0x10, 0x10, 0x10,
+                       0x10, 0x10, 0x10, 0x10, 0x10, 0x01, 0x02, 0x04, 0x08, 0x04, 0x08, 0x10, 0x10,
+                       0x10, 0x10, 0x10, 0x10, 0x10, 0x10);
+  const __m256i rolls = _mm256_setr_epi8(0, 16, 19, 4, -65, -65, -71, -71, 0, 0, 0, 0, 0, 0, 0, 0,
+                                         0, 16, 19, 4, -65, -65, -71, -71, 0, 0, 0, 0, 0, 0, 0, 0);
   const __m256i gather = _mm256_setr_epi8(2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, -1, -1, -1, -1, 2,
                                           1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, -1, -1, -1, -1);
   const __m256i close = _mm256_setr_epi32(0, 1, 2, 4, 5, 6, -1, -1);
@@ -221,7 +224,8 @@ lm_base64_decode(const char *text, size_t n, uint8_t *bytes, struct lm_error *er
   if (bits & BAD)
     return bad_character(text, last, err);
   if ((kept == 1 && (bits & 0xffff)) || (kept == 2 && (bits & 0xff)))
-    return lm_error_at(err, LM_E_FORMAT, last + kept, "base64: the unused bits at the end are not 0");
+    return lm_error_at(err, LM_E_FORMAT, last + kept,
+                       "base64: the unused bits at the end are not 0");
   bytes[0] = (uint8_t)(bits >> 16);
   if (kept > 1)
     bytes[1] = (uint8_t)(bits >> 8);

@@ -17,8 +17,8 @@ enum lm_deflate_mode {
 
 enum { LM_DEFLATE_MAX_RATIO = 1032 }; /* deflate cannot expand further than this */
 
-struct lm_deflate;  /* about 270 KB, made at the first use */
-struct lm_inflate;  /* about 40 KB */
+struct lm_deflate; /* about 270 KB, made at the first use */
+struct lm_inflate; /* about 40 KB */
 
 /* Both NULL when out of memory. The caller owns them. */
 struct lm_deflate *lm_deflate_new(void);

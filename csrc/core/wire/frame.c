@@ -21,7 +21,7 @@ enum {
 struct lm_coder {
   struct lm_deflate *deflate; /* made when first used */
   struct lm_inflate *inflate;
-  struct lm_buf scratch;      /* sealed frames on their way to base64 and back */
+  struct lm_buf scratch; /* sealed frames on their way to base64 and back */
   struct lm_buf planes;
 };
 
@@ -327,7 +327,8 @@ lm_frame_open(struct lm_coder *coder, const uint8_t *sealed, size_t sealed_len,
     return lm_buf_check(out, "the frame", err);
   if (!(head.flags & FLAG_DEFLATED))
     memcpy(place, structure, head.structure_raw);
-  else if (inflate_into(coder, structure, head.structure_stored, place, head.structure_raw, err) != 0)
+  else if (inflate_into(coder, structure, head.structure_stored, place, head.structure_raw, err) !=
+           0)
     return -1;
   if (!(head.flags & FLAG_PLANES)) {
     if (head.numeric_raw > 0)

@@ -27,7 +27,7 @@ enum {
 struct lm_frame_view {
   const uint8_t *structure; /* one msgpack value */
   size_t structure_len;
-  const uint8_t *numeric;   /* the typed blocks that it refers to, in order; a multiple of LM_WORD */
+  const uint8_t *numeric; /* the typed blocks that it refers to, in order; a multiple of LM_WORD */
   size_t numeric_len;
 };
 

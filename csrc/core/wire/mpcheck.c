@@ -47,7 +47,10 @@ is_utf8(const uint8_t *at, size_t len, bool wide)
     uint8_t c = *at++;
     if (c < 0x80)
       continue;
-    int more = c >= 0xc2 && c <= 0xdf ? 1 : c >= 0xe0 && c <= 0xef ? 2 : c >= 0xf0 && c <= 0xf4 ? 3 : 0;
+    int more = c >= 0xc2 && c <= 0xdf   ? 1
+               : c >= 0xe0 && c <= 0xef ? 2
+               : c >= 0xf0 && c <= 0xf4 ? 3
+                                        : 0;
     if (more == 0 || end - at < more)
       return false;
     for (int i = 0; i < more; i++)
@@ -150,8 +153,8 @@ walk_value(struct walk *walk, const uint8_t **at, const uint8_t *end, unsigned d
                          "the value is nested deeper than %u levels", walk->max_depth);
     if (token.kind == LM_MP_EXT)
       return walk_ext(walk, &token, depth - 1);
-    if (charge(walk, (uint64_t)token.count *
-                         (token.kind == LM_MP_ARRAY ? LIST_ITEM : DICT_PAIR)) != 0)
+    if (charge(walk, (uint64_t)token.count * (token.kind == LM_MP_ARRAY ? LIST_ITEM : DICT_PAIR)) !=
+        0)
       return -1;
     for (uint64_t n = (uint64_t)token.count << (token.kind == LM_MP_MAP); n > 0; n--)
       if (walk_value(walk, at, end, depth - 1) != 0)
@@ -167,8 +170,13 @@ lm_mpcheck(const struct lm_frame_view *view, const struct lm_frame_limits *limit
            struct lm_error *err)
 {
   unsigned depth = limits->max_depth < 512 ? limits->max_depth : 512;
-  struct walk walk = {view->structure, view->structure + view->structure_len,
-                      view->numeric_len / LM_WORD, 0, limits->max_output_bytes, depth, err};
+  struct walk walk = {view->structure,
+                      view->structure + view->structure_len,
+                      view->numeric_len / LM_WORD,
+                      0,
+                      limits->max_output_bytes,
+                      depth,
+                      err};
   const uint8_t *at = view->structure;
   if (walk_value(&walk, &at, walk.end, depth) != 0)
     return -1;

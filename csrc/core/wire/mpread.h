@@ -27,15 +27,15 @@ enum lm_mp {
 
 /* Extension types of lambdamap. */
 enum lm_ext {
-  LM_EXT_BLOCK = 1,     /* list of numbers in the numeric section, or bytes there */
-  LM_EXT_BIG_INT = 2,   /* two's complement, little-endian */
-  LM_EXT_TUPLE = 3,     /* one array */
-  LM_EXT_DATETIME = 4,  /* one array; lambdamap._kinds knows this and the next */
+  LM_EXT_BLOCK = 1,    /* list of numbers in the numeric section, or bytes there */
+  LM_EXT_BIG_INT = 2,  /* two's complement, little-endian */
+  LM_EXT_TUPLE = 3,    /* one array */
+  LM_EXT_DATETIME = 4, /* one array; lambdamap._kinds knows this and the next */
   LM_EXT_NDARRAY = 5,
   LM_EXT_DECIMAL = 6,
-  LM_EXT_WIDE_STR = 7,  /* UTF-8 with lone surrogates */
+  LM_EXT_WIDE_STR = 7, /* UTF-8 with lone surrogates */
   LM_EXT_BYTEARRAY = 8,
-  LM_EXT_SET = 9,       /* one array: whether frozen, then the items */
+  LM_EXT_SET = 9, /* one array: whether frozen, then the items */
   LM_EXT_NAMED = 10,
   LM_EXT_PANDAS = 11,
   LM_EXT_NUMPY = 12,
@@ -44,10 +44,10 @@ enum lm_ext {
 
 /* What a block holds; the second byte of its payload. */
 enum lm_block {
-  LM_BLOCK_F64 = 0,     /* floats */
-  LM_BLOCK_NP_F64 = 1,  /* numpy.float64 */
-  LM_BLOCK_INT = 2,     /* ints: `width` bytes each above a minimum */
-  LM_BLOCK_BYTES = 3    /* count bytes */
+  LM_BLOCK_F64 = 0,    /* floats */
+  LM_BLOCK_NP_F64 = 1, /* numpy.float64 */
+  LM_BLOCK_INT = 2,    /* ints: `width` bytes each above a minimum */
+  LM_BLOCK_BYTES = 3   /* count bytes */
 };
 
 struct lm_mp_token {
@@ -64,11 +64,11 @@ struct lm_mp_token {
 };
 
 struct lm_block_head {
-  uint8_t element;   /* enum lm_block */
-  uint8_t width;     /* INT: 1, 2, 4 or 8 */
-  int64_t minimum;   /* INT */
+  uint8_t element; /* enum lm_block */
+  uint8_t width;   /* INT: 1, 2, 4 or 8 */
+  int64_t minimum; /* INT */
   uint64_t count;
-  uint64_t cells;    /* words of the numeric section */
+  uint64_t cells; /* words of the numeric section */
 };
 
 static inline uint64_t
@@ -94,7 +94,7 @@ lm_mp_next(const uint8_t **at, const uint8_t *end, struct lm_mp_token *token)
   uint32_t n;
 #define NEED(bytes)                                                                                \
   if (left < (bytes))                                                                              \
-    return
+  return
   if (c < 0x80) {
     token->kind = LM_MP_UINT;
     token->value.u = c;

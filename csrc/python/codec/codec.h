@@ -20,11 +20,11 @@ struct lmpy_key {
 struct lmpy_codec_state {
   PyObject *codec_error, *encode_failure, *decode_failure; /* strong */
   PyTypeObject *packer_type, *chunker_type;                /* strong */
-  PyObject *kinds;      /* module lambdamap._kinds, imported when first needed; strong or NULL */
-  PyObject *reduce, *restore;  /* its functions; strong or NULL */
-  PyObject *numpy_float64;     /* strong, once numpy was seen; or NULL */
-  PyObject *names[8];          /* interned texts; strong */
-  struct lm_coder *coder;      /* owned; under the GIL */
+  PyObject *kinds; /* module lambdamap._kinds, imported when first needed; strong or NULL */
+  PyObject *reduce, *restore; /* its functions; strong or NULL */
+  PyObject *numpy_float64;    /* strong, once numpy was seen; or NULL */
+  PyObject *names[8];         /* interned texts; strong */
+  struct lm_coder *coder;     /* owned; under the GIL */
   struct lmpy_key keys[LMPY_KEYS];
 };
 
@@ -37,8 +37,8 @@ struct lmpy_pack {
   struct lmpy_codec_state *state; /* borrowed */
   struct lm_buf structure, numeric;
   bool allow_pickle;
-  unsigned depth;                 /* containers around the present value */
-  PyObject *path;                 /* strong list of what leads to a failure, or NULL */
+  unsigned depth; /* containers around the present value */
+  PyObject *path; /* strong list of what leads to a failure, or NULL */
 };
 
 void lmpy_pack_init(struct lmpy_pack *pack, struct lmpy_codec_state *state, bool allow_pickle);

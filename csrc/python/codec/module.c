@@ -68,15 +68,13 @@ finish(struct lmpy_codec_state *state, const struct lm_buf *raw, bool compressio
   if (!compression || raw->len < RELEASE_BYTES)
     return function(state->coder, raw->data, raw->len, compression, out, err);
   int result = -1;
-  Py_BEGIN_ALLOW_THREADS
-  struct lm_coder *coder = lm_coder_new();
+  Py_BEGIN_ALLOW_THREADS struct lm_coder *coder = lm_coder_new();
   if (coder == NULL)
     lm_error_nomem(err, 1);
   else
     result = function(coder, raw->data, raw->len, compression, out, err);
   lm_coder_destroy(coder);
-  Py_END_ALLOW_THREADS
-  return result;
+  Py_END_ALLOW_THREADS return result;
 }
 
 static PyObject *
@@ -89,7 +87,8 @@ encode_as(PyObject *module, PyObject *args, PyObject *kwargs, bool text)
   struct lmpy_pack pack;
   struct lm_buf raw, out;
   struct lm_error err;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pp", names, &value, &allow_pickle, &compression))
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pp", names, &value, &allow_pickle,
+                                   &compression))
     return NULL;
   lmpy_pack_init(&pack, state, allow_pickle != 0);
   lm_buf_init(&raw, SIZE_MAX);
@@ -145,16 +144,14 @@ open_frame(struct lmpy_codec_state *state, const uint8_t *bytes, size_t len, boo
                                      err)
                 : lm_frame_open(state->coder, bytes, len, limits, raw, &estimate, err);
   int result = -1;
-  Py_BEGIN_ALLOW_THREADS
-  struct lm_coder *coder = lm_coder_new();
+  Py_BEGIN_ALLOW_THREADS struct lm_coder *coder = lm_coder_new();
   if (coder == NULL)
     lm_error_nomem(err, 1);
   else
     result = text ? lm_frame_from_text(coder, (const char *)bytes, len, limits, raw, &estimate, err)
                   : lm_frame_open(coder, bytes, len, limits, raw, &estimate, err);
   lm_coder_destroy(coder);
-  Py_END_ALLOW_THREADS
-  return result;
+  Py_END_ALLOW_THREADS return result;
 }
 
 static int
@@ -237,11 +234,13 @@ decode_text(PyObject *module, PyObject *args, PyObject *kwargs)
 /* --- the module --- */
 
 #define DECODE_SIGNATURE                                                                           \
-  "allow_pickle=False, resolve=None, max_output_bytes=268435456,\n          max_depth=512)\n--\n\n"
+  "allow_pickle=False, resolve=None, max_output_bytes=268435456,\n          "                      \
+  "max_depth=512)\n--\n\n"
 
-PyDoc_STRVAR(encode_doc, "encode($module, value, /, *, allow_pickle=False, compression=True)\n--\n\n"
-                         "One value as a sealed frame.\n\n"
-                         "Raises EncodeFailure(message, path) for what cannot travel.");
+PyDoc_STRVAR(encode_doc,
+             "encode($module, value, /, *, allow_pickle=False, compression=True)\n--\n\n"
+             "One value as a sealed frame.\n\n"
+             "Raises EncodeFailure(message, path) for what cannot travel.");
 PyDoc_STRVAR(encode_text_doc,
              "encode_text($module, value, /, *, allow_pickle=False, compression=True)\n--\n\n"
              "One value as text: \"lm1:\" and base64.");
@@ -285,13 +284,12 @@ exec(PyObject *module)
     PyErr_NoMemory();
     return -1;
   }
-  state->codec_error =
-      new_error(module, "CodecError", "Base of the two below.", PyExc_Exception);
+  state->codec_error = new_error(module, "CodecError", "Base of the two below.", PyExc_Exception);
   if (state->codec_error == NULL)
     return -1;
-  state->encode_failure = new_error(module, "EncodeFailure",
-                                    "args are the message and the place inside the value.",
-                                    state->codec_error);
+  state->encode_failure =
+      new_error(module, "EncodeFailure", "args are the message and the place inside the value.",
+                state->codec_error);
   state->decode_failure =
       new_error(module, "DecodeFailure", "The bytes are no value.", state->codec_error);
   if (state->encode_failure == NULL || state->decode_failure == NULL)

@@ -7,8 +7,8 @@
 #include "wire/mpread.h"
 
 enum {
-  MAX_DEPTH = 400,   /* a reader takes 512; an extension counts like a container */
-  BLOCK_FLOATS = 4,  /* from so many floats a list is a block */
+  MAX_DEPTH = 400,  /* a reader takes 512; an extension counts like a container */
+  BLOCK_FLOATS = 4, /* from so many floats a list is a block */
   BLOCK_INTS = 12,
   MAX_SECTION = 1 << 30
 };
@@ -208,8 +208,14 @@ pack_int(struct lmpy_pack *pack, PyObject *value)
   if (n >= -32 && n < 128) {
     at[0] = (uint8_t)n;
   } else {
-    int log = n >= 0 ? (n < 256 ? 0 : n < 65536 ? 1 : n <= UINT32_MAX ? 2 : 3)
-                     : (n >= -128 ? 0 : n >= -32768 ? 1 : n >= INT32_MIN ? 2 : 3);
+    int log = n >= 0 ? (n < 256           ? 0
+                        : n < 65536       ? 1
+                        : n <= UINT32_MAX ? 2
+                                          : 3)
+                     : (n >= -128        ? 0
+                        : n >= -32768    ? 1
+                        : n >= INT32_MIN ? 2
+                                         : 3);
     at[0] = (uint8_t)((n >= 0 ? 0xcc : 0xd0) + log);
     put_be(at + 1, (uint64_t)n, 1 << log);
     used += (size_t)1 << log;

@@ -9,8 +9,7 @@
 /* --- ChunkPacker --- */
 
 struct packer_object {
-  PyObject_HEAD
-  struct lmpy_pack pack;
+  PyObject_HEAD struct lmpy_pack pack;
   size_t spec_structure, spec_numeric; /* what every chunk begins with */
   uint32_t items;                      /* in the open chunk */
   uint64_t packed;                     /* over all chunks */
@@ -268,8 +267,7 @@ PyType_Spec lmpy_packer_spec = {
 /* --- Chunker --- */
 
 struct chunker_object {
-  PyObject_HEAD
-  struct lm_chunker chunker;
+  PyObject_HEAD struct lm_chunker chunker;
 };
 
 static int
@@ -301,8 +299,8 @@ chunker_next(PyObject *object, PyObject *args)
   long long left, deadline_left_us;
   if (!PyArg_ParseTuple(args, "ILL:next", &window, &left, &deadline_left_us))
     return NULL;
-  return PyLong_FromUnsignedLong(lm_chunker_next(&((struct chunker_object *)object)->chunker,
-                                                 window, left, deadline_left_us));
+  return PyLong_FromUnsignedLong(
+      lm_chunker_next(&((struct chunker_object *)object)->chunker, window, left, deadline_left_us));
 }
 
 static PyObject *

@@ -230,7 +230,8 @@ kind(struct unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
   }
   number = PyLong_FromLong(ext->ext);
   if (payload != NULL && number != NULL)
-    made = PyObject_CallFunctionObjArgs(state->restore, number, payload, unpack->opts->resolve, NULL);
+    made =
+        PyObject_CallFunctionObjArgs(state->restore, number, payload, unpack->opts->resolve, NULL);
   Py_XDECREF(number);
   Py_XDECREF(payload);
   return made;

@@ -7,8 +7,7 @@
 #include "net/coding.h"
 
 struct completion_object {
-  PyObject_HEAD
-  struct lm_job *job; /* owned */
+  PyObject_HEAD struct lm_job *job; /* owned */
   unsigned generation;
 };
 
@@ -41,8 +40,8 @@ static const char *const RAN[] = {
 PyObject *
 lmpy_completion_new(struct lmpy_net_state *state, struct lm_job *job)
 {
-  struct completion_object *self = (struct completion_object *)state->completion_type->tp_alloc(
-      state->completion_type, 0);
+  struct completion_object *self =
+      (struct completion_object *)state->completion_type->tp_alloc(state->completion_type, 0);
   if (self == NULL) {
     lm_job_release(job);
     return NULL;

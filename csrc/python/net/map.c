@@ -10,8 +10,7 @@
 enum { SLICE_MS = 50 /* how late a signal that hit another thread may be noticed */ };
 
 struct map_object {
-  PyObject_HEAD
-  struct lm_map *map; /* strong */
+  PyObject_HEAD struct lm_map *map; /* strong */
   unsigned generation;
   Py_ssize_t outstanding;
 };
@@ -43,11 +42,17 @@ dealloc(PyObject *object)
 PyObject *
 lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-  static char *names[] = {"",           "head",
-                          "map_id",     "compression",
-                          "idempotent", "ordered",
-                          "invocation_timeout_ms", "timeout_ms",
-                          "max_result_bytes",      "max_reply_bytes", NULL};
+  static char *names[] = {"",
+                          "head",
+                          "map_id",
+                          "compression",
+                          "idempotent",
+                          "ordered",
+                          "invocation_timeout_ms",
+                          "timeout_ms",
+                          "max_result_bytes",
+                          "max_reply_bytes",
+                          NULL};
   struct lmpy_net_state *state = PyModule_GetState(module);
   struct lm_map_opts opts = {0};
   PyObject *target_object;
@@ -55,16 +60,15 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
   Py_ssize_t head_len, map_id_len, max_result, max_reply;
   int compress, idempotent, ordered;
   struct lm_error err;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$z#s#pppLLnn:open_map", names,
-                                   state->target_type, &target_object, &opts.head, &head_len,
-                                   &map_id, &map_id_len, &compress, &idempotent, &ordered,
-                                   &opts.invocation_timeout_ms, &opts.timeout_ms, &max_result,
-                                   &max_reply))
+  if (!PyArg_ParseTupleAndKeywords(
+          args, kwargs, "O!$z#s#pppLLnn:open_map", names, state->target_type, &target_object,
+          &opts.head, &head_len, &map_id, &map_id_len, &compress, &idempotent, &ordered,
+          &opts.invocation_timeout_ms, &opts.timeout_ms, &max_result, &max_reply))
     return NULL;
   (void)ordered;
   if (map_id_len != LM_MAP_ID_LEN || max_result < 0 || max_reply < 0) {
-    PyErr_Format(PyExc_ValueError, "map_id must have %d characters, byte limits must not be negative",
-                 LM_MAP_ID_LEN);
+    PyErr_Format(PyExc_ValueError,
+                 "map_id must have %d characters, byte limits must not be negative", LM_MAP_ID_LEN);
     return NULL;
   }
   struct lm_target *target = lmpy_target_get(target_object);
@@ -77,8 +81,7 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
   opts.max_result_bytes = (size_t)max_result;
   opts.max_reply_bytes = (size_t)max_reply;
 
-  struct map_object *self =
-      (struct map_object *)state->map_type->tp_alloc(state->map_type, 0);
+  struct map_object *self = (struct map_object *)state->map_type->tp_alloc(state->map_type, 0);
   if (self == NULL)
     return NULL;
   self->generation = lm_dispatch_generation();
@@ -138,12 +141,11 @@ wait_slice(int fd, int timeout_ms)
 {
   struct pollfd ask = {.fd = fd, .events = POLLIN};
   int ready;
-  Py_BEGIN_ALLOW_THREADS
-  ready = poll(&ask, 1, timeout_ms);
+  Py_BEGIN_ALLOW_THREADS ready = poll(&ask, 1, timeout_ms);
   if (ready < 0 && errno == EINTR)
     ready = 0;
-  Py_END_ALLOW_THREADS
-  if (ready < 0) {
+  Py_END_ALLOW_THREADS if (ready < 0)
+  {
     PyErr_SetFromErrno(PyExc_OSError);
     return -1;
   }
@@ -199,10 +201,8 @@ quiesce(PyObject *object, PyObject *timeout)
   if (self == NULL || (seconds == -1 && PyErr_Occurred()))
     return NULL;
   bool quiet;
-  Py_BEGIN_ALLOW_THREADS
-  quiet = lm_map_quiesce(self->map, (int64_t)(seconds * 1000));
-  Py_END_ALLOW_THREADS
-  return PyBool_FromLong(quiet);
+  Py_BEGIN_ALLOW_THREADS quiet = lm_map_quiesce(self->map, (int64_t)(seconds * 1000));
+  Py_END_ALLOW_THREADS return PyBool_FromLong(quiet);
 }
 
 static PyObject *
@@ -220,14 +220,13 @@ stats(PyObject *object, void *unused)
   if (self == NULL)
     return NULL;
   struct lm_map_stats *counts = &self->map->stats;
-  return Py_BuildValue("{sKsKsKsKsKsKsn}", "requests",
-                       (unsigned long long)atomic_load(&counts->requests), "retries",
-                       (unsigned long long)atomic_load(&counts->retries), "throttles",
-                       (unsigned long long)atomic_load(&counts->throttles), "bytes_sent",
-                       (unsigned long long)atomic_load(&counts->bytes_sent), "bytes_received",
-                       (unsigned long long)atomic_load(&counts->bytes_received), "connections",
-                       (unsigned long long)atomic_load(&counts->connections), "in_flight",
-                       self->outstanding);
+  return Py_BuildValue(
+      "{sKsKsKsKsKsKsn}", "requests", (unsigned long long)atomic_load(&counts->requests), "retries",
+      (unsigned long long)atomic_load(&counts->retries), "throttles",
+      (unsigned long long)atomic_load(&counts->throttles), "bytes_sent",
+      (unsigned long long)atomic_load(&counts->bytes_sent), "bytes_received",
+      (unsigned long long)atomic_load(&counts->bytes_received), "connections",
+      (unsigned long long)atomic_load(&counts->connections), "in_flight", self->outstanding);
 }
 
 PyDoc_STRVAR(submit_doc, "submit($self, frame, first_item, n_items, /)\n--\n\n"

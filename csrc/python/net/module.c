@@ -41,8 +41,7 @@ shut_down(PyObject *module, PyObject *timeout)
   struct lm_dispatch *dispatch = state->dispatch;
   state->dispatch = NULL;
   if (dispatch != NULL) {
-    Py_BEGIN_ALLOW_THREADS
-    lm_dispatch_release(dispatch, (int64_t)(seconds * 1000));
+    Py_BEGIN_ALLOW_THREADS lm_dispatch_release(dispatch, (int64_t)(seconds * 1000));
     Py_END_ALLOW_THREADS
   }
   Py_RETURN_NONE;
@@ -60,8 +59,8 @@ debug_state(PyObject *module, PyObject *unused)
   int maps = 0;
   Py_ssize_t in_flight = 0;
   pthread_mutex_lock(&dispatch->sched.lock);
-  LM_LIST_EACH(&dispatch->sched.maps, node)
-  maps++;
+  LM_LIST_EACH (&dispatch->sched.maps, node)
+    maps++;
   size_t used = dispatch->sched.used_bytes;
   pthread_mutex_unlock(&dispatch->sched.lock);
   for (unsigned i = 0; i < dispatch->n_io; i++)
@@ -82,16 +81,18 @@ PyDoc_STRVAR(shutdown_doc, "shutdown($module, timeout_s, /)\n--\n\n"
                            "Outstanding chunks complete as cancelled. The next map starts anew.");
 PyDoc_STRVAR(debug_state_doc, "debug_state($module, /)\n--\n\n"
                               "Threads, open maps, bytes and jobs in flight, for tests.");
-PyDoc_STRVAR(open_target_doc,
-             "open_target($module, /, *, scheme, host, port, path, query, region, access_key,\n"
-             "            secret_key, token, expires_at, headers, proxy, ca_file, ca_path,\n"
-             "            max_concurrency, max_attempts, max_connect_ms)\n--\n\n"
-             "Where invocations go and how: a Target for open_map.\n\n"
-             "Raises ValueError for what cannot be in a request, OSError when no thread can start.");
-PyDoc_STRVAR(open_map_doc,
-             "open_map($module, target, /, *, head, map_id, compression, idempotent, ordered,\n"
-             "         invocation_timeout_ms, timeout_ms, max_result_bytes, max_reply_bytes)\n--\n\n"
-             "One map in flight on a Target.");
+PyDoc_STRVAR(
+    open_target_doc,
+    "open_target($module, /, *, scheme, host, port, path, query, region, access_key,\n"
+    "            secret_key, token, expires_at, headers, proxy, ca_file, ca_path,\n"
+    "            max_concurrency, max_attempts, max_connect_ms)\n--\n\n"
+    "Where invocations go and how: a Target for open_map.\n\n"
+    "Raises ValueError for what cannot be in a request, OSError when no thread can start.");
+PyDoc_STRVAR(
+    open_map_doc,
+    "open_map($module, target, /, *, head, map_id, compression, idempotent, ordered,\n"
+    "         invocation_timeout_ms, timeout_ms, max_result_bytes, max_reply_bytes)\n--\n\n"
+    "One map in flight on a Target.");
 
 static PyMethodDef methods[] = {
     {"open_target", (PyCFunction)(void (*)(void))lmpy_open_target, METH_VARARGS | METH_KEYWORDS,

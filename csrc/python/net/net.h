@@ -11,7 +11,7 @@ struct lmpy_net_state {
   PyTypeObject *target_type, *map_type, *completion_type; /* strong */
   struct lm_dispatch *dispatch; /* a hold; NULL before the first target and after shutdown */
   size_t budget_bytes;
-  struct lm_coder *coder;       /* owned; for recovering request frames, under the GIL */
+  struct lm_coder *coder; /* owned; for recovering request frames, under the GIL */
 };
 
 extern struct PyModuleDef lmpy_net_module;

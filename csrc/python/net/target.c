@@ -8,9 +8,8 @@
 #include "net/seams.h"
 
 struct target_object {
-  PyObject_HEAD
-  struct lm_target *target;     /* strong */
-  struct lm_dispatch *dispatch; /* strong: keeps the function's state */
+  PyObject_HEAD struct lm_target *target; /* strong */
+  struct lm_dispatch *dispatch;           /* strong: keeps the function's state */
   unsigned generation;
 };
 
@@ -88,21 +87,24 @@ read_headers(PyObject *pairs)
 PyObject *
 lmpy_open_target(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-  static char *names[] = {"scheme",     "host",       "port",       "path",           "query",
-                          "region",     "access_key", "secret_key", "token",          "expires_at",
-                          "headers",    "proxy",      "ca_file",    "ca_path",        "max_concurrency",
-                          "max_attempts", "max_connect_ms", NULL};
+  static char *names[] = {
+      "scheme",       "host",           "port",       "path",    "query",
+      "region",       "access_key",     "secret_key", "token",   "expires_at",
+      "headers",      "proxy",          "ca_file",    "ca_path", "max_concurrency",
+      "max_attempts", "max_connect_ms", NULL};
   struct lmpy_net_state *state = PyModule_GetState(module);
   const char *scheme;
   struct lm_endpoint_spec where = {0};
   struct lm_target_spec how = {0};
   PyObject *expires_at, *headers, *proxy;
   unsigned max_concurrency;
-  if (!PyArg_ParseTupleAndKeywords(
-          args, kwargs, "$ssHsssssz" "OOOzzIIL:open_target", names, &scheme, &where.host, &where.port,
-          &how.path, &how.query, &how.region, &how.access_key, &how.secret_key, &how.token,
-          &expires_at, &headers, &proxy, &where.ca_file, &where.ca_path, &max_concurrency,
-          &how.max_attempts, &how.connect_timeout_ms))
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs,
+                                   "$ssHsssssz"
+                                   "OOOzzIIL:open_target",
+                                   names, &scheme, &where.host, &where.port, &how.path, &how.query,
+                                   &how.region, &how.access_key, &how.secret_key, &how.token,
+                                   &expires_at, &headers, &proxy, &where.ca_file, &where.ca_path,
+                                   &max_concurrency, &how.max_attempts, &how.connect_timeout_ms))
     return NULL;
   if (proxy != Py_None &&
       (!PyTuple_Check(proxy) ||
@@ -145,10 +147,9 @@ lmpy_open_target(PyObject *module, PyObject *args, PyObject *kwargs)
     goto done;
   self->generation = lm_dispatch_generation();
   unsigned fits = lm_dispatch_descriptor_cap();
-  Py_BEGIN_ALLOW_THREADS
-  endpoint = lm_dispatch_endpoint(dispatch, &where, &err);
-  Py_END_ALLOW_THREADS
-  if (endpoint == NULL) {
+  Py_BEGIN_ALLOW_THREADS endpoint = lm_dispatch_endpoint(dispatch, &where, &err);
+  Py_END_ALLOW_THREADS if (endpoint == NULL)
+  {
     lmpy_raise(&err, PyExc_ValueError);
     goto done;
   }
@@ -189,8 +190,8 @@ set_credentials(PyObject *object, PyObject *args)
   struct lm_error err;
   int64_t expires_s = INT64_MAX;
   struct lm_target *target = lmpy_target_get(object);
-  if (target == NULL ||
-      !PyArg_ParseTuple(args, "sszO:set_credentials", &access_key, &secret_key, &token, &expires_at))
+  if (target == NULL || !PyArg_ParseTuple(args, "sszO:set_credentials", &access_key, &secret_key,
+                                          &token, &expires_at))
     return NULL;
   if (expires_at != Py_None) {
     double seconds = PyFloat_AsDouble(expires_at);
@@ -225,7 +226,8 @@ static PyType_Slot slots[] = {
     {Py_tp_dealloc, dealloc},
     {Py_tp_methods, methods},
     {Py_tp_getset, getset},
-    {Py_tp_doc, PyDoc_STR("Where and how: made by open_target, shared by the maps of one function.")},
+    {Py_tp_doc,
+     PyDoc_STR("Where and how: made by open_target, shared by the maps of one function.")},
     {0, NULL},
 };
 
