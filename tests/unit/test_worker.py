@@ -452,6 +452,29 @@ def test_the_same_code_is_not_stale() -> None:
     assert reply["lambdamap"]["code"] == {"module": "tasks", "have": digest, "want": "0" * 64}
 
 
+def test_code_that_is_older_than_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    path = tmp_path / "aging.py"
+    path.write_text("def f(x): return 'old'")
+    import aging  # type: ignore[import-not-found]
+
+    def ask() -> dict[str, Any]:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        return run_request(request(aging.f, [1], code=digest))["lambdamap"]
+
+    try:
+        assert "code" not in ask()
+        path.write_text("def f(x): return 'newer'")
+        assert ask()["code"]["module"] == "aging"
+        importlib.reload(aging)
+        assert "code" not in ask()
+    finally:
+        del sys.modules["aging"]
+
+
 # --- output -------------------------------------------------------------------------------------
 
 

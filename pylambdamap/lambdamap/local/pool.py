@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from lambdamap.local.processes import Lifeline, Sandbox, Surroundings
@@ -53,6 +54,7 @@ class Settings(NamedTuple):
     api: str
     stop_abandoned: bool
     variables: dict[str, str]
+    log: Callable[[bytes], object] | None
 
 
 class Pool:
@@ -219,6 +221,7 @@ class Pool:
                 settings.variables,
                 self._lifeline,
                 self._ended,
+                settings.log,
             )
         except OSError as error:
             self._not_started(None, f"cannot start a sandbox: {error}")

@@ -77,6 +77,7 @@ class Sandbox:
         variables: dict[str, str],
         lifeline: Lifeline,
         on_exit: Callable[[Sandbox], None],
+        on_log: Callable[[bytes], object] | None,
     ) -> None:
         """Start the process. Raises OSError when it cannot be."""
         self.token = secrets.token_urlsafe(18)
@@ -89,6 +90,7 @@ class Sandbox:
         self.sources: dict[str, tuple[int, int]] = {}
         self.log = bytearray()
         self._on_exit = on_exit
+        self._on_log = on_log
         self._loop = asyncio.get_running_loop()
         self._gone = False
         self._pid_fd = -1
@@ -151,6 +153,8 @@ class Sandbox:
                 return
             self.log += data
             del self.log[:-_LOG_BYTES]
+            if self._on_log is not None:
+                self._on_log(data)
 
     def _look(self) -> None:
         if self._gone:

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def local_lambda() -> Iterator[LocalLambda]:
-    """A running `lambdamap.local.LocalLambda` with one sandbox a core."""
+    """A running `lambdamap.local.LocalLambda` with one sandbox a core.
+
+    Any function name invokes lambdamap's worker, over its ``endpoint_url`` with its ``access_key``
+    and ``secret_key``.
+    """
     from lambdamap.local.server import LocalLambda
 
     with LocalLambda() as function:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 
 from lambdamap.local.server import Kind, LocalLambda
 
 __all__ = ["serve"]
+
+_LOOK_S = 1.0  # at the source files
 
 
 def serve(
@@ -23,7 +27,13 @@ def serve(
     auth: bool = True,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Run a local Lambda until SIGINT or SIGTERM; says how to reach it."""
+    """Run a local Lambda until SIGINT or SIGTERM; says how to reach it.
+
+    The handler may be in the working directory, as in a function's task root. What it prints goes
+    to stderr. Source files that change are loaded again within a second.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
@@ -36,6 +46,7 @@ def serve(
         timeout_s=timeout_s,
         concurrency_limit=concurrency_limit,
         auth=auth,
+        log=_to_stderr,
     ) as function:
         say(f"# a Lambda with {function.sandboxes} sandboxes ({kind}) listens; stop it with Ctrl-C")
         say(f"export AWS_ENDPOINT_URL_LAMBDA={function.endpoint_url} AWS_REGION=us-east-1")
@@ -43,5 +54,10 @@ def serve(
             f"export AWS_ACCESS_KEY_ID={function.access_key} "
             f"AWS_SECRET_ACCESS_KEY={function.secret_key}"
         )
-        while not over.wait(1.0):
-            pass
+        while not over.wait(_LOOK_S):
+            function.refresh_code()
+
+
+def _to_stderr(data: bytes) -> None:
+    sys.stderr.buffer.write(data)
+    sys.stderr.buffer.flush()

@@ -64,6 +64,8 @@ class LocalLambda:
     stop_abandoned : bool
         End a sandbox whose caller has hung up. AWS lets it run to its end; on one's own machine the
         cores are wanted for what comes next, so the process's own local Lambda does this.
+    log : callable, optional
+        Is called with what sandboxes print (bytes), on the server's thread.
 
     Attributes
     ----------
@@ -93,6 +95,7 @@ class LocalLambda:
         port: int = 0,
         environment: Mapping[str, str] | None = None,
         stop_abandoned: bool = False,
+        log: Callable[[bytes], object] | None = None,
     ) -> None:
         if kind not in ("builtin", "awslambdaric"):
             raise ValueError(f"kind must be 'builtin' or 'awslambdaric', not {kind!r}")
@@ -115,6 +118,7 @@ class LocalLambda:
         self.stats: dict[str, int] = dict.fromkeys(names.split(), 0)
         self._port = port
         self._environment = dict(environment or {})
+        self._log = log
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._server: asyncio.Server | None = None
@@ -226,6 +230,7 @@ class LocalLambda:
             api=f"127.0.0.1:{self._port}",
             stop_abandoned=self.stop_abandoned,
             variables=self._variables(name),
+            log=self._log,
         )
         self._pool = Pool(settings, self._lifeline, self.stats)
         verifier = Verifier(self.access_key, self.secret_key) if self.auth else None

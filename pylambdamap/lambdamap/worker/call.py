@@ -15,6 +15,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
+from types import ModuleType
 from typing import Any, Protocol
 
 from lambdamap import _codec
@@ -156,11 +157,25 @@ def _stale_code(head: dict[str, Any]) -> dict[str, str] | None:
     """Whether the source of f's module is another here than the caller's."""
     want = head.get("code")
     name = str(head.get("function", "")).partition(":")[0]
-    path = getattr(sys.modules.get(name), "__file__", None)
-    have = source_digest(path) if want and isinstance(path, str) else None
+    module = sys.modules.get(name)
+    have = _loaded_digest(module) if want and module is not None else None
     if have is None or have == want:
         return None
     return {"module": name, "have": have, "want": str(want)}
+
+
+_first_seen: dict[str, tuple[Any, str | None]] = {}
+
+
+def _loaded_digest(module: ModuleType) -> str | None:
+    """The digest of the source that was loaded: the file of now may be a later version."""
+    spec = getattr(module, "__spec__", None)  # a new one when the module is loaded again
+    seen = _first_seen.get(module.__name__)
+    if seen is None or seen[0] is not spec:
+        path = getattr(module, "__file__", None)
+        seen = (spec, source_digest(path) if isinstance(path, str) else None)
+        _first_seen[module.__name__] = seen
+    return seen[1]
 
 
 _digests: dict[tuple[str, int, int], str] = {}
@@ -392,7 +407,7 @@ def run_request(
             depth_left.reset(token)
         reply = _answer(head, len(chunk.results), chunk.microseconds)
         reply["r"] = chunk.encode()  # each result and error has been encoded alone already
-        stale = _stale_code(head)
+        stale = None if interruptible else _stale_code(head)  # the caller's own code is not
         if stale is not None:
             reply[MARKER]["code"] = stale
         if chunk.error is not None:
