@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +193,23 @@ def test_no_sandbox_outlives_its_caller(sandbox_kind: str, number: int) -> None:
         while any(alive(pid) for pid in pids):
             assert time.monotonic() < ends
             time.sleep(0.02)
+
+
+def test_a_concurrency_limit(sandbox_kind: Any) -> None:
+    with (
+        LocalLambda(
+            kind=sandbox_kind, handler="tasks.handler", sandboxes=2, concurrency_limit=1
+        ) as function,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        lambda_ = client(function)
+        running = threads.submit(call, function, {"sleep": 1.0})
+        ends = time.monotonic() + HANG_S
+        while function.stats["invocations"] == 0:
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+        with pytest.raises(lambda_.exceptions.TooManyRequestsException):
+            lambda_.invoke(FunctionName="f", Payload=b"1")
+        assert running.result(HANG_S)[0]["StatusCode"] == 200
+        assert lambda_.invoke(FunctionName="f", Payload=b"1")["StatusCode"] == 200
+        assert function.stats["throttles"] == 1

@@ -230,6 +230,31 @@ def test_maps_in_a_sandbox_go_to_a_local_lambda_of_its_own(sandbox_kind: Any) ->
         assert lambdamap.my_map(tasks.nested, [3], 1) == [[0, 1, 4]]
 
 
+def test_a_worker_that_refuses_can_be_tried_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMBDAMAP_ALLOW", "tasks:sq*")
+    with (
+        LocalLambda(sandboxes=1) as function,
+        lambdamap.configure(
+            function="f",
+            endpoint_url=function.endpoint_url,
+            region="us-east-1",
+            credentials=(function.access_key, function.secret_key),
+        ),
+    ):
+        assert lambdamap.my_map(tasks.square, [3], 1) == [9]
+        with pytest.raises(lambdamap.WorkerInitError, match="does not allow tasks:identity"):
+            lambdamap.my_map(tasks.identity, [3], 1)
+
+
+def test_where_processes_cannot_be_watched_by_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    with LocalLambda(handler="tasks.handler", sandboxes=1, auth=False) as function:
+        assert invoke(function, {"exit": 3})["errorType"] == "Runtime.ExitError"
+        assert invoke(function, 1)["event"] == 1
+
+
 # --- ends ---------------------------------------------------------------------------------------
 
 

@@ -70,7 +70,8 @@ def test_sdist_builds_by_itself(tmp_path: Path) -> None:
     subprocess.run([*command, str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
     (archive,) = tmp_path.glob("lambdamap-*.tar.gz")
     with tarfile.open(archive) as tar:
-        tar.extractall(tmp_path / "out", filter="data")
+        safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        tar.extractall(tmp_path / "out", **safe)
     (source,) = (tmp_path / "out").iterdir()
     subprocess.run(
         [sys.executable, "setup.py", "-q", "build", "--build-base", str(tmp_path / "b")],

@@ -14,13 +14,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 import lambdamap
 from lambdamap import my_map
-from lambdamap.local import shared
+from lambdamap.local import LocalLambda, shared
+from lambdamap.options import resolve
+
+if TYPE_CHECKING:
+    from lambdamap.local.server import Kind
 
 NEXT = """
 What to type next
@@ -57,6 +61,11 @@ def demo(items: int | None, local: str) -> None:
     sys.exit(0 if agree and once and nothing_lost else 1)
 
 
+def _local_lambda() -> LocalLambda:
+    """The one that the maps of this demo run on."""
+    return shared(cast("Kind", resolve().local))
+
+
 def _choose_job() -> ModuleType:
     """The flights if they and pandas are installed, generated series if not."""
     try:
@@ -79,11 +88,11 @@ def _compare_with_builtin_map(job: ModuleType, data: list[Any]) -> bool:
     builtin_s = time.perf_counter() - started
 
     agree = _same_bits(results, expected)
-    stats = shared().stats
+    stats = _local_lambda().stats
     _say(job.rows(results))
     _say(
         f"""
-invocations     {stats["invocations"]:,} of {shared().sandboxes} sandboxes
+invocations     {stats["invocations"]:,} of {_local_lambda().sandboxes} sandboxes
 on the wire     {stats["bytes_in"] / 1e6:.1f} MB there, {stats["bytes_out"] / 1e6:.1f} MB back
 my_map          {lambda_s:.1f} s, the start of the local Lambda included
 builtin map     {builtin_s:.1f} s
@@ -99,7 +108,7 @@ def _kill_a_sandbox(job: ModuleType, data: list[Any]) -> bool:
         log = Path(folder, "runs")
         log.touch()
         function = partial(counted, function=job.features, log=str(log))
-        killer = threading.Thread(target=_kill_when, args=(log, len(data) // 4))
+        killer = threading.Thread(target=_kill_when, args=(_local_lambda(), log, len(data) // 4))
         killer.start()
         try:
             my_map(function, list(enumerate(data)), chunksize=10)
@@ -125,12 +134,12 @@ run twice       {len(twice)}, by a file in which each run of the function leaves
 def _throttle(job: ModuleType, data: list[Any]) -> bool:
     """Answer 429 for a second: the map waits and loses nothing."""
     _title("A fault on purpose: the function is throttled for a second")
-    refused = shared().stats["throttles"]
-    shared().throttle(1.0)
+    refused = _local_lambda().stats["throttles"]
+    _local_lambda().throttle(1.0)
     started = time.perf_counter()
     results = my_map(job.features, data, chunksize=10)
     seconds = time.perf_counter() - started
-    refused = shared().stats["throttles"] - refused
+    refused = _local_lambda().stats["throttles"] - refused
     complete = _same_bits(results, list(builtins.map(job.features, data)))
     _say(
         f"""
@@ -149,11 +158,11 @@ def counted(numbered: tuple[int, Any], function: Callable[[Any], Any], log: str)
     return function(item)
 
 
-def _kill_when(log: Path, runs: int) -> None:
+def _kill_when(function: LocalLambda, log: Path, runs: int) -> None:
     """Kill a busy sandbox once so many items have run."""
     give_up = time.monotonic() + 30
     while time.monotonic() < give_up:
-        if log.read_text().count("\n") >= runs and shared().kill_sandbox():
+        if log.read_text().count("\n") >= runs and function.kill_sandbox():
             return
         time.sleep(0.002)
 

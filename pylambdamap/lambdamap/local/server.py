@@ -251,8 +251,9 @@ class LocalLambda:
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "AWS_EXECUTION_ENV": "AWS_Lambda_python%d.%d" % sys.version_info[:2],
             "_HANDLER": self.handler,
-            "LAMBDAMAP_ALLOW": "*",
-            "LAMBDAMAP_BY_VALUE": "1",
+            # It runs its own caller's code, unless the caller wants to see what a worker refuses.
+            "LAMBDAMAP_ALLOW": os.environ.get("LAMBDAMAP_ALLOW", "*"),
+            "LAMBDAMAP_BY_VALUE": os.environ.get("LAMBDAMAP_BY_VALUE", "1"),
             **self._environment,
         }
 
