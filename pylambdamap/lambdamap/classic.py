@@ -10,7 +10,6 @@ import functools
 import itertools
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
@@ -249,7 +248,9 @@ def send_to_other_lambda(function_in_lambda: Callable[..., Any], *args: Any, **k
         "capture_response": False,
         "response_id": None,
     }
-    target = _options.resolve().function or os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
+    from lambdamap.backends import own_function
+
+    target = _options.resolve().function or own_function()
     if not target:
         raise errors.ConfigError(
             "send_to_other_lambda needs a function: set LAMBDAMAP_FUNCTION, or run it on Lambda"

@@ -92,7 +92,7 @@ VALUES: list[Any] = [
     collections.Counter("abca"), collections.defaultdict(list, {1: [2]}),
     collections.deque([1, 2], 5), collections.deque([1]),
     np.float64(1.5), np.float64(math.nan), np.float32(1.5), np.int64(3), np.uint8(3), np.bool_(True),
-    np.complex128(1 + 2j), np.datetime64("2020-01-01T00:00:01", "s"), np.datetime64("NaT"),
+    np.complex128(1 + 2j), np.datetime64("2020-01-01T00:00:01", "s"), np.datetime64("NaT", "s"),
     np.timedelta64(5, "ms"), np.str_("abc"), np.str_(""), np.bytes_(b"ab"), np.float16(2),
     [np.float64(x) for x in range(5)], [np.float64(1), 2.0, 3.0, 4.0, 5.0],
     np.arange(5), np.arange(6.0).reshape(2, 3), np.asfortranarray(np.arange(6.0).reshape(2, 3)),

@@ -77,7 +77,7 @@ ALLOWED = {
     "engine": BOTTOM
     | {"backends", "failures", "functions", "options", "progress", "worker", "_net"},
     "api": BOTTOM | {"engine", "options"},
-    "classic": BOTTOM | {"api", "options", "worker", "functions"},
+    "classic": BOTTOM | {"api", "backends", "options", "worker", "functions"},
 }
 
 

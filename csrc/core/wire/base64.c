@@ -192,7 +192,7 @@ bad_character(const char *text, size_t from, struct lm_error *err)
 int
 lm_base64_decode(const char *text, size_t n, uint8_t *bytes, struct lm_error *err)
 {
-  size_t size;
+  size_t size = 0;
   if (lm_base64_decoded_size(text, n, &size, err) < 0)
     return -1;
   if (n == 0)

@@ -142,8 +142,8 @@ lm_frame_join(const struct lm_frame_view *view, struct lm_buf *out)
 int
 lm_frame_split(const uint8_t *raw, size_t raw_len, struct lm_frame_view *view, struct lm_error *err)
 {
-  struct head head;
-  size_t at;
+  struct head head = {0};
+  size_t at = 0;
   if (read_head(raw, raw_len, &head, &at, err) != 0)
     return -1;
   if (head.flags != 0)
@@ -303,8 +303,8 @@ lm_frame_open(struct lm_coder *coder, const uint8_t *sealed, size_t sealed_len,
               const struct lm_frame_limits *limits, struct lm_buf *out, size_t *estimate,
               struct lm_error *err)
 {
-  struct head head;
-  size_t at;
+  struct head head = {0};
+  size_t at = 0;
   if (read_head(sealed, sealed_len, &head, &at, err) != 0)
     return -1;
   uint64_t apart = planes_raw(&head);
