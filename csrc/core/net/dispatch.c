@@ -12,7 +12,10 @@
 #include "net/tls.h"
 #include "policy/deadline.h"
 
-enum { PARK_MS = 200, OLDEST_CURL = 0x074c00 /* 7.76.0 */ };
+enum {
+  PARK_MS = 2000,        /* takes about a millisecond; this is for a machine that is overrun */
+  OLDEST_CURL = 0x074c00 /* 7.76.0 */
+};
 
 static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct lm_dispatch *current; /* guarded by process_lock; borrowed from its holders */
@@ -33,6 +36,14 @@ lm_dispatch_curl_version(void)
 
 /* --- fork --- */
 
+/* Every I/O thread ends its present turn, whether it was about to be woken or not. */
+static void
+wake_all(struct lm_dispatch *dispatch)
+{
+  for (unsigned i = 0; i < dispatch->n_io; i++)
+    lm_loop_wake(dispatch->io[i]->loop);
+}
+
 static void
 before_fork(void)
 {
@@ -43,8 +54,7 @@ before_fork(void)
     return;
   int64_t until = lm_seams.now_ns() + (int64_t)PARK_MS * 1000000;
   atomic_store(&dispatch->parking, true);
-  for (unsigned i = 0; i < dispatch->n_io; i++)
-    lm_io_wake(dispatch->io[i]);
+  wake_all(dispatch);
   lm_cpu_pool_park(&dispatch->cpu_pool, PARK_MS);
   pthread_mutex_lock(&dispatch->lock);
   while (dispatch->parked < dispatch->running)
@@ -63,6 +73,7 @@ after_fork_in_parent(void)
     atomic_store(&dispatch->parking, false);
     pthread_cond_broadcast(&dispatch->changed);
     pthread_mutex_unlock(&dispatch->lock);
+    wake_all(dispatch); /* one that had not come to park may have left work for its next turn */
   }
   lm_tls_unlock();
   pthread_mutex_unlock(&process_lock);
@@ -311,6 +322,12 @@ bool
 lm_dispatch_stopping(const struct lm_dispatch *dispatch)
 {
   return atomic_load(&dispatch->stopping);
+}
+
+bool
+lm_dispatch_parking(const struct lm_dispatch *dispatch)
+{
+  return atomic_load(&dispatch->parking);
 }
 
 void

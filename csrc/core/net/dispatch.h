@@ -75,7 +75,8 @@ void lm_dispatch_drop_cancelled(struct lm_dispatch *dispatch);
 /* --- for the I/O threads --- */
 
 bool lm_dispatch_stopping(const struct lm_dispatch *dispatch);
-void lm_dispatch_park_point(struct lm_dispatch *dispatch); /* waits while a fork is under way */
+bool lm_dispatch_parking(const struct lm_dispatch *dispatch); /* a fork waits: end the turn soon */
+void lm_dispatch_park_point(struct lm_dispatch *dispatch);    /* waits while a fork is under way */
 void lm_dispatch_thread_ended(struct lm_dispatch *dispatch);
 struct lm_io *lm_dispatch_least_busy(const struct lm_dispatch *dispatch);
 /* Thread 0: due retries and deadlines. Returns when to come again. */

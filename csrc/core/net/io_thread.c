@@ -202,7 +202,7 @@ static void
 pull(struct lm_io *io)
 {
   struct lm_dispatch *dispatch = io->dispatch;
-  for (;;) {
+  while (!lm_dispatch_parking(dispatch)) {
     struct lm_io *idlest = lm_dispatch_least_busy(dispatch);
     if (atomic_load(&io->load) > atomic_load(&idlest->load) + UNEVEN_JOBS) {
       if (lm_sched_has_work(&dispatch->sched))
