@@ -40,10 +40,17 @@ class Authority:
             "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
             "-keyout", key, "-out", request, "-subj", "/CN=server",
         )  # fmt: skip
-        _openssl(
+        sign = (
             "x509", "-req", "-in", request, "-CA", self.ca_file, "-CAkey", self._key,
-            "-CAcreateserial", "-out", certificate, "-days", str(days), "-extfile", extension,
+            "-CAcreateserial", "-out", certificate, "-extfile", extension,
         )  # fmt: skip
+        past = ("-not_before", "20200101000000Z", "-not_after", "20200201000000Z")
+        try:
+            _openssl(*sign, "-days", str(days))
+        except AssertionError:  # OpenSSL 3.4 and later want an end behind the beginning
+            if days > 0:
+                raise
+            _openssl(*sign, *past)
         both = stem.with_suffix(".pem")
         both.write_text(key.read_text() + certificate.read_text())
         return both
