@@ -1,0 +1,31 @@
+"""Sphinx settings. ``./dev docs`` builds the site; a warning is an error."""
+
+from __future__ import annotations
+
+from lambdamap import __version__
+
+project = "lambdamap"
+copyright = "the lambdamap authors"  # noqa: A001  # Sphinx's name
+release = version = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"lambdamap {__version__}"
+html_copy_source = False
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+# Docstrings are numpydoc; what stands in single backquotes there is a name of this package.
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+default_role = "py:obj"
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_default_options = {"show-inheritance": True}
