@@ -98,23 +98,72 @@ def _many_at_once(target: Target, quick: bool) -> str:
             )
     text = f"\n### {width:,} invocations of 100 ms at once (goals 0.15 s warm, 0.22 cold; TLS 0.18, 1.0)\n\n"
     text += table(("", "lambdamap", "pycurl + Python signer", "boto3, a thread each"), rows)
+    return text + _in_flight(target, quick) + _for_long(target, quick) + _connecting(target, quick)
+
+
+def _bare_mb() -> float:
+    """Peak memory of a Python that does nothing."""
+    code = "print([line for line in open('/proc/self/status') if 'VmHWM' in line][0].split()[1])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    return int(done.stdout) / 1024
+
+
+def _in_flight(target: Target, quick: bool) -> str:
+    """Whether an invocation costs more when many others wait: connections stand, replies come
+    spread over time."""
+    steps = ((64, "j100", 20), (256, "j400", 8), (1_000, "j1000", 4), (4_000, "j4000", 2))
     rows = []
-    steps = ((20, "j100"),) if quick else ((1_000, "j1000"), (4_000, "j4000"), (9_500, "j7500"))
-    for at_once, function in steps:
-        for tls in (False, True) if at_once <= 4_000 else (False,):
+    for at_once, function, times in ((20, "j100", 2),) if quick else (*steps, (10_000, "j7500", 1)):
+        row = [f"{at_once:,}"]
+        for tls in (False, True):
             job = {"url": target.url(tls), "ca_file": target.ca_file, "function": function}
-            n = at_once * (1 if quick else 3 if at_once < 4_000 else 2)
-            f = clients.measure("lambdamap", n=n, at_once=at_once, warm=False, **job)
-            rows.append(
-                (
-                    f"{at_once:,}",
-                    "TLS" if tls else "plain",
-                    f"{f['cpu_us']:.0f}",
-                    f"{f['rss_mb']:.0f}",
-                )
+            f = clients.measure("lambdamap", n=at_once * times, at_once=at_once, warm=True, **job)
+            row += [f"{f['cpu_us']:.0f}", f"{f['rss_mb'] - _bare_mb():.0f}"]
+        rows.append(tuple(row))
+    head = ("in flight", "plain: CPU us", "MB over Python", "TLS: CPU us", "MB over Python")
+    title = "Many in flight, delays spread by half (goal 50 us plain, 70 TLS; 40 / 100 MB at 1,000)"
+    return f"\n### {title}\n\n" + table(head, rows)
+
+
+def _for_long(target: Target, quick: bool) -> str:
+    """So many in flight for so long, from nothing: against the time that the slowest takes."""
+    at_once, ms = (50, 200) if quick else (10_000, 10_000)
+    rows = []
+    for kind, what in (("d", f"{ms / 1000:g} s each"), ("u", f"{ms / 2000:g} to {ms / 1000:g} s")):
+        job = {"url": target.url(False), "ca_file": target.ca_file, "function": f"{kind}{ms}"}
+        f = clients.measure("lambdamap", n=at_once, at_once=at_once, warm=False, **job)
+        over = (f["seconds"] / (ms / 1000) - 1) * 100
+        rows.append(
+            (
+                f"{at_once:,} of {what}",
+                f"{f['seconds']:.2f} s",
+                f"{over:+.1f} %",
+                f"{f['rss_mb']:.0f}",
             )
-    text += "\n### Many in flight, delays spread by half (goal 50 us plain, 70 TLS; connecting included)\n\n"
-    return text + table(("in flight", "", "CPU us per invocation", "peak MB"), rows)
+        )
+    title = "All at once, connecting included (goal: within 5 % of the ideal, 300 MB)"
+    return f"\n### {title}\n\n" + table(
+        ("plain", "lambdamap", "against the ideal", "peak MB"), rows
+    )
+
+
+def _connecting(target: Target, quick: bool) -> str:
+    """CPU and memory of a new connection with verification: a cold run beside a warm one."""
+    n = 50 if quick else 1000
+    rows = []
+    for name in ("lambdamap", "pycurl + Python signer"):
+        job = {"url": target.url(True), "ca_file": target.ca_file, "function": "d1000", "n": n}
+        runs: dict[bool, list[dict[str, float]]] = {True: [], False: []}
+        for _ in range(1 if quick else 3):
+            for warm, found in runs.items():
+                found.append(clients.measure(name, at_once=n, warm=warm, **job))
+        cold, warm = (median(f["cpu_us"] for f in runs[w]) for w in (False, True))
+        few = clients.measure(name, **{**job, "n": 1, "at_once": 1, "warm": False})["rss_mb"]
+        many = median(f["rss_mb"] for f in runs[False])
+        each = (many - few) * 1024 / n
+        rows.append((name, f"{(cold - warm) / 1000:.2f} ms", f"{each:.0f} KB"))
+    title = f"A new TLS connection with verification, {n:,} at once (goal 1.6 ms, 80 KB)"
+    return f"\n### {title}\n\n" + table(("client", "CPU", "memory, request included"), rows)
 
 
 def codec(quick: bool) -> str:
