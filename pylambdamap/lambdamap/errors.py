@@ -7,6 +7,8 @@ All of them pickle.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -173,3 +175,15 @@ class DecodeError(LambdaMapError, ValueError):
 
 class StaleCodeWarning(UserWarning):
     """The function on AWS runs another version of f's source file than the caller has."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line of the caller's code that is nearest to this library."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _is_ours(module: object) -> bool:
+    return isinstance(module, str) and module.partition(".")[0] == "lambdamap"

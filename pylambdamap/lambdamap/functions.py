@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
+import threading
 import types
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from lambdamap.errors import EncodeError
+from lambdamap import _codec
+from lambdamap.errors import EncodeError, warn
 
 __all__ = ["Shipment", "ship"]
 
 WARN_BYTES = 256 << 10
 MAX_BYTES = 1 << 20
+_WORTH_NAMING = 4096  # bytes
 
 
 class Shipment(NamedTuple):
@@ -106,6 +109,8 @@ def ship(function: Callable[..., Any], by_value: bool | Sequence[Any] | None = N
         else f"{type(inner).__module__}:{type(inner).__qualname__}"
     )
     if not value:
+        if inner is not function:
+            _check_size(path, _size_of_partial(function), function)
         return Shipment(path, function, False, _source(module))
     if by_value is False:
         raise EncodeError(
@@ -115,70 +120,137 @@ def ship(function: Callable[..., Any], by_value: bool | Sequence[Any] | None = N
     return Shipment(path, _pickle(function, path, by_value), True, None)
 
 
+def _size_of_partial(function: Any) -> int:
+    """Bytes of the arguments that travel with it; 0 when they do not, which is told later."""
+    try:
+        return len(_codec.encode(function, allow_pickle=True, compression=False))
+    except _codec.EncodeFailure:
+        return 0
+
+
 def _source(module: str) -> str | None:
     path = getattr(sys.modules.get(module), "__file__", None)
     return path if isinstance(path, str) and path.endswith(".py") else None
 
 
+_registry = threading.RLock()  # cloudpickle's list of modules is the process's
+
+
+@contextlib.contextmanager
+def _by_value(modules: Sequence[types.ModuleType]) -> Iterator[None]:
+    """While it is open, cloudpickle takes these modules' functions and classes by value."""
+    import cloudpickle
+
+    with _registry:
+        before = cloudpickle.list_registry_pickle_by_value()
+        added = {m.__name__: m for m in modules if m.__name__ not in before}
+        try:
+            for module in added.values():
+                cloudpickle.register_pickle_by_value(module)
+            yield
+        finally:
+            for module in added.values():
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+def _modules(function: Any, by_value: Any) -> list[types.ModuleType]:
+    """The modules whose contents travel by value."""
+    if by_value is True:
+        module = sys.modules.get(_name(_parts(function)[-1])[0])
+        return [] if module is None else [module]
+    if not isinstance(by_value, (list, tuple)):
+        return []
+    found = []
+    for given in by_value:
+        module = sys.modules.get(given) if isinstance(given, str) else given
+        if not isinstance(module, types.ModuleType):
+            raise EncodeError(f"by_value lists {given!r}, which is no imported module")
+        found.append(module)
+    return found
+
+
 def _pickle(function: Any, path: str, by_value: Any) -> bytes:
     import cloudpickle
 
-    registered = []
-    if isinstance(by_value, (list, tuple)):
-        for module in by_value:
-            found = sys.modules.get(module) if isinstance(module, str) else module
-            if not isinstance(found, types.ModuleType):
-                raise EncodeError(f"by_value lists {module!r}, which is no imported module")
-            cloudpickle.register_pickle_by_value(found)
-            registered.append(found)
-    try:
-        if by_value is True and _why_no_path(_parts(function)[-1]) is None:
-            module = sys.modules[_name(_parts(function)[-1])[0]]
-            cloudpickle.register_pickle_by_value(module)
-            registered.append(module)
-        blob: bytes = cloudpickle.dumps(function, protocol=5)
-    except EncodeError:
-        raise
-    except Exception as error:
-        raise EncodeError(
-            f"{path} cannot be shipped by value ({type(error).__name__}: {error}). Files, locks, "
-            "connections and generators do not travel: make them inside the function"
-        ) from error
-    finally:
-        for module in registered:
-            cloudpickle.unregister_pickle_by_value(module)
-    if len(blob) > MAX_BYTES:
-        raise EncodeError(
-            f"{path} takes {len(blob)} bytes by value, above 1 MB{_largest(function)}: pass large "
-            "data as items, or store it where the worker can read it"
-        )
-    if len(blob) > WARN_BYTES:
-        warnings.warn(
-            f"{path} takes {len(blob)} bytes by value and travels with every chunk{_largest(function)}",
-            stacklevel=5,
-        )
+    with _by_value(_modules(function, by_value)):
+        try:
+            blob: bytes = cloudpickle.dumps(function, protocol=5)
+        except Exception as error:
+            raise EncodeError(
+                f"{path} cannot be shipped by value ({type(error).__name__}: {error}). Files, "
+                "locks, connections and generators do not travel: make them inside the function"
+            ) from error
+        _check_size(path, len(blob), function)
     return blob
 
 
+def _check_size(path: str, size: int, function: Any) -> None:
+    """Warn of what every chunk would carry, or refuse it."""
+    if size <= WARN_BYTES:
+        return
+    mend = "pass large data as items, or store it where the worker can read it"
+    if size > MAX_BYTES:
+        raise EncodeError(f"{path} takes {size} bytes, above 1 MB{_largest(function)}: {mend}")
+    warn(
+        f"{path} takes {size} bytes and travels with every chunk{_largest(function)}: {mend}",
+        UserWarning,
+    )
+
+
 def _largest(function: Any) -> str:
-    """The captured globals and closure variables that take most, with their sizes."""
+    """The three things captured that take most, with their sizes."""
     import cloudpickle
 
-    inner = _parts(function)[-1]
-    code = getattr(inner, "__code__", None)
-    if code is None:
-        return ""
-    captured = {
-        name: inner.__globals__[name] for name in code.co_names if name in inner.__globals__
-    }
-    cells = zip(code.co_freevars, inner.__closure__ or (), strict=False)
-    captured.update({name: cell.cell_contents for name, cell in cells})
     sizes = {}
-    for name, value in captured.items():
+    for name, value in _captured(function).items():
         try:
             sizes[name] = len(cloudpickle.dumps(value, protocol=5))
         except Exception:
             continue
     named = sorted(sizes.items(), key=lambda pair: -pair[1])[:3]
-    text = ", ".join(f"{name} ({size} bytes)" for name, size in named if size > 4096)
+    text = ", ".join(f"{name} ({size} bytes)" for name, size in named if size > _WORTH_NAMING)
     return f", most of it in {text}" if text else ""
+
+
+def _captured(function: Any) -> dict[str, Any]:
+    """What travels with a callable, by the name under which its author knows it."""
+    found: dict[str, Any] = {}
+    for part in _parts(function):
+        if isinstance(part, functools.partial):
+            found.update({f"argument {n} of the partial": v for n, v in enumerate(part.args)})
+            found.update({f"{k}= of the partial": v for k, v in part.keywords.items()})
+        found.update(getattr(part, "__dict__", None) or {})
+        found.update(_captured_by_code(part))
+        found.update({f"self.{k}": v for k, v in _own_state(part).items()})
+    return found
+
+
+def _own_state(function: Any) -> dict[str, Any]:
+    """The attributes of the object that a bound method belongs to."""
+    owner = getattr(function, "__self__", None)
+    if owner is None or isinstance(owner, (type, types.ModuleType)):
+        return {}
+    return dict(getattr(owner, "__dict__", {}))
+
+
+def _captured_by_code(function: Any) -> dict[str, Any]:
+    """Globals, closure variables and defaults."""
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, types.CodeType):
+        return {}
+    names: set[str] = set()
+    codes = [code]
+    while codes:  # the functions inside it name globals, too
+        inner = codes.pop()
+        names.update(inner.co_names)
+        codes.extend(const for const in inner.co_consts if isinstance(const, types.CodeType))
+    namespace = getattr(function, "__globals__", {})
+    found = {name: namespace[name] for name in names if name in namespace}
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
+        with contextlib.suppress(ValueError):  # not yet assigned
+            found[name] = cell.cell_contents
+    defaults = function.__defaults__ or ()
+    arguments = code.co_varnames[: code.co_argcount]
+    found.update(zip(arguments[len(arguments) - len(defaults) :], defaults, strict=True))
+    found.update(function.__kwdefaults__ or {})
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
@@ -58,6 +59,10 @@ def pid(_: Any) -> int:
     return os.getpid()
 
 
+def python(_: Any) -> tuple[int, int]:
+    return sys.version_info[:2]
+
+
 def say(x: Any) -> Any:
     print("saying", x)
     return x
@@ -103,3 +108,18 @@ def unsendable(x: int) -> Any:
 
 def megabytes(n: int) -> bytes:
     return b"x" * (n * 1_000_000)
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+    def __str__(self) -> str:
+        return f"Point({self.x})"
+
+
+class Sack:
+    """Has no form on the wire but a pickle."""
+
+    def __init__(self, content: Any) -> None:
+        self.content = content

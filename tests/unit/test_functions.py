@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import pickle
 import threading
+from collections.abc import Callable
 
+import cloudpickle
 import pytest
 
 import lambdamap
@@ -57,8 +59,52 @@ def test_refusals_say_why() -> None:
 
 
 def test_size_names_what_is_large() -> None:
-    with pytest.warns(UserWarning, match=r"BIG \(3000\d\d bytes\)"):
+    with pytest.warns(UserWarning, match=r"every chunk.*BIG \(3000\d\d bytes\)") as caught:
         ship(uses_big, True)
+    assert caught[0].filename == __file__
     huge = b"y" * 2_000_000
-    with pytest.raises(lambdamap.EncodeError, match=r"above 1 MB.*huge"):
+    with pytest.raises(lambdamap.EncodeError, match=r"above 1 MB.*huge \(20000\d\d bytes\)"):
         ship(lambda x: x + len(huge))
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.table = b"t" * 300_000
+
+    def method(self, x: int) -> int:
+        return x + len(self.table)
+
+
+def keeps(x: int, table: bytes = b"") -> int:
+    return x + len(table)
+
+
+@pytest.mark.parametrize(
+    ("make", "by_value", "name"),
+    [
+        (lambda: lambda x: [len(BIG) for _ in range(x)], None, "BIG"),  # in code inside the code
+        (lambda: lambda x: uses_big(x), True, "BIG|uses_big"),  # through a function of the module
+        (lambda: lambda x, table=BIG: x, None, "table"),
+        (lambda: functools.partial(lambda x, table: x, table=BIG), None, "table= of the partial"),
+        (lambda: functools.partial(keeps, table=BIG), None, "table= of the partial"),
+        (lambda: functools.partial(keeps, BIG), None, "argument 0 of the partial"),
+        (lambda: Holder().method, True, "self.table"),
+    ],
+)
+def test_everything_captured_is_looked_at(
+    make: Callable[[], Callable[..., object]], by_value: bool | None, name: str
+) -> None:
+    with pytest.warns(UserWarning, match=rf"({name}) \(30\d\d\d\d bytes\)"):
+        ship(make(), by_value)
+
+
+def test_cloudpickles_own_register_is_left_as_it_was() -> None:
+    cloudpickle.register_pickle_by_value(tasks)
+    try:
+        assert ship(lambda x: tasks.square(x), [tasks, "functools"]).by_value
+        assert cloudpickle.list_registry_pickle_by_value() == {"tasks"}
+    finally:
+        cloudpickle.unregister_pickle_by_value(tasks)
+    with pytest.raises(lambdamap.EncodeError, match="lists 'no_such_module', which is no imported"):
+        ship(tasks.square, ["no_such_module", tasks])
+    assert not cloudpickle.list_registry_pickle_by_value()

@@ -316,7 +316,9 @@ def test_nothing_is_unpickled_without_leave(monkeypatch: pytest.MonkeyPatch) -> 
     assert run_request(hidden)["error"]["kind"] == "refused"
     item = request(tasks.identity, [1])
     item["p"] = _codec.encode_text([{"f": tasks.identity}, [Loud()]], allow_pickle=True)
-    assert run_request(item)["error"]["kind"] == "decode"
+    error = run_request(item)["error"]
+    assert (error["kind"], error["ran"]) == ("refused", "NOT")
+    assert "set LAMBDAMAP_BY_VALUE=1 on it" in error["message"]
     assert Loud.loads == 0
     monkeypatch.setenv("LAMBDAMAP_BY_VALUE", "1")
     assert run_request(by_value(blob, [1], python="3.5"))["error"]["kind"] == "refused"

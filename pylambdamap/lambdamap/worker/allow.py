@@ -126,7 +126,7 @@ def resolve(module: str, qualname: str, trusted: bool = False) -> Any:
     except BaseException as error:  # a module that ends the process must not end the worker
         raise NotFound(
             f"cannot import {module} on the worker ({type(error).__name__}: {error}): "
-            "deploy it with the function, or ship the function by value",
+            f"deploy it with the worker, or ship it by value with by_value=[{module}]",
             traceback.format_exc(),
         ) from error
     for part in qualname.split("."):

@@ -34,6 +34,7 @@ PYTHON = "%d.%d" % sys.version_info[:2]
 _TRACEBACK_CHARS = 16384
 _REPLY_BYTES = 4_400_000  # raw bytes that surely fit Lambda's 6 MB as base64 text, output beside
 _RESERVE_MS = 500  # kept back for encoding and sending the reply
+_PYTHONS_DIFFER = "the caller runs Python {}, this worker {}, which"
 _BLOBS = 32  # functions by value kept loaded
 
 
@@ -76,10 +77,12 @@ def _load_blob(blob: bytes) -> Callable[..., Any]:
     try:
         function: Callable[..., Any] = pickle.loads(blob)
     except BaseException as error:  # its imports may even end the process
+        mend = "what it uses must be importable on the worker"
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            mend = f"deploy {error.name} with the worker, or ship it with by_value=[{error.name}]"
         raise _Failure(
             "init",
-            f"cannot load the function that came by value ({type(error).__name__}: {error}): "
-            "what it uses must be importable on the worker",
+            f"cannot load the function that came by value ({type(error).__name__}: {error}): {mend}",
             trace=traceback.format_exc(),
         ) from error
     with _loaded_lock:
@@ -108,8 +111,9 @@ def _check(head: dict[str, Any], trusted: bool) -> None:
         if head.get("python") != PYTHON:
             raise _Failure(
                 "refused",
-                f"a function by value needs the same Python on both sides: the caller has "
-                f"{head.get('python')}, this worker {PYTHON}",
+                f"{_PYTHONS_DIFFER.format(head.get('python'), PYTHON)} takes no function by value: "
+                "use the same Python on both sides, or move the function into a module that is "
+                "deployed with the worker",
             )
         return
     module, _, qualname = str(head.get("function", "")).partition(":")
@@ -120,7 +124,7 @@ def _check(head: dict[str, Any], trusted: bool) -> None:
 
 
 def _decode(
-    event: dict[str, Any], by_value: bool, trusted: bool
+    event: dict[str, Any], head: dict[str, Any], trusted: bool
 ) -> tuple[Callable[..., Any], bool, list[Any]]:
     refusals: list[allow.Refused] = []
 
@@ -131,8 +135,8 @@ def _decode(
             refusals.append(error)
             raise
 
-    # Whoever may send code may send pickled items.
-    allow_pickle = allow.by_value_allowed(trusted)
+    # Whoever may send code may send pickled items: they may hold code, too.
+    allow_pickle = allow.by_value_allowed(trusted) and head.get("python") == PYTHON
     try:
         spec, items = _codec.decode_text(event["p"], allow_pickle=allow_pickle, resolve=resolve)
         function, star = spec["f"], bool(spec.get("star"))
@@ -141,16 +145,32 @@ def _decode(
             kind = "init" if isinstance(refusals[0], allow.NotFound) else "refused"
             trace = getattr(refusals[0], "trace", "")
             raise _Failure(kind, str(refusals[0]), trace=trace) from error
+        if not allow_pickle and "it holds a pickle" in str(error):
+            raise _Failure("refused", _no_pickles(head, trusted)) from error
         raise _Failure(
             "decode", f"cannot read the request: {type(error).__name__}: {error}"
         ) from error
     if isinstance(function, bytes):
-        if not by_value:
+        if not head.get("by_value"):
             raise _Failure("refused", "a function came by value without saying so")
         function = _load_blob(function)
     if not callable(function) or not isinstance(items, list):
         raise _Failure("decode", "the request holds no callable and no list of items")
     return function, star, items
+
+
+def _no_pickles(head: dict[str, Any], trusted: bool) -> str:
+    """Why the pickled items of a request are not read, and what to do."""
+    if allow.by_value_allowed(trusted):
+        pythons = _PYTHONS_DIFFER.format(head.get("python"), PYTHON)
+        return (
+            f"{pythons} takes no pickled items: send plain data, numpy or pandas, or use the same "
+            "Python on both sides"
+        )
+    return (
+        "this worker takes no pickled items: send plain data, numpy or pandas, or set "
+        "LAMBDAMAP_BY_VALUE=1 on it, which allows its callers to send code"
+    )
 
 
 def _stale_code(head: dict[str, Any]) -> dict[str, str] | None:
@@ -242,6 +262,7 @@ class _Chunk:
 
     def __init__(self, head: dict[str, Any], context: Context | None, interruptible: bool) -> None:
         self.compression = bool(head.get("compression", 1))
+        self.python = head.get("python")
         self.allow_pickle = bool(head.get("allow_pickle"))
         self.guarded = head.get("on_error") == "return"
         self.results: list[Any] = []
@@ -309,7 +330,15 @@ class _Chunk:
         """Bytes that the result takes in the reply; raises what encoding it raises."""
         if result is None or type(result) in (int, float, bool):
             return 9
-        return len(_codec.encode(result, allow_pickle=self.allow_pickle, compression=False))
+        allowed = self.allow_pickle and self.python == PYTHON
+        try:
+            return len(_codec.encode(result, allow_pickle=allowed, compression=False))
+        except _codec.EncodeFailure as failure:
+            if allowed == self.allow_pickle:
+                raise
+            pythons = _PYTHONS_DIFFER.format(self.python, PYTHON)
+            text = f"{failure.args[0]} ({pythons} therefore pickles no results)"
+            raise _codec.EncodeFailure(text, *failure.args[1:]) from None
 
     def encode(self) -> str:
         return _codec.encode_text(
@@ -396,7 +425,7 @@ def run_request(
     started = False
     try:
         _check(head, trusted)
-        function, star, items = _decode(event, bool(head.get("by_value")), trusted)
+        function, star, items = _decode(event, head, trusted)
         chunk = _Chunk(head, context, interruptible)
         depth = head.get("depth")
         token = depth_left.set(depth if type(depth) is int and depth > 0 else 0)

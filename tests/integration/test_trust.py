@@ -1,0 +1,202 @@
+"""What a deployed worker runs for whom, and what it says to the others. Nothing of it has run then.
+
+The functions are deployed as people do it: nothing set but what a test sets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import operator
+import os
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lambdamap
+import tasks
+from lambdamap.local import LocalLambda
+
+Write = Callable[[str, str], Any]
+
+
+@contextlib.contextmanager
+def deployed(handler: str = "plain", **variables: str) -> Iterator[LocalLambda]:
+    """A function on "AWS", to which the maps inside go."""
+    environment = {f"DEPLOYED_{name}": value for name, value in variables.items()}
+    with (
+        LocalLambda(
+            handler=f"deployed.{handler}", sandboxes=1, environment=environment
+        ) as function,
+        lambdamap.configure(
+            function="f",
+            endpoint_url=function.endpoint_url,
+            region="us-east-1",
+            credentials=(function.access_key, function.secret_key),
+        ),
+    ):
+        yield function
+
+
+@pytest.fixture(scope="module", params=["plain", "wrapped", "zappa"])
+def worker(request: pytest.FixtureRequest) -> Iterator[LocalLambda]:
+    with deployed(request.param) as function:
+        yield function
+
+
+@pytest.fixture(scope="module")
+def by_value() -> Iterator[LocalLambda]:
+    with deployed(LAMBDAMAP_BY_VALUE="1") as function:
+        yield function
+
+
+@pytest.fixture
+def here_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+    """Writes and imports modules that no worker started before can import."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = []
+
+    def write(name: str, source: str) -> Any:
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
+        importlib.invalidate_caches()
+        made.append(name)
+        return importlib.import_module(name)
+
+    yield write
+    for name in made:
+        sys.modules.pop(name, None)
+
+
+def refused(function: Callable[..., Any], text: str, **options: Any) -> lambdamap.WorkerInitError:
+    """The map fails with this text, once, and says that nothing has run."""
+    with pytest.raises(lambdamap.WorkerInitError, match=text) as caught:
+        lambdamap.my_map(function, [1, 2, 3], 1, **options)
+    assert caught.value.ran == "NOT"
+    assert caught.value.partial == {}
+    return caught.value
+
+
+# --- nothing set --------------------------------------------------------------------------------
+
+
+def test_functions_and_classes_of_modules_run(worker: LocalLambda) -> None:
+    assert lambdamap.my_map(tasks.square, [1, 2], 1) == [1, 4]
+    assert lambdamap.my_map(functools.partial(tasks.add, y=5), [1, 2], 1) == [6, 7]
+    assert [str(e) for e in lambdamap.my_map(tasks.Point, [1, 2], 1)] == ["Point(1)", "Point(2)"]
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (abs, "builtins:abs"),
+        (os.system, "posix:system"),
+        (operator.index, "_operator:index"),
+        (functools.partial(pow, 2), "builtins:pow"),
+    ],
+)
+def test_the_standard_library_is_refused(worker: LocalLambda, function: Any, name: str) -> None:
+    error = refused(function, f"{name} is in the standard library: wrap it in a function of your")
+    assert f"LAMBDAMAP_ALLOW={name} on the worker" in str(error)
+
+
+def test_nothing_travels_by_value(worker: LocalLambda) -> None:
+    text = "takes no functions by value: set LAMBDAMAP_BY_VALUE=1 on it, or move the function into"
+    refused(lambda x: x, text)
+    refused(tasks.square, text, by_value=True)
+
+
+def test_nothing_is_unpickled(worker: LocalLambda) -> None:
+    item = tasks.Sack(1)
+    with pytest.raises(lambdamap.EncodeError, match=r"item 0.*tasks.Sack.*allow_pickle=True") as no:
+        lambdamap.my_map(tasks.identity, [item], 1)
+    assert no.value.ran == "NOT"
+    with pytest.raises(lambdamap.WorkerInitError, match="LAMBDAMAP_BY_VALUE=1"):
+        lambdamap.my_map(tasks.identity, [item], 1, allow_pickle=True)
+
+
+def test_a_module_that_the_worker_does_not_have(worker: LocalLambda, here_only: Write) -> None:
+    module = here_only("only_here", "def f(x): return x")
+    text = r"cannot import only_here on the worker \(ModuleNotFoundError: .*deploy it with the worker, or.*by_value=\[only_here\]"
+    refused(module.f, text)
+
+
+def test_a_function_that_the_worker_does_not_have(
+    worker: LocalLambda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def newer(x: Any) -> Any:
+        return x
+
+    newer.__module__, newer.__qualname__ = "tasks", "newer"
+    monkeypatch.setattr(tasks, "newer", newer, raising=False)
+    refused(newer, "tasks on the worker has no newer: is its code older than the caller's?")
+
+
+# --- LAMBDAMAP_ALLOW and LAMBDAMAP_BY_VALUE -----------------------------------------------------
+
+
+def test_allow_names_what_may_be_called() -> None:
+    with deployed(LAMBDAMAP_ALLOW="tasks:sq*, builtins:abs"):
+        assert lambdamap.my_map(tasks.square, [3], 1) == [9]
+        assert lambdamap.my_map(abs, [-3], 1) == [3]
+        refused(tasks.identity, "LAMBDAMAP_ALLOW on the worker does not allow tasks:identity: add")
+        refused(lambda x: x, "set LAMBDAMAP_BY_VALUE=1")
+
+
+def test_by_value(by_value: LocalLambda, here_only: Write) -> None:
+    assert lambdamap.my_map(lambda x: x + 1, [1, 2], 1) == [2, 3]
+    module = here_only(
+        "mine",
+        """
+        FACTOR = 3
+        def helper(x): return FACTOR * x
+        def f(x): return helper(x) + 1
+        """,
+    )
+    refused(module.f, "cannot import mine on the worker")
+    for wish in ([module], ["mine"], True):
+        assert lambdamap.my_map(module.f, [1, 2], 1, by_value=wish) == [4, 7]
+
+
+def test_a_function_by_value_that_needs_what_is_not_there(
+    by_value: LocalLambda, here_only: Write
+) -> None:
+    module = here_only("near", "def g(x): return x")
+    text = r"cannot load the function that came by value \(ModuleNotFoundError: .*'near'"
+    error = refused(lambda x: module.g(x), text)
+    assert "by_value=[near]" in str(error)
+    assert lambdamap.my_map(lambda x: module.g(x), [3], 1, by_value=[module]) == [3]
+
+
+def test_allow_pickle(by_value: LocalLambda) -> None:
+    item = tasks.Sack(1)
+    with pytest.raises(lambdamap.EncodeError, match="allow_pickle=True"):
+        lambdamap.my_map(tasks.identity, [item], 1)
+    assert lambdamap.my_map(tasks.identity, [item], 1, allow_pickle=True)[0].content == 1
+    with pytest.raises(lambdamap.EncodeError, match="f's result cannot be sent back") as caught:
+        lambdamap.my_map(tasks.Sack, [1], 1)
+    assert caught.value.ran == "RAN"
+    assert "allow_pickle=True" in str(caught.value)
+
+
+# --- stale code ---------------------------------------------------------------------------------
+
+
+def test_a_worker_with_older_code_is_told_of_once_a_map(here_only: Write, tmp_path: Path) -> None:
+    module = here_only("deployed_code", "def f(x): return x, 'old'")
+    with deployed():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert lambdamap.my_map(module.f, [1], 1) == [(1, "old")]
+        (tmp_path / "deployed_code.py").write_text("def f(x): return x, 'brand new'")
+        importlib.reload(module)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert lambdamap.my_map(module.f, [1, 2, 3], 1) == [(n, "old") for n in (1, 2, 3)]
+        assert [warning.category for warning in caught] == [lambdamap.StaleCodeWarning]
+        assert "another version of deployed_code" in str(caught[0].message)

@@ -1,0 +1,32 @@
+"""A function as somebody deploys it: the three kinds of handler, with no variable set.
+
+A local Lambda trusts its own caller and says so to its sandboxes; this takes that back.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+for _name in ("LAMBDAMAP_ALLOW", "LAMBDAMAP_BY_VALUE"):
+    if os.environ.get(f"DEPLOYED_{_name}") is None:
+        os.environ.pop(_name, None)
+    else:
+        os.environ[_name] = os.environ[f"DEPLOYED_{_name}"]
+
+from lambdamap.worker import handler as plain  # noqa: E402
+from lambdamap.worker import wrap  # noqa: E402
+from lambdamap.worker.entry import zappa_task  # noqa: E402
+
+__all__ = ["plain", "wrapped", "zappa"]
+
+
+@wrap
+def wrapped(event: Any, context: Any) -> Any:
+    return "not lambdamap's"
+
+
+def zappa(event: Any, context: Any) -> Any:
+    """What zappa's handler does with an event that has a command."""
+    assert event["command"] == "lambdamap.worker.entry.zappa_task"
+    return zappa_task(event, context)

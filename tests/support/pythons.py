@@ -1,0 +1,93 @@
+"""Other Pythons of this machine, with a worker built for each."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cloudpickle
+import h11
+import setuptools
+
+ROOT = Path(__file__).parents[2]
+_CACHE = ROOT / ".cache" / "pythons"
+_PLACES = (
+    ".pyenv/versions/3.{minor}*/bin/python3.{minor}",
+    ".local/share/uv/python/cpython-3.{minor}*/bin/python3.{minor}",
+    ".asdf/installs/python/3.{minor}*/bin/python3.{minor}",
+    ".local/share/mise/installs/python/3.{minor}*/bin/python3.{minor}",
+)
+_HAS_HEADERS = (
+    "import os, sysconfig, sys;"
+    "sys.exit(not os.path.exists(os.path.join(sysconfig.get_path('include'), 'Python.h')))"
+)
+
+
+def _candidates(minor: int) -> Iterator[Path]:
+    for place in _PLACES:
+        yield from sorted(Path.home().glob(place.format(minor=minor)))
+    found = shutil.which(f"python3.{minor}")
+    if found:
+        yield Path(found)
+
+
+def other_python() -> tuple[str, Path] | None:
+    """Version and path of a CPython of another minor version that extensions can be built for."""
+    for minor in (12, 13, 14, 11, 10):
+        if (3, minor) == sys.version_info[:2]:
+            continue
+        for path in _candidates(minor):
+            if subprocess.run([path, "-c", _HAS_HEADERS], capture_output=True).returncode == 0:
+                return f"3.{minor}", path
+    return None
+
+
+def _digest(python: Path) -> str:
+    digest = hashlib.sha256(str(python.resolve()).encode())
+    files = [ROOT / "setup.py", *sorted((ROOT / "csrc").rglob("*.[ch]"))]
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def worker_for(python: Path) -> dict[str, str]:
+    """The environment in which that Python has the worker and the local Lambda.
+
+    Its codec is built once for each state of the sources, without optimisation. What else it needs
+    is pure Python, and is taken from this Python's packages.
+    """
+    place = _CACHE / _digest(python)
+    if not (place / "done").exists():
+        shutil.rmtree(_CACHE, ignore_errors=True)
+        place.mkdir(parents=True)
+        tools = place / "tools"
+        tools.mkdir()
+        packages = Path(setuptools.__file__).parents[1]
+        for name in ("setuptools", "_distutils_hack", "pkg_resources"):
+            if (packages / name).exists():
+                (tools / name).symlink_to(packages / name)
+        done = subprocess.run(
+            [python, "setup.py", "-q", "build", "--build-base", place / "build",
+             "--build-lib", place / "lib"],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(tools), "LAMBDAMAP_ONLY": "codec", "CFLAGS": "-O0"},
+            capture_output=True,
+            text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        for module in (cloudpickle, h11):
+            folder = Path(module.__file__).parent
+            (place / "lib" / folder.name).symlink_to(folder)
+        (place / "done").touch()
+    shutil.copytree(
+        ROOT / "pylambdamap" / "lambdamap",
+        place / "lib" / "lambdamap",
+        ignore=shutil.ignore_patterns("*.so", "__pycache__"),
+        dirs_exist_ok=True,
+    )
+    return {**os.environ, "PYTHONPATH": f"{place / 'lib'}{os.pathsep}{ROOT / 'tests/support'}"}
