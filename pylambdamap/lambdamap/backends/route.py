@@ -82,18 +82,21 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-def open_target(route: Route, options: Options) -> Target:
-    """The native Target of a route, kept for the next map with the same one."""
+def open_target(
+    route: Route, options: Options, headers: tuple[tuple[str, str], ...] = ()
+) -> Target:
+    """The native Target of a route, kept for the next map with the same one. headers: further ones
+    of each request."""
     from lambdamap import _net
 
     url = urllib.parse.urlsplit(route.url)
     host = url.hostname or ""
     path, query = split_function(route.function)
     trace = os.environ.get("_X_AMZN_TRACE_ID")
-    headers = [("User-Agent", f"lambdamap/{__version__}")]
+    all_headers = [("User-Agent", f"lambdamap/{__version__}"), *headers]
     if trace and os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
         # AWS stops a function that goes on calling itself; it sees that by this header.
-        headers.append(("X-Amzn-Trace-Id", urllib.parse.quote(trace, safe="-=;:+&[]{}\"',")))
+        all_headers.append(("X-Amzn-Trace-Id", urllib.parse.quote(trace, safe="-=;:+&[]{}\"',")))
     attempts = options.max_attempts
     if attempts is None:
         with contextlib.suppress(ValueError):
@@ -105,7 +108,7 @@ def open_target(route: Route, options: Options) -> Target:
         "path": f"{url.path.rstrip('/')}/2015-03-31/functions/{path}/invocations",
         "query": query,
         "region": route.region,
-        "headers": tuple(headers),
+        "headers": tuple(all_headers),
         "proxy": _proxy(url.scheme, host),
         "ca_file": options.ca_bundle or os.environ.get("AWS_CA_BUNDLE") or None,
         "ca_path": None,

@@ -12,7 +12,7 @@ import click
 
 import lambdamap
 
-COMMANDS = ("demo", "serve")
+COMMANDS = ("demo", "doctor", "serve")
 
 
 class _LazyGroup(click.Group):

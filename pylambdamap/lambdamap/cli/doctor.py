@@ -1,0 +1,294 @@
+"""``lambdamap doctor``: what a map needs, looked at piece by piece, one line each.
+
+It goes the way that a map goes: the same options, credentials, TLS, proxy and signature. Nothing
+secret is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+import lambdamap
+from lambdamap.cli.common import map_options, resolved
+from lambdamap.errors import LambdaMapError
+
+if TYPE_CHECKING:
+    from lambdamap.backends.route import Route
+    from lambdamap.options import Options
+
+__all__ = ["Finding", "doctor", "examine", "run"]
+
+_ANSWER_S = 30.0
+_SPARE_FILES = 64  # descriptors that a process needs beside its connections
+_DEFAULT_CONCURRENCY = 256
+_ZAPPA_TASK = "lambdamap.worker.entry.zappa_task"
+_OK, _NOTE, _FAIL = "ok", "note", "FAIL"
+
+
+class Finding(NamedTuple):
+    """One line: how it is, of what, the facts, and for a failure the mend."""
+
+    state: str
+    subject: str
+    text: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.state:<5} {self.subject:<12} {' '.join(self.text.split())}"
+        return f"{line}: {self.mend}" if self.mend else line
+
+
+Report = Callable[[Finding], None]
+
+
+@click.command()
+@map_options(
+    "function", "region", "profile", "endpoint_url", "ca_bundle", "backend", "local", "timeout"
+)
+@click.option(
+    "--invoke/--no-invoke",
+    default=True,
+    show_default=True,
+    help="Ask the worker for its versions: one real invocation, which runs none of its functions.",
+)
+@click.pass_context
+def doctor(ctx: click.Context, /, invoke: bool, **given: Any) -> None:
+    """Check the libraries, the credentials and the way to the function.
+
+    One line for each thing that a map needs, with the mend where something is wrong. The exit
+    status is 1 when something is.
+    """
+    ctx.exit(run(resolved(given), invoke=invoke))
+
+
+def run(
+    options: Options | None = None,
+    *,
+    invoke: bool = True,
+    say: Callable[[str], object] = click.echo,
+) -> int:
+    """Print the findings; 0 when nothing fails, else 1.
+
+    Parameters
+    ----------
+    options
+        Of the maps to come; default: those that are configured now.
+    invoke
+        Also ask the worker for its versions, by one invocation.
+    say
+        Is called with each line.
+    """
+    failed = False
+
+    def report(finding: Finding) -> None:
+        nonlocal failed
+        failed = failed or finding.state == _FAIL
+        say(str(finding))
+
+    examine(report, options, invoke=invoke)
+    return int(failed)
+
+
+def examine(report: Report, options: Options | None = None, *, invoke: bool = True) -> None:
+    """Report each finding as soon as it is known."""
+    report(Finding(_OK, "python", f"{platform.python_version()}, {sys.executable}"))
+    if not _native(report):
+        return
+    if options is None:
+        from lambdamap.options import resolve
+
+        try:
+            options = resolve()
+        except LambdaMapError as error:
+            report(Finding(_FAIL, "options", str(error)))
+            return
+    _limits(report, options)
+    route = _route(report, options)
+    if route is not None and _function(report, route, options) and invoke:
+        _worker(report, route, options)
+
+
+def _native(report: Report) -> bool:
+    """Whether both extension modules load."""
+    try:
+        from lambdamap import _codec
+    except ImportError as error:
+        text = f"the codec does not load ({error})"
+        report(Finding(_FAIL, "lambdamap", text, "install lambdamap anew for this Python"))
+        return False
+    report(Finding(_OK, "lambdamap", f"{lambdamap.__version__}, protocol {_codec.PROTOCOL}"))
+    try:
+        from lambdamap import _net
+    except ImportError as error:
+        text = f"the dispatcher does not load ({error})"
+        mend = "install libcurl 7.76 or later and OpenSSL, then lambdamap anew"
+        report(Finding(_FAIL, "libcurl", text, mend))
+        return False
+    report(Finding(_OK, "libcurl", _net.CURL_VERSION))
+    report(Finding(_OK, "OpenSSL", _net.TLS_VERSION))
+    return True
+
+
+def _limits(report: Report, options: Options) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = options.max_concurrency or _DEFAULT_CONCURRENCY
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    files = "any number of" if soft == resource.RLIM_INFINITY else f"{soft:,}"
+    text = f"{files} open files, {memory / 2**30:.1f} GB, up to {wanted:,} invocations at once"
+    if soft != resource.RLIM_INFINITY and soft < wanted + _SPARE_FILES:
+        enough = hard == resource.RLIM_INFINITY or hard >= wanted + _SPARE_FILES
+        mend = f"run `ulimit -n {wanted + _SPARE_FILES}` first" if enough else (
+            f"lower max_concurrency to {max(1, soft - _SPARE_FILES)}, or have the limit raised"
+        )  # fmt: skip
+        report(Finding(_FAIL, "limits", text, mend))
+        return
+    report(Finding(_OK, "limits", text))
+
+
+# --- the way to the function --------------------------------------------------------------------
+
+
+def _route(report: Report, options: Options) -> Route | None:
+    """The route that a map would take, if there is one to look at."""
+    from lambdamap import backends
+
+    try:
+        name = backends.choose(options)
+    except LambdaMapError as error:
+        report(Finding(_FAIL, "backend", str(error)))
+        return None
+    if name in ("inline", "executor"):
+        report(Finding(_OK, "backend", f"{name}: maps run without a Lambda"))
+        return None
+    if name == "aws":
+        return _aws_route(report, options)
+    from lambdamap.backends import local
+
+    report(Finding(_OK, "backend", f"a Lambda on this machine ({options.local})"))
+    try:
+        return local.route(options)
+    except (OSError, ModuleNotFoundError) as error:
+        report(Finding(_FAIL, "function", f"the local Lambda does not start: {error}"))
+        return None
+
+
+def _aws_route(report: Report, options: Options) -> Route | None:
+    from lambdamap import backends, credentials
+    from lambdamap.backends import aws
+
+    function = options.function or backends.own_function() or ""
+    keys = None
+    try:
+        keys = credentials.find(options.credentials, options.profile)
+        report(Finding(_OK, "credentials", f"{keys.source}{_until(keys.expires_at)}"))
+    except LambdaMapError as error:
+        report(Finding(_FAIL, "credentials", str(error)))
+    try:
+        region = aws.region_of(function, options)
+    except LambdaMapError as error:
+        report(Finding(_FAIL, "region", str(error)))
+        return None
+    report(Finding(_OK, "region", region))
+    try:
+        url = aws.check_url(options.endpoint_url or aws.endpoint_url(region))
+    except LambdaMapError as error:
+        report(Finding(_FAIL, "endpoint", str(error)))
+        return None
+    report(Finding(_OK, "endpoint", url))
+    return None if keys is None else aws.route(options, function)
+
+
+def _until(expires_at: float | None) -> str:
+    if expires_at is None:
+        return ""
+    return f", valid for {max(0, int((expires_at - time.time()) / 60))} minutes"
+
+
+def _function(report: Report, route: Route, options: Options) -> bool:
+    """Whether this caller may invoke it."""
+    answer = _ask(route, options, b"{}", dry_run=True)
+    if isinstance(answer, Exception):
+        report(Finding(_FAIL, "function", f"{route.function}: {_plain(answer)}"))
+        return False
+    report(Finding(_OK, "function", f"{route.function} may be invoked (DryRun)"))
+    return True
+
+
+def _worker(report: Report, route: Route, options: Options) -> None:
+    """Its versions: a protocol that no worker speaks makes it answer with them and run nothing."""
+    from lambdamap import _codec
+
+    head = {"protocol": 0, "version": lambdamap.__version__, "by_value": 0, "on_error": "raise"}
+    event = {"command": _ZAPPA_TASK, "lambdamap": head, "p": ""}
+    answer = _ask(route, options, json.dumps(event).encode(), dry_run=False)
+    if isinstance(answer, Exception):
+        report(Finding(_FAIL, "worker", _plain(answer)))
+        return
+    try:
+        theirs = json.loads(answer)["lambdamap"]
+        version, python, protocol = theirs["version"], theirs["python"], theirs["protocol"]
+    except (ValueError, TypeError, KeyError):
+        text = "the function answers, but does not run lambdamap"
+        mend = (
+            "set its handler to lambdamap.worker.entry.handler, or wrap its own with "
+            "lambdamap.worker.wrap; any other function can be called with invoke_map"
+        )
+        report(Finding(_FAIL, "worker", text, mend))
+        return
+    text = f"lambdamap {version}, Python {python}"
+    mine = "%d.%d" % sys.version_info[:2]
+    if protocol != _codec.PROTOCOL:
+        mend = "deploy the same release on both sides"
+        report(Finding(_FAIL, "worker", f"{text}, protocol {protocol}", mend))
+    elif python != mine:
+        mend = "functions that travel by value need the same Python on both sides"
+        report(Finding(_NOTE, "worker", f"{text} (here {mine})", mend))
+    elif version != lambdamap.__version__:
+        report(Finding(_NOTE, "worker", f"{text} (here {lambdamap.__version__})"))
+    else:
+        report(Finding(_OK, "worker", text))
+
+
+def _ask(route: Route, options: Options, body: bytes, *, dry_run: bool) -> bytes | Exception:
+    """One invocation by the native way; the reply, or what is wrong with it."""
+    from lambdamap import _net, failures
+    from lambdamap.backends.route import open_target
+
+    ms = int(1000 * (options.timeout or options.invocation_timeout or _ANSWER_S))
+    try:
+        headers = (("X-Amz-Invocation-Type", "DryRun"),) if dry_run else ()
+        port = _net.open_map(
+            open_target(route, options, headers),
+            head=None,
+            map_id=uuid.uuid4().hex,
+            compression=False,
+            idempotent=False,
+            ordered=True,
+            invocation_timeout_ms=ms,
+            timeout_ms=ms,
+            max_result_bytes=1 << 20,
+            max_reply_bytes=1 << 20,
+        )
+    except LambdaMapError as error:
+        return error
+    port.submit(body, 0, 1)
+    while (completion := port.take()) is None:
+        port.wait(1.0)
+    if dry_run and completion.status == 204:
+        return b""
+    return failures.of_chunk(completion) if completion.failure else completion.body or b""
+
+
+def _plain(error: Exception) -> str:
+    """The message of a chunk's error without its items, which mean nothing here."""
+    return str(error).removeprefix("item 0: ")

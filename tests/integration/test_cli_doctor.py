@@ -1,0 +1,120 @@
+"""``lambdamap doctor``: what it finds, against real counterparts that lack one thing each."""
+
+from __future__ import annotations
+
+import json
+import resource
+from typing import Any
+
+import pytest
+
+import lambdamap
+from commands import run
+from lambdamap.cli import doctor
+from lambdamap.cli.doctor import Finding
+from lambdamap.local import LocalLambda
+from lambdamap.options import resolve
+
+
+def findings(**options: Any) -> dict[str, Finding]:
+    found: list[Finding] = []
+    doctor.examine(found.append, resolve(**options))
+    assert len({finding.subject for finding in found}) == len(found)
+    return {finding.subject: finding for finding in found}
+
+
+def reached(running: LocalLambda, **more: Any) -> dict[str, Any]:
+    keys = (running.access_key, running.secret_key)
+    return {
+        "function": "f",
+        "region": "us-east-1",
+        "endpoint_url": running.endpoint_url,
+        "credentials": keys,
+        **more,
+    }
+
+
+def failed(found: dict[str, Finding]) -> list[str]:
+    return [subject for subject, finding in found.items() if finding.state == "FAIL"]
+
+
+def test_all_is_well_with_a_worker(sandbox_kind: Any) -> None:
+    with LocalLambda(kind=sandbox_kind, function_name="f", sandboxes=1) as function:
+        found = findings(**reached(function))
+        assert failed(found) == []
+        assert found["function"].text == "f may be invoked (DryRun)"
+        assert found["worker"].text.startswith(f"lambdamap {lambdamap.__version__}, Python 3.")
+        assert function.stats["invocations"] == 1
+        assert function.secret_key not in str(found)
+        wrong = findings(**reached(function, function="g"))
+        assert failed(wrong) == ["function"]
+        assert "check the function's name, the region and the account" in wrong["function"].text
+        denied = findings(**reached(function, credentials=("AKLOCALX", "no")))
+        assert "lambda:InvokeFunction" in denied["function"].text
+
+
+def test_a_function_that_does_not_run_lambdamap() -> None:
+    with LocalLambda(handler="tasks.handler", function_name="f", sandboxes=1) as function:
+        found = findings(**reached(function))
+        assert failed(found) == ["worker"]
+        assert "lambdamap.worker.wrap" in found["worker"].mend
+
+
+def test_a_handler_that_is_not_there() -> None:
+    with LocalLambda(handler="nowhere.handler", function_name="f", sandboxes=1) as function:
+        found = findings(**reached(function))
+        assert failed(found) == ["worker"]
+        assert "nowhere" in found["worker"].text
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "text"),
+    [
+        ({"protocol": 99, "version": "9.0", "python": "3.13"}, "FAIL", "deploy the same release"),
+        ({"protocol": 1, "version": "9.0", "python": "2.7"}, "note", "travel by value"),
+        ({"protocol": 1}, "FAIL", "does not run lambdamap"),
+    ],
+)
+def test_versions_that_differ(
+    monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], state: str, text: str
+) -> None:
+    """The reply alone is made up: workers of other releases are not installed here."""
+    found: list[Finding] = []
+    body = json.dumps({"lambdamap": answer}).encode()
+    monkeypatch.setattr(doctor, "_ask", lambda *_, **__: body)
+    doctor._worker(found.append, None, resolve())  # type: ignore[arg-type]
+    assert found[0].state == state
+    assert text in str(found[0])
+
+
+def test_too_few_files() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (500, before[1]))
+    try:
+        found = findings(backend="inline", max_concurrency=1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert failed(found) == ["limits"]
+    assert "ulimit -n 1064" in found["limits"].mend
+    assert found["backend"].text == "inline: maps run without a Lambda"
+
+
+def test_as_a_command() -> None:
+    well = run("doctor", "--backend", "local")
+    assert well.returncode == 0, well.stderr
+    assert [line.split()[0] for line in well.stdout.splitlines()] == ["ok"] * 8
+    ill = run("doctor", "--function", "f")
+    assert ill.returncode == 1
+    assert "FAIL  credentials" in ill.stdout
+    assert "AWS_ACCESS_KEY_ID" in ill.stdout
+    assert "FAIL  region" in ill.stdout
+    secret = {"AWS_ACCESS_KEY_ID": "AKIASEEN", "AWS_SECRET_ACCESS_KEY": "hidden"}
+    url = ("--endpoint-url", "http://127.0.0.1:1", "--timeout", "3", "--region", "us-east-1")
+    away = run("doctor", "--function", "f", *url, **secret)
+    assert away.returncode == 1
+    assert "ok    credentials  environment" in away.stdout
+    assert "Connection refused" in away.stdout
+    assert "hidden" not in away.stdout + away.stderr
+    odd = run("doctor", "--function", "f g")
+    assert odd.returncode == 2
+    assert "Error: function must be a name" in odd.stderr

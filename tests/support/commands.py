@@ -1,0 +1,43 @@
+"""The command line as its users have it: a process of its own with pipes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import lambdamap
+
+HANG_S = 60
+SUPPORT = Path(__file__).parent
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's, with lambdamap and the tests' own modules on the path."""
+    package = Path(lambdamap.__file__).parents[1]
+    path = os.pathsep.join([str(SUPPORT), str(package)])
+    return {**os.environ, "PYTHONPATH": path, **more}
+
+
+def start(*arguments: str, **more: str) -> subprocess.Popen[str]:
+    """The running command; its three streams are pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "lambdamap", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**more),
+    )
+
+
+def run(*arguments: str, text: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    """The finished command."""
+    with start(*arguments, **more) as process:
+        try:
+            out, err = process.communicate(text, HANG_S)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
