@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from lambdamap._version import __version__
 
 if TYPE_CHECKING:
-    from lambdamap.api import invoke_map, starmap
+    from lambdamap.aio import AsyncResults, amap, amap_unordered
+    from lambdamap.api import invoke_map, map_unordered, starmap
     from lambdamap.api import map as map  # noqa: A004
     from lambdamap.classic import (
         decode_payload,
@@ -55,7 +56,8 @@ if TYPE_CHECKING:
     from lambdamap.options import Options, configure
 
 _PLACES = {
-    "api": ("invoke_map", "map", "starmap"),
+    "aio": ("AsyncResults", "amap", "amap_unordered"),
+    "api": ("invoke_map", "map", "map_unordered", "starmap"),
     "classic": (
         "decode_payload",
         "distribute_to_lambda",
@@ -97,6 +99,7 @@ _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 # `map` is not among them: it would hide the builtin after a star import.
 __all__ = [
     "AccessDeniedError",
+    "AsyncResults",
     "ConfigError",
     "ConnectError",
     "ConnectionLostError",
@@ -119,6 +122,8 @@ __all__ = [
     "WorkerInitError",
     "WorkerTimeoutError",
     "__version__",
+    "amap",
+    "amap_unordered",
     "configure",
     "decode_payload",
     "distribute_to_lambda",
@@ -126,6 +131,7 @@ __all__ = [
     "feature_calculation_on_chunks",
     "function_in_lambda",
     "invoke_map",
+    "map_unordered",
     "my_map",
     "partition",
     "run_lambda",

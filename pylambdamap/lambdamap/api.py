@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sized
-from itertools import zip_longest
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any, TypeVar
 
 from lambdamap import options as _options
-from lambdamap.engine import Results, open_engine, open_plain_engine
+from lambdamap.engine import Results
 from lambdamap.errors import ConfigError
+from lambdamap.launch import open_engine, open_plain_engine
 
-__all__ = ["invoke_map", "map", "starmap"]
+__all__ = ["invoke_map", "map", "map_unordered", "starmap"]
 
-_MISSING = object()
+R = TypeVar("R")
 
 
 def refuse_frame(data: object) -> None:
@@ -26,26 +26,55 @@ def refuse_frame(data: object) -> None:
         )
 
 
-def _total(iterables: tuple[Iterable[Any], ...], strict: bool) -> int | None:
-    lengths = [len(data) if isinstance(data, Sized) else None for data in iterables]
-    known = [length for length in lengths if length is not None]
-    if not known or (strict and len(known) < len(lengths)):
+def total_of(iterables: tuple[object, ...], strict: bool) -> int | None:
+    """How many results there will be, where every length is known."""
+    lengths = [len(data) for data in iterables if isinstance(data, Sized)]
+    if len(lengths) < len(iterables):
         return None
-    return min(known) if len(known) == len(lengths) else None
+    return max(lengths) if strict else min(lengths)
 
 
-def _strictly(iterables: tuple[Iterable[Any], ...]) -> Iterable[tuple[Any, ...]]:
-    for group in zip_longest(*iterables, fillvalue=_MISSING):
-        for number, item in enumerate(group):
-            if item is _MISSING:
-                word = "shorter" if number else "longer"
-                raise ValueError(f"map() argument {number + 1} is {word} than the others")
-        yield group
+def strictly(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
+    """Tuples of one item of each; ValueError, in the builtin's words, unless they end together."""
+    try:
+        yield from zip(*iterables, strict=True)
+    except ValueError as error:
+        text = str(error)
+        if not text.startswith("zip() argument"):
+            raise
+        raise ValueError("map" + text.removeprefix("zip")) from None
+
+
+def check_arguments(name: str, function: object, iterables: tuple[object, ...]) -> None:
+    """What can be said before anything is opened."""
+    if not iterables:
+        raise TypeError(f"{name}() needs a function and at least one iterable")
+    for data in (function, *iterables):
+        refuse_frame(data)
+
+
+def _open(
+    name: str,
+    function: Callable[..., R],
+    iterables: tuple[Iterable[Any], ...],
+    strict: bool,
+    options: dict[str, Any],
+    ordered: bool,
+) -> Results[R]:
+    check_arguments(name, function, iterables)
+    resolved = _options.resolve(**options)
+    star = len(iterables) > 1
+    if star:
+        items = strictly(iterables) if strict else zip(*iterables, strict=False)
+    else:
+        items = iter(iterables[0])
+    total = total_of(iterables, strict)
+    return Results(open_engine(function, items, resolved, total=total, star=star, ordered=ordered))
 
 
 def map(  # noqa: A001  # the builtin's name is the point
-    function: Callable[..., Any], /, *iterables: Iterable[Any], strict: bool = False, **options: Any
-) -> Results:
+    function: Callable[..., R], /, *iterables: Iterable[Any], strict: bool = False, **options: Any
+) -> Results[R]:
     """Apply a function to every item, many at once, on AWS Lambda or a Lambda on this machine.
 
     The first window of chunks is on its way when this returns, so errors of configuration are
@@ -86,21 +115,44 @@ def map(  # noqa: A001  # the builtin's name is the point
     >>> list(lambdamap.map(pow, [2, 3], [3, 2], backend="inline"))
     [8, 9]
     """
-    if not iterables:
-        raise TypeError("map() must have at least two arguments.")
-    for data in iterables:
-        refuse_frame(data)
-    resolved = _options.resolve(**options)
-    total = _total(iterables, strict)
-    if len(iterables) == 1:
-        return Results(open_engine(function, iter(iterables[0]), resolved, total=total, star=False))
-    groups = _strictly(iterables) if strict else zip(*iterables, strict=False)
-    return Results(open_engine(function, iter(groups), resolved, total=total, star=True))
+    return _open("map", function, iterables, strict, options, ordered=True)
+
+
+def map_unordered(
+    function: Callable[..., R], /, *iterables: Iterable[Any], strict: bool = False, **options: Any
+) -> Results[R]:
+    """As `map`, but results come as they are finished.
+
+    A slow item holds nothing up. An error is raised when it arrives, behind the results of its
+    chunk that were finished before it; let the function return what tells the items apart.
+
+    Parameters
+    ----------
+    function, *iterables, strict, **options
+        As for `map`.
+
+    Returns
+    -------
+    Results
+        Iterator of the results in the order of their arrival.
+
+    Raises
+    ------
+    Exception
+        As `map`.
+
+    Examples
+    --------
+    >>> import lambdamap
+    >>> sorted(lambdamap.map_unordered(abs, [-1, 2, -3], backend="inline"))
+    [1, 2, 3]
+    """
+    return _open("map_unordered", function, iterables, strict, options, ordered=False)
 
 
 def starmap(
-    function: Callable[..., Any], iterable: Iterable[Iterable[Any]], /, **options: Any
-) -> Results:
+    function: Callable[..., R], iterable: Iterable[Iterable[Any]], /, **options: Any
+) -> Results[R]:
     """As `map`, but each item is a sequence of the function's arguments.
 
     Parameters
@@ -115,13 +167,18 @@ def starmap(
     Results
         Iterator of the results in input order.
 
+    Raises
+    ------
+    Exception
+        As `map`; TypeError, at its place, when an item is no iterable.
+
     Examples
     --------
     >>> import lambdamap
     >>> list(lambdamap.starmap(pow, [(2, 3), (3, 2)], backend="inline"))
     [8, 9]
     """
-    refuse_frame(iterable)
+    check_arguments("starmap", function, (iterable,))
     resolved = _options.resolve(**options)
     groups = (tuple(group) for group in iterable)
     total = len(iterable) if isinstance(iterable, Sized) else None
@@ -130,7 +187,7 @@ def starmap(
 
 def invoke_map(
     function: str | None, payloads: Iterable[Any], /, *, raw: bool = False, **options: Any
-) -> Results:
+) -> Results[Any]:
     """Invoke any Lambda function once per payload, many at once, in any language.
 
     Parameters

@@ -1,39 +1,36 @@
 """One map in flight: chunks out, results in, in the input's order.
 
-The engine is the loop between an iterator and a `Port` (the native `_net.Map`, or its stand-in for
-work in this process). It packs at most two windows of chunks beyond the one whose results are next,
-sends the first as soon as it is packed, and yields results as their turn comes.
+The engine stands between an iterator and a `Port` (the native `_net.Map`, or its stand-in for work
+in this process). `Engine.step` never waits for a reply: it takes what has come, packs at most two
+windows of chunks beyond the one whose results are next, and gives what can be yielded. Whoever
+drives it waits on the port in between: `Results` in the calling thread, `aio` in an event loop,
+`executor` in a thread of its own.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-import uuid
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from lambdamap import _codec, errors, failures
-from lambdamap._version import __version__
-from lambdamap.backends import remote_depth
 from lambdamap.progress import Progress
 
 if TYPE_CHECKING:
     from lambdamap._net import Completion
     from lambdamap.backends.inprocess import PlainCompletion
-    from lambdamap.functions import Shipment
     from lambdamap.options import Options
 
-__all__ = ["Engine", "Packer", "Port", "Results", "open_engine", "open_plain_engine"]
+__all__ = ["Engine", "Feed", "Packer", "Port", "Results"]
+
+R = TypeVar("R")
 
 _WINDOWS_AHEAD = 2
 _SLICE_S = 1.0  # how often a waiting caller looks at its progress bar
-_DEFAULT_INVOCATION_S = 930.0  # Lambda's 900 s and 30 s for the way
-_MAX_REPLY_BYTES = 6_291_556 + 65_536
-_PYTHON = "%d.%d" % sys.version_info[:2]
-_ZAPPA_TASK = "lambdamap.worker.entry.zappa_task"
+_DECODED_BYTES = 16 << 20  # encoded size of results that are decoded before their turn
 
 
 class Port(Protocol):
@@ -42,6 +39,7 @@ class Port(Protocol):
     def submit(self, frame: bytes, first_item: int, n_items: int, /) -> bool: ...
     def take(self) -> Any: ...
     def wait(self, timeout_s: float, /) -> bool: ...
+    def fileno(self) -> int: ...
     def cancel(self) -> None: ...
     def quiesce(self, timeout_s: float, /) -> bool: ...
     @property
@@ -59,6 +57,37 @@ class Packer(Protocol):
     def exhausted(self) -> bool: ...
     @property
     def items_packed(self) -> int: ...
+    @property
+    def chunk_bytes(self) -> int: ...
+
+
+class Feed:
+    """An input that arrives by itself: items that are here, and whether more may come.
+
+    For the thread of its engine alone. Owned by whoever appends to it.
+    """
+
+    def __init__(self) -> None:
+        self.items: deque[Any] = deque()
+        self.ended = False
+        self.error: BaseException | None = None  # what ended it; raised behind its last item
+        self._taken = 0
+
+    def __iter__(self) -> Feed:
+        return self
+
+    def __next__(self) -> Any:
+        if self.items:
+            self._taken += 1
+            return self.items.popleft()
+        if self.error is not None:
+            raise self.error
+        raise StopIteration
+
+    def room(self, packed: int, wanted: int) -> int:
+        """How full a chunk that wants so many items may become without waiting. packed: items in
+        this and earlier chunks; the packer may hold one more that did not fit."""
+        return wanted if self.ended else min(wanted, len(self.items) + self._taken - packed)
 
 
 class _Raised:
@@ -70,89 +99,133 @@ class _Raised:
         self.error = error
 
 
+class _Finished:
+    """A chunk whose turn will come: its results, or its completion, which stays on the byte budget
+    and is decoded then."""
+
+    __slots__ = ("completion", "results", "size")
+
+    def __init__(
+        self,
+        results: list[Any],
+        size: int = 0,
+        completion: Completion | PlainCompletion | None = None,
+    ) -> None:
+        self.results = results
+        self.size = size
+        self.completion = completion
+
+
 class Engine:
-    """Drives one map; `results` is a generator of its results."""
+    """Drives one map, for one thread at a time."""
 
     def __init__(
         self,
         port: Port,
         packer: Packer,
-        iterator: Iterator[Any],
+        source: Iterator[Any],
         options: Options,
         *,
         total: int | None,
         window: Callable[[], int],
         unpack: Callable[[Completion | PlainCompletion], tuple[list[Any], dict[int, Any]]],
         repack: Callable[[list[Any]], bytes] | None,
+        ordered: bool = True,
     ) -> None:
         cores = window()
         self._port = port
         self._packer = packer
-        self._iterator = iterator
+        self._source = source
+        self._feed = source if isinstance(source, Feed) else None
         self._options = options
         self._total = total
         self._window = window
         self._unpack = unpack
         self._repack = repack
+        self._ordered = ordered
         fixed = 0 if options.chunksize == "auto" else int(options.chunksize)
         self._chunker = _codec.Chunker(fixed, cores)
-        self._ready: dict[
-            int, list[Any]
-        ] = {}  # first item -> results, of chunks whose turn will come
-        self._head = 0  # the next item to yield
+        self._ready: dict[int, _Finished] = {}  # by first item, as they came
+        self._decoded_bytes = 0  # sizes of those in _ready that are decoded
+        self._open_items = 0  # in the packer's open chunk, which waits for its feed
+        self._wanted = 0  # items that the open chunk is to have; 0: none is open
+        self._head = 0  # ordered: the next item to give; else: items given
         self._ends = False  # no more input is packed: an error or the end
         self._input_error: BaseException | None = None
-        self._held: tuple[bytes, int, int] | None = None  # refused by the byte budget
+        self._raised: BaseException | None = None  # to be raised by the next step
+        self._fatal: BaseException | None = None  # ends the map whatever else is finished
+        self._backlog: deque[tuple[bytes, int, int]] = deque()  # refused by the byte budget
         self._deadline = monotonic() + options.timeout if options.timeout is not None else None
         self._stale_said = False
         self._closed = False
         self.progress = Progress(options.progress, total)
         self.worker_us = 0
         self.chunks = 0
+        self.items_resent = 0  # answered "not started" by a chunk that was done in part
 
     # --- sending --------------------------------------------------------------------------------
 
     def _may_pack(self) -> bool:
         limit = self._options.buffersize
-        if limit is not None:
-            return self._packer.items_packed - self._head < limit
-        return self._port.outstanding + len(self._ready) < _WINDOWS_AHEAD * self._window()
+        if limit is not None and self._packer.items_packed - self._head >= limit:
+            return False
+        chunks = self._port.outstanding + len(self._ready) + len(self._backlog)
+        return limit is not None or chunks < _WINDOWS_AHEAD * self._window()
+
+    def input_room(self) -> int:
+        """Items that the open chunk still waits for; for those who supply a `Feed`."""
+        if self._ends or self._closed or self._feed is None or self._wanted == 0:
+            return 0
+        return self._wanted - self._open_items - len(self._feed.items)
+
+    def _next_size(self) -> int:
+        """Items of the next chunk; 0: wait for a reply first."""
+        left = -1 if self._total is None else max(0, self._total - self._packer.items_packed)
+        ends_us = -1
+        if self._deadline is not None:
+            ends_us = max(0, int((self._deadline - monotonic()) * 1e6))
+        wanted = self._chunker.next(self._window(), left, ends_us)
+        if (limit := self._options.buffersize) is not None:
+            wanted = min(wanted, max(1, limit - (self._packer.items_packed - self._head)))
+        return wanted
 
     def fill(self) -> None:
         """Pack and submit chunks while there is room."""
-        if self._held is not None:
-            if not self._port.submit(*self._held):
+        while self._backlog:
+            if not self._port.submit(*self._backlog[0]):
                 return
-            self._held = None
+            self._backlog.popleft()
             self.chunks += 1
-        while not self._ends and self._may_pack():
-            left = -1 if self._total is None else self._total - self._packer.items_packed
-            ends_us = -1
-            if self._deadline is not None:
-                ends_us = max(0, int((self._deadline - monotonic()) * 1e6))
-            wanted = self._chunker.next(self._window(), left, ends_us)
-            if wanted == 0:
+        while not self._ends and (self._wanted or self._may_pack()):
+            if self._wanted == 0:
+                self._wanted = self._next_size()
+            if self._wanted == 0 or not self._pack():
                 return
-            if (limit := self._options.buffersize) is not None:
-                wanted = min(wanted, max(1, limit - (self._packer.items_packed - self._head)))
-            first = self._packer.items_packed
-            try:
-                count = self._packer.fill(self._iterator, wanted, self._chunker.max_bytes)
-            except _codec.EncodeFailure as failure:
-                self._stop_input(_encode_error(failure, self._packer.items_packed))
-                count = self._packer.items_packed - first
-            except Exception as error:
-                self._stop_input(error)
-                count = self._packer.items_packed - first
-            if self._packer.exhausted:
-                self._ends = True
+            count, self._open_items, self._wanted = self._open_items, 0, 0
             if count == 0:
                 return
-            chunk = (self._packer.take(), first, count)
+            chunk = (self._packer.take(), self._packer.items_packed - count, count)
             if not self._port.submit(*chunk):
-                self._held = chunk
+                self._backlog.append(chunk)
                 return
             self.chunks += 1
+
+    def _pack(self) -> bool:
+        """Add to the open chunk; whether it is to be sent. It is not while its feed has no more."""
+        packer, wanted, most = self._packer, self._wanted, self._chunker.max_bytes
+        before = packer.items_packed - self._open_items
+        limit = wanted if self._feed is None else self._feed.room(before, wanted)
+        try:
+            packer.fill(self._source, limit, most)
+        except _codec.EncodeFailure as failure:
+            self._stop_input(_encode_error(failure, packer.items_packed))
+        except Exception as error:
+            self._stop_input(error)
+        self._open_items = packer.items_packed - before
+        if packer.exhausted:
+            self._ends = True
+        full = limit == wanted or self._open_items < limit or packer.chunk_bytes >= most
+        return self._ends or full
 
     def _stop_input(self, error: Exception) -> None:
         """The input is over; its error is raised at its place, behind the items before it."""
@@ -161,20 +234,14 @@ class Engine:
 
     def _resubmit(self, items: list[Any], first: int) -> None:
         assert self._repack is not None
-        frame = self._repack(items)
-        while not self._port.submit(frame, first, len(items)):
-            self._take_one()
+        self._backlog.appendleft((self._repack(items), first, len(items)))
 
     # --- receiving ------------------------------------------------------------------------------
 
-    def _take_one(self) -> None:
-        """Wait for a completion and put its results in their place."""
-        completion = self._port.take()
-        while completion is None:
-            self._port.wait(_SLICE_S)
-            self.progress.add(0)
-            completion = self._port.take()
-        self._place(completion)
+    def _receive(self) -> None:
+        """Put what has come into its place; never waits."""
+        while self._fatal is None and (completion := self._port.take()) is not None:
+            self._place(completion)
 
     def _place(self, completion: Completion | PlainCompletion) -> None:
         first, count = completion.first_item, completion.n_items
@@ -190,96 +257,156 @@ class Engine:
         self.worker_us += completion.worker_us
         if done:
             self._chunker.observe(done, completion.worker_us, self._window())
-        try:
-            results, guarded = self._unpack(completion) if done else ([], {})
-        except _codec.DecodeFailure as failure:
-            text = f"the results of chunk {first} cannot be read: {failure}"
-            self._stop_at(first, _unreadable(errors.DecodeError, text, completion), [])
-            return
-        if len(results) != done:
-            text = f"the reply holds {len(results)} results of {done} items"
-            self._stop_at(first, _unreadable(errors.ProtocolError, text, completion), [])
-            return
-        for index, described in guarded.items():
-            results[index] = failures.of_reply(described, completion)
         self.progress.add(done)
         if completion.error is not None:
             described = json.loads(completion.error)
             error = failures.of_reply(described, completion)
             if described.get("ran") == "NOT":
-                raise self._with_partial(error)
-            self._stop_at(first, error, results)
+                self._fatal = error
+                return
+            results = self._decode(completion)
+            if not results or not isinstance(results[-1], _Raised):
+                results.append(_Raised(error))
+            self._ends = True
+            self._ready[first] = _Finished(results)
             return
+        if not 0 < done <= count:
+            text = f"the reply to chunk {first} says that {done} of {count} items were done"
+            self._stop_at(first, _unreadable(errors.ProtocolError, text, completion))
+            return
+        size = 0 if completion.frame is None else len(completion.frame)
         if done < count:
-            self._ready[first] = results
-            items = _items_of(completion)
-            self._resubmit(items[done:], first + done)
-            return
-        self._ready[first] = results
+            self.items_resent += count - done
+            self._resubmit(_items_of(completion)[done:], first + done)
+        if self._decoded_bytes and self._decoded_bytes + size > _DECODED_BYTES:
+            self._ready[first] = _Finished([], 0, completion)
+        else:
+            self._decoded_bytes += size
+            self._ready[first] = _Finished(self._decode(completion), size)
+
+    def _decode(self, completion: Completion | PlainCompletion) -> list[Any]:
+        """Its results; behind them what is to be raised when they cannot be read."""
+        done, first = completion.done, completion.first_item
+        try:
+            results, guarded = self._unpack(completion) if done else ([], {})
+        except _codec.DecodeFailure as failure:
+            text = f"the results of chunk {first} cannot be read: {failure}"
+            self._ends = True
+            return [_Raised(_unreadable(errors.DecodeError, text, completion))]
+        if len(results) != done:
+            text = f"the reply holds {len(results)} results of {done} items"
+            self._ends = True
+            return [_Raised(_unreadable(errors.ProtocolError, text, completion))]
+        for index, described in guarded.items():
+            results[index] = failures.of_reply(described, completion)
+        return results
 
     def _place_failure(self, completion: Completion | PlainCompletion) -> None:
         first, count = completion.first_item, completion.n_items
         if completion.split and self._repack is not None and count > 1:
             items = _items_of(completion)
             half = count // 2
-            self._resubmit(items[:half], first)
             self._resubmit(items[half:], first + half)
+            self._resubmit(items[:half], first)
             return
         error = failures.of_chunk(completion)
         if completion.stops_map or completion.failure == "throttled":
-            raise self._with_partial(error)
-        self._stop_at(first, error, [])
+            self._fatal = error
+        else:
+            self._stop_at(first, error)
 
-    def _stop_at(self, first: int, error: BaseException, results: list[Any]) -> None:
+    def _stop_at(self, first: int, error: BaseException) -> None:
         """The error is raised when its turn comes; nothing new is packed."""
-        self._ready[first] = [*results, _Raised(error)]
+        self._ready[first] = _Finished([_Raised(error)])
         self._ends = True
 
     def _with_partial(self, error: BaseException) -> BaseException:
-        """Keep what is finished and not yet yielded on the error (and its cause)."""
+        """Keep what is finished and not yet given on the error (and its cause)."""
+        holders = [e for e in (error, error.__cause__) if isinstance(e, errors.LambdaMapError)]
+        if not holders:
+            return error
+        self._fatal = None
+        self._receive()
         partial = {}
-        for first, results in self._ready.items():
-            for offset, result in enumerate(results):
+        for first, chunk in self._ready.items():
+            for offset, result in enumerate(self._results_of(chunk)):
                 if not isinstance(result, _Raised):
                     partial[first + offset] = result
-        for holder in (error, error.__cause__):
-            if isinstance(holder, errors.LambdaMapError):
-                holder.partial = {**partial, **holder.partial}
+        for holder in holders:
+            holder.partial = {**partial, **holder.partial}
         return error
 
-    def results(self) -> Generator[Any, None, None]:
-        """The results in order. Whatever ends it, nothing of the map goes on behind it."""
+    # --- giving ---------------------------------------------------------------------------------
+
+    def step(self) -> Sequence[Any] | None:
+        """What can be yielded now, or None: wait for the port first. Empty: the map is over.
+
+        Raises
+        ------
+        Exception
+            The input's, f's or the map's own, when its turn has come. The map is closed then.
+        """
         try:
-            while True:
-                self.fill()
-                chunk = self._ready.pop(self._head, None)
-                if chunk is not None:
-                    if chunk and isinstance(chunk[-1], _Raised):
-                        raised = chunk.pop()
-                        self._head += len(chunk)
-                        yield from chunk
-                        raise self._with_partial(raised.error)
-                    self._head += len(chunk)
-                    yield from chunk
-                    continue
-                if self._port.outstanding == 0 and self._held is None and self._ends:
-                    if self._input_error is not None:
-                        raise self._with_partial(self._input_error)
-                    return
-                if self._port.outstanding or self._held is not None:
-                    self._take_one()
-        except BaseException as error:
+            self._receive()
+            if (error := self._fatal or self._raised) is not None:
+                raise self._with_partial(error)
+            self.fill()
+            while (chunk := self._next_chunk()) is not None:
+                if chunk and isinstance(chunk[-1], _Raised):
+                    self._raised = chunk.pop().error
+                    if not chunk:
+                        raise self._with_partial(self._raised)
+                self._head += len(chunk)
+                if chunk:
+                    return chunk
+            if not self._ends or self._port.outstanding or self._backlog:
+                return None
+            if self._input_error is not None:
+                raise self._with_partial(self._input_error)
+        except BaseException:
             self.close()
-            if isinstance(error, GeneratorExit):
-                raise
-            # The frames of this file say nothing to the caller.
-            if isinstance(error, Exception):
-                error.__traceback__ = None
+            raise
+        self.close()
+        return ()
+
+    def _next_chunk(self) -> list[Any] | None:
+        first = self._head if self._ordered else next(iter(self._ready), -1)
+        chunk = self._ready.pop(first, None)
+        if chunk is None:
+            return None
+        self._decoded_bytes -= chunk.size
+        return self._results_of(chunk)
+
+    def _results_of(self, chunk: _Finished) -> list[Any]:
+        return chunk.results if chunk.completion is None else self._decode(chunk.completion)
+
+    def wait(self) -> None:
+        """Let the calling thread wait for a reply; Ctrl-C ends it."""
+        if not self._port.wait(_SLICE_S):
+            self.progress.add(0)
+
+    def look_after_s(self) -> float | None:
+        """When to step again though the port has nothing: for the bar, or at the deadline."""
+        left = None if self._deadline is None else max(0.0, self._deadline - monotonic())
+        if not self.progress.wanted:
+            return left
+        return _SLICE_S if left is None else min(left, _SLICE_S)
+
+    def results(self) -> Generator[Any, None, None]:
+        """The results one by one. Whatever ends it, nothing of the map goes on behind it."""
+        try:
+            while (chunk := self.step()) is None or chunk:
+                if chunk is None:
+                    self.wait()
+                else:
+                    yield from chunk
+        except Exception as error:
+            error.__traceback__ = None  # the frames of this file say nothing to the caller
             raise
         finally:
             self.close()
 
-    def close(self) -> None:
+    def close(self, patience_s: float = 0.2) -> None:
         """Cancel what is not finished. Idempotent; waits a moment for the native threads."""
         if self._closed:
             return
@@ -287,8 +414,19 @@ class Engine:
         self._ends = True
         if self._port.outstanding:
             self._port.cancel()
-            self._port.quiesce(0.2)
+            if patience_s > 0:
+                self._port.quiesce(patience_s)
+        self._ready.clear()
+        self._backlog.clear()
         self.progress.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while `step` has something to take."""
+        return self._port.fileno()
 
     @property
     def outstanding(self) -> int:
@@ -299,6 +437,7 @@ class Engine:
         return {
             "chunks": self.chunks,
             "items": self._packer.items_packed,
+            "items_resent": self.items_resent,
             "worker_seconds": self.worker_us / 1e6,
             **self._port.stats,
         }
@@ -349,28 +488,28 @@ def _warn_stale(raw: str) -> None:
     )
 
 
-class Results:
-    """What `lambdamap.map` returns: an iterator of results in the input's order.
+class Results(Generic[R]):
+    """What `lambdamap.map` and its relatives return: an iterator of results.
 
     It can be closed, by `close`, by leaving a ``with`` block or by the garbage collector; what has
     not finished by then is cancelled. On Lambda an invocation that has started runs to its end.
     """
 
-    __slots__ = ("__weakref__", "_engine", "_next", "_results", "_started")
+    __slots__ = ("__weakref__", "_engine", "_next", "_results")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._results = engine.results()
         self._next = self._results.__next__
-        self._started = False
 
-    def __iter__(self) -> Results:
+    def __iter__(self) -> Results[R]:
         return self
 
-    def __next__(self) -> Any:
-        return self._next()
+    def __next__(self) -> R:
+        result: R = self._next()
+        return result
 
-    def __enter__(self) -> Results:
+    def __enter__(self) -> Results[R]:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -383,7 +522,7 @@ class Results:
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
-        if engine is not None and engine.outstanding and not engine._closed:
+        if engine is not None and engine.outstanding and not engine.closed:
             warnings.warn(
                 "a map was dropped before its end; what had not finished is cancelled. Close it, or "
                 "use it in a with statement",
@@ -404,226 +543,3 @@ class Results:
             f"<lambdamap.map: {stats['items']} items in {stats['chunks']} chunks, "
             f"{stats['requests']} requests>"
         )
-
-
-# --- opening ------------------------------------------------------------------------------------
-
-
-def _milliseconds(seconds: float | None) -> int:
-    return -1 if seconds is None else max(1, int(seconds * 1000))
-
-
-def _default_budget() -> int:
-    """min(512 MB, a quarter of the memory that this process may use)."""
-    import os
-
-    most = 512 << 20
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return most
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(path) as file:
-                memory = min(memory, int(file.read()))
-        except (OSError, ValueError):
-            continue
-    lambda_mb = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
-    if lambda_mb.isdigit():
-        memory = min(memory, int(lambda_mb) << 20)
-    return min(most, memory // 4)
-
-
-def _route(options: Options) -> tuple[str, Any]:
-    """Backend's name and its route; None for work in this process."""
-    from lambdamap import backends
-
-    name = backends.choose(options)
-    if name in ("inline", "executor"):
-        return name, None
-    if name == "local":
-        from lambdamap.backends import local
-
-        return name, local.route(options)
-    from lambdamap.backends import aws
-
-    function = options.function or backends.own_function()
-    assert function is not None
-    return name, aws.route(options, function)
-
-
-def _open_native(
-    route: Any, options: Options, head: bytes | None, map_id: str
-) -> tuple[Port, Callable[[], int]]:
-    from lambdamap import _net
-    from lambdamap.backends.aws import is_local_url
-    from lambdamap.backends.route import open_target
-
-    _net.set_budget(options.max_inflight_bytes or _default_budget())
-    target = open_target(route, options)
-    compression = options.compression
-    port = _net.open_map(
-        target,
-        head=head,
-        map_id=map_id,
-        compression=not is_local_url(route.url) if compression == "auto" else bool(compression),
-        idempotent=options.idempotent,
-        ordered=True,
-        invocation_timeout_ms=_milliseconds(options.invocation_timeout or _DEFAULT_INVOCATION_S),
-        timeout_ms=_milliseconds(options.timeout),
-        max_result_bytes=options.max_result_bytes,
-        max_reply_bytes=_MAX_REPLY_BYTES,
-    )
-    return port, lambda: target.window
-
-
-def _head(
-    shipment: Shipment, options: Options, map_id: str, compression: bool, allow_pickle: bool
-) -> dict[str, Any]:
-    code = None
-    if shipment.source is not None:
-        from lambdamap.worker.call import source_digest
-
-        code = source_digest(shipment.source)
-    return {
-        "protocol": _codec.PROTOCOL,
-        "version": __version__,
-        "python": _PYTHON,
-        "by_value": int(shipment.by_value),
-        "map": map_id,
-        "depth": max(0, remote_depth(options)),
-        "on_error": options.on_error,
-        "compression": int(compression),
-        "allow_pickle": int(allow_pickle),
-        "function": shipment.path,
-        "code": code,
-    }
-
-
-def open_engine(
-    function: Callable[..., Any],
-    iterator: Iterator[Any],
-    options: Options,
-    *,
-    total: int | None,
-    star: bool,
-) -> Engine:
-    """An engine that calls f on items; its first window is on its way when this returns."""
-    from lambdamap.functions import ship
-
-    shipment = ship(function, options.by_value)
-    name, route = _route(options)
-    trusted = route is None or route.trusted
-    allow_pickle = trusted if options.allow_pickle is None else options.allow_pickle
-    map_id = uuid.uuid4().hex
-    compression = options.compression is True or (
-        options.compression == "auto" and route is not None and not route.trusted
-    )
-    spec = {"f": shipment.function, "star": star}
-    try:
-        packer = _codec.ChunkPacker(spec, allow_pickle=allow_pickle)
-    except _codec.EncodeFailure as error:
-        raise errors.EncodeError(f"{shipment.path} cannot be sent: {error.args[0]}") from error
-    head = _head(shipment, options, map_id, compression, allow_pickle)
-    if route is None:
-        from lambdamap.backends.inprocess import InProcessMap
-
-        executor = None if name == "inline" else options.backend
-        port: Port = InProcessMap(executor, head)
-        width = options.max_concurrency or getattr(executor, "_max_workers", None) or 1
-        window: Callable[[], int] = lambda: width  # noqa: E731
-    else:
-        text = json.dumps({"command": _ZAPPA_TASK, "lambdamap": head}, separators=(",", ":"))
-        port, window = _open_native(route, options, text[:-2].encode(), map_id)
-
-    def unpack(completion: Completion | PlainCompletion) -> tuple[list[Any], dict[int, Any]]:
-        frame: Any = completion.frame
-        decode: Any = _codec.decode_text if isinstance(frame, str) else _codec.decode
-        results, guarded = decode(
-            frame, allow_pickle=allow_pickle, max_output_bytes=options.max_result_bytes
-        )
-        return results, guarded
-
-    def repack(items: list[Any]) -> bytes:
-        again = _codec.ChunkPacker(spec, allow_pickle=True)
-        again.fill(iter(items), len(items), 1 << 40)
-        return again.take()
-
-    engine = Engine(
-        port,
-        packer,
-        iterator,
-        options,
-        total=total,
-        window=window,
-        unpack=unpack,
-        repack=repack,
-    )
-    try:
-        engine.fill()
-    except BaseException:
-        engine.close()
-        raise
-    return engine
-
-
-class _PayloadPacker:
-    """One payload per chunk, as JSON or as the bytes that were given."""
-
-    def __init__(self) -> None:
-        self.exhausted = False
-        self.items_packed = 0
-        self._payload = b""
-
-    def fill(self, iterator: Iterator[Any], max_items: int, max_bytes: int, /) -> int:
-        del max_items, max_bytes
-        try:
-            payload = next(iterator)
-        except StopIteration:
-            self.exhausted = True
-            return 0
-        if isinstance(payload, (bytes, bytearray, memoryview)):
-            self._payload = bytes(payload)
-        else:
-            try:
-                self._payload = json.dumps(payload, allow_nan=False).encode()
-            except (TypeError, ValueError) as error:
-                raise errors.EncodeError(
-                    f"payload {self.items_packed} is no JSON ({error}): pass JSON-able data or bytes",
-                    indices=(self.items_packed,),
-                ) from error
-        self.items_packed += 1
-        return 1
-
-    def take(self) -> bytes:
-        return self._payload
-
-
-def open_plain_engine(
-    iterator: Iterator[Any], options: Options, *, total: int | None, raw: bool
-) -> Engine:
-    """An engine that sends payloads to any Lambda function."""
-    name, route = _route(options)
-    if route is None:
-        raise errors.ConfigError(f"invoke_map needs a Lambda function, not backend={name!r}")
-    port, window = _open_native(route, options, None, uuid.uuid4().hex)
-
-    def unpack(completion: Completion | PlainCompletion) -> tuple[list[Any], dict[int, Any]]:
-        body = completion.body or b""
-        if raw:
-            return [body], {}
-        try:
-            return [json.loads(body) if body else None], {}
-        except ValueError as error:
-            raise _codec.DecodeFailure(f"the reply is no JSON ({error}): use raw=True") from None
-
-    engine = Engine(
-        port, _PayloadPacker(), iterator, options, total=total, window=window, unpack=unpack,
-        repack=None,
-    )  # fmt: skip
-    try:
-        engine.fill()
-    except BaseException:
-        engine.close()
-        raise
-    return engine

@@ -46,6 +46,11 @@ class Progress:
             else:
                 self._callback = wish
 
+    @property
+    def wanted(self) -> bool:
+        """Whether `add` is to be called now and then though nothing has finished."""
+        return self._bar is not None or self._due < float("inf")
+
     def add(self, items: int) -> None:
         """So many more items have their result."""
         self.done += items

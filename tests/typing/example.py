@@ -7,7 +7,7 @@ from typing import Any
 from typing_extensions import assert_type
 
 import lambdamap
-from lambdamap import ConfigError, LambdaMapError, Options, Results, my_map
+from lambdamap import AsyncResults, ConfigError, LambdaMapError, Options, Results, my_map
 
 
 def f(x: int) -> int:
@@ -15,10 +15,13 @@ def f(x: int) -> int:
 
 
 results = lambdamap.map(f, [1, 2], chunksize="auto", timeout=3.0)
-assert_type(results, Results)
+assert_type(results, Results[int])
+assert_type(next(results), int)
+assert_type(lambdamap.map_unordered(str, [1, 2]), Results[str])
+assert_type(lambdamap.amap(f, [1, 2]), AsyncResults[int])
 assert_type(my_map(f, [1, 2], 5), list[Any])
 assert_type(results.stats, dict[str, Any])
-assert_type(lambdamap.invoke_map("function", [{"a": 1}], raw=True), Results)
+assert_type(lambdamap.invoke_map("function", [{"a": 1}], raw=True), Results[Any])
 
 with lambdamap.configure(backend="local"):
     pass
@@ -28,6 +31,12 @@ try:
 except LambdaMapError as error:
     assert_type(error.partial, dict[int, Any])
     print(error.ran == "MAYBE", error.indices, error.attempts)
+
+
+async def main() -> None:
+    async with lambdamap.amap_unordered(f, [1, 2]) as unordered:
+        assert_type([x async for x in unordered], list[int])
+
 
 options = Options(chunksize=5)
 assert issubclass(ConfigError, ValueError)

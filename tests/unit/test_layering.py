@@ -68,15 +68,16 @@ ALLOWED = {
     "backends": BOTTOM | {"backends", "credentials", "options", "local", "worker", "_net"},
     "cli": {"*"},
     "__main__": {"cli"},
-    "__init__": BOTTOM | {"api", "classic", "engine", "options"},
+    "__init__": BOTTOM | {"aio", "api", "classic", "engine", "options"},
     "options": BOTTOM,
     "functions": BOTTOM,
     "credentials": BOTTOM,
     "progress": set(),
     "failures": BOTTOM | {"_net", "backends"},
-    "engine": BOTTOM
-    | {"backends", "failures", "functions", "options", "progress", "worker", "_net"},
-    "api": BOTTOM | {"engine", "options"},
+    "engine": BOTTOM | {"backends", "failures", "options", "progress", "_net"},
+    "launch": BOTTOM | {"backends", "engine", "functions", "options", "worker", "_net"},
+    "api": BOTTOM | {"engine", "launch", "options"},
+    "aio": BOTTOM | {"api", "engine", "launch", "options"},
     "classic": BOTTOM | {"api", "backends", "options", "worker", "functions"},
 }
 

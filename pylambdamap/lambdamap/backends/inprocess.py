@@ -5,15 +5,32 @@ Data goes through the same encoding as on its way to Lambda, so what would fail 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import threading
 from collections import deque
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
+from time import monotonic
 from typing import Any
 
 from lambdamap import _codec
 
-__all__ = ["InProcessMap", "PlainCompletion", "run_event"]
+__all__ = ["InProcessMap", "PlainCompletion", "run_event", "width_of"]
+
+
+def width_of(executor: Executor | None) -> int:
+    """How many chunks an executor runs at once; 1 for this process."""
+    if executor is None:
+        return 1
+    workers = getattr(executor, "_max_workers", None)  # the standard library's, loky's, MPI's
+    if isinstance(workers, int) and workers > 0:
+        return workers
+    threads = getattr(getattr(executor, "_client", None), "nthreads", None)  # Dask's
+    with contextlib.suppress(Exception):
+        if callable(threads):
+            return max(1, int(sum(threads().values())))
+    return os.cpu_count() or 1
 
 
 def run_event(event: dict[str, Any], interruptible: bool = False) -> dict[str, Any]:
@@ -71,13 +88,17 @@ class PlainCompletion:
 class InProcessMap:
     """`lambdamap._net.Map`'s methods on an executor; None runs each chunk when it is submitted."""
 
-    def __init__(self, executor: Executor | None, head: dict[str, Any]) -> None:
+    def __init__(
+        self, executor: Executor | None, head: dict[str, Any], timeout_s: float | None = None
+    ) -> None:
         self._executor = executor
         self._head = head
+        self._deadline = None if timeout_s is None else monotonic() + timeout_s
         self._done: deque[PlainCompletion] = deque()
         self._changed = threading.Condition()
         self._running: dict[Future[dict[str, Any]], PlainCompletion] = {}
         self._cancelled = False
+        self._pipe: tuple[int, int] | None = None  # made when an event loop asks for it
         self._counts = dict.fromkeys(
             ("requests", "retries", "throttles", "bytes_sent", "bytes_received", "connections"), 0
         )
@@ -90,9 +111,8 @@ class InProcessMap:
     def submit(self, frame: bytes, first_item: int, n_items: int, /) -> bool:
         completion = PlainCompletion(first_item, n_items, frame)
         self.outstanding += 1
-        if self._cancelled:
-            completion.fail("cancelled", "NOT", "the map has been cancelled")
-            self._finish(completion)
+        if self._cancelled or self._is_late():
+            self._finish(completion, *self._why_not())
             return True
         value = _codec.decode(frame, allow_pickle=True)
         text = _codec.encode_text(value, allow_pickle=True, compression=False)
@@ -106,7 +126,15 @@ class InProcessMap:
             completion.fill(run_event(event, interruptible=True))
             self._finish(completion)
             return True
-        future: Future[dict[str, Any]] = self._executor.submit(run_event, event)
+        try:
+            future: Future[dict[str, Any]] = self._executor.submit(run_event, event)
+        except BrokenExecutor as error:
+            self._finish(completion, "worker_crashed", "NOT", f"{type(error).__name__}: {error}")
+            return True
+        except RuntimeError as error:
+            completion.stops_map = True
+            self._finish(completion, "config", "NOT", f"the executor takes no work: {error}")
+            return True
         with self._changed:
             self._running[future] = completion
         future.add_done_callback(self._on_done)
@@ -114,31 +142,76 @@ class InProcessMap:
 
     def _on_done(self, future: Future[dict[str, Any]]) -> None:
         with self._changed:
-            completion = self._running.pop(future)
+            completion = self._running.pop(future, None)
+            self._changed.notify_all()
+        if completion is None:  # given up at the deadline
+            return
         if future.cancelled():
-            completion.fail("cancelled", "NOT", "the map has been cancelled")
+            self._finish(completion, *self._why_not())
         elif (error := future.exception()) is not None:
-            completion.fail("worker_crashed", "MAYBE", f"{type(error).__name__}: {error}")
+            text = f"{type(error).__name__}: {error}"
+            self._finish(completion, "worker_crashed", "MAYBE", text)
         else:
             completion.fill(future.result())
-        self._finish(completion)
+            self._finish(completion)
 
-    def _finish(self, completion: PlainCompletion) -> None:
+    def _why_not(self) -> tuple[str, str, str]:
+        if self._is_late() and not self._cancelled:
+            return "deadline", "NOT", "the time was over before this chunk was started"
+        return "cancelled", "NOT", "the map has been cancelled"
+
+    def _is_late(self) -> bool:
+        return self._deadline is not None and monotonic() >= self._deadline
+
+    def _finish(self, completion: PlainCompletion, *failure: str) -> None:
+        if failure:
+            completion.fail(*failure)
         with self._changed:
             self._counts["bytes_received"] += completion.bytes_received
             self._done.append(completion)
+            if self._pipe is not None and len(self._done) == 1:
+                os.write(self._pipe[1], b"1")
             self._changed.notify_all()
 
+    def _expire(self) -> None:
+        """At the deadline: what has not started is cancelled, what runs is given up."""
+        with self._changed:
+            running = list(self._running.items())
+        for future, completion in running:
+            if not future.cancel():
+                with self._changed:
+                    if self._running.pop(future, None) is None:
+                        continue
+                self._finish(completion, "deadline", "MAYBE", "no result came in time")
+
     def take(self) -> PlainCompletion | None:
+        if self._running and self._is_late():
+            self._expire()
         with self._changed:
             if not self._done:
                 return None
             self.outstanding -= 1
-            return self._done.popleft()
+            completion = self._done.popleft()
+            if self._pipe is not None and not self._done:
+                os.read(self._pipe[0], 1)
+            return completion
 
     def wait(self, timeout_s: float, /) -> bool:
+        if self._deadline is not None:
+            timeout_s = min(timeout_s, max(0.0, self._deadline - monotonic()))
         with self._changed:
-            return bool(self._done) or self._changed.wait_for(lambda: bool(self._done), timeout_s)
+            if self._changed.wait_for(lambda: len(self._done) > 0, timeout_s):
+                return True
+        return self._is_late()
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while completions wait."""
+        with self._changed:
+            if self._pipe is None:
+                self._pipe = os.pipe()
+                if self._done:
+                    os.write(self._pipe[1], b"1")
+            return self._pipe[0]
 
     def cancel(self) -> None:
         with self._changed:
@@ -150,3 +223,8 @@ class InProcessMap:
     def quiesce(self, timeout_s: float, /) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: not self._running, timeout_s)
+
+    def __del__(self) -> None:
+        if self._pipe is not None:
+            for descriptor in self._pipe:
+                os.close(descriptor)

@@ -1,0 +1,264 @@
+"""Opening a map: options to backend, function to shipment, both to an `Engine`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from lambdamap import _codec, errors
+from lambdamap._version import __version__
+from lambdamap.backends import remote_depth
+from lambdamap.engine import Engine, Port
+
+if TYPE_CHECKING:
+    from lambdamap._net import Completion
+    from lambdamap.backends.inprocess import PlainCompletion
+    from lambdamap.functions import Shipment
+    from lambdamap.options import Options
+
+__all__ = ["open_engine", "open_plain_engine"]
+
+_DEFAULT_INVOCATION_S = 930.0  # Lambda's 900 s and 30 s for the way
+_MAX_REPLY_BYTES = 6_291_556 + 65_536
+_PYTHON = "%d.%d" % sys.version_info[:2]
+_ZAPPA_TASK = "lambdamap.worker.entry.zappa_task"
+
+
+def _milliseconds(seconds: float | None) -> int:
+    return -1 if seconds is None else max(1, int(seconds * 1000))
+
+
+def _default_budget() -> int:
+    """min(512 MB, a quarter of the memory that this process may use)."""
+    import os
+
+    most = 512 << 20
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return most
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path) as file:
+                memory = min(memory, int(file.read()))
+        except (OSError, ValueError):
+            continue
+    lambda_mb = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    if lambda_mb.isdigit():
+        memory = min(memory, int(lambda_mb) << 20)
+    return min(most, memory // 4)
+
+
+def _route(options: Options) -> tuple[str, Any]:
+    """Backend's name and its route; None for work in this process."""
+    from lambdamap import backends
+
+    name = backends.choose(options)
+    if name in ("inline", "executor"):
+        return name, None
+    if name == "local":
+        from lambdamap.backends import local
+
+        return name, local.route(options)
+    from lambdamap.backends import aws
+
+    function = options.function or backends.own_function()
+    assert function is not None
+    return name, aws.route(options, function)
+
+
+def _open_native(
+    route: Any, options: Options, head: bytes | None, map_id: str
+) -> tuple[Port, Callable[[], int]]:
+    from lambdamap import _net
+    from lambdamap.backends.aws import is_local_url
+    from lambdamap.backends.route import open_target
+
+    _net.set_budget(options.max_inflight_bytes or _default_budget())
+    target = open_target(route, options)
+    compression = options.compression
+    port = _net.open_map(
+        target,
+        head=head,
+        map_id=map_id,
+        compression=not is_local_url(route.url) if compression == "auto" else bool(compression),
+        idempotent=options.idempotent,
+        ordered=True,
+        invocation_timeout_ms=_milliseconds(options.invocation_timeout or _DEFAULT_INVOCATION_S),
+        timeout_ms=_milliseconds(options.timeout),
+        max_result_bytes=options.max_result_bytes,
+        max_reply_bytes=_MAX_REPLY_BYTES,
+    )
+    return port, lambda: target.window
+
+
+def _head(
+    shipment: Shipment, options: Options, map_id: str, compression: bool, allow_pickle: bool
+) -> dict[str, Any]:
+    code = None
+    if shipment.source is not None:
+        from lambdamap.worker.call import source_digest
+
+        code = source_digest(shipment.source)
+    return {
+        "protocol": _codec.PROTOCOL,
+        "version": __version__,
+        "python": _PYTHON,
+        "by_value": int(shipment.by_value),
+        "map": map_id,
+        "depth": max(0, remote_depth(options)),
+        "on_error": options.on_error,
+        "compression": int(compression),
+        "allow_pickle": int(allow_pickle),
+        "function": shipment.path,
+        "code": code,
+    }
+
+
+def open_engine(
+    function: Callable[..., Any],
+    iterator: Iterator[Any],
+    options: Options,
+    *,
+    total: int | None,
+    star: bool,
+    ordered: bool = True,
+) -> Engine:
+    """An engine that calls f on items; its first window is on its way when this returns.
+
+    Parameters
+    ----------
+    function, options
+        As for `lambdamap.map`.
+    iterator
+        The items, read in the thread that steps the engine; or a `Feed`.
+    total
+        Their number, where it is known.
+    star
+        Whether each item is a tuple of arguments.
+    ordered
+        False: results are given as they come.
+    """
+    from lambdamap.functions import ship
+
+    shipment = ship(function, options.by_value)
+    name, route = _route(options)
+    trusted = route is None or route.trusted
+    allow_pickle = trusted if options.allow_pickle is None else options.allow_pickle
+    map_id = uuid.uuid4().hex
+    compression = options.compression is True or (
+        options.compression == "auto" and route is not None and not route.trusted
+    )
+    spec = {"f": shipment.function, "star": star}
+    try:
+        packer = _codec.ChunkPacker(spec, allow_pickle=allow_pickle)
+    except _codec.EncodeFailure as error:
+        raise errors.EncodeError(f"{shipment.path} cannot be sent: {error.args[0]}") from error
+    head = _head(shipment, options, map_id, compression, allow_pickle)
+    if route is None:
+        from lambdamap.backends.inprocess import InProcessMap, width_of
+
+        executor = None if name == "inline" else options.backend
+        port: Port = InProcessMap(executor, head, options.timeout)
+        width = options.max_concurrency or width_of(executor)
+        window: Callable[[], int] = lambda: width  # noqa: E731
+    else:
+        text = json.dumps({"command": _ZAPPA_TASK, "lambdamap": head}, separators=(",", ":"))
+        port, window = _open_native(route, options, text[:-2].encode(), map_id)
+
+    def unpack(completion: Completion | PlainCompletion) -> tuple[list[Any], dict[int, Any]]:
+        frame: Any = completion.frame
+        decode: Any = _codec.decode_text if isinstance(frame, str) else _codec.decode
+        results, guarded = decode(
+            frame, allow_pickle=allow_pickle, max_output_bytes=options.max_result_bytes
+        )
+        return results, guarded
+
+    def repack(items: list[Any]) -> bytes:
+        again = _codec.ChunkPacker(spec, allow_pickle=True)
+        again.fill(iter(items), len(items), 1 << 40)
+        return again.take()
+
+    engine = Engine(
+        port,
+        packer,
+        iterator,
+        options,
+        total=total,
+        window=window,
+        unpack=unpack,
+        repack=repack,
+        ordered=ordered,
+    )
+    try:
+        engine.fill()
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+class _PayloadPacker:
+    """One payload per chunk, as JSON or as the bytes that were given."""
+
+    def __init__(self) -> None:
+        self.exhausted = False
+        self.items_packed = 0
+        self.chunk_bytes = 0
+        self._payload = b""
+
+    def fill(self, iterator: Iterator[Any], max_items: int, max_bytes: int, /) -> int:
+        del max_items, max_bytes
+        try:
+            payload = next(iterator)
+        except StopIteration:
+            self.exhausted = True
+            return 0
+        if isinstance(payload, (bytes, bytearray, memoryview)):
+            self._payload = bytes(payload)
+        else:
+            try:
+                self._payload = json.dumps(payload, allow_nan=False).encode()
+            except (TypeError, ValueError) as error:
+                raise errors.EncodeError(
+                    f"payload {self.items_packed} is no JSON ({error}): pass JSON-able data or bytes",
+                    indices=(self.items_packed,),
+                ) from error
+        self.items_packed += 1
+        return 1
+
+    def take(self) -> bytes:
+        return self._payload
+
+
+def open_plain_engine(
+    iterator: Iterator[Any], options: Options, *, total: int | None, raw: bool
+) -> Engine:
+    """An engine that sends payloads to any Lambda function."""
+    name, route = _route(options)
+    if route is None:
+        raise errors.ConfigError(f"invoke_map needs a Lambda function, not backend={name!r}")
+    port, window = _open_native(route, options, None, uuid.uuid4().hex)
+
+    def unpack(completion: Completion | PlainCompletion) -> tuple[list[Any], dict[int, Any]]:
+        body = completion.body or b""
+        if raw:
+            return [body], {}
+        try:
+            return [json.loads(body) if body else None], {}
+        except ValueError as error:
+            raise _codec.DecodeFailure(f"the reply is no JSON ({error}): use raw=True") from None
+
+    engine = Engine(
+        port, _PayloadPacker(), iterator, options, total=total, window=window, unpack=unpack,
+        repack=None,
+    )  # fmt: skip
+    try:
+        engine.fill()
+    except BaseException:
+        engine.close()
+        raise
+    return engine
