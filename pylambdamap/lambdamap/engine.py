@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from lambdamap import _codec, errors, failures
+from lambdamap import _codec, ambient, errors, failures
 from lambdamap.progress import Progress
 
 if TYPE_CHECKING:
@@ -162,6 +162,7 @@ class Engine:
         self.worker_us = 0
         self.chunks = 0
         self.items_resent = 0  # answered "not started" by a chunk that was done in part
+        ambient.adopt(self)
 
     # --- sending --------------------------------------------------------------------------------
 

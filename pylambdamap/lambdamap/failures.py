@@ -40,7 +40,8 @@ _MENDS = {
     "throttled": "raise the function's reserved concurrency, or lower max_concurrency",
     "connect": "check the network, the endpoint and the proxy settings",
     "connection_lost": "f may have run; set idempotent=True if it may run twice",
-    "deadline": "raise timeout or invocation_timeout, or use a smaller chunksize",
+    "deadline": "raise timeout or invocation_timeout (in a Flask request LAMBDAMAP_REQUEST_TIMEOUT), or "
+    "use a smaller chunksize",
     "worker_timeout": "raise the function's timeout, or use a smaller chunksize",
     "worker_crashed": "it exited, was killed or ran out of memory; see the function's log",
     "too_large": "use a smaller chunksize, or pass a reference to where the data is",

@@ -1,8 +1,8 @@
 """Options: one frozen dataclass, and where its values come from.
 
-An argument of a call wins over ``with lambdamap.configure(...)``, that over a plain
-``lambdamap.configure(...)``, and that over ``LAMBDAMAP_*`` in the environment. They are read once,
-when a map is called.
+An argument of a call wins over ``with lambdamap.configure(...)``, that over what a web framework's
+application is configured with, that over a plain ``lambdamap.configure(...)``, and that over
+``LAMBDAMAP_*`` in the environment. They are read once, when a map is called.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
+from lambdamap import ambient
 from lambdamap.errors import ConfigError
 
-__all__ = ["Options", "configure", "resolve"]
+__all__ = ["Options", "check_names", "configure", "parse", "resolve"]
 
 _FUNCTION = re.compile(
     r"(?:arn:(?P<partition>aws[a-zA-Z-]*):lambda:(?P<region>[a-z]{2}(?:-[a-z]+)+-\d):)?"
@@ -242,7 +243,8 @@ _global: dict[str, Any] = {}
 _local: ContextVar[dict[str, Any] | None] = ContextVar("lambdamap_options", default=None)
 
 
-def _parse(name: str, text: str) -> Any:
+def parse(name: str, text: str) -> Any:
+    """The value of an option from its text in the environment, or a ConfigError."""
     lowered = text.strip().lower()
     try:
         if name in _INTS or (name == "chunksize" and lowered != "auto"):
@@ -266,11 +268,12 @@ def _environment() -> dict[str, Any]:
     for name in _FROM_ENVIRONMENT:
         text = os.environ.get(f"LAMBDAMAP_{name.upper()}")
         if text is not None and text.strip():
-            found[name] = _parse(name, text)
+            found[name] = parse(name, text)
     return found
 
 
-def _check_names(values: Mapping[str, Any]) -> None:
+def check_names(values: Mapping[str, Any]) -> None:
+    """Raise ConfigError for what is no option; the message says what was probably meant."""
     for name in values:
         if name not in NAMES:
             near = difflib.get_close_matches(name, NAMES, n=1)
@@ -285,9 +288,16 @@ def resolve(**arguments: Any) -> Options:
     ------
     ConfigError
         An unknown name or a value that cannot be.
+    DeadlineError
+        The time for maps of the web request that this is called in is over.
     """
-    _check_names(arguments)
-    return Options(**{**_environment(), **_global, **(_local.get() or {}), **arguments})
+    check_names(arguments)
+    values = {**_environment(), **_global, **ambient.options(), **(_local.get() or {}), **arguments}
+    resolved = Options(**values)
+    timeout = ambient.limit(resolved.timeout)
+    if timeout == resolved.timeout:
+        return resolved
+    return dataclasses.replace(resolved, timeout=timeout)
 
 
 class configure(contextlib.AbstractContextManager["configure"]):  # noqa: N801  # used as a function
@@ -312,7 +322,7 @@ class configure(contextlib.AbstractContextManager["configure"]):  # noqa: N801  
     """
 
     def __init__(self, **values: Any) -> None:
-        _check_names(values)
+        check_names(values)
         Options(**{**_global, **(_local.get() or {}), **values})
         self._values = values
         self._before = {name: _global[name] for name in values if name in _global}

@@ -1,0 +1,103 @@
+"""What surrounds a map without being said in its call: a request of a web framework.
+
+A framework's integration registers once per process how to find the present `Scope`. A map that is
+called in one takes options from it, ends with it, and is known to it, so that nothing goes on behind
+a request that is over.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Any, Protocol
+
+from lambdamap.errors import DeadlineError
+
+__all__ = ["Closable", "Maps", "Scope", "adopt", "limit", "options", "register"]
+
+
+class Closable(Protocol):
+    """What a scope needs of a map in flight."""
+
+    @property
+    def outstanding(self) -> int: ...
+    def close(self) -> None: ...
+
+
+class Maps:
+    """The maps that a scope has started and that are still referenced."""
+
+    def __init__(self) -> None:
+        self._live: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def add(self, engine: Closable) -> None:
+        self._live.add(engine)
+
+    def close(self) -> int:
+        """Cancel what has not finished; how many of them that were."""
+        running = [engine for engine in self._live if engine.outstanding]
+        for engine in self._live:
+            engine.close()
+        return len(running)
+
+
+class Scope(Protocol):
+    """What a map is called in."""
+
+    def options(self) -> Mapping[str, Any]:
+        """Options that stand between the call's and the process's."""
+
+    def deadline(self) -> tuple[float, str] | None:
+        """`time.monotonic` when maps must have ended, and the setting that moves it."""
+
+    def adopt(self, engine: Closable) -> None:
+        """A map has been started in it."""
+
+
+_finders: list[Callable[[], Scope | None]] = []
+
+
+def register(finder: Callable[[], Scope | None]) -> None:
+    """Ask this for the present scope from now on. Idempotent."""
+    if finder not in _finders:
+        _finders.append(finder)
+
+
+def _current() -> Scope | None:
+    for finder in _finders:
+        scope = finder()
+        if scope is not None:
+            return scope
+    return None
+
+
+def options() -> Mapping[str, Any]:
+    """Options of the present scope."""
+    scope = _current()
+    return {} if scope is None else scope.options()
+
+
+def limit(timeout: float | None) -> float | None:
+    """A map's timeout, in seconds, cut to what is left of the present scope.
+
+    Raises
+    ------
+    DeadlineError
+        Nothing is left.
+    """
+    scope = _current()
+    found = None if scope is None else scope.deadline()
+    if found is None:
+        return timeout
+    left = found[0] - monotonic()
+    if left <= 0:
+        raise DeadlineError(f"the time for maps in this request is over [nothing ran; {found[1]}]")
+    return left if timeout is None else min(timeout, left)
+
+
+def adopt(engine: Closable) -> None:
+    """Tell the present scope of a map that has been started."""
+    scope = _current()
+    if scope is not None:
+        scope.adopt(engine)
