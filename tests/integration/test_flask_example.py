@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
-import os
-import signal
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import lambdamap
+from gunicorn_service import Service
 from lambdamap.cli.flights import read_flights
 
 pd = pytest.importorskip("pandas")
@@ -25,50 +18,6 @@ pytest.importorskip("flask")
 pytest.importorskip("gunicorn")
 
 APPLICATION = Path(__file__).parents[2] / "examples" / "flask_app"
-HANG_GUARD_S = 120
-
-
-class Service:
-    """The example under gunicorn on a port of its own."""
-
-    def __init__(self, folder: Path, *, preload: bool, kind: str) -> None:
-        package_root = str(Path(lambdamap.__file__).parents[1])
-        inherited = os.environ.get("PYTHONPATH", "")
-        env = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, [package_root, inherited])),
-            "LAMBDAMAP_LOCAL": kind,
-        }
-        self.log = folder / "gunicorn.log"
-        with socket.socket() as listener, self.log.open("w") as log:
-            listener.bind(("127.0.0.1", 0))
-            listener.listen(16)
-            self.port = listener.getsockname()[1]
-            command = [sys.executable, "-m", "gunicorn", "--workers=2", "--timeout=120"]
-            command += [f"--chdir={APPLICATION}", f"--bind=fd://{listener.fileno()}"]
-            command += ["--preload"] * preload + ["app:app"]
-            self.process = subprocess.Popen(
-                command, env=env, stdout=log, stderr=log, pass_fds=[listener.fileno()]
-            )
-
-    def put(self, body: bytes, **query: object) -> tuple[int, str]:
-        """Send a table; return the status and the text of the answer."""
-        url = f"http://127.0.0.1:{self.port}/?{urllib.parse.urlencode(query)}"
-        request = urllib.request.Request(url, data=body, method="PUT")
-        try:
-            with urllib.request.urlopen(request, timeout=HANG_GUARD_S) as reply:
-                return reply.status, reply.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            assert self.process.wait(30) == 0, self.log.read_text()
-        finally:
-            self.process.kill()
-            self.process.wait()
 
 
 @pytest.fixture(
@@ -82,11 +31,21 @@ def service(
     preload, kind = request.param
     if kind == "awslambdaric":
         pytest.importorskip("awslambdaric")
-    running = Service(tmp_path_factory.mktemp("gunicorn"), preload=preload, kind=kind)
+    running = Service(
+        tmp_path_factory.mktemp("gunicorn"),
+        "app:app",
+        *("--workers=2", "--timeout=120", f"--chdir={APPLICATION}"),
+        *["--preload"] * preload,
+        environment={"LAMBDAMAP_LOCAL": kind},
+    )
     try:
         yield running
     finally:
         running.stop()
+
+
+def put(service: Service, body: bytes, **query: object) -> tuple[int, str]:
+    return service.request("PUT", "/", body, **query)
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +69,13 @@ def read_result(text: str) -> pd.DataFrame:
 
 def test_the_flights(service: Service, flights: pd.DataFrame) -> None:
     body = flights.to_csv().encode()
-    status, text = service.put(
-        body, chunksize=100, id_column="tailnum", value_column="arr_delay", compression=True
+    status, text = put(
+        service,
+        body,
+        chunksize=100,
+        id_column="tailnum",
+        value_column="arr_delay",
+        compression=True,
     )
     assert status == 200, text
     result = read_result(text)
@@ -134,7 +98,7 @@ def test_the_flights(service: Service, flights: pd.DataFrame) -> None:
 )
 def test_the_query(service: Service, query: dict[str, object]) -> None:
     frame = pd.DataFrame({"id": [3, 1, 2] * 20, "time": range(60), "value": [0.1, 0.2, 1e300] * 20})
-    status, text = service.put(frame.to_csv().encode(), **query)
+    status, text = put(service, frame.to_csv().encode(), **query)
     assert status == 200, text
     pd.testing.assert_frame_equal(
         read_result(text), expected(frame, "id", "value"), check_exact=True
@@ -146,7 +110,7 @@ def test_more_requests_at_once_than_workers(service: Service) -> None:
 
     bodies = [f"id,value\n1,{n}\n2,{n + 1}\n".encode() for n in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(service.put, bodies))
+        answers = list(pool.map(functools.partial(put, service), bodies))
     assert answers == [(200, f"id,result\n1,{n}\n2,{n + 1}\n") for n in range(8)]
 
 
@@ -174,7 +138,7 @@ def test_more_requests_at_once_than_workers(service: Service) -> None:
 def test_a_bad_request_is_told_what_is_wrong(
     service: Service, query: dict[str, object], body: bytes, says: str
 ) -> None:
-    status, text = service.put(body, **query)
+    status, text = put(service, body, **query)
     assert status == 400, text
     assert says in text
     assert "Traceback" not in text
