@@ -197,7 +197,7 @@ class AsyncResults(Generic[R]):
         engine = getattr(self, "_engine", None)
         if engine is None or engine.closed:
             return
-        if engine.outstanding:
+        if engine.unfinished:
             warnings.warn(
                 "a map was dropped before its end; what had not finished is cancelled. Use it in an "
                 "async with statement, or await its aclose()",

@@ -14,15 +14,15 @@ from typing import Any, Protocol
 
 from lambdamap.errors import DeadlineError
 
-__all__ = ["Closable", "Maps", "Scope", "adopt", "limit", "options", "register"]
+__all__ = ["Maps", "Running", "Scope", "adopt", "limit", "options", "register"]
 
 
-class Closable(Protocol):
+class Running(Protocol):
     """What a scope needs of a map in flight."""
 
     @property
-    def outstanding(self) -> int: ...
-    def close(self) -> None: ...
+    def closed(self) -> bool: ...
+    def abandon(self, why: str) -> None: ...
 
 
 class Maps:
@@ -31,14 +31,14 @@ class Maps:
     def __init__(self) -> None:
         self._live: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def add(self, engine: Closable) -> None:
+    def add(self, engine: Running) -> None:
         self._live.add(engine)
 
-    def close(self) -> int:
-        """Cancel what has not finished; how many of them that were."""
-        running = [engine for engine in self._live if engine.outstanding]
-        for engine in self._live:
-            engine.close()
+    def abandon(self, why: str) -> int:
+        """Cancel those that have not ended; how many that are."""
+        running = [engine for engine in self._live if not engine.closed]
+        for engine in running:
+            engine.abandon(why)
         return len(running)
 
 
@@ -51,7 +51,7 @@ class Scope(Protocol):
     def deadline(self) -> tuple[float, str] | None:
         """`time.monotonic` when maps must have ended, and the setting that moves it."""
 
-    def adopt(self, engine: Closable) -> None:
+    def adopt(self, engine: Running) -> None:
         """A map has been started in it."""
 
 
@@ -96,7 +96,7 @@ def limit(timeout: float | None) -> float | None:
     return left if timeout is None else min(timeout, left)
 
 
-def adopt(engine: Closable) -> None:
+def adopt(engine: Running) -> None:
     """Tell the present scope of a map that has been started."""
     scope = _current()
     if scope is not None:

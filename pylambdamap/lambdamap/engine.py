@@ -421,9 +421,24 @@ class Engine:
         self._backlog.clear()
         self.progress.close()
 
+    def abandon(self, why: str) -> None:
+        """Cancel what is not finished, from any thread; who waits for a result is told why."""
+        if self._closed:
+            return
+        from concurrent.futures import CancelledError
+
+        self._fatal = self._fatal or CancelledError(why)
+        self._ends = True
+        self._port.cancel()
+
     @property
     def closed(self) -> bool:
         return self._closed
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether invocations go on that nobody has cancelled."""
+        return not self._closed and self._fatal is None and self._port.outstanding > 0
 
     def fileno(self) -> int:
         """A descriptor that is readable while `step` has something to take."""
@@ -523,7 +538,7 @@ class Results(Generic[R]):
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
-        if engine is not None and engine.outstanding and not engine.closed:
+        if engine is not None and engine.unfinished:
             warnings.warn(
                 "a map was dropped before its end; what had not finished is cancelled. Close it, or "
                 "use it in a with statement",

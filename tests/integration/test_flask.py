@@ -233,7 +233,8 @@ class TestEnd:
 
         assert app.test_client().get("/").text == "0.0"
         assert nothing_in_flight()
-        with pytest.raises(CancelledError):  # not StopIteration: its results are not complete
+        # Not StopIteration: its results are not complete.
+        with pytest.raises(CancelledError, match="the request that called it is over"):
             next(left[0])
 
     @pytest.mark.parametrize("wrapper", [iter, stream_with_context])
@@ -247,6 +248,19 @@ class TestEnd:
 
         text = app.test_client().get("/").text
         assert text == "".join(f"{n * n}\n" for n in range(40))
+
+    def test_what_had_come_when_it_ended_is_not_taken_for_everything(self) -> None:
+        app = make(LAMBDAMAP_CHUNKSIZE=2)
+        left = []
+
+        @app.get("/")
+        def view() -> str:
+            left.append(lambdamap.map(tasks.square, range(5)))
+            return ""
+
+        app.test_client().get("/")
+        with pytest.raises(CancelledError):
+            list(left[0])
 
     def test_a_stream_whose_reader_hangs_up(self) -> None:
         app = make(LAMBDAMAP_BACKEND="local", LAMBDAMAP_CHUNKSIZE=1)
@@ -296,9 +310,13 @@ class TestEnd:
 
 
 def test_doctor_is_a_command_of_the_application() -> None:
-    result = make().test_cli_runner().invoke(args=["lambdamap", "--help"])
+    app = make(LAMBDAMAP_BACKEND="aws")
+    result = app.test_cli_runner().invoke(args=["lambdamap", "doctor"])
+    assert result.exit_code == 1
+    assert "backend='aws' needs a function" in result.output  # the application's own option
+    app.config["LAMBDAMAP_BACKEND"] = "local"
+    result = app.test_cli_runner().invoke(args=["lambdamap", "doctor"])
     assert result.exit_code == 0, result.output
-    assert "doctor" in result.output
 
 
 # --- gunicorn -------------------------------------------------------------------------------------

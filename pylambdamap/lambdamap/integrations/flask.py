@@ -11,7 +11,6 @@ Views call `lambdamap.map` and its relatives as everybody does.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import time
 from collections.abc import Mapping
@@ -168,7 +167,7 @@ class _AppScope:
     def deadline(self) -> tuple[float, str] | None:
         return None
 
-    def adopt(self, engine: ambient.Closable) -> None:
+    def adopt(self, engine: ambient.Running) -> None:
         pass
 
 
@@ -191,11 +190,11 @@ class _RequestScope(_AppScope):
     def deadline(self) -> tuple[float, str] | None:
         return None if self._ends == float("inf") else (self._ends, self._mend)
 
-    def adopt(self, engine: ambient.Closable) -> None:
+    def adopt(self, engine: ambient.Running) -> None:
         self._maps.add(engine)
 
     def close(self) -> None:
-        left = self._maps.close()
+        left = self._maps.abandon("the map was cancelled: the request that called it is over")
         if left:
             _log.info("cancelled %d maps that a request of %s left", left, self._app.import_name)
 
@@ -271,7 +270,8 @@ def _commands() -> AppGroup:
     @click.pass_context
     def doctor(ctx: click.Context) -> None:
         """Check Python, libraries, credentials, and that the function can be reached."""
-        run = importlib.import_module("lambdamap.cli.doctor").run
+        from lambdamap.cli.doctor import run
+
         ctx.exit(run())
 
     return group
