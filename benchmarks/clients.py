@@ -43,6 +43,8 @@ def lambdamap(url: str, ca_file: str, function: str, n: int, at_once: int) -> An
         target, head=None, map_id="0" * 32, compression=False, idempotent=False, ordered=True,
         invocation_timeout_ms=120_000, timeout_ms=-1, max_result_bytes=1 << 20,
         max_reply_bytes=1 << 20,
+        notes=False,
+        trace=False,
     )  # fmt: skip
 
     def run() -> None:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         WorkerTimeoutError,
     )
     from lambdamap.options import Options, configure
+    from lambdamap.stats import Stats
 
 _PLACES = {
     "aio": ("AsyncResults", "amap", "amap_unordered"),
@@ -93,6 +94,7 @@ _PLACES = {
         "WorkerTimeoutError",
     ),
     "options": ("Options", "configure"),
+    "stats": ("Stats",),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 
@@ -115,6 +117,7 @@ __all__ = [
     "Results",
     "ServiceError",
     "StaleCodeWarning",
+    "Stats",
     "ThrottledError",
     "TransportError",
     "WorkerCrashedError",

@@ -34,6 +34,7 @@ class Completion:
     status: int  # HTTP status, 0 when no head was read
     done: int  # items the worker did (envelope "done"); n_items when complete
     worker_us: int
+    seconds: float  # of the last attempt
     stale_code: str | None  # raw JSON of the reply's "code"
     error: bytes | None  # raw JSON of the envelope's "error", or of a Lambda error body
     output: bytes | None  # raw JSON of "out"
@@ -69,6 +70,11 @@ class Map:
     @property
     def stats(self) -> dict[str, int]:
         """requests, retries, throttles, bytes_sent, bytes_received, connections, in_flight."""
+    @property
+    def latency(self) -> tuple[float, float, float, float] | None:
+        """p50, p90, p99 and maximum of answered chunks' last attempts, in seconds."""
+    def notes(self) -> list[dict[str, Any]]:
+        """For the log (log.py): what happened since the last call."""
 
 def open_target(
     *,
@@ -104,6 +110,8 @@ def open_map(
     timeout_ms: int,  # whole map from now; -1 = none
     max_result_bytes: int,
     max_reply_bytes: int,
+    notes: bool,  # keep what Map.notes() gives: retries and the like
+    trace: bool,  # every connection, request head and reply as well
 ) -> Map: ...
 def set_budget(max_inflight_bytes: int, /) -> None: ...
 def shutdown(timeout_s: float, /) -> None:

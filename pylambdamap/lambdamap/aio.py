@@ -18,6 +18,7 @@ from lambdamap import options as _options
 from lambdamap.api import check_arguments, strictly, total_of
 from lambdamap.engine import Engine, Feed
 from lambdamap.launch import open_engine
+from lambdamap.stats import Stats
 
 __all__ = ["AsyncResults", "amap", "amap_unordered"]
 
@@ -208,8 +209,8 @@ class AsyncResults(Generic[R]):
         self._close()
 
     @property
-    def stats(self) -> dict[str, Any]:
-        """Counts so far: chunks, items, requests, retries, throttles, bytes, worker seconds."""
+    def stats(self) -> Stats:
+        """Counts so far: items, requests, retries, throttles, bytes, latencies; see `Stats`."""
         return self._engine.stats
 
     def __repr__(self) -> str:

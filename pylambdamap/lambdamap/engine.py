@@ -16,8 +16,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from lambdamap import _codec, ambient, errors, failures
+from lambdamap import _codec, ambient, errors, failures, log
 from lambdamap.progress import Progress
+from lambdamap.stats import Stats
 
 if TYPE_CHECKING:
     from lambdamap._net import Completion
@@ -42,10 +43,13 @@ class Port(Protocol):
     def fileno(self) -> int: ...
     def cancel(self) -> None: ...
     def quiesce(self, timeout_s: float, /) -> bool: ...
+    def notes(self) -> list[dict[str, Any]]: ...
     @property
     def outstanding(self) -> int: ...
     @property
     def stats(self) -> dict[str, int]: ...
+    @property
+    def latency(self) -> tuple[float, float, float, float] | None: ...
 
 
 class Packer(Protocol):
@@ -126,6 +130,7 @@ class Engine:
         source: Iterator[Any],
         options: Options,
         *,
+        map_id: str,
         total: int | None,
         window: Callable[[], int],
         unpack: Callable[[Completion | PlainCompletion], tuple[list[Any], dict[int, Any]]],
@@ -158,6 +163,7 @@ class Engine:
         self._deadline = monotonic() + options.timeout if options.timeout is not None else None
         self._stale_said = False
         self._closed = False
+        self._log = log.MapLog(map_id, port) if log.is_wanted() else None
         self.progress = Progress(options.progress, total)
         self.worker_us = 0
         self.chunks = 0
@@ -243,9 +249,13 @@ class Engine:
         """Put what has come into its place; never waits."""
         while self._fatal is None and (completion := self._port.take()) is not None:
             self._place(completion)
+        if self._log is not None:
+            self._log.notes()
 
     def _place(self, completion: Completion | PlainCompletion) -> None:
         first, count = completion.first_item, completion.n_items
+        if self._log is not None:
+            self._log.chunk(completion)
         if completion.output is not None and self._options.logs:
             _show_output(completion.output, first)
         if completion.stale_code is not None and not self._stale_said:
@@ -449,14 +459,19 @@ class Engine:
         return self._port.outstanding
 
     @property
-    def stats(self) -> dict[str, Any]:
-        return {
-            "chunks": self.chunks,
-            "items": self._packer.items_packed,
-            "items_resent": self.items_resent,
-            "worker_seconds": self.worker_us / 1e6,
+    def stats(self) -> Stats:
+        latency: Any = self._port.latency or (None,) * 4
+        return Stats(
+            items=self._packer.items_packed,
+            items_resent=self.items_resent,
+            chunks=self.chunks,
+            worker_seconds=self.worker_us / 1e6,
             **self._port.stats,
-        }
+            latency_p50=latency[0],
+            latency_p90=latency[1],
+            latency_p99=latency[2],
+            latency_max=latency[3],
+        )
 
 
 # --- small parts --------------------------------------------------------------------------------
@@ -549,8 +564,8 @@ class Results(Generic[R]):
             engine.close()
 
     @property
-    def stats(self) -> dict[str, Any]:
-        """Counts so far: chunks, items, requests, retries, throttles, bytes, worker seconds."""
+    def stats(self) -> Stats:
+        """Counts so far: items, requests, retries, throttles, bytes, latencies; see `Stats`."""
         return self._engine.stats
 
     def __repr__(self) -> str:

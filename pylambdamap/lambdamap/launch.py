@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from lambdamap import _codec, errors
+from lambdamap import _codec, errors, log
 from lambdamap._version import __version__
 from lambdamap.backends import remote_depth
 from lambdamap.engine import Engine, Port
@@ -91,6 +91,8 @@ def _open_native(
         timeout_ms=_milliseconds(options.timeout),
         max_result_bytes=options.max_result_bytes,
         max_reply_bytes=_MAX_REPLY_BYTES,
+        notes=log.is_wanted(),
+        trace=log.is_traced(),
     )
     return port, lambda: target.window
 
@@ -187,6 +189,7 @@ def open_engine(
         packer,
         iterator,
         options,
+        map_id=map_id,
         total=total,
         window=window,
         unpack=unpack,
@@ -241,7 +244,8 @@ def open_plain_engine(
     name, route = _route(options)
     if route is None:
         raise errors.ConfigError(f"invoke_map needs a Lambda function, not backend={name!r}")
-    port, window = _open_native(route, options, None, uuid.uuid4().hex)
+    map_id = uuid.uuid4().hex
+    port, window = _open_native(route, options, None, map_id)
 
     def unpack(completion: Completion | PlainCompletion) -> tuple[list[Any], dict[int, Any]]:
         body = completion.body or b""
@@ -253,8 +257,8 @@ def open_plain_engine(
             raise _codec.DecodeFailure(f"the reply is no JSON ({error}): use raw=True") from None
 
     engine = Engine(
-        port, _PayloadPacker(), iterator, options, total=total, window=window, unpack=unpack,
-        repack=None,
+        port, _PayloadPacker(), iterator, options, map_id=map_id, total=total, window=window,
+        unpack=unpack, repack=None,
     )  # fmt: skip
     try:
         engine.fill()

@@ -64,6 +64,8 @@ def open_map(target: _net.Target, **changes: Any) -> _net.Map:
         "timeout_ms": -1,
         "max_result_bytes": 256 << 20,
         "max_reply_bytes": 6_291_556 + 65_536,
+        "notes": False,
+        "trace": False,
     }
     return _net.open_map(target, **{**arguments, **changes})
 

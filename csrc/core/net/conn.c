@@ -17,6 +17,7 @@
 #include "net/target.h"
 #include "net/tls.h"
 #include "policy/deadline.h"
+#include "wire/redact.h"
 
 enum {
   MAX_HEAD_BYTES = 32768 + 8192,
@@ -234,6 +235,23 @@ lose_protocol(struct lm_conn *conn, const struct lm_error *err)
   lose(conn, err->code == LM_E_NOMEM ? LM_FAIL_MEMORY : LM_FAIL_PROTOCOL, err->text);
 }
 
+static void
+trace_connection(struct lm_conn *conn)
+{
+  struct lm_buf text;
+  char *address = NULL;
+  long port = 0;
+  char line[192];
+  curl_easy_getinfo(conn->easy, CURLINFO_PRIMARY_IP, &address);
+  curl_easy_getinfo(conn->easy, CURLINFO_PRIMARY_PORT, &port);
+  snprintf(line, sizeof line, "%.100s via %s port %ld%s", conn->pool->endpoint->authority,
+           address == NULL ? "?" : address, port,
+           conn->pool->endpoint->proxy != NULL ? ", a proxy" : "");
+  lm_buf_init(&text, sizeof line);
+  lm_buf_str(&text, line);
+  lm_notes_add_text(&conn->job->map->notes, LM_NOTE_CONNECTED, conn->job, &text);
+}
+
 void
 lm_conn_connected(struct lm_conn *conn, CURLcode code)
 {
@@ -265,6 +283,8 @@ lm_conn_connected(struct lm_conn *conn, CURLcode code)
     return;
   }
   atomic_fetch_add(&conn->job->map->stats.connections, 1);
+  if (conn->job->map->notes.traced)
+    trace_connection(conn);
   lm_list_remove(&conn->link); /* lm_conn_start puts it back */
   lm_heap_remove(&io->timers, &conn->timer);
   lm_conn_start(conn);
@@ -296,6 +316,15 @@ sign(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
   return result;
 }
 
+static void
+trace_head(const struct lm_buf *head, struct lm_job *job)
+{
+  struct lm_buf text;
+  lm_buf_init(&text, MAX_HEAD_BYTES);
+  lm_redact_head((const char *)head->data, head->len, &text);
+  lm_notes_add_text(&job->map->notes, LM_NOTE_SENT, job, &text);
+}
+
 static int
 write_head(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
 {
@@ -317,6 +346,8 @@ write_head(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
   if (sign(conn, job, err) != 0)
     return -1;
   lm_buf_str(out, "\r\n");
+  if (job->map->notes.traced)
+    trace_head(out, job);
   conn->body_apart = job->body.len > TOGETHER_BYTES;
   if (!conn->body_apart)
     lm_buf_append(out, job->body.data, job->body.len);
@@ -388,6 +419,8 @@ finish(struct lm_conn *conn, bool extra_bytes)
   }
   struct lm_job *job = take_job(conn);
   keep_head(job, &conn->reply);
+  if (job->map->notes.traced)
+    lm_notes_add(&job->map->notes, LM_NOTE_REPLY, job, 0, lm_seams.now_ns() - job->started_ns);
   if (conn->reply.keep_alive && conn->all_sent && !conn->peer_closed)
     lm_pool_keep(pool, conn, io->now_ns);
   else

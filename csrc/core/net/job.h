@@ -62,6 +62,7 @@ struct lm_job {
   unsigned throttles, polls, resigns;
   uint64_t signed_with;     /* generation of the credentials of the last attempt */
   int64_t started_ns;       /* of the present attempt */
+  int64_t took_ns;          /* the last attempt */
   int64_t deadline_ns;      /* of the present attempt */
   int64_t polling_since_ns; /* first 409, 0 for none */
   size_t charged_bytes;     /* held in the byte budget */

@@ -38,6 +38,7 @@ lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target, const struct
   lm_list_init(&map->done);
   pthread_mutex_init(&map->lock, NULL);
   lm_cond_init(&map->quiet);
+  lm_notes_init(&map->notes, opts->keep_notes, opts->trace);
   lm_sched_add_map(&dispatch->sched, map);
   *out = map;
   return 0;
@@ -63,6 +64,7 @@ lm_map_unref(struct lm_map *map)
     return;
   lm_sched_remove_map(&map->dispatch->sched, map);
   lm_event_close(&map->event);
+  lm_notes_clean_up(&map->notes);
   pthread_cond_destroy(&map->quiet);
   pthread_mutex_destroy(&map->lock);
   lm_target_unref(map->target);
@@ -136,6 +138,8 @@ lm_map_complete(struct lm_map *map, struct lm_job *job)
   job->state = LM_DONE;
   pthread_mutex_lock(&map->lock);
   bool wanted = !map->closed;
+  if (job->head.status == 200)
+    lm_latency_add(&map->latency, job->took_ns);
   if (wanted) {
     if (lm_list_empty(&map->done))
       lm_event_set(&map->event);

@@ -12,7 +12,9 @@
 #include "base/list.h"
 #include "net/event.h"
 #include "net/job.h"
+#include "net/notes.h"
 #include "net/target.h"
+#include "policy/latency.h"
 
 struct lm_dispatch;
 
@@ -26,6 +28,7 @@ struct lm_map_opts {
   int64_t timeout_ms;            /* whole map from now, -1: none */
   size_t max_result_bytes;       /* decoded, a chunk */
   size_t max_reply_bytes;        /* as it comes over the wire */
+  bool keep_notes, trace;        /* for the log: notes.h */
 };
 
 struct lm_map_stats {
@@ -40,6 +43,7 @@ struct lm_map {
   int64_t deadline_ns;
   atomic_bool cancelled; /* no attempt starts, those in flight end */
   struct lm_map_stats stats;
+  struct lm_notes notes;
 
   /* The scheduler's, under its lock. */
   struct lm_node ring;  /* in its function's ring while it has startable jobs */
@@ -54,9 +58,10 @@ struct lm_map {
   pthread_mutex_t lock;
   pthread_cond_t quiet;
   struct lm_list done;
-  unsigned native;       /* jobs that a native thread or the scheduler holds */
-  bool closed;           /* nobody will take: completed jobs are freed at once */
-  struct lm_event event; /* readable while done is not empty */
+  struct lm_latency latency; /* of the last attempt of each chunk that was answered 200 */
+  unsigned native;           /* jobs that a native thread or the scheduler holds */
+  bool closed;               /* nobody will take: completed jobs are freed at once */
+  struct lm_event event;     /* readable while done is not empty */
 };
 
 int lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target,

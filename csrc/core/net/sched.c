@@ -254,6 +254,7 @@ retry_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double r
   if (due >= map->deadline_ns || !lm_quota_take(&map->target->function->quota))
     return false;
   atomic_fetch_add(&map->stats.retries, 1);
+  lm_notes_add(&map->notes, LM_NOTE_RETRY, job, due - now_ns, now_ns - job->started_ns);
   return delay(sched, job, due);
 }
 
@@ -267,6 +268,7 @@ poll_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns)
                                            job->head.retry_after_ms);
   if (due - job->polling_since_ns > POLL_PATIENCE_NS || due >= job->map->deadline_ns)
     return false;
+  lm_notes_add(&job->map->notes, LM_NOTE_POLL, job, due - now_ns, now_ns - job->started_ns);
   job->attempts--;
   return delay(sched, job, due);
 }
@@ -282,6 +284,7 @@ throttle(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double rand
                         job->head.retry_after_ms);
   lm_limiter_throttled(&function->limiter, now_ns, wait, job->head.retry_after_ms >= 0 ? wait : 0);
   atomic_fetch_add(&map->stats.throttles, 1);
+  lm_notes_add(&map->notes, LM_NOTE_THROTTLE, job, wait, now_ns - job->started_ns);
   job->throttles++;
   job->attempts--;
   if (lm_limiter_exhausted(&function->limiter, now_ns, policy.throttle_patience_ns))
@@ -306,6 +309,7 @@ lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, do
     job->worst.failure = job->outcome.failure;
     job->worst.error = job->error;
   }
+  job->took_ns = now_ns - job->started_ns;
   bool over = sched->closed || atomic_load(&map->stopped) || atomic_load(&map->cancelled);
   if (job->outcome.action == LM_DO_THROTTLE && !over) {
     again = throttle(sched, job, now_ns, random);
@@ -315,8 +319,10 @@ lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, do
       again = retry_later(sched, job, now_ns, random);
     else if (job->outcome.action == LM_DO_POLL && !over)
       again = poll_later(sched, job, now_ns);
-    else if (job->outcome.action == LM_DO_RESIGN && !over && job->resigns++ == 0)
+    else if (job->outcome.action == LM_DO_RESIGN && !over && job->resigns++ == 0) {
+      lm_notes_add(&map->notes, LM_NOTE_RESIGN, job, 0, now_ns - job->started_ns);
       again = delay(sched, job, now_ns);
+    }
   }
   if (job->outcome.failure == LM_FAIL_NONE) {
     lm_quota_succeeded(&function->quota, job->attempts - 1);

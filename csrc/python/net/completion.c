@@ -37,6 +37,18 @@ static const char *const RAN[] = {
     [LM_RAN_YES] = "RAN",
 };
 
+const char *
+lmpy_failure_name(enum lm_failure failure)
+{
+  return FAILURES[failure];
+}
+
+const char *
+lmpy_ran_name(enum lm_ran ran)
+{
+  return RAN[ran];
+}
+
 PyObject *
 lmpy_completion_new(struct lmpy_net_state *state, struct lm_job *job)
 {
@@ -69,10 +81,10 @@ job_of(PyObject *object)
   return ((struct completion_object *)object)->job;
 }
 
-static PyObject *
-text_or_none(const char *text)
+PyObject *
+lmpy_text_or_none(const char *text)
 {
-  if (text[0] == '\0')
+  if (text == NULL || text[0] == '\0')
     Py_RETURN_NONE;
   return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
 }
@@ -160,12 +172,12 @@ GETTER(throttles)
 GETTER(request_id)
 {
   JOB;
-  return text_or_none(job->head.request_id);
+  return lmpy_text_or_none(job->head.request_id);
 }
 GETTER(executed_version)
 {
   JOB;
-  return text_or_none(job->head.executed_version);
+  return lmpy_text_or_none(job->head.executed_version);
 }
 GETTER(status)
 {
@@ -181,6 +193,11 @@ GETTER(worker_us)
 {
   JOB;
   return PyLong_FromUnsignedLongLong(job->view.worker_us);
+}
+GETTER(seconds)
+{
+  JOB;
+  return PyFloat_FromDouble((double)job->took_ns / 1e9);
 }
 GETTER(stale_code)
 {
@@ -280,6 +297,7 @@ static PyGetSetDef getset[] = {
     ATTRIBUTE(status, "HTTP status of the last reply, 0 for none."),
     ATTRIBUTE(done, "Items that the worker did, counted from the first."),
     ATTRIBUTE(worker_us, "Microseconds that the worker spent on them."),
+    ATTRIBUTE(seconds, "The last attempt took, waiting for a connection included."),
     ATTRIBUTE(stale_code, "What the worker says about running another source, or None."),
     ATTRIBUTE(error, "The error in the reply as JSON, or None."),
     ATTRIBUTE(output, "What the items printed as JSON, or None."),

@@ -52,18 +52,20 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
                           "timeout_ms",
                           "max_result_bytes",
                           "max_reply_bytes",
+                          "notes",
+                          "trace",
                           NULL};
   struct lmpy_net_state *state = PyModule_GetState(module);
   struct lm_map_opts opts = {0};
   PyObject *target_object;
   const char *map_id;
   Py_ssize_t head_len, map_id_len, max_result, max_reply;
-  int compress, idempotent, ordered;
+  int compress, idempotent, ordered, notes = 0, trace = 0;
   struct lm_error err;
   if (!PyArg_ParseTupleAndKeywords(
-          args, kwargs, "O!$z#s#pppLLnn:open_map", names, state->target_type, &target_object,
+          args, kwargs, "O!$z#s#pppLLnnpp:open_map", names, state->target_type, &target_object,
           &opts.head, &head_len, &map_id, &map_id_len, &compress, &idempotent, &ordered,
-          &opts.invocation_timeout_ms, &opts.timeout_ms, &max_result, &max_reply))
+          &opts.invocation_timeout_ms, &opts.timeout_ms, &max_result, &max_reply, &notes, &trace))
     return NULL;
   (void)ordered;
   if (map_id_len != LM_MAP_ID_LEN || max_result < 0 || max_reply < 0) {
@@ -78,6 +80,8 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
   opts.head_len = opts.head == NULL ? 0 : (size_t)head_len;
   opts.compress = compress != 0;
   opts.idempotent = idempotent != 0;
+  opts.keep_notes = notes != 0;
+  opts.trace = trace != 0;
   opts.max_result_bytes = (size_t)max_result;
   opts.max_reply_bytes = (size_t)max_reply;
 
@@ -229,6 +233,37 @@ stats(PyObject *object, void *unused)
       (unsigned long long)atomic_load(&counts->connections), "in_flight", self->outstanding);
 }
 
+static PyObject *
+latency(PyObject *object, void *unused)
+{
+  static const double shares[] = {0.5, 0.9, 0.99};
+  struct map_object *self = get(object);
+  (void)unused;
+  if (self == NULL)
+    return NULL;
+  double seconds[4];
+  pthread_mutex_lock(&self->map->lock);
+  const struct lm_latency *found = &self->map->latency;
+  bool any = found->total > 0;
+  for (size_t i = 0; i < 3; i++)
+    seconds[i] = (double)lm_latency_quantile(found, shares[i]) / 1e9;
+  seconds[3] = (double)found->max_ns / 1e9;
+  pthread_mutex_unlock(&self->map->lock);
+  if (!any)
+    Py_RETURN_NONE;
+  return Py_BuildValue("(dddd)", seconds[0], seconds[1], seconds[2], seconds[3]);
+}
+
+static PyObject *
+notes(PyObject *object, PyObject *unused)
+{
+  struct map_object *self = get(object);
+  (void)unused;
+  return self == NULL ? NULL : lmpy_take_notes(&self->map->notes);
+}
+
+PyDoc_STRVAR(notes_doc, "notes($self, /)\n--\n\nWhat happened since the last call, for the log: "
+                        "a list of dicts.\n\nEmpty unless open_map was asked for notes.");
 PyDoc_STRVAR(submit_doc, "submit($self, frame, first_item, n_items, /)\n--\n\n"
                          "Queue one chunk. False: no room now, nothing was taken: take a "
                          "completion first.");
@@ -250,12 +285,17 @@ static PyMethodDef methods[] = {
     {"fileno", file_number, METH_NOARGS, fileno_doc},
     {"cancel", cancel, METH_NOARGS, cancel_doc},
     {"quiesce", quiesce, METH_O, quiesce_doc},
+    {"notes", notes, METH_NOARGS, notes_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef getset[] = {
     {"outstanding", outstanding, NULL, PyDoc_STR("Chunks submitted and not yet taken."), NULL},
     {"stats", stats, NULL, PyDoc_STR("Counters of this map, as a dict of int."), NULL},
+    {"latency", latency, NULL,
+     PyDoc_STR("Seconds that half, 90 % and 99 % of the answered chunks took at most in their last "
+               "attempt, and the longest; None before the first."),
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

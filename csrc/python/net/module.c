@@ -88,11 +88,11 @@ PyDoc_STRVAR(
     "            max_concurrency, max_attempts, max_connect_ms)\n--\n\n"
     "Where invocations go and how: a Target for open_map.\n\n"
     "Raises ValueError for what cannot be in a request, OSError when no thread can start.");
-PyDoc_STRVAR(
-    open_map_doc,
-    "open_map($module, target, /, *, head, map_id, compression, idempotent, ordered,\n"
-    "         invocation_timeout_ms, timeout_ms, max_result_bytes, max_reply_bytes)\n--\n\n"
-    "One map in flight on a Target.");
+PyDoc_STRVAR(open_map_doc,
+             "open_map($module, target, /, *, head, map_id, compression, idempotent, ordered,\n"
+             "         invocation_timeout_ms, timeout_ms, max_result_bytes, max_reply_bytes,\n"
+             "         notes, trace)\n--\n\n"
+             "One map in flight on a Target.");
 
 static PyMethodDef methods[] = {
     {"open_target", (PyCFunction)(void (*)(void))lmpy_open_target, METH_VARARGS | METH_KEYWORDS,

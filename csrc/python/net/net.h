@@ -31,4 +31,14 @@ struct lm_dispatch *lmpy_target_dispatch(PyObject *target); /* borrowed */
 /* A Completion that owns the taken job, or NULL and an exception (the job is released then). */
 PyObject *lmpy_completion_new(struct lmpy_net_state *state, struct lm_job *job);
 
+/* "connect", "MAYBE": how Python names them; static. */
+const char *lmpy_failure_name(enum lm_failure failure);
+const char *lmpy_ran_name(enum lm_ran ran);
+
+/* None for NULL and ""; what is no UTF-8 is replaced. */
+PyObject *lmpy_text_or_none(const char *text);
+
+/* Map.notes: a list of dicts, each what a note says. */
+PyObject *lmpy_take_notes(struct lm_notes *notes);
+
 #endif

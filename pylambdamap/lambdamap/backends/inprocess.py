@@ -49,7 +49,7 @@ class PlainCompletion:
     __slots__ = (
         "attempts", "body", "bytes_received", "bytes_sent", "done", "error", "executed_version",
         "failure", "first_item", "frame", "message", "n_items", "ok", "output", "ran", "request",
-        "request_id", "split", "stale_code", "status", "stops_map", "throttles", "worker_us",
+        "request_id", "seconds", "split", "stale_code", "status", "stops_map", "throttles", "worker_us",
     )  # fmt: skip
 
     def __init__(self, first_item: int, n_items: int, request: bytes) -> None:
@@ -64,7 +64,7 @@ class PlainCompletion:
         self.body: bytes | None = None
         self.error: bytes | None = None
         self.output: bytes | None = None
-        self.done, self.worker_us = 0, 0
+        self.done, self.worker_us, self.seconds = 0, 0, 0.0
         self.bytes_sent, self.bytes_received = len(request), 0
         self.ok = False
 
@@ -72,6 +72,7 @@ class PlainCompletion:
         head = reply["lambdamap"]
         self.done = head.get("done", 0)
         self.worker_us = head.get("us", 0)
+        self.seconds = self.worker_us / 1e6
         self.error = json.dumps(reply["error"]).encode() if "error" in reply else None
         self.output = json.dumps(reply["out"]).encode() if "out" in reply else None
         self.frame = reply.get("r")
@@ -107,6 +108,13 @@ class InProcessMap:
     @property
     def stats(self) -> dict[str, int]:
         return {**self._counts, "in_flight": self.outstanding}
+
+    @property
+    def latency(self) -> None:
+        return None
+
+    def notes(self) -> list[dict[str, Any]]:
+        return []
 
     def submit(self, frame: bytes, first_item: int, n_items: int, /) -> bool:
         completion = PlainCompletion(first_item, n_items, frame)

@@ -278,6 +278,8 @@ def _ask(route: Route, options: Options, body: bytes, *, dry_run: bool) -> bytes
             timeout_ms=ms,
             max_result_bytes=1 << 20,
             max_reply_bytes=1 << 20,
+            notes=False,
+            trace=False,
         )
     except LambdaMapError as error:
         return error
