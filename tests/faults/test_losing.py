@@ -75,7 +75,9 @@ def test_row_09_large_request(site: Any, idempotent: bool) -> None:
     assert server.complete == attempts_of(idempotent)
 
 
-@pytest.mark.parametrize("end", [fin(), reset(), fin(0.3), fin(b"HTT")], ids=str)
+@pytest.mark.parametrize(
+    "end", [fin(), reset(), fin(0.3), fin(b"HTT")], ids=["fin", "reset", "late", "part"]
+)
 def test_row_10_no_reply_on_a_reused_connection(site: Any, idempotent: bool, end: Any) -> None:
     """libcurl's own transfers would post a second time here, and say nothing."""
     server = site.server([reply(ANSWER), end], then=end)

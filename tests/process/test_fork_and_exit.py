@@ -93,6 +93,7 @@ def test_ctrl_c_ends_a_map_and_the_next_one_works() -> None:
         """
         def interrupt():
             os.kill(os.getpid(), signal.SIGINT)
+        lambdamap.my_map(tasks.square, [1])  # an import that is interrupted stays broken
         for _ in range(3):
             threading.Timer(0.3, interrupt).start()
             started = time.monotonic()
@@ -115,6 +116,7 @@ def test_ctrl_c_while_the_input_blocks() -> None:
         def items():
             yield 1
             time.sleep(30)
+        lambdamap.my_map(tasks.square, [1])
         threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         try:
             lambdamap.my_map(tasks.square, items(), 1)

@@ -108,7 +108,10 @@ def _kill_a_sandbox(job: ModuleType, data: list[Any]) -> bool:
         log = Path(folder, "runs")
         log.touch()
         function = partial(counted, function=job.features, log=str(log))
-        killer = threading.Thread(target=_kill_when, args=(_local_lambda(), log, len(data) // 4))
+        over = threading.Event()
+        killer = threading.Thread(
+            target=_kill_when, args=(_local_lambda(), log, len(data) // 4, over)
+        )
         killer.start()
         try:
             my_map(function, list(enumerate(data)), chunksize=10)
@@ -116,6 +119,7 @@ def _kill_a_sandbox(job: ModuleType, data: list[Any]) -> bool:
         except lambdamap.WorkerCrashedError as error:
             crash = error
         finally:
+            over.set()
             killer.join()
         runs = collections.Counter(int(number) for number in log.read_text().split())
 
@@ -158,13 +162,11 @@ def counted(numbered: tuple[int, Any], function: Callable[[Any], Any], log: str)
     return function(item)
 
 
-def _kill_when(function: LocalLambda, log: Path, runs: int) -> None:
-    """Kill a busy sandbox once so many items have run."""
-    give_up = time.monotonic() + 30
-    while time.monotonic() < give_up:
+def _kill_when(function: LocalLambda, log: Path, runs: int, over: threading.Event) -> None:
+    """Kill a busy sandbox once so many items have run; another if that one had just answered."""
+    while not over.wait(0.002):
         if log.read_text().count("\n") >= runs and function.kill_sandbox():
-            return
-        time.sleep(0.002)
+            over.wait(0.2)
 
 
 def _same_bits(a: Any, b: Any) -> bool:
