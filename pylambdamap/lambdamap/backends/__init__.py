@@ -33,18 +33,26 @@ def own_function() -> str | None:
     if not _handler_is_ours():
         raise ConfigError(
             f"this code runs in the Lambda function {name}, whose handler does not know lambdamap: "
-            "write `handler = lambdamap.worker.wrap(handler)`, or name the function to use with "
-            "lambdamap.configure(function=...)"
+            f"write `{_handler_name()} = lambdamap.worker.wrap({_handler_name()})` behind it, or name "
+            "the function to use with lambdamap.configure(function=...)"
         )
     return f"{name}:{os.environ.get('AWS_LAMBDA_FUNCTION_VERSION', '$LATEST')}"
+
+
+def _handler_name() -> str:
+    name = os.environ.get("_HANDLER", "").rpartition(".")[2]
+    return name if name.isidentifier() else "handler"
 
 
 def _handler_is_ours() -> bool:
     path = os.environ.get("_HANDLER", "")
     module, _, name = path.replace("/", ".").rpartition(".")
-    if module in ("lambdamap.worker.entry", "lambdamap.worker", "zappa.handler", "handler"):
-        return module != "handler" or "zappa" in sys.modules
-    return bool(getattr(getattr(sys.modules.get(module), name, None), "__lambdamap__", False))
+    if module in ("lambdamap.worker.entry", "lambdamap.worker", "zappa.handler"):
+        return True
+    loaded = sys.modules.get(module)
+    if module == "handler" and hasattr(loaded, "LambdaHandler") and "zappa" in sys.modules:
+        return True  # zappa copies its handler to the root of the package
+    return bool(getattr(getattr(loaded, name, None), "__lambdamap__", False))
 
 
 def remote_depth(options: Options) -> int:

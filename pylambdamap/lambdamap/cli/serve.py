@@ -23,6 +23,11 @@ from lambdamap.local.server import Kind
 @click.option("--function-name", help="The one name that exists; default: any.")
 @click.option("--timeout", type=float, default=900.0, show_default=True, help="Seconds.")
 @click.option("--concurrency-limit", type=click.IntRange(min=1), help="429 beyond so many.")
+@click.option(
+    "--self-invocation",
+    is_flag=True,
+    help="Maps in the handler run on this function again, as on AWS.",
+)
 @click.option("--no-auth", is_flag=True, help="Accept unsigned requests of anyone on this machine.")
 def serve(
     port: int,
@@ -32,6 +37,7 @@ def serve(
     function_name: str | None,
     timeout: float,
     concurrency_limit: int | None,
+    self_invocation: bool,
     no_auth: bool,
 ) -> None:
     """Run a Lambda on this machine until Ctrl-C; prints how to reach it."""
@@ -47,7 +53,8 @@ def serve(
             timeout_s=timeout,
             concurrency_limit=concurrency_limit,
             auth=not no_auth,
+            self_invocation=self_invocation,
             say=click.echo,
         )
-    except (OSError, ModuleNotFoundError) as error:
+    except (OSError, ModuleNotFoundError, ValueError) as error:
         raise click.ClickException(str(error)) from error

@@ -98,6 +98,7 @@ class Sandbox:
         own = {
             "lifeline": lifeline.read_fd,
             "path": surroundings.path,
+            "as_on_aws": "AWS_ENDPOINT_URL_LAMBDA" in variables,  # its own function can be reached
             "restore": {
                 name: surroundings.environment.get(name)
                 for name in ("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUNBUFFERED")

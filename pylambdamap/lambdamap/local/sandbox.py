@@ -340,7 +340,10 @@ def main() -> None:
     sys.argv[1:] = []
     own = json.loads(os.environ["LAMBDAMAP_SANDBOX"])
     # From here on the environment is the caller's; what stays says where this code runs.
-    os.environ["LAMBDAMAP_SANDBOX"] = kind
+    if own["as_on_aws"]:
+        del os.environ["LAMBDAMAP_SANDBOX"]
+    else:
+        os.environ["LAMBDAMAP_SANDBOX"] = kind
     for name, value in own["restore"].items():
         os.environ.pop(name, None)
         if value is not None:

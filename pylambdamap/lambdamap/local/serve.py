@@ -25,6 +25,7 @@ def serve(
     timeout_s: float = 900.0,
     concurrency_limit: int | None = None,
     auth: bool = True,
+    self_invocation: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
     """Run a local Lambda until SIGINT or SIGTERM; says how to reach it.
@@ -46,6 +47,7 @@ def serve(
         timeout_s=timeout_s,
         concurrency_limit=concurrency_limit,
         auth=auth,
+        self_invocation=self_invocation,
         log=_to_stderr,
     ) as function:
         say(f"# a Lambda with {function.sandboxes} sandboxes ({kind}) listens; stop it with Ctrl-C")

@@ -61,6 +61,9 @@ class LocalLambda:
         Port on 127.0.0.1; 0: any free one.
     environment : mapping, optional
         Further variables for the sandboxes.
+    self_invocation : bool
+        Give the sandboxes this endpoint and the key pair, as AWS gives its own to a function: a map
+        in the handler then runs on this same function. It takes two sandboxes at least.
     stop_abandoned : bool
         End a sandbox whose caller has hung up. AWS lets it run to its end; on one's own machine the
         cores are wanted for what comes next, so the process's own local Lambda does this.
@@ -94,16 +97,18 @@ class LocalLambda:
         auth: bool = True,
         port: int = 0,
         environment: Mapping[str, str] | None = None,
+        self_invocation: bool = False,
         stop_abandoned: bool = False,
         log: Callable[[bytes], object] | None = None,
     ) -> None:
         if kind not in ("builtin", "awslambdaric"):
             raise ValueError(f"kind must be 'builtin' or 'awslambdaric', not {kind!r}")
-        if sandboxes is not None and sandboxes < 1:
-            raise ValueError(f"sandboxes must be at least 1, not {sandboxes}")
+        least = 2 if self_invocation else 1
+        if sandboxes is not None and sandboxes < least:
+            raise ValueError(f"sandboxes must be at least {least}, not {sandboxes}")
         if not timeout_s > 0:
             raise ValueError(f"timeout_s must be above 0, not {timeout_s}")
-        self.sandboxes = sandboxes or _cores()
+        self.sandboxes = sandboxes or max(least, _cores())
         self.kind = kind
         self.handler = handler
         self.function_name = function_name
@@ -118,6 +123,7 @@ class LocalLambda:
         self.stats: dict[str, int] = dict.fromkeys(names.split(), 0)
         self._port = port
         self._environment = dict(environment or {})
+        self._self_invocation = self_invocation
         self._log = log
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -240,6 +246,12 @@ class LocalLambda:
 
     def _variables(self, name: str) -> dict[str, str]:
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
+        own = {
+            "AWS_ENDPOINT_URL_LAMBDA": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_SESSION_TOKEN": "",  # the caller's belongs to other keys
+        }
         return {
             "AWS_REGION": region,
             "AWS_DEFAULT_REGION": region,
@@ -254,6 +266,7 @@ class LocalLambda:
             # It runs its own caller's code, unless the caller wants to see what a worker refuses.
             "LAMBDAMAP_ALLOW": os.environ.get("LAMBDAMAP_ALLOW", "*"),
             "LAMBDAMAP_BY_VALUE": os.environ.get("LAMBDAMAP_BY_VALUE", "1"),
+            **(own if self._self_invocation else {}),
             **self._environment,
         }
 
