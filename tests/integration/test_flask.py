@@ -19,7 +19,7 @@ import lambdamap
 import tasks
 from gunicorn_service import Service
 from lambdamap import ambient, options
-from lambdamap.integrations import flask as flask_integration
+from lambdamap.integrations import request as request_module
 from lambdamap.integrations.flask import LambdaMap
 from leaks import native_state
 
@@ -150,7 +150,7 @@ def gateway(age_s: float, key: str = "requestTimeEpoch", **more: Any) -> dict[st
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time stands still at 1000."""
     still = SimpleNamespace(time=lambda: 1000.0, monotonic=lambda: 1000.0)
-    monkeypatch.setattr(flask_integration, "time", still)
+    monkeypatch.setattr(request_module, "time", still)
     monkeypatch.setattr(ambient, "monotonic", still.monotonic)
 
 
@@ -165,6 +165,7 @@ class TestTime:
             ({}, {"lambda.event": gateway(0)}, 28),
             ({}, {"lambda.event": gateway(10)}, 18),
             ({}, {"serverless.event": gateway(10, "timeEpoch")}, 18),
+            ({}, {"apig_wsgi.full_event": gateway(10), "apig_wsgi.context": _Context(8000)}, 7.5),
             ({"LAMBDAMAP_REQUEST_TIMEOUT": 50}, {"lambda.event": gateway(10)}, 40),
             ({}, {"lambda.event": gateway(-3600)}, 28),  # a clock that is off
             ({}, {"lambda.event": gateway(3600)}, 28),  # an event that was kept

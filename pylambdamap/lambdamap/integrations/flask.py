@@ -11,9 +11,7 @@ Views call `lambdamap.map` and its relatives as everybody does.
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +22,7 @@ from flask.signals import request_started
 from lambdamap import ambient
 from lambdamap import options as _options
 from lambdamap.errors import ConfigError
+from lambdamap.integrations.request import RequestScope, check_timeout
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -32,17 +31,8 @@ __all__ = ["LambdaMap"]
 
 _PREFIX = "LAMBDAMAP_"
 _SCOPE = "lambdamap.scope"  # in the WSGI environment of a request
-_REQUEST_S = 25.0  # gunicorn's sync workers are killed after 30 s
-_GATEWAY_S = 28.0  # API Gateway answers 504 after 29 s
-_OLDEST_EVENT_S = (
-    60.0  # an event that says that it is older was kept by somebody, or a clock is off
-)
+_TIMEOUT = "LAMBDAMAP_REQUEST_TIMEOUT"
 _NOT_OPTIONS = {"request_timeout", "allow"}  # ours, and the worker's
-# Where adapters keep Lambda's event and context: zappa, serverless-wsgi, aws-wsgi, apig-wsgi.
-_EVENTS = ("lambda.event", "serverless.event", "awsgi.event", "apig_wsgi.full_event")
-_CONTEXTS = ("lambda.context", "serverless.context", "awsgi.context", "apig_wsgi.context")
-
-_log = logging.getLogger("lambdamap")
 
 
 class LambdaMap:
@@ -134,103 +124,34 @@ class LambdaMap:
 
 
 def _request_timeout(app: Flask) -> float | None:
-    """What the configuration says; None: nothing. Infinity stands for no limit."""
-    if "LAMBDAMAP_REQUEST_TIMEOUT" not in app.config:
+    """What the configuration says; None: nothing."""
+    if _TIMEOUT not in app.config:
         return None
-    value = app.config["LAMBDAMAP_REQUEST_TIMEOUT"]
-    if value is None:
-        return float("inf")
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = -1.0
-    if isinstance(value, bool) or not seconds > 0:
-        raise ConfigError(
-            f"LAMBDAMAP_REQUEST_TIMEOUT must be a number of seconds above 0, or None, not {value!r}"
-        )
-    return seconds
+    return check_timeout(_TIMEOUT, app.config[_TIMEOUT])
 
 
 # --- one request ----------------------------------------------------------------------------------
 
 
 class _AppScope:
-    """An application's context without a request, as in its command line."""
+    """An application's context without a request, as in its command line: options, no more."""
 
-    def __init__(self, extension: LambdaMap, app: Flask) -> None:
-        self._extension = extension
-        self._app = app
+    def __init__(self, options: Callable[[], Mapping[str, Any]]) -> None:
+        self.options = options
 
-    def options(self) -> Mapping[str, Any]:
-        return self._extension.options_of(self._app)
-
-    def deadline(self) -> tuple[float, str] | None:
+    def deadline(self) -> None:
         return None
 
     def adopt(self, engine: ambient.Running) -> None:
         pass
 
 
-class _RequestScope(_AppScope):
-    def __init__(self, extension: LambdaMap, app: Flask, environ: Mapping[str, Any]) -> None:
-        super().__init__(extension, app)
-        self.is_streamed = False  # the end of its response is the end of the request
-        self._maps = ambient.Maps()
-        wanted = _request_timeout(app)
-        age = _age_at_gateway(environ)
-        seconds = wanted or (_REQUEST_S if age is None else _GATEWAY_S)
-        left = seconds - (age or 0.0)
-        self._mend = "raise LAMBDAMAP_REQUEST_TIMEOUT, or answer with fewer maps a request"
-        context_left = _context_left(environ)
-        if context_left is not None and context_left < left:
-            left = context_left
-            self._mend = "raise the Lambda function's timeout"
-        self._ends = time.monotonic() + left
-
-    def deadline(self) -> tuple[float, str] | None:
-        return None if self._ends == float("inf") else (self._ends, self._mend)
-
-    def adopt(self, engine: ambient.Running) -> None:
-        self._maps.add(engine)
-
-    def close(self) -> None:
-        left = self._maps.abandon("the map was cancelled: the request that called it is over")
-        if left:
-            _log.info("cancelled %d maps that a request of %s left", left, self._app.import_name)
-
-
-def _first(environ: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    return next((environ[name] for name in names if name in environ), None)
-
-
-def _age_at_gateway(environ: Mapping[str, Any]) -> float | None:
-    """Seconds since API Gateway took the request; None when it did not come through one."""
-    event = _first(environ, _EVENTS)
-    context = event.get("requestContext") if isinstance(event, dict) else None
-    if not isinstance(context, dict) or "elb" in context:
-        return None
-    if ".lambda-url." in str(context.get("domainName", "")):
-        return None
-    arrived_ms = context.get("requestTimeEpoch", context.get("timeEpoch"))
-    if isinstance(arrived_ms, bool) or not isinstance(arrived_ms, (int, float)):
-        return 0.0
-    age = time.time() - arrived_ms / 1000
-    return age if 0 <= age <= _OLDEST_EVENT_S else 0.0
-
-
-def _context_left(environ: Mapping[str, Any]) -> float | None:
-    """Seconds until Lambda ends this invocation, less what the answer needs."""
-    remaining = getattr(_first(environ, _CONTEXTS), "get_remaining_time_in_millis", None)
-    if remaining is None:
-        return None
-    left = float(remaining()) / 1000
-    return left - max(0.5, 0.05 * left)
-
-
 def _begin(app: Flask, **_: object) -> None:
     """Before the first function of the request."""
-    scope = _RequestScope(app.extensions["lambdamap"], app, request.environ)
-    request.environ[_SCOPE] = scope
+    extension: LambdaMap = app.extensions["lambdamap"]
+    request.environ[_SCOPE] = RequestScope(
+        lambda: extension.options_of(app), request.environ, _request_timeout(app), _TIMEOUT
+    )
 
 
 def _answer(response: Response) -> Response:
@@ -257,7 +178,7 @@ def _find() -> ambient.Scope | None:
     if extension is None:
         return None
     scope = request.environ.get(_SCOPE) if has_request_context() else None
-    return scope or _AppScope(extension, app)
+    return scope or _AppScope(lambda: extension.options_of(app))
 
 
 # --- command line ---------------------------------------------------------------------------------
