@@ -11,6 +11,9 @@ class Target:
     @property
     def window(self) -> int:
         """The limiter's present window (invocations at once)."""
+    @property
+    def wants_credentials(self) -> str:
+        """ "", or why nothing starts until set_credentials: "fresh" or "others" (than those that expired)."""
     def set_credentials(
         self, access_key: str, secret_key: str, token: str | None, expires_at: float | None, /
     ) -> None:
@@ -60,6 +63,9 @@ class Map:
         Signals are handled meanwhile: Ctrl-C raises KeyboardInterrupt here.
         """
     def fileno(self) -> int: ...
+    @property
+    def wants_credentials(self) -> bool:
+        """Whether chunks wait for Target.set_credentials; `wait` returns when this changes."""
     def cancel(self) -> None:
         """Idempotent, from any thread. Every outstanding chunk completes with failure "cancelled"."""
     def quiesce(self, timeout_s: float, /) -> bool:
@@ -116,6 +122,9 @@ def open_map(
 def set_budget(max_inflight_bytes: int, /) -> None: ...
 def shutdown(timeout_s: float, /) -> None:
     """Stop the I/O threads (atexit)."""
+
+def debug_periods(**seconds: float) -> dict[str, float]:
+    """The times that the dispatcher waits for, and change some of them: for tests, while no map runs."""
 
 def debug_state() -> dict[str, Any]:
     """Threads, descriptors, bytes and maps alive: for tests."""

@@ -59,9 +59,30 @@ def _explicit(given: Any) -> Credentials:
         _clean(access, "access_key"),
         _clean(secret, "secret_key"),
         _clean(token, "token") if token else None,
-        None,
+        _expiry(given),
         "argument",
     )
+
+
+def _expiry(found: Any) -> float | None:
+    """When botocore's refreshable credentials expire."""
+    time = getattr(found, "_expiry_time", None)
+    return time.timestamp() if time is not None else None
+
+
+def _environment_expiry() -> float | None:
+    text = os.environ.get("AWS_CREDENTIAL_EXPIRATION")
+    if not text:
+        return None
+    from datetime import datetime, timezone
+
+    try:
+        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise ConfigError(
+            f"AWS_CREDENTIAL_EXPIRATION must be a time such as 2026-01-31T12:00:00Z, not {text!r}"
+        ) from None
+    return (time if time.tzinfo else time.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def _environment() -> Credentials | None:
@@ -76,7 +97,7 @@ def _environment() -> Credentials | None:
         _clean(access, "AWS_ACCESS_KEY_ID"),
         _clean(secret, "AWS_SECRET_ACCESS_KEY"),
         _clean(token, "AWS_SESSION_TOKEN") if token else None,
-        None,
+        _environment_expiry(),
         "environment",
     )
 
@@ -100,12 +121,11 @@ def _botocore(profile: str | None) -> Credentials:
             "no AWS credentials: neither AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY nor anything "
             "that botocore knows (profile, SSO, container, instance role); backend='local' needs none"
         )
-    expiry = getattr(found, "_expiry_time", None)
     return Credentials(
         frozen.access_key,
         frozen.secret_key,
         frozen.token,
-        expiry.timestamp() if expiry is not None else None,
+        _expiry(found),
         f"botocore ({getattr(found, 'method', 'unknown')})",
     )
 

@@ -47,6 +47,8 @@ class Port(Protocol):
     @property
     def outstanding(self) -> int: ...
     @property
+    def wants_credentials(self) -> bool: ...
+    @property
     def stats(self) -> dict[str, int]: ...
     @property
     def latency(self) -> tuple[float, float, float, float] | None: ...
@@ -136,6 +138,7 @@ class Engine:
         unpack: Callable[[Completion | PlainCompletion], tuple[list[Any], dict[int, Any]]],
         repack: Callable[[list[Any]], bytes] | None,
         ordered: bool = True,
+        renew: Callable[[], None] | None = None,
     ) -> None:
         cores = window()
         self._port = port
@@ -148,6 +151,7 @@ class Engine:
         self._unpack = unpack
         self._repack = repack
         self._ordered = ordered
+        self._renew = renew
         fixed = 0 if options.chunksize == "auto" else int(options.chunksize)
         self._chunker = _codec.Chunker(fixed, cores)
         self._ready: dict[int, _Finished] = {}  # by first item, as they came
@@ -361,6 +365,8 @@ class Engine:
             self._receive()
             if (error := self._fatal or self._raised) is not None:
                 raise self._with_partial(error)
+            if self._renew is not None and self._port.wants_credentials:
+                self._renew()
             self.fill()
             while (chunk := self._next_chunk()) is not None:
                 if chunk and isinstance(chunk[-1], _Raised):
@@ -427,6 +433,8 @@ class Engine:
             self._port.cancel()
             if patience_s > 0:
                 self._port.quiesce(patience_s)
+        while self._port.take() is not None:
+            pass  # a caught exception may hold this map for long: not its buffers too
         self._ready.clear()
         self._backlog.clear()
         self.progress.close()

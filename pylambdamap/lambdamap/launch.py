@@ -72,10 +72,10 @@ def _route(options: Options) -> tuple[str, Any]:
 
 def _open_native(
     route: Any, options: Options, head: bytes | None, map_id: str
-) -> tuple[Port, Callable[[], int]]:
+) -> tuple[Port, Callable[[], int], Callable[[], None]]:
     from lambdamap import _net
     from lambdamap.backends.aws import is_local_url
-    from lambdamap.backends.route import open_target
+    from lambdamap.backends.route import open_target, renew
 
     _net.set_budget(options.max_inflight_bytes or _default_budget())
     target = open_target(route, options)
@@ -94,7 +94,7 @@ def _open_native(
         notes=log.is_wanted(),
         trace=log.is_traced(),
     )
-    return port, lambda: target.window
+    return port, lambda: target.window, lambda: renew(target, route)
 
 
 def _head(
@@ -167,9 +167,10 @@ def open_engine(
         port: Port = InProcessMap(executor, head, options.timeout)
         width = options.max_concurrency or width_of(executor)
         window: Callable[[], int] = lambda: width  # noqa: E731
+        renew: Callable[[], None] | None = None
     else:
         text = json.dumps({"command": _ZAPPA_TASK, "lambdamap": head}, separators=(",", ":"))
-        port, window = _open_native(route, options, text[:-2].encode(), map_id)
+        port, window, renew = _open_native(route, options, text[:-2].encode(), map_id)
 
     def unpack(completion: Completion | PlainCompletion) -> tuple[list[Any], dict[int, Any]]:
         frame: Any = completion.frame
@@ -194,6 +195,7 @@ def open_engine(
         window=window,
         unpack=unpack,
         repack=repack,
+        renew=renew,
         ordered=ordered,
     )
     try:
@@ -245,7 +247,7 @@ def open_plain_engine(
     if route is None:
         raise errors.ConfigError(f"invoke_map needs a Lambda function, not backend={name!r}")
     map_id = uuid.uuid4().hex
-    port, window = _open_native(route, options, None, map_id)
+    port, window, renew = _open_native(route, options, None, map_id)
 
     def unpack(completion: Completion | PlainCompletion) -> tuple[list[Any], dict[int, Any]]:
         body = completion.body or b""
@@ -258,7 +260,7 @@ def open_plain_engine(
 
     engine = Engine(
         port, _PayloadPacker(), iterator, options, map_id=map_id, total=total, window=window,
-        unpack=unpack, repack=None,
+        unpack=unpack, repack=None, renew=renew,
     )  # fmt: skip
     try:
         engine.fill()

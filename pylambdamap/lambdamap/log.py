@@ -32,6 +32,7 @@ _WHY = {
     "throttle": "throttled; sent again when the function takes more",
     "poll": "the function is not ready; asked again in {delay:.3g} s",
     "sign": "signed again at once",
+    "refresh": "waits for newer credentials",
 }
 
 

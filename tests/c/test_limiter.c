@@ -135,11 +135,11 @@ patience(void)
   lm_limiter_init(&limiter, 256, 0);
   start(&limiter, 256, now);
   throttle(&limiter, 256, now);
-  while (!lm_limiter_exhausted(&limiter, now, PATIENCE)) {
+  while (!lm_limiter_exhausted(&limiter, 0, now, PATIENCE)) {
     now += 10 * SECOND;
     CHECK(now < 100 * SECOND);
     start(&limiter, 1, now);
-    CHECK(!lm_limiter_exhausted(&limiter, now, PATIENCE)); /* this one may be accepted */
+    CHECK(!lm_limiter_exhausted(&limiter, 0, now, PATIENCE)); /* this one may be accepted */
     throttle(&limiter, 1, now);
     probes++;
   }
@@ -147,13 +147,13 @@ patience(void)
   /* The next map finds it so at once... */
   start(&limiter, 1, now + 2 * SECOND);
   throttle(&limiter, 1, now + 2 * SECOND);
-  CHECK(lm_limiter_exhausted(&limiter, now + 2 * SECOND, PATIENCE));
+  CHECK(lm_limiter_exhausted(&limiter, 0, now + 2 * SECOND, PATIENCE));
   /* ...and one much later has its own patience. */
   now += 100 * SECOND;
   start(&limiter, 1, now);
   throttle(&limiter, 1, now);
-  CHECK(!lm_limiter_exhausted(&limiter, now + 59 * SECOND, PATIENCE));
-  CHECK(lm_limiter_exhausted(&limiter, now + 61 * SECOND, PATIENCE));
+  CHECK(!lm_limiter_exhausted(&limiter, 0, now + 59 * SECOND, PATIENCE));
+  CHECK(lm_limiter_exhausted(&limiter, 0, now + 61 * SECOND, PATIENCE));
 }
 
 /* Ten invocations of a quarter of an hour hold all places: that is not the function refusing. */
@@ -164,10 +164,10 @@ long_runs_are_no_refusal(void)
   lm_limiter_init(&limiter, 11, 0);
   start(&limiter, 11, 0);
   throttle(&limiter, 1, MS);
-  CHECK(!lm_limiter_exhausted(&limiter, 800 * SECOND, PATIENCE));
+  CHECK(!lm_limiter_exhausted(&limiter, 0, 800 * SECOND, PATIENCE));
   for (int i = 0; i < 10; i++)
     lm_limiter_finished(&limiter, true, 900 * SECOND);
-  CHECK(!lm_limiter_exhausted(&limiter, 900 * SECOND, PATIENCE));
+  CHECK(!lm_limiter_exhausted(&limiter, 0, 900 * SECOND, PATIENCE));
 }
 
 /* Idle for an hour is no refusal either. */
@@ -180,7 +180,7 @@ idling_is_no_refusal(void)
   lm_limiter_finished(&limiter, true, 2 * SECOND);
   start(&limiter, 1, 3600 * SECOND);
   throttle(&limiter, 1, 3600 * SECOND);
-  CHECK(!lm_limiter_exhausted(&limiter, 3600 * SECOND, PATIENCE));
+  CHECK(!lm_limiter_exhausted(&limiter, 0, 3600 * SECOND, PATIENCE));
 }
 
 static void

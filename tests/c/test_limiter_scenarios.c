@@ -112,7 +112,7 @@ throttled(struct world *world, struct request *request)
   lm_limiter_throttled(&world->limiter, world->now_ns, wait, asked >= 0 ? wait : 0);
   world->refused++;
   world->left[request->map]++;
-  CHECK(!lm_limiter_exhausted(&world->limiter, world->now_ns, policy.throttle_patience_ns));
+  CHECK(!lm_limiter_exhausted(&world->limiter, 0, world->now_ns, policy.throttle_patience_ns));
 }
 
 static bool

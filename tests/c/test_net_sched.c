@@ -6,6 +6,7 @@
 #include "check.h"
 #include "net/map.h"
 #include "net/sched.h"
+#include "net/seams.h"
 #include "policy/deadline.h"
 
 static const int64_t MS = 1000000, SECOND = 1000000000;
@@ -38,6 +39,8 @@ open_map(struct bench *bench, struct lm_map *map)
   map->opts.max_reply_bytes = map->opts.max_result_bytes = 1 << 20;
   lm_list_init(&map->ready);
   lm_list_init(&map->retry);
+  lm_list_init(&map->done);
+  pthread_mutex_init(&map->lock, NULL);
   lm_sched_add_map(&bench->sched, map);
 }
 
@@ -71,6 +74,10 @@ end(struct bench *bench, struct lm_job *job, int status, struct lm_outcome outco
 static const struct lm_outcome GOOD = {LM_RAN_YES, LM_FAIL_NONE, LM_DO_DONE, false};
 static const struct lm_outcome LOST = {LM_RAN_MAYBE, LM_FAIL_CONNECTION_LOST, LM_DO_RETRY, false};
 static const struct lm_outcome REFUSED = {LM_RAN_NOT, LM_FAIL_CONNECT, LM_DO_RETRY, false};
+static const struct lm_outcome PENDING = {LM_RAN_NOT, LM_FAIL_SERVICE, LM_DO_POLL, true};
+static const struct lm_outcome TOO_FAST = {LM_RAN_NOT, LM_FAIL_THROTTLED, LM_DO_SLOW_DOWN, false};
+static const struct lm_outcome EXPIRED = {LM_RAN_NOT, LM_FAIL_ACCESS_DENIED, LM_DO_REFRESH, true};
+static const struct lm_outcome UNSIGNED = {LM_RAN_NOT, LM_FAIL_ACCESS_DENIED, LM_DO_RESIGN, true};
 static const struct lm_outcome FULL = {LM_RAN_NOT, LM_FAIL_THROTTLED, LM_DO_THROTTLE, false};
 
 static void
@@ -290,10 +297,225 @@ deadline(void)
   tear_down(&bench);
 }
 
+/* 500 / 14: an endpoint that always fails gets 35 retries, however many chunks there are. */
+static void
+quota(void)
+{
+  struct bench bench;
+  struct lm_map map;
+  struct lm_list expired;
+  lm_list_init(&expired);
+  set_up(&bench, 1000, 1 << 20);
+  open_map(&bench, &map);
+  for (uint64_t i = 0; i < 100; i++)
+    CHECK(submit(&bench, &map, i, 10) == 0);
+  unsigned sent = 0, done = 0;
+  for (int64_t now = 0; done < 100; now += SECOND) {
+    lm_sched_tick(&bench.sched, now, &expired);
+    for (struct lm_job *job; (job = lm_sched_next(&bench.sched, now)) != NULL; sent++)
+      if (end(&bench, job, 0, REFUSED, now)) {
+        done++;
+        let_go(&bench, job);
+      }
+  }
+  CHECK(sent == 100 + 35);
+  CHECK(map.stats.retries == 35);
+  drop(&bench, &map);
+  tear_down(&bench);
+}
+
+/* 409: 1, 2, 4, 8, 16 s without jitter and without using up attempts, for 60 s. */
+static void
+polling(void)
+{
+  struct bench bench;
+  struct lm_map map;
+  struct lm_list expired;
+  lm_list_init(&expired);
+  set_up(&bench, 8, 1 << 20);
+  open_map(&bench, &map);
+  CHECK(submit(&bench, &map, 0, 10) == 0);
+  static const int64_t at[] = {0, 1, 3, 7, 15, 31};
+  struct lm_job *job = NULL;
+  for (size_t i = 0; i < 6; i++) {
+    lm_sched_tick(&bench.sched, at[i] * SECOND - 1, &expired);
+    CHECK(i == 0 || lm_sched_next(&bench.sched, at[i] * SECOND - 1) == NULL);
+    lm_sched_tick(&bench.sched, at[i] * SECOND, &expired);
+    job = lm_sched_next(&bench.sched, at[i] * SECOND);
+    CHECK(job != NULL && job->attempts == 1);
+    CHECK(end(&bench, job, 409, PENDING, at[i] * SECOND) == (i == 5)); /* the next were at 63 s */
+  }
+  CHECK(map.stopped);
+  let_go(&bench, job);
+  drop(&bench, &map);
+  tear_down(&bench);
+}
+
+/* A rate that is too high leaves the window alone and spaces the starts. */
+static void
+slowing_down(void)
+{
+  struct bench bench;
+  struct lm_map map;
+  struct lm_list expired;
+  lm_list_init(&expired);
+  set_up(&bench, 100, 1 << 20);
+  open_map(&bench, &map);
+  for (uint64_t i = 0; i < 200; i++)
+    CHECK(submit(&bench, &map, i, 10) == 0);
+  unsigned accepted = 0, refused = 0, window = lm_sched_window(&bench.sched, bench.function);
+  int64_t now = 0, open_again = 0;
+  for (; accepted < 200 && now < 120 * SECOND; now += 5 * MS) {
+    lm_sched_tick(&bench.sched, now, &expired);
+    for (struct lm_job *job; (job = lm_sched_next(&bench.sched, now)) != NULL;) {
+      bool room = now >= open_again; /* the service takes one each 50 ms */
+      if (room)
+        open_again = now + 50 * MS;
+      accepted += room;
+      refused += !room;
+      CHECK(end(&bench, job, room ? 200 : 429, room ? GOOD : TOO_FAST, now) == room);
+      if (room)
+        let_go(&bench, job);
+      else
+        CHECK(job->attempts == 0);
+    }
+  }
+  CHECK(accepted == 200 && refused > 0 && refused < 400);
+  CHECK(now > 9 * SECOND && now < 60 * SECOND); /* 200 at 20 a second */
+  CHECK(lm_sched_window(&bench.sched, bench.function) == window);
+  drop(&bench, &map);
+  tear_down(&bench);
+}
+
+static int64_t wall_s;
+
+static int64_t
+test_wall(void)
+{
+  return wall_s;
+}
+
+/* Expired credentials hold their target's jobs until others are there; one in flight with the old
+ * ones meanwhile does not ask again. */
+static void
+credentials(void)
+{
+  struct bench bench;
+  struct lm_map map;
+  struct lm_list expired;
+  struct lm_error err;
+  lm_list_init(&expired);
+  set_up(&bench, 8, 1 << 20);
+  open_map(&bench, &map);
+  CHECK(lm_event_open(&map.event, &err) == 0);
+  for (uint64_t i = 0; i < 3; i++)
+    CHECK(submit(&bench, &map, i, 10) == 0);
+  struct lm_job *first = lm_sched_next(&bench.sched, 0), *second = lm_sched_next(&bench.sched, 0);
+  CHECK(!end(&bench, first, 403, EXPIRED, 0));
+  CHECK(bench.target.wants == LM_WANTS_OTHERS && map.nudged);
+  CHECK(lm_map_take(&map) == NULL && !map.nudged);
+  CHECK(lm_sched_next(&bench.sched, 0) == NULL && bench.sched.startable == 2);
+  bench.target.generation = 1; /* as lm_target_set_credentials does */
+  bench.target.wants = LM_WANTS_NOTHING;
+  CHECK(!end(&bench, second, 403, EXPIRED, 0));
+  CHECK(bench.target.wants == LM_WANTS_NOTHING && !map.nudged);
+  for (unsigned i = 0; i < 3; i++) {
+    struct lm_job *job = lm_sched_next(&bench.sched, 0);
+    CHECK(job != NULL && job->attempts == 1);
+    CHECK(end(&bench, job, 200, GOOD, 1));
+    let_go(&bench, job);
+  }
+  /* The new ones are refused as well: that is said after the third time. */
+  CHECK(submit(&bench, &map, 3, 10) == 0);
+  for (unsigned i = 0;; i++) {
+    struct lm_job *job = lm_sched_next(&bench.sched, 0);
+    job->signed_with = bench.target.generation;
+    if (end(&bench, job, 403, EXPIRED, 0)) {
+      CHECK(i == 2 && map.stopped);
+      let_go(&bench, job);
+      break;
+    }
+    bench.target.generation++;
+    bench.target.wants = LM_WANTS_NOTHING;
+  }
+  /* Ones that expire soon are asked for by the clock. */
+  int64_t (*real_wall)(void) = lm_seams.unix_s;
+  lm_seams.unix_s = test_wall;
+  map.stopped = false;
+  bench.target.refresh_s = 1000;
+  wall_s = 990;
+  CHECK(submit(&bench, &map, 4, 10) == 0);
+  CHECK(lm_sched_tick(&bench.sched, 5 * SECOND, &expired) == 15 * SECOND);
+  CHECK(bench.target.wants == LM_WANTS_NOTHING);
+  wall_s = 1000;
+  lm_sched_tick(&bench.sched, 15 * SECOND, &expired);
+  CHECK(bench.target.wants == LM_WANTS_FRESH && lm_sched_next(&bench.sched, 15 * SECOND) == NULL);
+  lm_seams.unix_s = real_wall;
+  drop(&bench, &map);
+  lm_event_close(&map.event);
+  tear_down(&bench);
+}
+
+/* A refused signature is made once more, and only if our clock was off. */
+static void
+signatures(void)
+{
+  struct bench bench;
+  struct lm_map map;
+  set_up(&bench, 8, 1 << 20);
+  open_map(&bench, &map);
+  CHECK(submit(&bench, &map, 0, 10) == 0);
+  struct lm_job *job = lm_sched_next(&bench.sched, 0);
+  job->clock_was_off = true;
+  CHECK(!end(&bench, job, 403, UNSIGNED, 0));
+  job = lm_sched_next(&bench.sched, 0);
+  CHECK(job != NULL && job->attempts == 1);
+  CHECK(end(&bench, job, 403, UNSIGNED, 0));
+  let_go(&bench, job);
+  map.stopped = false;
+  CHECK(submit(&bench, &map, 1, 10) == 0);
+  job = lm_sched_next(&bench.sched, 0);
+  CHECK(end(&bench, job, 403, UNSIGNED, 0));
+  let_go(&bench, job);
+  drop(&bench, &map);
+  tear_down(&bench);
+}
+
+/* A retry that is due starts before a chunk that was never sent. */
+static void
+retries_first(void)
+{
+  struct bench bench;
+  struct lm_map map;
+  struct lm_list expired;
+  lm_list_init(&expired);
+  set_up(&bench, 1, 1 << 20);
+  open_map(&bench, &map);
+  for (uint64_t i = 0; i < 5; i++)
+    CHECK(submit(&bench, &map, i, 10) == 0);
+  struct lm_job *job = lm_sched_next(&bench.sched, 0);
+  CHECK(!end(&bench, job, 0, REFUSED, 0));
+  job = lm_sched_next(&bench.sched, 0);
+  CHECK(job->first_item == 1 && end(&bench, job, 200, GOOD, 1));
+  let_go(&bench, job);
+  lm_sched_tick(&bench.sched, SECOND, &expired);
+  job = lm_sched_next(&bench.sched, SECOND);
+  CHECK(job->first_item == 0 && job->attempts == 2 && end(&bench, job, 200, GOOD, 1));
+  let_go(&bench, job);
+  drop(&bench, &map);
+  tear_down(&bench);
+}
+
 int
 main(void)
 {
   order();
+  quota();
+  polling();
+  slowing_down();
+  credentials();
+  signatures();
+  retries_first();
   fairness();
   bounds();
   retries();

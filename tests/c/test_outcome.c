@@ -51,8 +51,8 @@ static const struct expected replies[] = {
     {403, "MissingAuthenticationTokenException", NOT, LM_FAIL_ACCESS_DENIED, LM_DO_DONE, true},
     {403, "", NOT, LM_FAIL_ACCESS_DENIED, LM_DO_DONE, true},
     {401, "", NOT, LM_FAIL_ACCESS_DENIED, LM_DO_DONE, true},
-    {403, "ExpiredTokenException", NOT, LM_FAIL_ACCESS_DENIED, LM_DO_RESIGN, true},
-    {403, "ExpiredToken", NOT, LM_FAIL_ACCESS_DENIED, LM_DO_RESIGN, true},
+    {403, "ExpiredTokenException", NOT, LM_FAIL_ACCESS_DENIED, LM_DO_REFRESH, true},
+    {403, "ExpiredToken", NOT, LM_FAIL_ACCESS_DENIED, LM_DO_REFRESH, true},
     {403, "InvalidSignatureException", NOT, LM_FAIL_ACCESS_DENIED, LM_DO_RESIGN, true},
     {403, "SignatureDoesNotMatch", NOT, LM_FAIL_ACCESS_DENIED, LM_DO_RESIGN, true},
     {403, "RequestTimeTooSkewed", NOT, LM_FAIL_ACCESS_DENIED, LM_DO_RESIGN, true},
@@ -114,7 +114,7 @@ static const struct expected functions[] = {
     {200, "Runtime.Unknown", RAN, LM_FAIL_WORKER_CRASHED, LM_DO_DONE, false},
     {200, "Sandbox.Failure", RAN, LM_FAIL_WORKER_CRASHED, LM_DO_DONE, false},
     {200, "Extension.Crash", RAN, LM_FAIL_WORKER_CRASHED, LM_DO_DONE, false},
-    {200, "Function.ResponseSizeTooLarge", RAN, LM_FAIL_TOO_LARGE, LM_DO_DONE, false},
+    {200, "Function.ResponseSizeTooLarge", RAN, LM_FAIL_TOO_LARGE, LM_DO_SPLIT, false},
     {200, "Runtime.MarshalError", RAN, LM_FAIL_PROTOCOL, LM_DO_DONE, false},
     {200, "Runtime.ImportModuleError", NOT, LM_FAIL_WORKER_INIT, LM_DO_DONE, true},
     {200, "Runtime.HandlerNotFound", NOT, LM_FAIL_WORKER_INIT, LM_DO_DONE, true},
@@ -216,9 +216,29 @@ nothing_runs_twice(void)
   }
 }
 
+static void
+throttles(void)
+{
+  static const struct {
+    const char *reason;
+    enum lm_action action;
+  } cases[] = {
+      {"ConcurrentInvocationLimitExceeded", LM_DO_THROTTLE},
+      {"ReservedFunctionConcurrentInvocationLimitExceeded", LM_DO_THROTTLE},
+      {"ConcurrentSnapshotCreateLimitExceeded", LM_DO_THROTTLE},
+      {"", LM_DO_THROTTLE},
+      {"FunctionInvocationRateLimitExceeded", LM_DO_SLOW_DOWN},
+      {"ReservedFunctionInvocationRateLimitExceeded", LM_DO_SLOW_DOWN},
+      {"CallerRateLimitExceeded", LM_DO_SLOW_DOWN},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+    CHECK(lm_outcome_of_throttle(cases[i].reason, strlen(cases[i].reason)) == cases[i].action);
+}
+
 int
 main(void)
 {
+  throttles();
   tables();
   losses();
   nothing_runs_twice();

@@ -52,9 +52,10 @@ delays(void)
 static void
 odd_policies(void)
 {
-  struct lm_retry_policy policy = {3, 0, 0, 20 * SECOND, 0};
+  struct lm_retry_policy policy = {.max_attempts = 3, .max_backoff_ns = 20 * SECOND};
   CHECK(lm_retry_delay_ns(&policy, LM_BACKOFF_TRANSIENT, UINT_MAX, 0.9, -1) == 0);
-  policy = (struct lm_retry_policy){3, 1, 1, INT64_MAX, 0};
+  policy = (struct lm_retry_policy){
+      .transient_base_ns = 1, .throttle_base_ns = 1, .max_backoff_ns = INT64_MAX};
   CHECK(lm_retry_delay_ns(&policy, LM_BACKOFF_TRANSIENT, UINT_MAX, 0.25, -1) > 0);
 }
 

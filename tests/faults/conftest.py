@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+import lambdamap
 from certificates import Authority
-from driver import open_target
+from driver import api_options, open_target
 from scripted import Server
 
 
@@ -28,8 +29,16 @@ class Site:
     def target(self, server: Server, **changes: Any) -> Any:
         return open_target(server.url, ca_file=self._authority.ca_file, **changes)
 
-    def options(self) -> dict[str, Any]:
-        return {"ca_bundle": str(self._authority.ca_file)} if self.scheme == "tls" else {}
+    def options(self, server: Server, **changes: Any) -> dict[str, Any]:
+        """Of a `lambdamap.map` that goes to the server."""
+        if self.scheme == "tls":
+            changes.setdefault("ca_bundle", str(self._authority.ca_file))
+        return api_options(server, **changes)
+
+    def map(
+        self, server: Server, function: Callable[..., Any], data: Any, **options: Any
+    ) -> lambdamap.engine.Results:
+        return lambdamap.map(function, data, **self.options(server, **options))
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -37,6 +46,20 @@ def site(
     request: pytest.FixtureRequest, serve: Callable[..., Server], authority: Authority
 ) -> Site:
     return Site(request.param, serve, authority)
+
+
+@pytest.fixture
+def periods() -> Iterator[Callable[..., None]]:
+    """Shortens what the dispatcher waits for, until the test ends."""
+    from lambdamap import _net
+
+    before = _net.debug_periods()
+    yield lambda **seconds: void(_net.debug_periods(**seconds))
+    _net.debug_periods(**before)
+
+
+def void(_: object) -> None:
+    """For lambdas whose value nobody wants."""
 
 
 @pytest.fixture(params=[False, True], ids=["once", "idempotent"])

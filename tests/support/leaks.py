@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -58,6 +59,7 @@ def nothing_left() -> Iterator[None]:
     """
     threads, sockets = _python_threads(), _sockets()
     yield
+    gc.collect()  # a caught exception and the frame that caught it hold each other, and a map
     ends = time.monotonic() + _PATIENCE_S
     while (left := _left(threads, sockets)) and time.monotonic() < ends:
         time.sleep(0.01)

@@ -145,8 +145,13 @@ lm_code_complete(struct lm_coder *coder, struct lm_job *job)
   struct lm_span text = job->head.function_error ? said.error_message : said.message;
   job->outcome = lm_outcome_of_reply(job->head.status, job->head.function_error,
                                      type.at == NULL ? "" : type.at, type.len);
-  if (job->outcome.action == LM_DO_SPLIT && (job->map->opts.head == NULL || job->n_items < 2))
+  bool may_split = job->map->opts.head != NULL && job->n_items > 1 &&
+                   (job->outcome.ran == LM_RAN_NOT || job->map->opts.idempotent);
+  if (job->outcome.action == LM_DO_SPLIT && !may_split)
     job->outcome.action = LM_DO_DONE;
+  if (job->outcome.action == LM_DO_THROTTLE)
+    job->outcome.action =
+        lm_outcome_of_throttle(said.reason.at == NULL ? "" : said.reason.at, said.reason.len);
   lm_error_set(&job->error, LM_E_SYSTEM, "%.*s%s%.*s (HTTP %d)", (int)type.len,
                type.at == NULL ? "" : type.at, text.len > 0 ? ": " : "", (int)text.len,
                text.at == NULL ? "" : text.at, job->head.status);

@@ -17,6 +17,7 @@
 #include "net/target.h"
 #include "net/tls.h"
 #include "policy/deadline.h"
+#include "policy/skew.h"
 #include "wire/redact.h"
 
 enum {
@@ -47,7 +48,6 @@ open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
   return fd;
 }
 
-/* A peer that vanished is noticed in about 90 s, an upload into a black hole in 60 s. */
 static int
 set_socket_options(void *context, curl_socket_t fd, curlsocktype purpose)
 {
@@ -55,13 +55,14 @@ set_socket_options(void *context, curl_socket_t fd, curlsocktype purpose)
   const int on = 1;
   (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 #if defined(TCP_KEEPIDLE)
-  const int idle_s = 30, interval_s = 10, probes = 6;
+  const int idle_s = (int)(lm_periods.keepalive_idle_ns / 1000000000), probes = 6;
+  const int interval_s = (int)(lm_periods.keepalive_interval_ns / 1000000000);
   (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
   (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
   (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
 #endif
 #if defined(TCP_USER_TIMEOUT)
-  const unsigned unacknowledged_ms = 60000;
+  const unsigned unacknowledged_ms = (unsigned)(lm_periods.unacknowledged_ns / 1000000);
   (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms, sizeof unacknowledged_ms);
 #endif
   return CURL_SOCKOPT_OK;
@@ -86,6 +87,7 @@ set_options(struct lm_conn *conn, int64_t connect_timeout_ms)
   bad = curl_easy_setopt(easy, option, value)
   SET(CURLOPT_URL, endpoint->url);
   SET(CURLOPT_PRIVATE, conn);
+  SET(CURLOPT_ERRORBUFFER, conn->said);
   SET(CURLOPT_CONNECT_ONLY, 1L);
   SET(CURLOPT_FRESH_CONNECT, 1L);
   SET(CURLOPT_NOSIGNAL, 1L);
@@ -135,8 +137,9 @@ lm_conn_open(struct lm_pool *pool, struct lm_job *job, const char *resolve, stru
   conn->born_ns = io->now_ns;
   lm_buf_init(&conn->out, MAX_HEAD_BYTES + TOGETHER_BYTES);
   lm_http1_init(&conn->reply);
+  conn->said = lm_alloc_zero(1, CURL_ERROR_SIZE);
   conn->easy = curl_easy_init();
-  if (conn->easy == NULL ||
+  if (conn->easy == NULL || conn->said == NULL ||
       (resolve[0] != '\0' && (conn->resolve = curl_slist_append(NULL, resolve)) == NULL) ||
       !set_options(conn, job->map->target->connect_timeout_ms) ||
       lm_heap_set(&io->timers, &conn->timer, job->deadline_ns) != 0) {
@@ -163,6 +166,7 @@ err_timer:
 err_easy:
   curl_easy_cleanup(conn->easy);
   curl_slist_free_all(conn->resolve);
+  lm_free(conn->said);
   lm_free(conn);
   return NULL;
 }
@@ -183,6 +187,7 @@ lm_conn_close(struct lm_conn *conn)
   curl_slist_free_all(conn->resolve);
   lm_shard_drop(conn->shard);
   lm_buf_clean_up(&conn->out);
+  lm_free(conn->said);
   lm_free(conn);
 }
 
@@ -224,6 +229,10 @@ lose(struct lm_conn *conn, enum lm_failure failure, const char *text)
     keep_head(job, &conn->reply);
   job->outcome =
       lm_outcome_of_loss(conn->touched, conn->reply.head_done ? conn->reply.status : 0, failure);
+  if (conn->hopeless) {
+    job->outcome.action = LM_DO_DONE;
+    job->outcome.stops_map = true;
+  }
   lm_error_set(&job->error, LM_E_SYSTEM, "%s", text);
   lm_conn_close(conn);
   lm_io_ended(io, job);
@@ -252,6 +261,42 @@ trace_connection(struct lm_conn *conn)
   lm_notes_add_text(&conn->job->map->notes, LM_NOTE_CONNECTED, conn->job, &text);
 }
 
+/* Whether TLS with this endpoint cannot work for anyone: a certificate that does not verify, or no
+ * version and cipher in common. A handshake that broke off may do better next time. */
+static bool
+is_tls_refusal(CURLcode code, const char *said)
+{
+  switch (code) {
+  case CURLE_PEER_FAILED_VERIFICATION:
+  case CURLE_SSL_CACERT_BADFILE:
+  case CURLE_SSL_ISSUER_ERROR:
+  case CURLE_SSL_CIPHER:
+    return true;
+  case CURLE_SSL_CONNECT_ERROR:
+    return strstr(said, "SSL routines") != NULL && strstr(said, "eof") == NULL;
+  default:
+    return false;
+  }
+}
+
+static void
+fail_to_connect(struct lm_conn *conn, CURLcode code)
+{
+  struct lm_error err;
+  char what[LM_ERROR_TEXT_SIZE];
+  long os_errno = conn->os_errno;
+  if (os_errno == 0)
+    curl_easy_getinfo(conn->easy, CURLINFO_OS_ERRNO, &os_errno);
+  snprintf(what, sizeof what, "cannot connect to %s: %s", conn->pool->endpoint->url,
+           conn->said[0] != '\0' ? conn->said : curl_easy_strerror(code));
+  lm_error_set(&err, LM_E_SYSTEM, "%s", what);
+  if (os_errno != 0)
+    lm_error_system(&err, (int)os_errno, what);
+  lm_endpoint_suspect(conn->pool->endpoint);
+  conn->hopeless = is_tls_refusal(code, conn->said);
+  lose(conn, LM_FAIL_CONNECT, err.text);
+}
+
 void
 lm_conn_connected(struct lm_conn *conn, CURLcode code)
 {
@@ -263,19 +308,12 @@ lm_conn_connected(struct lm_conn *conn, CURLcode code)
   if (code == CURLE_OK && fd == CURL_SOCKET_BAD)
     code = CURLE_COULDNT_CONNECT;
   if (code != CURLE_OK) {
-    char what[LM_ERROR_TEXT_SIZE];
-    long os_errno = conn->os_errno;
-    if (os_errno == 0)
-      curl_easy_getinfo(conn->easy, CURLINFO_OS_ERRNO, &os_errno);
-    snprintf(what, sizeof what, "cannot connect to %s: %s", conn->pool->endpoint->url,
-             curl_easy_strerror(code));
-    lm_error_set(&err, LM_E_SYSTEM, "%s", what);
-    if (os_errno != 0)
-      lm_error_system(&err, (int)os_errno, what);
-    lm_endpoint_suspect(conn->pool->endpoint);
-    lose(conn, LM_FAIL_CONNECT, err.text);
+    fail_to_connect(conn, code);
     return;
   }
+  curl_easy_setopt(conn->easy, CURLOPT_ERRORBUFFER, NULL);
+  lm_free(conn->said);
+  conn->said = NULL;
   conn->fd = fd;
   if (lm_loop_set(io->loop, fd, LM_LOOP_READ | LM_LOOP_WRITE | LM_LOOP_EDGE, on_event, conn,
                   &err) != 0) {
@@ -297,6 +335,7 @@ sign(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
 {
   struct lm_target *target = job->map->target;
   struct lm_credentials *credentials = lm_target_credentials(target);
+  job->signed_offset_s = atomic_load(&conn->pool->endpoint->clock_offset_s);
   struct lm_sigv4_request request = {
       .host = conn->pool->endpoint->authority,
       .path = target->path,
@@ -308,7 +347,7 @@ sign(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
       .access_key = credentials->access_key,
       .secret_key = credentials->secret_key,
       .token = credentials->token,
-      .unix_s = lm_seams.unix_s() + atomic_load(&target->clock_offset_s),
+      .unix_s = lm_seams.unix_s() + job->signed_offset_s,
   };
   job->signed_with = credentials->generation;
   int result = lm_sigv4_sign(conn->pool->io->signer, &request, &conn->out, err);
@@ -404,6 +443,17 @@ send_more(struct lm_conn *conn, struct lm_error *err)
   return 0;
 }
 
+/* Learn our clock's error from a reply of AWS's own: not a proxy's, not a kept copy. */
+static void
+heed_date(struct lm_endpoint *endpoint, struct lm_job *job)
+{
+  const struct lm_reply_head *head = &job->head;
+  if (head->date_s >= 0 && !head->has_age && head->request_id[0] != '\0')
+    atomic_store(&endpoint->clock_offset_s, lm_skew_offset(head->date_s, lm_seams.unix_s()));
+  job->clock_was_off =
+      lm_skew_matters(job->signed_offset_s, atomic_load(&endpoint->clock_offset_s));
+}
+
 static void
 finish(struct lm_conn *conn, bool extra_bytes)
 {
@@ -419,6 +469,7 @@ finish(struct lm_conn *conn, bool extra_bytes)
   }
   struct lm_job *job = take_job(conn);
   keep_head(job, &conn->reply);
+  heed_date(pool->endpoint, job);
   if (job->map->notes.traced)
     lm_notes_add(&job->map->notes, LM_NOTE_REPLY, job, 0, lm_seams.now_ns() - job->started_ns);
   if (conn->reply.keep_alive && conn->all_sent && !conn->peer_closed)

@@ -30,6 +30,7 @@ struct lm_conn {
   struct lm_shard *shard;     /* borrowed */
   CURL *easy;                 /* owned; in the shard's CURLM */
   struct curl_slist *resolve; /* owned; libcurl reads it while connecting */
+  char *said;                 /* owned; what libcurl says of a failure, while connecting */
   int fd;                     /* -1 until connected; libcurl closes it */
   int os_errno;               /* of the last socket() that failed */
   enum lm_conn_state state;
@@ -42,6 +43,7 @@ struct lm_conn {
   bool body_apart;            /* the body is sent from the job's buffer */
   bool touched;               /* some byte of this request may have left */
   bool all_sent;
+  bool hopeless;    /* no other connection to this endpoint would do better */
   bool peer_closed; /* the peer sends no more: an edge-triggered event that is not repeated */
   struct lm_http1 reply;
 };

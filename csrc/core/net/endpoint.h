@@ -7,6 +7,7 @@
 #ifndef LM_NET_ENDPOINT_H
 #define LM_NET_ENDPOINT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -34,8 +35,9 @@ struct lm_endpoint {
   struct x509_store_st *store; /* borrowed for ever; NULL without TLS or when not usable */
   char *dial_host;             /* host, or the proxy's */
   uint16_t dial_port;
-  bool literal;               /* dial_host is an address: nothing to look up */
-  struct lm_addresses *known; /* the rest is endpoint.c's */
+  bool literal;                       /* dial_host is an address: nothing to look up */
+  atomic_int_fast64_t clock_offset_s; /* to be added to our clock when signing; changes */
+  struct lm_addresses *known;         /* the rest is endpoint.c's */
 };
 
 struct lm_endpoint *lm_endpoint_new(const struct lm_endpoint_spec *spec, struct lm_error *err);

@@ -59,8 +59,11 @@ struct lm_job {
                                 this of the job */
   struct lm_error error; /* its text, for people */
   unsigned attempts;     /* sent or tried to be sent, 429s and polls not counted */
-  unsigned throttles, polls, resigns;
+  unsigned throttles, polls, resigns, refreshes;
   uint64_t signed_with;     /* generation of the credentials of the last attempt */
+  int64_t signed_offset_s;  /* of the clock, in the last attempt */
+  bool clock_was_off;       /* as the reply to it showed */
+  bool starved;             /* withdrawn at the deadline while every answer was a 429 */
   int64_t started_ns;       /* of the present attempt */
   int64_t took_ns;          /* the last attempt */
   int64_t deadline_ns;      /* of the present attempt */

@@ -94,6 +94,10 @@ count_native(struct lm_map *map, int change)
 static void
 never_started(struct lm_job *job, enum lm_failure failure, const char *text)
 {
+  if (failure == LM_FAIL_DEADLINE && job->starved) {
+    failure = LM_FAIL_THROTTLED;
+    text = "the time was over, and every answer was 429 (throttled)";
+  }
   job->outcome = (struct lm_outcome){job->worst.ran, failure, LM_DO_DONE, false};
   lm_error_set(&job->error, LM_E_CLOSED, "%s", text);
 }
@@ -162,13 +166,24 @@ lm_map_complete_all(struct lm_list *jobs, enum lm_failure failure, const char *t
   }
 }
 
+void
+lm_map_nudge(struct lm_map *map)
+{
+  pthread_mutex_lock(&map->lock);
+  map->nudged = true;
+  lm_event_set(&map->event);
+  pthread_mutex_unlock(&map->lock);
+}
+
 struct lm_job *
 lm_map_take(struct lm_map *map)
 {
   pthread_mutex_lock(&map->lock);
   struct lm_node *node = lm_list_pop_front(&map->done);
-  if (node != NULL && lm_list_empty(&map->done))
+  if (lm_list_empty(&map->done) && (node != NULL || map->nudged)) {
+    map->nudged = false;
     lm_event_clear(&map->event);
+  }
   pthread_mutex_unlock(&map->lock);
   return node == NULL ? NULL : LM_CONTAINER(node, struct lm_job, link);
 }

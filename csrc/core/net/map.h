@@ -51,6 +51,7 @@ struct lm_map {
   struct lm_list ready; /* READY jobs by first_item */
   struct lm_list retry; /* due retries, those throttled last first */
   size_t delayed;       /* DELAYED jobs */
+  int64_t asked_ns;     /* when its first chunk was sent, 0: not yet */
   size_t unfinished;    /* submitted and not DONE */
   atomic_bool stopped;  /* a chunk failed in a way that every other would */
 
@@ -61,7 +62,8 @@ struct lm_map {
   struct lm_latency latency; /* of the last attempt of each chunk that was answered 200 */
   unsigned native;           /* jobs that a native thread or the scheduler holds */
   bool closed;               /* nobody will take: completed jobs are freed at once */
-  struct lm_event event;     /* readable while done is not empty */
+  bool nudged;               /* the event is set for another reason than done */
+  struct lm_event event;     /* readable while done is not empty, or nudged */
 };
 
 int lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target,
@@ -86,5 +88,8 @@ void lm_map_unref(struct lm_map *map); /* never waits; NULL is allowed */
 void lm_map_complete(struct lm_map *map, struct lm_job *job);
 /* The same for a list of jobs that never started: CANCELLED or DEADLINE, NOT run. */
 void lm_map_complete_all(struct lm_list *jobs, enum lm_failure failure, const char *text);
+/* Wake whoever waits on the map's descriptor, once, with nothing to take: the target wants
+ * credentials. May be called with the scheduler's lock held. */
+void lm_map_nudge(struct lm_map *map);
 
 #endif

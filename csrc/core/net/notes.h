@@ -24,6 +24,7 @@ enum lm_note_kind {
   LM_NOTE_THROTTLE, /* 429: back to the front of its map */
   LM_NOTE_POLL,     /* 409: asked again after delay_ns */
   LM_NOTE_RESIGN,   /* signed again at once */
+  LM_NOTE_REFRESH,  /* signed again, with newer credentials, when they are there */
   LM_NOTE_SENT,     /* text: the request's head, redacted */
   LM_NOTE_REPLY,    /* the reply's head and size */
   LM_NOTE_CONNECTED /* text: where to, and how */

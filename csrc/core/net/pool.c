@@ -4,10 +4,9 @@
 #include "net/coding.h"
 #include "net/io_thread.h"
 #include "net/map.h"
+#include "net/seams.h"
 #include "policy/deadline.h"
 
-static const int64_t MAX_IDLE_NS =
-    50000000000; /* NAT gateways forget a flow after 350 s, AWS after less */
 static const int64_t MAX_LIFE_NS = 600000000000;
 static const int64_t LOOK_AGAIN_NS = 50000000; /* at jobs that wait for an address */
 
@@ -162,7 +161,7 @@ lm_pool_next(const struct lm_pool *pool, int64_t now_ns)
   struct lm_node *last = lm_list_last(&pool->idle);
   if (last != NULL)
     next = lm_deadline_earlier(next, LM_CONTAINER(last, struct lm_conn, link)->idle_since_ns +
-                                         MAX_IDLE_NS + 1);
+                                         lm_periods.max_idle_ns + 1);
   return next;
 }
 
@@ -179,7 +178,8 @@ lm_pool_keep(struct lm_pool *pool, struct lm_conn *conn, int64_t now_ns)
 static bool
 is_old(const struct lm_conn *conn, int64_t now_ns)
 {
-  return now_ns - conn->idle_since_ns > MAX_IDLE_NS || now_ns - conn->born_ns > MAX_LIFE_NS;
+  return now_ns - conn->idle_since_ns > lm_periods.max_idle_ns ||
+         now_ns - conn->born_ns > MAX_LIFE_NS;
 }
 
 void

@@ -3,10 +3,11 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "net/seams.h"
 #include "policy/deadline.h"
 
-static const int64_t POLL_PATIENCE_NS = 60000000000; /* a function may be Pending for this long */
 static const size_t MAX_RESERVED_REPLY = 6 << 20;
+static const unsigned MAX_REFRESHES = 2; /* of credentials, for one chunk */
 static const double MEAN_WEIGHT = 0.1;
 
 void
@@ -44,6 +45,7 @@ new_function(const char *key, unsigned cap, int64_t now_ns)
   memcpy(function->key, key, size);
   lm_list_init(&function->ring);
   lm_limiter_init(&function->limiter, cap, now_ns);
+  lm_rate_init(&function->rate, now_ns);
   lm_quota_init(&function->quota);
   return function;
 }
@@ -158,6 +160,21 @@ withdraw(struct lm_sched *sched, struct lm_map *map, struct lm_list *out)
   }
 }
 
+/* The map's time is over. */
+static void
+expire(struct lm_sched *sched, struct lm_map *map, struct lm_list *out)
+{
+  struct lm_list late;
+  bool starved = map->target->function->limiter.consecutive_429 > 0;
+  lm_list_init(&late);
+  withdraw(sched, map, &late);
+  LM_LIST_EACH (&late, node) {
+    struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
+    job->starved = starved && job->throttles > 0;
+  }
+  lm_list_splice(out, &late);
+}
+
 /* --- the interface --- */
 
 int
@@ -184,11 +201,22 @@ lm_sched_submit(struct lm_sched *sched, struct lm_job *job, struct lm_error *err
   return result;
 }
 
-static struct lm_job *
-next_of(struct lm_sched *sched, struct lm_function *function, int64_t now_ns)
+/* The first map of the ring that does not wait for credentials, or NULL. */
+static struct lm_map *
+next_map(struct lm_function *function)
 {
-  struct lm_node *first = lm_list_pop_front(&function->ring);
-  struct lm_map *map = LM_CONTAINER(first, struct lm_map, ring);
+  LM_LIST_EACH (&function->ring, node) {
+    struct lm_map *map = LM_CONTAINER(node, struct lm_map, ring);
+    if (atomic_load(&map->target->wants) == LM_WANTS_NOTHING)
+      return map;
+  }
+  return NULL;
+}
+
+static struct lm_job *
+next_of(struct lm_sched *sched, struct lm_function *function, struct lm_map *map, int64_t now_ns)
+{
+  lm_list_remove(&map->ring);
   struct lm_node *node = lm_list_pop_front(&map->retry);
   if (node == NULL)
     node = lm_list_pop_front(&map->ready);
@@ -197,6 +225,9 @@ next_of(struct lm_sched *sched, struct lm_function *function, int64_t now_ns)
   struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
   sched->startable--;
   lm_limiter_started(&function->limiter, now_ns);
+  lm_rate_started(&function->rate, now_ns);
+  if (map->asked_ns == 0)
+    map->asked_ns = now_ns;
   job->attempts++;
   job->started_ns = now_ns;
   return job;
@@ -210,9 +241,11 @@ lm_sched_next(struct lm_sched *sched, int64_t now_ns)
   if (sched->startable > 0 && !sched->closed) {
     LM_LIST_EACH (&sched->functions, node) {
       struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
-      if (lm_list_empty(&function->ring) || !lm_limiter_may_start(&function->limiter, now_ns))
+      struct lm_map *map;
+      if (lm_list_empty(&function->ring) || !lm_limiter_may_start(&function->limiter, now_ns) ||
+          lm_rate_next_ns(&function->rate, now_ns) > now_ns || (map = next_map(function)) == NULL)
         continue;
-      job = next_of(sched, function, now_ns);
+      job = next_of(sched, function, map, now_ns);
       lm_list_remove(&function->link); /* the next call begins with another function */
       lm_list_push_back(&sched->functions, &function->link);
       break;
@@ -243,14 +276,13 @@ static bool
 retry_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
 {
   struct lm_map *map = job->map;
-  struct lm_retry_policy policy = LM_RETRY_POLICY_DEFAULT;
   if (!lm_outcome_retryable(&job->outcome, map->opts.idempotent) ||
       job->attempts >= map->target->max_attempts)
     return false;
   enum lm_backoff kind =
       job->outcome.action == LM_DO_RETRY_SLOW ? LM_BACKOFF_THROTTLE : LM_BACKOFF_TRANSIENT;
-  int64_t due =
-      now_ns + lm_retry_delay_ns(&policy, kind, job->attempts, random, job->head.retry_after_ms);
+  int64_t due = now_ns + lm_retry_delay_ns(&lm_periods.retry, kind, job->attempts, random,
+                                           job->head.retry_after_ms);
   if (due >= map->deadline_ns || !lm_quota_take(&map->target->function->quota))
     return false;
   atomic_fetch_add(&map->stats.retries, 1);
@@ -258,15 +290,25 @@ retry_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double r
   return delay(sched, job, due);
 }
 
+/* Back to the front of its map, the attempt not counted. */
+static void
+again_first(struct lm_sched *sched, struct lm_job *job)
+{
+  job->attempts--;
+  lm_list_push_front(&job->map->retry, &job->link);
+  job->state = LM_READY;
+  join_ring(sched, job->map);
+}
+
 static bool
 poll_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns)
 {
-  struct lm_retry_policy policy = LM_RETRY_POLICY_DEFAULT;
   if (job->polling_since_ns == 0)
     job->polling_since_ns = now_ns;
-  int64_t due = now_ns + lm_retry_delay_ns(&policy, LM_BACKOFF_POLL, ++job->polls, 1,
+  int64_t due = now_ns + lm_retry_delay_ns(&lm_periods.retry, LM_BACKOFF_POLL, ++job->polls, 1,
                                            job->head.retry_after_ms);
-  if (due - job->polling_since_ns > POLL_PATIENCE_NS || due >= job->map->deadline_ns)
+  if (due - job->polling_since_ns > lm_periods.retry.poll_patience_ns ||
+      due >= job->map->deadline_ns)
     return false;
   lm_notes_add(&job->map->notes, LM_NOTE_POLL, job, due - now_ns, now_ns - job->started_ns);
   job->attempts--;
@@ -278,20 +320,56 @@ throttle(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double rand
 {
   struct lm_map *map = job->map;
   struct lm_function *function = map->target->function;
-  struct lm_retry_policy policy = LM_RETRY_POLICY_DEFAULT;
   int64_t wait =
-      lm_retry_delay_ns(&policy, LM_BACKOFF_THROTTLE, function->limiter.consecutive_429 + 1, random,
-                        job->head.retry_after_ms);
-  lm_limiter_throttled(&function->limiter, now_ns, wait, job->head.retry_after_ms >= 0 ? wait : 0);
+      lm_retry_delay_ns(&lm_periods.retry, LM_BACKOFF_THROTTLE,
+                        function->limiter.consecutive_429 + 1, random, job->head.retry_after_ms);
+  int64_t asked = job->head.retry_after_ms >= 0 ? wait : 0;
+  if (job->outcome.action == LM_DO_SLOW_DOWN) {
+    lm_limiter_refused(&function->limiter, now_ns, asked);
+    lm_rate_throttled(&function->rate, job->started_ns, now_ns);
+  } else {
+    lm_limiter_throttled(&function->limiter, now_ns, wait, asked);
+  }
   atomic_fetch_add(&map->stats.throttles, 1);
   lm_notes_add(&map->notes, LM_NOTE_THROTTLE, job, wait, now_ns - job->started_ns);
   job->throttles++;
-  job->attempts--;
-  if (lm_limiter_exhausted(&function->limiter, now_ns, policy.throttle_patience_ns))
+  if (lm_limiter_exhausted(&function->limiter, map->asked_ns, now_ns,
+                           lm_periods.retry.throttle_patience_ns)) {
+    job->attempts--;
     return false;
-  lm_list_push_front(&map->retry, &job->link);
-  job->state = LM_READY;
-  join_ring(sched, map);
+  }
+  again_first(sched, job);
+  return true;
+}
+
+/* Newer credentials are wanted for this target: wake whoever may bring them. */
+static void
+want(struct lm_sched *sched, struct lm_target *target, enum lm_wants wants)
+{
+  if (atomic_load(&target->wants) >= (int)wants)
+    return;
+  atomic_store(&target->wants, (int)wants);
+  LM_LIST_EACH (&sched->maps, node) {
+    struct lm_map *map = LM_CONTAINER(node, struct lm_map, known);
+    if (map->target == target)
+      lm_map_nudge(map);
+  }
+}
+
+/* Signed with credentials that have expired: again when there are others. */
+static bool
+refresh(struct lm_sched *sched, struct lm_job *job)
+{
+  struct lm_target *target = job->map->target;
+  if (job->signed_with == atomic_load(&target->generation)) {
+    if (job->refreshes++ == MAX_REFRESHES)
+      return false;
+    want(sched, target, LM_WANTS_OTHERS);
+    if (job->signed_with != atomic_load(&target->generation)) /* they came just now */
+      atomic_store(&target->wants, LM_WANTS_NOTHING);
+  }
+  lm_notes_add(&job->map->notes, LM_NOTE_REFRESH, job, 0, 0);
+  again_first(sched, job);
   return true;
 }
 
@@ -311,7 +389,8 @@ lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, do
   }
   job->took_ns = now_ns - job->started_ns;
   bool over = sched->closed || atomic_load(&map->stopped) || atomic_load(&map->cancelled);
-  if (job->outcome.action == LM_DO_THROTTLE && !over) {
+  bool throttled = job->outcome.action == LM_DO_THROTTLE || job->outcome.action == LM_DO_SLOW_DOWN;
+  if (throttled && !over) {
     again = throttle(sched, job, now_ns, random);
   } else {
     lm_limiter_finished(&function->limiter, job->head.status == 200, now_ns);
@@ -319,12 +398,17 @@ lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, do
       again = retry_later(sched, job, now_ns, random);
     else if (job->outcome.action == LM_DO_POLL && !over)
       again = poll_later(sched, job, now_ns);
-    else if (job->outcome.action == LM_DO_RESIGN && !over && job->resigns++ == 0) {
+    else if (job->outcome.action == LM_DO_REFRESH && !over)
+      again = refresh(sched, job);
+    else if (job->outcome.action == LM_DO_RESIGN && !over && job->clock_was_off &&
+             job->resigns++ == 0) {
       lm_notes_add(&map->notes, LM_NOTE_RESIGN, job, 0, now_ns - job->started_ns);
-      again = delay(sched, job, now_ns);
+      again_first(sched, job);
+      again = true;
     }
   }
   if (job->outcome.failure == LM_FAIL_NONE) {
+    lm_rate_succeeded(&function->rate, now_ns);
     lm_quota_succeeded(&function->quota, job->attempts - 1);
     move_mean(&function->mean_reply_bytes, (double)(job->reply.len + job->estimate_bytes));
     move_mean(&function->mean_latency_ns, (double)(now_ns - job->started_ns));
@@ -337,8 +421,7 @@ lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, do
     }
     map->unfinished--;
     charge(sched, job, job->body.len + job->reply.len + job->result.len);
-    if (job->outcome.failure != LM_FAIL_NONE &&
-        (job->outcome.stops_map || job->outcome.action == LM_DO_THROTTLE)) {
+    if (job->outcome.failure != LM_FAIL_NONE && (job->outcome.stops_map || throttled)) {
       *stop = true;
       atomic_store(&map->stopped, true);
     }
@@ -372,19 +455,32 @@ lm_sched_tick(struct lm_sched *sched, int64_t now_ns, struct lm_list *expired)
     job->state = LM_READY;
     join_ring(sched, job->map);
   }
+  int64_t wall_s = lm_seams.unix_s();
   LM_LIST_EACH (&sched->maps, node) {
     struct lm_map *map = LM_CONTAINER(node, struct lm_map, known);
+    int64_t refresh_s = atomic_load(&map->target->refresh_s);
+    if (refresh_s != 0 && map->unfinished > 0) {
+      if (refresh_s <= wall_s)
+        want(sched, map->target, LM_WANTS_FRESH);
+      else
+        next = lm_deadline_earlier(next, lm_deadline_in(now_ns, (refresh_s - wall_s) * 1000));
+    }
     if (map->deadline_ns == LM_NEVER_NS || map->unfinished == 0)
       continue;
     if (map->deadline_ns <= now_ns)
-      withdraw(sched, map, expired);
+      expire(sched, map, expired);
     else
       next = lm_deadline_earlier(next, map->deadline_ns);
   }
   LM_LIST_EACH (&sched->functions, node) {
     struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
-    if (!lm_list_empty(&function->ring) && function->limiter.not_before_ns > now_ns)
-      next = lm_deadline_earlier(next, function->limiter.not_before_ns);
+    if (lm_list_empty(&function->ring))
+      continue;
+    int64_t may = lm_rate_next_ns(&function->rate, now_ns);
+    if (function->limiter.not_before_ns > may)
+      may = function->limiter.not_before_ns;
+    if (may > now_ns)
+      next = lm_deadline_earlier(next, may);
   }
   pthread_mutex_unlock(&sched->lock);
   return next;

@@ -1,7 +1,7 @@
 /* What is sent next, by whom, and whether a finished attempt is tried again.
  *
- * One mutex guards everything here; no libcurl call and no call into a map's own lock is made under
- * it. Per function one limiter, one retry quota and a round-robin ring of the maps that have
+ * One mutex guards everything here; no libcurl call is made under it, and of a map's own lock only
+ * lm_map_nudge's. Per function one limiter, one retry quota and a round-robin ring of the maps that have
  * something to send, so that a short map beside a long one gets its share.
  */
 #ifndef LM_NET_SCHED_H
@@ -16,6 +16,7 @@
 #include "net/job.h"
 #include "net/map.h"
 #include "policy/limiter.h"
+#include "policy/rate.h"
 #include "policy/retry.h"
 
 /* State of one function (endpoint, path, qualifier), shared by all maps of the process. */
@@ -23,6 +24,7 @@ struct lm_function {
   struct lm_node link;
   char *key;
   struct lm_limiter limiter;
+  struct lm_rate rate;
   struct lm_quota quota;
   struct lm_list ring;     /* maps with startable jobs, next one first */
   double mean_reply_bytes; /* moving mean, for reservations */

@@ -22,7 +22,7 @@ now_ns(void)
 static int64_t
 unix_s(void)
 {
-  return (int64_t)time(NULL);
+  return (int64_t)time(NULL) + lm_periods.wall_shift_ns / 1000000000;
 }
 
 static double
@@ -33,5 +33,14 @@ random_unit(void)
     bits = (uint64_t)now_ns() * 0x9E3779B97F4A7C15u;
   return (double)(bits >> 11) * 0x1p-53;
 }
+
+struct lm_periods lm_periods = {
+    .retry = LM_RETRY_POLICY_DEFAULT,
+    .max_idle_ns = 50000000000,
+    .keepalive_idle_ns = 30000000000,
+    .keepalive_interval_ns = 10000000000,
+    .unacknowledged_ns = 60000000000,
+    .refresh_before_ns = 600000000000,
+};
 
 struct lm_seams lm_seams = {now_ns, unix_s, random_unit, getaddrinfo};

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "net/seams.h"
 
 enum { MAX_HEAD = 32768 };
 
@@ -50,6 +51,17 @@ new_credentials(const char *access_key, const char *secret_key, const char *toke
     return NULL;
   }
   return made;
+}
+
+/* refresh_before_ns before they expire; when that has passed, at half of the time that is left. */
+static int64_t
+refresh_time(int64_t expires_s)
+{
+  if (expires_s == INT64_MAX)
+    return 0;
+  int64_t now = lm_seams.unix_s(), early = expires_s - lm_periods.refresh_before_ns / 1000000000;
+  int64_t when = early > now ? early : now + (expires_s - now) / 2;
+  return when > 0 ? when : 1;
 }
 
 static int
@@ -159,6 +171,7 @@ lm_target_new(struct lm_endpoint *endpoint, struct lm_function *function,
       new_credentials(spec->access_key, spec->secret_key, spec->token, spec->expires_s, err);
   if (target->credentials == NULL)
     goto err_target;
+  atomic_init(&target->refresh_s, refresh_time(spec->expires_s));
   return target;
 
 err_target:
@@ -205,6 +218,9 @@ lm_target_set_credentials(struct lm_target *target, const char *access_key, cons
   struct lm_credentials *before = target->credentials;
   made->generation = before->generation + 1;
   target->credentials = made;
+  atomic_store(&target->generation, made->generation);
+  atomic_store(&target->refresh_s, refresh_time(expires_s));
+  atomic_store(&target->wants, LM_WANTS_NOTHING);
   pthread_mutex_unlock(&target->lock);
   lm_credentials_unref(before);
   return 0;

@@ -19,6 +19,14 @@ struct lm_credentials {
   uint64_t generation; /* grows with each lm_target_set_credentials */
 };
 
+/* Whether newer credentials are wanted. Until they come nothing of this target starts. */
+enum lm_wants {
+  LM_WANTS_NOTHING,
+  LM_WANTS_FRESH /* they expire soon */,
+  LM_WANTS_OTHERS /* AWS says
+    that they have expired */
+};
+
 struct lm_function; /* sched.h */
 
 struct lm_header { /* owned strings */
@@ -47,9 +55,12 @@ struct lm_target {
   size_t n_headers;
   unsigned max_attempts;
   int64_t connect_timeout_ms;
-  atomic_int_fast64_t clock_offset_s; /* added to our clock when signing */
   pthread_mutex_t lock;
   struct lm_credentials *credentials; /* guarded by lock */
+  atomic_uint_fast64_t generation;    /* theirs */
+  atomic_int_fast64_t refresh_s;      /* when to want newer ones, by the wall clock; 0: never */
+  atomic_int wants;                   /* enum lm_wants; set by the scheduler, cleared by
+                                           lm_target_set_credentials */
 };
 
 /* `endpoint` is referenced, `function` borrowed for ever. */

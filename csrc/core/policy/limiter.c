@@ -109,11 +109,24 @@ lm_limiter_throttled(struct lm_limiter *limiter, int64_t now_ns, int64_t backoff
   }
 }
 
-bool
-lm_limiter_exhausted(const struct lm_limiter *limiter, int64_t now_ns, int64_t patience_ns)
+void
+lm_limiter_refused(struct lm_limiter *limiter, int64_t now_ns, int64_t server_ns)
 {
-  return limiter->in_flight == 0 && limiter->consecutive_429 > 0 &&
-         now_ns - limiter->last_accept_ns > patience_ns;
+  if (limiter->in_flight > 0)
+    limiter->in_flight--;
+  limiter->last_429_ns = now_ns;
+  if (limiter->in_flight == 0)
+    limiter->consecutive_429++;
+  if (server_ns > 0)
+    wait_until(limiter, now_ns + server_ns);
+}
+
+bool
+lm_limiter_exhausted(const struct lm_limiter *limiter, int64_t asked_ns, int64_t now_ns,
+                     int64_t patience_ns)
+{
+  int64_t since = limiter->last_accept_ns > asked_ns ? limiter->last_accept_ns : asked_ns;
+  return limiter->in_flight == 0 && limiter->consecutive_429 > 0 && now_ns - since > patience_ns;
 }
 
 unsigned

@@ -46,9 +46,14 @@ void lm_limiter_finished(struct lm_limiter *limiter, bool accepted, int64_t now_
 void lm_limiter_throttled(struct lm_limiter *limiter, int64_t now_ns, int64_t backoff_ns,
                           int64_t server_ns);
 
-/* 429s came and nothing was accepted for the policy's patience; an invocation that is in flight may
- * still turn out to have been accepted. */
-bool lm_limiter_exhausted(const struct lm_limiter *limiter, int64_t now_ns, int64_t patience_ns);
+/* A 429 came back that says nothing of how many may be in flight (call instead of finished). */
+void lm_limiter_refused(struct lm_limiter *limiter, int64_t now_ns, int64_t server_ns);
+
+/* 429s came and nothing was accepted for the policy's patience, which a map that first asked at
+ * asked_ns has from then on; an invocation that is in flight may still turn out to have been
+ * accepted. */
+bool lm_limiter_exhausted(const struct lm_limiter *limiter, int64_t asked_ns, int64_t now_ns,
+                          int64_t patience_ns);
 
 unsigned lm_limiter_window(const struct lm_limiter *limiter); /* whole, at least 1 */
 

@@ -20,14 +20,14 @@ struct rule {
  * and then nothing is known (UNKNOWN_5XX). */
 static const struct rule API[] = {
     /* What is wrong is the same for every chunk. */
-    {400, "ExpiredToken", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
+    {400, "ExpiredToken", ROW(NOT, ACCESS_DENIED, REFRESH, true)},
     {400, "SnapStart", ROW(NOT, WORKER_INIT, DONE, true)}, /* an after-restore hook failed */
     {400, NULL, ROW(NOT, CONFIG, DONE, true)}, /* InvalidParameterValue, RecursiveInvocation, ... */
     {401, NULL, ROW(NOT, ACCESS_DENIED, DONE, true)},
     {402, NULL, ROW(NOT, SERVICE, DONE, true)}, /* ServiceQuotaExceeded */
 
-    /* New credentials or another clock offset may mend these; the caller tries once. */
-    {403, "ExpiredToken", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
+    /* New credentials or another clock offset may mend these. */
+    {403, "ExpiredToken", ROW(NOT, ACCESS_DENIED, REFRESH, true)},
     {403, "InvalidSignature", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
     {403, "SignatureDoesNotMatch", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
     {403, "RequestTimeTooSkewed", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
@@ -96,7 +96,8 @@ static const struct rule FUNCTION[] = {
     {0, "Extension.Crash", ROW(YES, WORKER_CRASHED, DONE, false)},
     {0, "Extension.ExitError", ROW(YES, WORKER_CRASHED, DONE, false)},
 
-    {0, "Function.ResponseSizeTooLarge", ROW(YES, TOO_LARGE, DONE, false)}, /* the result is lost */
+    /* The results are lost; halves of the chunk may have room, where f may run again. */
+    {0, "Function.ResponseSizeTooLarge", ROW(YES, TOO_LARGE, SPLIT, false)},
     {0, "Runtime.MarshalError", ROW(YES, PROTOCOL, DONE, false)},
     {0, "Runtime.TruncatedResponse", ROW(YES, PROTOCOL, DONE, false)},
     {0, "Runtime.InvalidResponseModeHeader", ROW(YES, PROTOCOL, DONE, false)},
@@ -186,6 +187,15 @@ lm_outcome_of_loss(bool sent, int status, enum lm_failure failure)
       outcome.failure = sent ? LM_FAIL_CONNECTION_LOST : LM_FAIL_CONNECT;
   }
   return outcome;
+}
+
+enum lm_action
+lm_outcome_of_throttle(const char *reason, size_t reason_len)
+{
+  static const char rate[] = "RateLimitExceeded"; /* of four reasons, the caller's own included */
+  size_t n = sizeof rate - 1;
+  bool by_rate = reason_len >= n && memcmp(reason + reason_len - n, rate, n) == 0;
+  return by_rate ? LM_DO_SLOW_DOWN : LM_DO_THROTTLE;
 }
 
 bool

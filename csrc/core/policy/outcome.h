@@ -40,9 +40,11 @@ enum lm_action {
   LM_DO_DONE,      /* hand it over: success, or a failure that stays */
   LM_DO_RETRY,     /* LM_BACKOFF_TRANSIENT, counts as an attempt */
   LM_DO_THROTTLE,  /* 429: back to the front of its map, counts as no attempt */
+  LM_DO_SLOW_DOWN, /* as THROTTLE, but it is the rate that is too high */
   LM_DO_POLL,      /* 409, it is being made ready: LM_BACKOFF_POLL for up to 60 s; no attempt */
-  LM_DO_RESIGN,    /* refresh credentials or clock offset, then once more at once */
-  LM_DO_SPLIT,     /* 413: halve the chunk */
+  LM_DO_RESIGN,    /* the signature: once more at once if our clock was off */
+  LM_DO_REFRESH,   /* the credentials have expired: again with newer ones */
+  LM_DO_SPLIT,     /* too large, request or reply: halve the chunk */
   LM_DO_RETRY_SLOW /* as RETRY with LM_BACKOFF_THROTTLE: what is short needs seconds to come back */
 };
 
@@ -67,6 +69,9 @@ struct lm_outcome lm_outcome_of_unmarked(const char *error_type, size_t error_ty
  * was read, 0 for none. `failure`: as the connection saw it; the result names CONNECTION_LOST,
  * CONNECT or PROTOCOL (a reply of 200 cut short) where what was sent and read says so. */
 struct lm_outcome lm_outcome_of_loss(bool sent, int status, enum lm_failure failure);
+
+/* What to do after a 429, by the "Reason" in its body: THROTTLE or SLOW_DOWN. */
+enum lm_action lm_outcome_of_throttle(const char *reason, size_t reason_len);
 
 /* Whether RETRY or RETRY_SLOW is followed: NOT always, MAYBE and a lost result only if
  * idempotent. */

@@ -2,7 +2,6 @@
 
 static const int64_t SERVER_SLACK_NS = 5000000000; /* above what the server asked for */
 static const int64_t SERVER_MAX_NS = 60000000000;  /* a longer word is not believed */
-static const int64_t POLL_BASE_NS = 1000000000;
 static const int64_t POLL_MAX_NS = 60000000000;
 
 static int64_t
@@ -22,7 +21,7 @@ lm_retry_delay_ns(const struct lm_retry_policy *policy, enum lm_backoff kind, un
   int64_t base = kind == LM_BACKOFF_THROTTLE ? policy->throttle_base_ns : policy->transient_base_ns;
   unsigned times = k > 0 ? k - 1 : 0;
   int64_t own = kind == LM_BACKOFF_POLL
-                    ? doubled(POLL_BASE_NS, times, POLL_MAX_NS)
+                    ? doubled(policy->poll_base_ns, times, POLL_MAX_NS)
                     : (int64_t)(random * (double)doubled(base, times, policy->max_backoff_ns));
   if (server_ms < 0)
     return own;

@@ -12,14 +12,18 @@ struct lm_retry_policy {
   int64_t throttle_base_ns;     /* 1 s */
   int64_t max_backoff_ns;       /* 20 s */
   int64_t throttle_patience_ns; /* 60 s in which nothing of this function was accepted */
+  int64_t poll_base_ns;         /* 1 s */
+  int64_t poll_patience_ns;     /* 60 s that a function may take to get ready */
 };
 #define LM_RETRY_POLICY_DEFAULT                                                                    \
-  ((struct lm_retry_policy){3, 50000000, 1000000000, 20000000000, 60000000000})
+  {                                                                                                \
+    3, 50000000, 1000000000, 20000000000, 60000000000, 1000000000, 60000000000                     \
+  }
 
 enum lm_backoff { LM_BACKOFF_TRANSIENT, LM_BACKOFF_THROTTLE, LM_BACKOFF_POLL };
 
 /* Nanoseconds before retry k (k = 1 is the first retry): random * min(max, base * 2^(k-1)) for the
- * first two kinds, min(60 s, 1 s * 2^(k-1)) without jitter for POLL. `server_ms` (-1: none said)
+ * first two kinds, min(60 s, poll_base * 2^(k-1)) without jitter for POLL. `server_ms` (-1: none said)
  * clamps that into [t, t + 5 s] of what the server said; a server's word above 60 s only adds 5 s
  * to our own. */
 int64_t lm_retry_delay_ns(const struct lm_retry_policy *policy, enum lm_backoff kind, unsigned k,

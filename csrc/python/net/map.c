@@ -210,6 +210,15 @@ quiesce(PyObject *object, PyObject *timeout)
 }
 
 static PyObject *
+wants_credentials(PyObject *object, void *unused)
+{
+  struct map_object *self = (struct map_object *)object;
+  (void)unused;
+  return PyBool_FromLong(self->generation == lm_dispatch_generation() &&
+                         atomic_load(&self->map->target->wants) != LM_WANTS_NOTHING);
+}
+
+static PyObject *
 outstanding(PyObject *object, void *unused)
 {
   (void)unused;
@@ -291,6 +300,9 @@ static PyMethodDef methods[] = {
 
 static PyGetSetDef getset[] = {
     {"outstanding", outstanding, NULL, PyDoc_STR("Chunks submitted and not yet taken."), NULL},
+    {"wants_credentials", wants_credentials, NULL,
+     PyDoc_STR("Whether chunks wait for Target.set_credentials; `wait` returns when this changes."),
+     NULL},
     {"stats", stats, NULL, PyDoc_STR("Counters of this map, as a dict of int."), NULL},
     {"latency", latency, NULL,
      PyDoc_STR("Seconds that half, 90 % and 99 % of the answered chunks took at most in their last "

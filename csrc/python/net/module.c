@@ -1,6 +1,7 @@
 /* lambdamap._net: the dispatcher for Python. Imported at the first remote map. */
 #include "net.h"
 
+#include "net/seams.h"
 #include "net/tls.h"
 #include "wire/frame.h"
 
@@ -73,6 +74,52 @@ debug_state(PyObject *module, PyObject *unused)
                        in_flight);
 }
 
+static PyObject *
+debug_periods(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+  struct {
+    const char *name;
+    int64_t *ns;
+  } known[] = {
+      {"transient_base_s", &lm_periods.retry.transient_base_ns},
+      {"throttle_base_s", &lm_periods.retry.throttle_base_ns},
+      {"throttle_patience_s", &lm_periods.retry.throttle_patience_ns},
+      {"poll_base_s", &lm_periods.retry.poll_base_ns},
+      {"poll_patience_s", &lm_periods.retry.poll_patience_ns},
+      {"max_idle_s", &lm_periods.max_idle_ns},
+      {"keepalive_idle_s", &lm_periods.keepalive_idle_ns},
+      {"keepalive_interval_s", &lm_periods.keepalive_interval_ns},
+      {"unacknowledged_s", &lm_periods.unacknowledged_ns},
+      {"refresh_before_s", &lm_periods.refresh_before_ns},
+      {"wall_shift_s", &lm_periods.wall_shift_ns},
+  };
+  (void)module;
+  if (!PyArg_ParseTuple(args, ":debug_periods"))
+    return NULL;
+  PyObject *before = PyDict_New(), *name, *value;
+  Py_ssize_t at = 0;
+  for (size_t i = 0; before != NULL && i < sizeof known / sizeof known[0]; i++) {
+    PyObject *seconds = PyFloat_FromDouble((double)*known[i].ns / 1e9);
+    if (seconds == NULL || PyDict_SetItemString(before, known[i].name, seconds) != 0)
+      Py_CLEAR(before);
+    Py_XDECREF(seconds);
+  }
+  while (before != NULL && kwargs != NULL && PyDict_Next(kwargs, &at, &name, &value)) {
+    int64_t *ns = NULL;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+      if (PyUnicode_CompareWithASCIIString(name, known[i].name) == 0)
+        ns = known[i].ns;
+    double seconds = PyFloat_AsDouble(value);
+    if (ns == NULL)
+      PyErr_Format(PyExc_TypeError, "there is no period %U", name);
+    if (PyErr_Occurred())
+      Py_CLEAR(before);
+    else
+      *ns = (int64_t)(seconds * 1e9);
+  }
+  return before;
+}
+
 PyDoc_STRVAR(set_budget_doc, "set_budget($module, max_inflight_bytes, /)\n--\n\n"
                              "Bound the bytes of requests, expected replies and untaken results of "
                              "all maps together.");
@@ -81,6 +128,10 @@ PyDoc_STRVAR(shutdown_doc, "shutdown($module, timeout_s, /)\n--\n\n"
                            "Outstanding chunks complete as cancelled. The next map starts anew.");
 PyDoc_STRVAR(debug_state_doc, "debug_state($module, /)\n--\n\n"
                               "Threads, open maps, bytes and jobs in flight, for tests.");
+PyDoc_STRVAR(debug_periods_doc,
+             "debug_periods($module, /, **seconds)\n--\n\n"
+             "The times that the dispatcher waits for, in seconds, and change some of them; for "
+             "tests, while no map runs.");
 PyDoc_STRVAR(
     open_target_doc,
     "open_target($module, /, *, scheme, host, port, path, query, region, access_key,\n"
@@ -102,6 +153,8 @@ static PyMethodDef methods[] = {
     {"set_budget", set_budget, METH_O, set_budget_doc},
     {"shutdown", shut_down, METH_O, shutdown_doc},
     {"debug_state", debug_state, METH_NOARGS, debug_state_doc},
+    {"debug_periods", (PyCFunction)(void (*)(void))debug_periods, METH_VARARGS | METH_KEYWORDS,
+     debug_periods_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -205,12 +205,22 @@ set_credentials(PyObject *object, PyObject *args)
   }
   if (lm_target_set_credentials(target, access_key, secret_key, token, expires_s, &err) != 0)
     return lmpy_raise(&err, PyExc_ValueError);
+  lm_dispatch_kick(lmpy_target_dispatch(object));
   Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(set_credentials_doc,
              "set_credentials($self, access_key, secret_key, token, expires_at, /)\n--\n\n"
              "Used by every attempt that is signed from now on.");
+
+static PyObject *
+wants(PyObject *object, void *unused)
+{
+  static const char *const words[] = {"", "fresh", "others"};
+  (void)unused;
+  struct lm_target *target = lmpy_target_get(object);
+  return target == NULL ? NULL : PyUnicode_FromString(words[atomic_load(&target->wants)]);
+}
 
 static PyMethodDef methods[] = {
     {"set_credentials", set_credentials, METH_VARARGS, set_credentials_doc},
@@ -219,6 +229,10 @@ static PyMethodDef methods[] = {
 
 static PyGetSetDef getset[] = {
     {"window", window, NULL, PyDoc_STR("Invocations that may be in flight now."), NULL},
+    {"wants_credentials", wants, NULL,
+     PyDoc_STR("\"\", or why nothing starts until set_credentials: \"fresh\" ones, since those in "
+               "use expire soon; \"others\", since AWS says that they have expired."),
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -102,6 +102,7 @@ def route(options: Options, function: str) -> Route:
         credentials=credentials.find(options.credentials, options.profile),
         max_concurrency=_MOST_AT_ONCE,
         trusted=False,
+        find=lambda: credentials.find(options.credentials, options.profile),
     )
 
 

@@ -104,6 +104,7 @@ class InProcessMap:
             ("requests", "retries", "throttles", "bytes_sent", "bytes_received", "connections"), 0
         )
         self.outstanding = 0
+        self.wants_credentials = False
 
     @property
     def stats(self) -> dict[str, int]:

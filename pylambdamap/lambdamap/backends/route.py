@@ -6,19 +6,21 @@ import contextlib
 import ipaddress
 import os
 import threading
+import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from lambdamap._version import __version__
 from lambdamap.credentials import Credentials
-from lambdamap.errors import ConfigError
+from lambdamap.errors import AccessDeniedError, ConfigError
 
 if TYPE_CHECKING:
     from lambdamap._net import Target
     from lambdamap.options import Options
 
-__all__ = ["Route", "is_loopback", "open_target", "split_function"]
+__all__ = ["Route", "is_loopback", "open_target", "renew", "split_function"]
 
 _MOST_AT_ONCE = 256
 _CONNECT_MS = 5000
@@ -34,6 +36,7 @@ class Route(NamedTuple):
     credentials: Credentials
     max_concurrency: int
     trusted: bool  # arguments and results may be pickled by default
+    find: Callable[[], Credentials] | None = None  # looks for newer credentials
 
 
 def split_function(function: str) -> tuple[str, str]:
@@ -70,13 +73,15 @@ def _proxy(scheme: str, host: str) -> tuple[str, str, int] | None:
 
 _targets: dict[tuple[object, ...], tuple[Target, Credentials]] = {}
 _lock = threading.Lock()
+_renewing = threading.Lock()
 _MOST_TARGETS = 64
 
 
 def _forget() -> None:
-    global _lock
+    global _lock, _renewing
     _targets.clear()
     _lock = threading.Lock()
+    _renewing = threading.Lock()
 
 
 os.register_at_fork(after_in_child=_forget)
@@ -139,3 +144,38 @@ def open_target(
             _targets.pop(next(iter(_targets)))
         _targets[key] = (target, keys)
         return target
+
+
+def renew(target: Target, route: Route) -> None:
+    """Bring the newer credentials that a target wants. Whoever comes first does it for all maps of
+    the process; the others wait here until it is done.
+
+    Raises
+    ------
+    AccessDeniedError
+        There are none.
+    ConfigError
+        The credentials cannot be found any more.
+    """
+    with _renewing:
+        wanted = target.wants_credentials
+        if not wanted:
+            return
+        with _lock:
+            key, before = next(
+                ((key, keys) for key, (known, keys) in _targets.items() if known is target),
+                (None, route.credentials),
+            )
+        keys = before if route.find is None else route.find()
+        over = wanted == "others" or (
+            keys.expires_at is not None and keys.expires_at <= time.time()
+        )
+        if over and keys[:3] == before[:3]:
+            raise AccessDeniedError(
+                f"the AWS credentials ({keys.source}) have expired and there are no newer ones: "
+                "renew them, and map again what is not done"
+            )
+        target.set_credentials(keys.access_key, keys.secret_key, keys.token, keys.expires_at)
+        if key is not None:
+            with _lock:
+                _targets[key] = (target, keys)

@@ -1,0 +1,234 @@
+"""Credentials and clocks. Rows 25 to 27."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import lambdamap
+import scripted
+import tasks
+from driver import invoke
+from scripted import Connection, Request, Step, aws_error, plain_reply, run
+
+# --- credentials --------------------------------------------------------------------------------
+
+
+class Keys:
+    """What botocore's refreshable credentials look like: each look-up gives the newest."""
+
+    def __init__(self, *tokens: str, lives_s: float | None = None) -> None:
+        self.access_key = scripted.ACCESS_KEY
+        self.secret_key = scripted.SECRET_KEY
+        self.tokens = list(tokens)
+        self.lookups = 0
+        self.lives_s = lives_s
+
+    @property
+    def token(self) -> str:
+        return self.tokens[min(self.lookups, len(self.tokens)) - 1]
+
+    @property
+    def _expiry_time(self) -> datetime.datetime | None:
+        if self.lives_s is None or self.lookups > 1:
+            return None
+        return datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(
+            seconds=self.lives_s
+        )
+
+    def get_frozen_credentials(self) -> Keys:
+        self.lookups += 1
+        return self
+
+
+def only(token: str, step: Step) -> Step:
+    """ExpiredToken for any other token."""
+    refused = aws_error(403, "ExpiredTokenException", "The security token is expired")
+
+    def checked(connection: Connection, request: Request) -> None:
+        good = request.headers.get("x-amz-security-token") == token
+        (step if good else refused)(connection, request)
+
+    return checked
+
+
+def test_row_25_expired_token_is_replaced(site: Any) -> None:
+    """All chunks that are refused share one look-up, and no attempt is used up."""
+    keys = Keys("old", "new")
+    server = site.server(then=only("new", run()))
+    results = site.map(
+        server, tasks.square, range(40), credentials=keys, max_concurrency=8, max_attempts=1
+    )
+    assert list(results) == [x * x for x in range(40)]
+    assert keys.lookups == 2
+    assert 41 <= server.complete <= 40 + 8
+    assert set(server.items.values()) == {1}
+
+
+def test_row_25_one_look_up_for_all_maps(site: Any) -> None:
+    keys = Keys("old", "new")
+    server = site.server(then=only("new", run()))
+    options = site.options(server, credentials=keys)
+    maps = [lambdamap.map(tasks.square, range(10), **options)]
+    looked_up = keys.lookups
+    assert looked_up == 1
+    results: list[list[int]] = []
+
+    def one() -> None:
+        keys_now = keys.lookups
+        results.append(list(lambdamap.map(tasks.square, range(10), **options)))
+        assert keys_now >= 1
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    results.append(list(maps[0]))
+    for thread in threads:
+        thread.join()
+    assert results == [[x * x for x in range(10)]] * 5
+    # One each to start a map, and at most one for the refresh.
+    assert keys.lookups <= 5 + 1
+
+
+def test_row_25_no_newer_token(site: Any) -> None:
+    """Said once, for the whole map."""
+    server = site.server(then=only("new", run()))
+    results = site.map(
+        server,
+        tasks.square,
+        range(100),
+        credentials=(scripted.ACCESS_KEY, scripted.SECRET_KEY, "old"),
+        max_concurrency=4,
+    )
+    with pytest.raises(lambdamap.AccessDeniedError, match="have expired and there are no newer"):
+        list(results)
+    assert server.complete <= 4
+    assert not server.runs
+
+
+def test_row_25_newer_ones_are_refused_too(site: Any) -> None:
+    keys = Keys("old", "older", "oldest", "antique", "last")
+    server = site.server(then=only("new", run()))
+    with pytest.raises(lambdamap.AccessDeniedError):
+        list(site.map(server, tasks.square, range(10), credentials=keys, max_concurrency=1))
+    assert server.complete <= 4
+
+
+def test_row_25_credentials_are_renewed_before_they_expire(
+    site: Any, periods: Callable[..., None]
+) -> None:
+    """Nobody waits for a refusal: with less than 10 min left (here 4 of 5 s) newer ones are looked
+    for, once, in the middle of the map."""
+    periods(refresh_before_s=4)
+    keys = Keys("soon", "new", lives_s=5.5)
+    server = site.server(then=run())
+    results = site.map(
+        server, tasks.square, slowly(range(30), 0.1), credentials=keys, max_concurrency=4
+    )
+    assert list(results) == [x * x for x in range(30)]
+    assert keys.lookups == 2
+    tokens = [request.headers["x-amz-security-token"] for request in server.requests]
+    assert tokens == sorted(tokens, reverse=True)  # "soon" before "new"
+    assert set(tokens) == {"soon", "new"}
+    assert server.complete == 30
+
+
+def slowly(data: Any, seconds: float) -> Any:
+    for item in data:
+        time.sleep(seconds)
+        yield item
+
+
+# --- clocks -------------------------------------------------------------------------------------
+
+
+class ServiceClock:
+    """A service whose clock is `ahead_s` of ours, and that takes signatures of 5 minutes."""
+
+    def __init__(self, ahead_s: float = 0.0) -> None:
+        self.ahead_s = ahead_s
+        self.refused = 0
+
+    def now(self) -> float:
+        return time.time() + self.ahead_s
+
+    def dated(self, body: bytes, status: int = 200, **headers: str) -> bytes:
+        headers["Date"] = email.utils.formatdate(self.now(), usegmt=True)
+        headers["x-amzn-RequestId"] = "request-dated"
+        return plain_reply(body, status, {k.replace("_", "-"): v for k, v in headers.items()})
+
+    def step(self, connection: Connection, request: Request) -> None:
+        signed = datetime.datetime.strptime(
+            request.headers["x-amz-date"] + "+0000", "%Y%m%dT%H%M%SZ%z"
+        ).timestamp()
+        if abs(signed - self.now()) > 300:
+            self.refused += 1
+            connection.send(
+                self.dated(
+                    b'{"message":"Signature expired: it is now earlier than it was"}',
+                    403,
+                    x_amzn_ErrorType="InvalidSignatureException",
+                )
+            )
+        else:
+            connection.send(self.dated(b'{"ok":1}'))
+
+
+@pytest.mark.parametrize("ahead_s", [1200.0, -1200.0], ids=["slow", "fast"])
+def test_row_26_clock_that_is_off(site: Any, ahead_s: float) -> None:
+    """What the replies' dates say is used from the first refusal on; when the clock has been put
+    right, the correction goes."""
+    clock = ServiceClock(ahead_s)
+    server = site.server(then=clock.step)
+    target = site.target(server, max_attempts=1)
+    answered = invoke(target, [b"{}"] * 20)
+    assert [(end.failure, end.attempts) for end in answered] == [("", 1)] * 20
+    first_wave = clock.refused
+    assert 1 <= first_wave <= 20
+    assert server.complete == 20 + first_wave
+    assert [end.failure for end in invoke(target, [b"{}"] * 20)] == [""] * 20
+    assert clock.refused == first_wave
+
+    clock.ahead_s = 0.0
+    answered = invoke(target, [b"{}"] * 10)
+    assert [(end.failure, end.attempts) for end in answered] == [("", 1)] * 10
+    assert clock.refused <= first_wave + 10
+    again = clock.refused
+    assert [end.failure for end in invoke(target, [b"{}"] * 10)] == [""] * 10
+    assert clock.refused == again
+
+
+def test_row_26_a_few_minutes_are_tolerated(site: Any) -> None:
+    clock = ServiceClock(200.0)
+    server = site.server(then=clock.step)
+    invoke(site.target(server), [b"{}"] * 3)
+    assert (server.complete, clock.refused) == (3, 0)
+    signed = {request.headers["x-amz-date"][:13] for request in server.requests}
+    now = {
+        time.strftime("%Y%m%dT%H%M", time.gmtime(time.time() - back)) for back in (0, 30, 60, 120)
+    }
+    assert signed <= now
+
+
+def test_row_27_refused_signature_and_a_clock_that_is_right(site: Any) -> None:
+    clock = ServiceClock()
+    refused = clock.dated(
+        b'{"message":"The request signature we calculated does not match"}',
+        403,
+        x_amzn_ErrorType="InvalidSignatureException",
+    )
+    server = site.server(then=lambda connection, request: void(connection.send(refused)))
+    with pytest.raises(lambdamap.AccessDeniedError, match="does not match") as caught:
+        list(site.map(server, tasks.square, range(20), max_concurrency=1, idempotent=True))
+    assert (caught.value.ran, caught.value.attempts) == ("NOT", 1)
+    assert server.complete == 1
+
+
+def void(_: object) -> None:
+    """For lambdas whose value nobody wants."""

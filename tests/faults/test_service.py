@@ -1,0 +1,188 @@
+"""Errors of Lambda's own, and of what stands in front of it. Rows 20 to 24 and 29."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import lambdamap
+import tasks
+from driver import collect, invoke, open_map
+from scripted import aws_error, plain_reply, raw, reply, run
+
+ANSWER = b'{"ok":1}'
+
+
+def test_row_20_service_exception_twice(site: Any, idempotent: bool) -> None:
+    """Lambda's own error: f did not run, so it is tried again without asking. How long is waited
+    is in tests/c/test_retry.c, with the random numbers given."""
+    failing = aws_error(500, "ServiceException")
+    server = site.server([failing, failing], then=run())
+    results = site.map(server, tasks.square, [3], idempotent=idempotent)
+    assert list(results) == [9]
+    assert results.stats["retries"] == 2
+    assert server.complete == 3
+    assert sum(server.runs.values()) == 1
+
+
+def test_row_20_and_no_more_than_max_attempts(site: Any, idempotent: bool) -> None:
+    server = site.server(then=aws_error(500, "ServiceException"))
+    for attempts in (1, 3, 5):
+        before = server.complete
+        with pytest.raises(lambdamap.ServiceError) as caught:
+            list(site.map(server, tasks.square, [3], idempotent=idempotent, max_attempts=attempts))
+        assert (caught.value.ran, caught.value.attempts) == ("NOT", attempts)
+        assert server.complete - before == attempts
+        assert caught.value.request_id == "request-error"
+
+
+def test_row_21_an_outage_empties_the_quota(site: Any, periods: Callable[..., None]) -> None:
+    """500 tokens, 14 a retry: 35 retries in all, then every chunk fails at its first attempt."""
+    periods(transient_base_s=0.01)
+    server = site.server(then=aws_error(500, "ServiceException"))
+    net_map = open_map(site.target(server))
+    for number in range(150):
+        assert net_map.submit(b'{"n":1}', number, 1)
+    lost = collect(net_map)
+    assert {(end.failure, end.ran) for end in lost} == {("service", "NOT")}
+    assert server.complete == 150 + 500 // 14
+    assert net_map.stats["retries"] == 500 // 14
+
+
+def test_row_21_the_quota_comes_back(site: Any, periods: Callable[..., None]) -> None:
+    periods(transient_base_s=0.01)
+    server = site.server([aws_error(500, "ServiceException")] * 85, then=reply(ANSWER))
+    target = site.target(server)
+    invoke(target, [b"{}"] * 50)
+    assert [end.failure for end in invoke(target, [b"{}"] * 20)] == [""] * 20
+    server.script = iter([aws_error(500, "ServiceException")])
+    (answered,) = invoke(target)
+    assert (answered.failure, answered.attempts) == ("", 2)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "KMSAccessDeniedException",
+        "KMSDisabledException",
+        "KMSInvalidStateException",
+        "KMSNotFoundException",
+        "InvalidZipFileException",
+        "InvalidRuntimeException",
+        "InvalidSubnetIDException",
+        "InvalidSecurityGroupIDException",
+        "EC2AccessDeniedException",
+    ],
+)
+def test_row_22_configuration_that_cannot_work(site: Any, idempotent: bool, code: str) -> None:
+    server = site.server(then=aws_error(502, code, "the key is gone"))
+    with pytest.raises(lambdamap.ConfigError, match=f"{code}: the key is gone") as caught:
+        list(site.map(server, tasks.square, range(20), max_concurrency=1, idempotent=idempotent))
+    assert (caught.value.ran, caught.value.attempts) == ("NOT", 1)
+    assert isinstance(caught.value, ValueError)
+    assert server.complete == 1
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
+def test_row_23_an_error_of_somebody_in_between(site: Any, idempotent: bool, status: int) -> None:
+    """No AWS error type: it may have come after f ran."""
+    page = b"<html><body>" + b"Bad Gateway. " * 1000 + b"</body></html>"
+    server = site.server(then=raw(plain_reply(page, status, {"Content-Type": "text/html"})))
+    with pytest.raises(lambdamap.ServiceError) as caught:
+        list(site.map(server, tasks.square, [3], idempotent=idempotent))
+    assert caught.value.ran == "MAYBE"
+    assert caught.value.attempts == server.complete == (3 if idempotent else 1)
+    assert str(status) in str(caught.value)
+    assert len(str(caught.value)) < 1024
+    assert type(caught.value) is lambdamap.ServiceError
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (404, "ResourceNotFoundException", lambdamap.FunctionNotFoundError),
+        (403, "AccessDeniedException", lambdamap.AccessDeniedError),
+        (403, "UnrecognizedClientException", lambdamap.AccessDeniedError),
+        (403, "MissingAuthenticationTokenException", lambdamap.AccessDeniedError),
+        (400, "InvalidParameterValueException", lambdamap.ConfigError),
+        (400, "RecursiveInvocationException", lambdamap.ConfigError),
+        (403, "EFSMountFailureException", lambdamap.ConfigError),
+        (415, "UnsupportedMediaTypeException", lambdamap.ProtocolError),
+    ],
+)
+def test_row_24_what_would_happen_to_every_chunk(
+    site: Any, status: int, code: str, kind: type[lambdamap.LambdaMapError]
+) -> None:
+    """The map stops: of 1,000 chunks only what was in flight is sent."""
+    server = site.server(then=aws_error(status, code, "no"))
+    results = site.map(server, tasks.square, range(1000), max_concurrency=8)
+    with pytest.raises(kind) as caught:
+        list(results)
+    assert type(caught.value) is kind
+    assert (caught.value.ran, caught.value.attempts) == ("NOT", 1)
+    time.sleep(0.05)
+    assert 1 <= server.complete <= 8
+    assert list(results) == []
+
+
+def test_row_24_after_some_are_done(site: Any) -> None:
+    """What was finished is on the error."""
+    server = site.server([run()] * 10, then=aws_error(403, "AccessDeniedException"))
+    with pytest.raises(lambdamap.AccessDeniedError) as caught:
+        list(site.map(server, tasks.square, range(100), max_concurrency=1))
+    assert caught.value.indices[0] == 10
+    taken = 10 - len(caught.value.partial)
+    assert caught.value.partial == {i: i * i for i in range(taken, 10)}
+
+
+@pytest.mark.parametrize(
+    "code", ["ResourceConflictException", "SnapStartNotReadyException"], ids=["pending", "snap"]
+)
+def test_row_29_function_that_is_being_made_ready(
+    site: Any, periods: Callable[..., None], code: str
+) -> None:
+    periods(poll_base_s=0.02)
+    server = site.server([aws_error(409, code, "Pending")] * 4, then=run())
+    results = site.map(server, tasks.square, [3], max_attempts=1)
+    assert list(results) == [9]
+    assert server.complete == 5
+    times = [request.at for request in server.requests]
+    waits = [after - before for before, after in itertools.pairwise(times)]
+    assert all(wait >= 0.02 * 2**k for k, wait in enumerate(waits))
+
+
+@pytest.mark.parametrize(
+    "patience_s", [0.3, pytest.param(60.0, marks=[pytest.mark.soak, pytest.mark.timeout(200)])]
+)
+def test_row_29_function_that_never_is(
+    site: Any, periods: Callable[..., None], patience_s: float
+) -> None:
+    if patience_s < 60:
+        periods(poll_base_s=0.02, poll_patience_s=patience_s)
+    server = site.server(then=aws_error(409, "ResourceConflictException", "Pending"))
+    with pytest.raises(lambdamap.ServiceError, match="Pending") as caught:
+        list(site.map(server, tasks.square, range(10), max_concurrency=2))
+    assert caught.value.ran == "NOT"
+    assert server.complete < 30
+
+
+def test_row_29_conflict_that_time_does_not_mend(site: Any) -> None:
+    server = site.server(then=aws_error(409, "RuntimeVersionDeletedException"))
+    with pytest.raises(lambdamap.ConfigError):
+        list(site.map(server, tasks.square, [3]))
+    assert server.complete == 1
+
+
+@pytest.mark.parametrize("code", ["EC2ThrottledException", "ENILimitReachedException"])
+def test_scarce_network_interfaces_are_waited_for(
+    site: Any, periods: Callable[..., None], code: str
+) -> None:
+    """What needs seconds to come back is given the longer delays."""
+    periods(throttle_base_s=0.05)
+    server = site.server([aws_error(502, code)], then=run())
+    assert list(site.map(server, tasks.square, [3])) == [9]
+    assert server.complete == 2
