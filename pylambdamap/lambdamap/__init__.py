@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         WorkerInitError,
         WorkerTimeoutError,
     )
+    from lambdamap.integrations.pandas import groupby_apply
     from lambdamap.options import Options, configure
     from lambdamap.stats import Stats
 
@@ -93,6 +94,7 @@ _PLACES = {
         "WorkerInitError",
         "WorkerTimeoutError",
     ),
+    "integrations.pandas": ("groupby_apply",),
     "options": ("Options", "configure"),
     "stats": ("Stats",),
 }
@@ -133,6 +135,7 @@ __all__ = [
     "encode_payload",
     "feature_calculation_on_chunks",
     "function_in_lambda",
+    "groupby_apply",
     "invoke_map",
     "map_unordered",
     "my_map",

@@ -348,6 +348,10 @@ def _pack_values(pandas: Any, values: Any) -> tuple[Any, ...] | None:
         return ("cat", values.codes, dtype.categories, dtype.ordered)
     if isinstance(dtype, pandas.DatetimeTZDtype):
         return ("tz", values.tz_convert("UTC").tz_localize(None).to_numpy(), dtype.tz)
+    if isinstance(dtype, pandas.IntervalDtype):
+        return ("interval", values.left, values.right, values.closed)
+    if isinstance(dtype, pandas.PeriodDtype):
+        return ("period", values.asi8, values.freqstr)
     if isinstance(dtype, pandas.StringDtype):
         missing = values.isna()
         texts = [None if gone else text for text, gone in zip(values, missing, strict=True)]
@@ -376,6 +380,10 @@ def _unpack_values(pandas: Any, parts: Any) -> Any:
         )
     if tag == "tz":
         return pandas.DatetimeIndex(rest[0]).tz_localize("UTC").tz_convert(rest[1]).array
+    if tag == "interval":
+        return pandas.arrays.IntervalArray.from_arrays(*rest)
+    if tag == "period":
+        return pandas.PeriodIndex.from_ordinals(rest[0], freq=rest[1]).array
     if tag == "str":
         storage, is_na, texts = rest
         if is_na:
@@ -404,13 +412,17 @@ def _reduce_index(pandas: Any, index: Any) -> tuple[int, Any] | None:
         return _PANDAS, ("range", index.start, index.stop, index.step, index.name)
     if type(index) is pandas.MultiIndex:
         return _PANDAS, ("multi", list(index.levels), list(index.codes), list(index.names))
-    kinds = (pandas.Index, pandas.DatetimeIndex, pandas.TimedeltaIndex, pandas.CategoricalIndex)
+    kinds = (
+        pandas.Index, pandas.DatetimeIndex, pandas.TimedeltaIndex, pandas.CategoricalIndex,
+        pandas.IntervalIndex, pandas.PeriodIndex,
+    )  # fmt: skip
     if type(index) not in kinds:
         return None
     packed = _pack_values(pandas, index.array)
     if packed is None:
         return None
-    frequency = getattr(index, "freq", None)
+    # A period has its frequency in its dtype.
+    frequency = None if packed[0] == "period" else getattr(index, "freq", None)
     text = None if frequency is None else frequency.freqstr
     return _PANDAS, ("index", packed, index.name, text)
 
@@ -436,6 +448,10 @@ def _reduce_pandas(value: Any, kind: type) -> tuple[int, Any] | None:
         return _PANDAS, ("timestamp", value.to_datetime64(), value.tz)
     if kind is pandas.Timedelta:
         return _PANDAS, ("timedelta", value.to_timedelta64())
+    if kind is pandas.Interval:
+        return _PANDAS, ("interval", value.left, value.right, value.closed)
+    if kind is pandas.Period:
+        return _PANDAS, ("period", value.ordinal, value.freqstr)
     if isinstance(value, pandas.Index):
         return _reduce_index(pandas, value)
     if kind is pandas.Series:
@@ -465,6 +481,10 @@ def _restore_pandas(resolve: Resolve | None, tag: Any, *parts: Any) -> Any:
         return stamp if parts[1] is None else stamp.tz_localize("UTC").tz_convert(parts[1])
     if tag == "timedelta":
         return pandas.Timedelta(parts[0])
+    if tag == "interval":
+        return pandas.Interval(*parts)
+    if tag == "period":
+        return pandas.Period(ordinal=parts[0], freq=parts[1])
     if tag == "range":
         start, stop, step, name = parts
         return pandas.RangeIndex(start, stop, step, name=name)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lambdamap._net import Completion
     from lambdamap.backends.inprocess import PlainCompletion
 
-__all__ = ["of_chunk", "of_reply"]
+__all__ = ["note", "of_chunk", "of_reply"]
 
 _CLASSES: dict[str, type[errors.LambdaMapError]] = {
     "config": errors.ConfigError,
@@ -127,13 +127,14 @@ def of_reply(described: Mapping[str, Any], completion: Completion | PlainComplet
     remote.remote_traceback = str(described.get("traceback", ""))
     own = _rebuild(described)
     error: Exception = remote if own is None else own
-    _note(error, f"{_items(indices)}; remote traceback:\n{remote.remote_traceback.rstrip()}")
+    note(error, f"{_items(indices)}; remote traceback:\n{remote.remote_traceback.rstrip()}")
     if own is not None:
         own.__cause__ = remote
     return error
 
 
-def _note(error: Exception, text: str) -> None:
+def note(error: Exception, text: str) -> None:
+    """`BaseException.add_note`, also before Python 3.11, where only the attribute is left."""
     if sys.version_info >= (3, 11):
         error.add_note(text)
     else:

@@ -6,7 +6,7 @@ import json
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lambdamap import _codec, errors, log
 from lambdamap._version import __version__
@@ -126,7 +126,7 @@ def open_engine(
     options: Options,
     *,
     total: int | None,
-    star: bool,
+    star: bool | Literal["group"],
     ordered: bool = True,
 ) -> Engine:
     """An engine that calls f on items; its first window is on its way when this returns.
@@ -140,7 +140,8 @@ def open_engine(
     total
         Their number, where it is known.
     star
-        Whether each item is a tuple of arguments.
+        Whether each item is a tuple of arguments; "group": a key and a pandas object, which is
+        the argument and gets the key as its name.
     ordered
         False: results are given as they come.
     """

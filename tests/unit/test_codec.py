@@ -122,6 +122,12 @@ VALUES: list[Any] = [
     pd.MultiIndex.from_tuples([(1, "a"), (2, "b")], names=["i", "s"]),
     pd.CategoricalIndex(["a", "b"]), pd.Index([1, "a"], dtype=object), pd.Index([1.5, 2]),
     pd.Categorical(["a", "b", None], ordered=True), pd.array([1, None]),
+    pd.Interval(0, 1.5, closed="both"), pd.Interval(pd.Timestamp("2020"), pd.Timestamp("2021")),
+    pd.interval_range(0, 3, name="i", closed="left"), pd.Series(pd.cut([1, 5, np.nan], [0, 2, 9])),
+    pd.arrays.IntervalArray.from_tuples([(0, 1), None]),
+    pd.Period("2020-03", "M"), pd.Period("2020Q1", "Q-NOV"),
+    pd.PeriodIndex(["2020-03-01", pd.NaT], freq="2D", name="p"),
+    pd.Series(pd.period_range("2020", periods=2, freq="h")),
 ]  # fmt: skip
 
 

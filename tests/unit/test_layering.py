@@ -68,7 +68,7 @@ ALLOWED = {
     "backends": BOTTOM | {"backends", "credentials", "options", "local", "worker", "_net"},
     "cli": {"*"},
     "__main__": {"cli"},
-    "__init__": BOTTOM | {"aio", "api", "classic", "engine", "options", "stats"},
+    "__init__": BOTTOM | {"aio", "api", "classic", "engine", "integrations", "options", "stats"},
     "ambient": BOTTOM,
     "options": BOTTOM | {"ambient"},
     "integrations": {"*"},

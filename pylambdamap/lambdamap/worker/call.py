@@ -139,7 +139,7 @@ def _decode(
     allow_pickle = allow.by_value_allowed(trusted) and head.get("python") == PYTHON
     try:
         spec, items = _codec.decode_text(event["p"], allow_pickle=allow_pickle, resolve=resolve)
-        function, star = spec["f"], bool(spec.get("star"))
+        function, star = spec["f"], spec.get("star")
     except Exception as error:
         if refusals:
             kind = "init" if isinstance(refusals[0], allow.NotFound) else "refused"
@@ -156,7 +156,20 @@ def _decode(
         function = _load_blob(function)
     if not callable(function) or not isinstance(items, list):
         raise _Failure("decode", "the request holds no callable and no list of items")
-    return function, star, items
+    if star == "group":
+        return _for_groups(function), False, items
+    return function, bool(star), items
+
+
+def _for_groups(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """f for items that are a key of a pandas groupby and its group, which f alone gets."""
+
+    def on_group(item: tuple[Any, Any]) -> Any:
+        key, group = item
+        object.__setattr__(group, "name", key)  # as pandas' apply does: no column is named here
+        return function(group)
+
+    return on_group
 
 
 def _no_pickles(head: dict[str, Any], trusted: bool) -> str:

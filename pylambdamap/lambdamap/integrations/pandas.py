@@ -1,0 +1,191 @@
+"""`groupby_apply`: what pandas' ``grouped.apply`` does, with the function on Lambda.
+
+pandas itself decides what the groups are and how their results become a frame: its ``apply`` runs
+twice, once with a function that sends each group away, and once with one that answers with the
+results, in order. There is no rule of its here, and nothing private of it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from lambdamap import errors, failures
+from lambdamap import options as _options
+from lambdamap.engine import Feed
+from lambdamap.launch import open_engine
+
+if TYPE_CHECKING:
+    import pandas
+    from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
+
+    from lambdamap.engine import Engine
+    from lambdamap.options import Options
+
+    Grouped = DataFrameGroupBy[Any, Any] | SeriesGroupBy[Any, Any]
+
+__all__ = ["groupby_apply"]
+
+_UNPACKED = 16  # groups that may wait for the packer: each is a frame of its own while it does
+
+
+def groupby_apply(
+    function: Callable[..., Any], grouped: Grouped, /, **options: Any
+) -> pandas.DataFrame | pandas.Series[Any]:
+    """Apply a function to each group, many at once, and put the results together as pandas does.
+
+    It gives what ``grouped.apply(function)`` gives. As in pandas 3, the function never gets the
+    columns that it is grouped by; ``group.name`` holds their values. Groups travel as typed columns
+    and are read as the map goes on: beside the results, no more of them is kept than the byte
+    budget allows.
+
+    Parameters
+    ----------
+    function
+        Called with one DataFrame or Series per group. What it returns becomes part of the result:
+        a scalar, Series, DataFrame, or None to leave the group out.
+    grouped
+        ``df.groupby(...)`` or ``series.groupby(...)``, with any of their options, and columns
+        selected or not.
+    **options
+        See `lambdamap.Options`; ``on_error="return"`` has no meaning here.
+
+    Returns
+    -------
+    pandas.DataFrame or pandas.Series
+        With the index, columns and dtypes that ``grouped.apply`` gives.
+
+    Raises
+    ------
+    TypeError
+        `grouped` is something else, or `function` is not callable.
+    ConfigError
+        An unknown option, no region, no credentials; ``on_error="return"``.
+    EncodeError
+        The function or a group cannot be sent.
+    Exception
+        f's own exception, with the group's key in a note; or a `LambdaMapError` that says which
+        groups by their position, what happened and whether f ran. Results that were finished are in
+        the ``partial`` of it or of its ``__cause__``.
+
+    Examples
+    --------
+    >>> import pandas as pd, lambdamap
+    >>> df = pd.DataFrame({"carrier": ["AA", "B6", "AA"], "delay": [3.0, 5.0, 4.0]})
+    >>> lambdamap.groupby_apply(len, df.groupby("carrier"), backend="inline")
+    carrier
+    AA    2
+    B6    1
+    dtype: int64
+    """
+    _check(function, grouped)
+    resolved = _options.resolve(**options)
+    if resolved.on_error == "return":
+        raise errors.ConfigError(
+            "on_error='return' would put exceptions into a frame: use lambdamap.map(function, "
+            "(group for _, group in grouped), on_error='return')"
+        )
+    try:
+        results = _map(function, grouped, resolved)
+    except Exception as error:
+        error.__traceback__ = None  # pandas' frames and this file's say nothing to the caller
+        raise
+    made: pandas.DataFrame | pandas.Series[Any] = _apply(grouped, lambda _: results.popleft())
+    return made
+
+
+def _check(function: object, grouped: object) -> None:
+    from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
+
+    if not callable(function):
+        raise TypeError(
+            f"groupby_apply() needs a function first, then df.groupby(...): {function!r} is not "
+            "callable"
+        )
+    if not isinstance(grouped, (DataFrameGroupBy, SeriesGroupBy)):
+        raise TypeError(
+            "groupby_apply() needs what df.groupby(...) or series.groupby(...) gives, not a "
+            f"{type(grouped).__name__}"
+        )
+
+
+class _EnoughError(Exception):
+    """Ends pandas' loop over the groups."""
+
+
+def _apply(grouped: Any, function: Callable[[Any], Any]) -> Any:
+    """``grouped.apply`` without the columns that it is grouped by, in every version of pandas."""
+    import pandas
+
+    if grouped.ndim == 2 and int(pandas.__version__.partition(".")[0]) < 3:
+        return grouped.apply(function, include_groups=False)
+    return grouped.apply(function)
+
+
+def _map(function: Callable[..., Any], grouped: Grouped, options: Options) -> deque[Any]:
+    """The results of all groups, in pandas' order."""
+    total = grouped.ngroups
+    results: deque[Any] = deque()
+    feed = Feed()
+    engine = open_engine(function, feed, options, total=total, star="group")
+    sent = 0
+
+    def send(group: Any) -> None:
+        nonlocal sent
+        feed.items.append((group.name, group))
+        sent += 1
+        if len(feed.items) >= _UNPACKED or engine.input_room() <= 0:
+            _make_room(engine, results)
+        if sent == total:
+            raise _EnoughError  # there is nothing to put together yet
+
+    try:
+        with contextlib.suppress(_EnoughError):
+            _apply(grouped, send)
+        feed.ended = True
+        results.extend(engine.results())
+    except Exception as error:
+        _complete(error, grouped, results)
+        raise
+    finally:
+        engine.close()
+    return results
+
+
+def _make_room(engine: Engine, results: deque[Any]) -> None:
+    """Pack what is fed, and wait until more is wanted."""
+    while (chunk := engine.step()) is not None or engine.input_room() <= 0:
+        if chunk:
+            results.extend(chunk)
+        elif chunk is None:
+            engine.wait()
+        else:
+            raise _EnoughError
+
+
+def _complete(error: Exception, grouped: Grouped, results: deque[Any]) -> None:
+    """Say on the error which group it is, and keep what was finished before it."""
+    holders = [e for e in (error, error.__cause__) if isinstance(e, errors.LambdaMapError)]
+    finished = dict(enumerate(results))
+    for holder in holders:
+        holder.partial = {**finished, **holder.partial}
+    if holders and len(holders[-1].indices) == 1:
+        index = holders[-1].indices[0]
+        failures.note(error, f"item {index} is the group {_key_of(grouped, index)!r}")
+
+
+def _key_of(grouped: Grouped, index: int) -> Any:
+    keys: deque[Any] = deque(maxlen=1)
+
+    def look(group: Any) -> None:
+        nonlocal index
+        keys.append(group.name)
+        index -= 1
+        if index < 0:
+            raise _EnoughError
+
+    with contextlib.suppress(_EnoughError):
+        _apply(grouped, look)
+    return keys[0]
