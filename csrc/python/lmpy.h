@@ -118,6 +118,17 @@ lmpy_int_value(PyObject *number, int64_t *value)
   return over;
 }
 
+/* Whether a text is ASCII, and its bytes are at PyUnicode_1BYTE_DATA. */
+static inline bool
+lmpy_is_ascii(PyObject *text)
+{
+#if PY_VERSION_HEX < 0x030C0000
+  return PyUnicode_IS_READY(text) && PyUnicode_IS_ASCII(text);
+#else
+  return PyUnicode_IS_ASCII(text);
+#endif
+}
+
 /* Magnitude of an int as little-endian bytes and back (Python's own algorithm, any size). */
 PyObject *lmpy_int_to_bytes(PyObject *number, Py_ssize_t n_bytes);       /* two's complement */
 PyObject *lmpy_int_from_bytes(const uint8_t *bytes, Py_ssize_t n_bytes); /* two's complement */

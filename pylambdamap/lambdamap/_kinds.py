@@ -23,31 +23,25 @@ from typing import Any
 
 from lambdamap._codec import DecodeFailure, EncodeFailure
 
-__all__ = ["float64_list", "reduce", "restore"]
+__all__ = ["reduce", "restore"]
 
-_BLOCK, _TUPLE, _TIME, _ARRAY, _DECIMAL, _NAMED, _PANDAS, _NUMPY, _PICKLE = (
-    1,
-    3,
-    4,
-    5,
-    6,
-    10,
-    11,
-    12,
-    127,
-)
+_TUPLE, _TIME, _ARRAY, _DECIMAL, _NAMED, _PANDAS, _NUMPY, _BUFFER, _FRAMES, _PICKLE = (
+    3, 4, 5, 6, 10, 11, 12, 13, 14, 127,
+)  # fmt: skip
 _VALUE = 0  # not an extension: the payload is another value that stands for this one
 
 Resolve = Callable[[str, str], Any]
 
 
-class _Raw:
-    """Bytes that belong into the numeric section; a bytearray when they come back."""
+class _Buffer:
+    """An array's items, in this machine's byte order; a bytearray of them when they come back."""
 
-    __slots__ = ("buffer",)
+    __slots__ = ("buffer", "items", "size")
 
-    def __init__(self, buffer: Any) -> None:
+    def __init__(self, buffer: Any, items: int, size: int) -> None:
         self.buffer = buffer
+        self.items = items  # 0 bytes, 1 integers with a sign, 2 without, 3 doubles
+        self.size = size
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -279,7 +273,25 @@ def _reduce_array(value: Any) -> tuple[int, Any]:
         return _ARRAY, ("O", tuple(value.shape), value.ravel().tolist())
     flags = value.flags
     order = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
-    return _ARRAY, (_descr(value.dtype), tuple(value.shape), order, _Raw(value.tobytes(order)))
+    return _ARRAY, (_descr(value.dtype), tuple(value.shape), order, _items_of(value, order))
+
+
+def _items_of(value: Any, order: str) -> _Buffer:
+    """The items of an array, its own memory where they lie there in order."""
+    numpy = sys.modules["numpy"]
+    dtype = value.dtype
+    flat = (value.T if order == "F" else value).reshape(-1)
+    if not flat.flags.c_contiguous or not flat.flags.aligned:
+        flat = numpy.array(flat, order="C")
+    if dtype.itemsize == 0 or flat.size == 0:
+        return _Buffer(b"", 0, 1)
+    if dtype.isnative and dtype.itemsize in (1, 2, 4, 8):
+        if dtype.kind in "iumMb":
+            kind = "u" if dtype.kind in "ub" else "i"
+            return _Buffer(flat.view(f"{kind}{dtype.itemsize}"), 1 + (kind == "u"), dtype.itemsize)
+        if dtype.kind == "f" and dtype.itemsize == 8:
+            return _Buffer(flat, 3, 8)
+    return _Buffer(flat.view("u1"), 0, 1)
 
 
 def _restore_array(resolve: Resolve | None, descr: Any, shape: Any, *rest: Any) -> Any:
@@ -314,12 +326,6 @@ def _restore_scalar(resolve: Resolve | None, descr: Any, data: Any) -> Any:
         raise DecodeFailure("a numpy scalar of another size than its type")
     # A copy: a structured scalar would keep the read-only bytes.
     return numpy.frombuffer(bytearray(data), dtype)[0]
-
-
-def float64_list(data: bytes, resolve: Resolve | None) -> list[Any]:
-    """A list of numpy.float64 out of little-endian bytes; the native codec calls it."""
-    numpy = _loaded("numpy", resolve)
-    return list(numpy.frombuffer(data, "<f8"))
 
 
 def _reduce_numpy(value: Any, kind: type) -> tuple[int, Any] | None:
@@ -556,7 +562,7 @@ def _reduce_late(value: Any, kind: type) -> tuple[int, Any] | None:
 
 
 _EXACT: dict[type, Callable[[Any], tuple[int, Any]]] = {
-    _Raw: lambda v: (_BLOCK, v.buffer),
+    _Buffer: lambda v: (_BUFFER, (v.buffer, v.items, v.size)),
     datetime.datetime: _reduce_datetime,
     datetime.date: lambda v: (_TIME, (0, v.year, v.month, v.day)),
     datetime.time: _reduce_time,

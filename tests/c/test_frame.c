@@ -3,31 +3,43 @@
 #include <string.h>
 
 #include "check.h"
+#include "wire/columns.h"
 #include "wire/deflate.h"
 #include "wire/frame.h"
 
-enum { STRUCTURE = 3000, WORDS = 200 };
+enum { STRUCTURE = 3000, WORDS = 200, PACKED = 600 };
 
-/* A raw frame: a text of a repeated pattern, and a block of doubles in an array with it. */
+/* A raw frame: a text of a repeated pattern, a list of doubles, one of packed integers, and a buffer
+ * that is a blob. */
 static void
 make(struct lm_buf *raw)
 {
-  uint8_t structure[STRUCTURE + 64], numeric[WORDS * 8];
+  uint8_t structure[STRUCTURE + 64], words[WORDS * 8], packed[PACKED], blobs[64];
   size_t at = 0;
-  structure[at++] = 0x92;
+  structure[at++] = 0x94;
   structure[at++] = 0xda;
   structure[at++] = STRUCTURE >> 8;
   structure[at++] = STRUCTURE & 255;
   for (int i = 0; i < STRUCTURE; i++)
     structure[at++] = (uint8_t)('a' + i % 7);
-  static const uint8_t block[] = {0xc7, 9, 1, 0, WORDS, 0, 0, 0, 0, 0, 0, 0};
-  memcpy(structure + at, block, sizeof block);
-  at += sizeof block;
+  static const uint8_t columns[] = {
+      0xc7, 5, 1,  WORDS & 127,   WORDS >> 7,  LM_COLUMN_FLOAT, LM_FLOAT, 0,       /* doubles */
+      0xc7, 7, 1,  PACKED & 127,  PACKED >> 7, LM_COLUMN_INT,   LM_INT,   1, 3, 0, /* bytes */
+      0xc7, 5, 13, 8 /* bytes */, 8,           LM_COLUMN_RAW,   1,        0,       /* a buffer */
+  };
+  memcpy(structure + at, columns, sizeof columns);
+  structure[at + 3] |= 0x80; /* the varints go on */
+  structure[at + 11] |= 0x80;
+  at += sizeof columns;
+  for (int i = 0; i < PACKED; i++)
+    packed[i] = (uint8_t)(i / 3);
+  memset(blobs, 7, sizeof blobs);
   for (int i = 0; i < WORDS; i++) {
     double number = 1.0 + i / 7.0;
-    memcpy(numeric + 8 * i, &number, 8);
+    memcpy(words + 8 * i, &number, 8);
   }
-  struct lm_frame_view view = {structure, at, numeric, sizeof numeric};
+  struct lm_frame_view view = {structure, at,           packed, sizeof packed,
+                               words,     sizeof words, blobs,  sizeof blobs};
   lm_frame_join(&view, raw);
 }
 

@@ -6,14 +6,15 @@
 #include "wire/base64.h"
 #include "wire/deflate.h"
 #include "wire/mpcheck.h"
+#include "wire/numbers.h"
 
 enum {
   MAGIC = 'L',
   FLAG_DEFLATED = 1, /* the structure is */
   FLAG_PLANES = 2,   /* the two top bytes of every word are apart, run-length coded */
-  FLAGS_KNOWN = FLAG_DEFLATED | FLAG_PLANES,
-  PLANES = 2,
-  MIN_STRUCTURE = 256, /* smaller ones are not worth a try */
+  FLAG_PACKED = 4,   /* the packed section is deflated */
+  FLAGS_KNOWN = FLAG_DEFLATED | FLAG_PLANES | FLAG_PACKED,
+  MIN_DEFLATED = 256, /* smaller ones are not worth a try */
   MIN_WORDS = 64,
   SAMPLE = 4096
 };
@@ -21,7 +22,8 @@ enum {
 struct lm_coder {
   struct lm_deflate *deflate; /* made when first used */
   struct lm_inflate *inflate;
-  struct lm_buf scratch; /* sealed frames on their way to base64 and back */
+  struct lm_buf scratch;  /* a sealed frame on its way from base64 */
+  struct lm_buf deflated; /* sections on their way out, one behind the other */
   struct lm_buf planes;
 };
 
@@ -32,6 +34,7 @@ lm_coder_new(void)
   if (coder == NULL)
     return NULL;
   lm_buf_init(&coder->scratch, SIZE_MAX);
+  lm_buf_init(&coder->deflated, SIZE_MAX);
   lm_buf_init(&coder->planes, SIZE_MAX);
   return coder;
 }
@@ -42,6 +45,7 @@ lm_coder_destroy(struct lm_coder *coder)
   if (coder == NULL)
     return;
   lm_buf_clean_up(&coder->planes);
+  lm_buf_clean_up(&coder->deflated);
   lm_buf_clean_up(&coder->scratch);
   lm_inflate_destroy(coder->inflate);
   lm_deflate_destroy(coder->deflate);
@@ -52,18 +56,17 @@ lm_coder_destroy(struct lm_coder *coder)
 
 struct head {
   uint8_t flags;
-  uint64_t structure_raw, structure_stored, numeric_raw, planes_stored;
+  uint64_t structure_raw, structure_stored, packed_raw, packed_stored, words, planes_stored, blobs;
 };
 
-static void
-put_varint(struct lm_buf *out, uint64_t n)
+static size_t
+put_varint(uint8_t *at, uint64_t n)
 {
-  uint8_t bytes[10];
-  size_t at = 0;
+  size_t used = 0;
   for (; n >= 0x80; n >>= 7)
-    bytes[at++] = (uint8_t)(n | 0x80);
-  bytes[at++] = (uint8_t)n;
-  lm_buf_append(out, bytes, at);
+    at[used++] = (uint8_t)(n | 0x80);
+  at[used++] = (uint8_t)n;
+  return used;
 }
 
 static int
@@ -81,21 +84,41 @@ get_varint(const uint8_t *bytes, size_t len, size_t *at, uint64_t *n)
   return -1;
 }
 
-static void
-write_head(struct lm_buf *out, const struct head *head)
+static size_t
+write_head(uint8_t *at, const struct head *head)
 {
-  const uint8_t first[] = {MAGIC, LM_WIRE_VERSION, head->flags, 0};
-  lm_buf_append(out, first, sizeof first);
-  put_varint(out, head->structure_raw);
-  put_varint(out, head->structure_stored);
-  put_varint(out, head->numeric_raw);
-  put_varint(out, head->planes_stored);
+  size_t used = 0;
+  at[used++] = MAGIC;
+  at[used++] = LM_WIRE_VERSION;
+  at[used++] = head->flags;
+  at[used++] = 0;
+  used += put_varint(at + used, head->structure_raw);
+  used += put_varint(at + used, head->structure_stored);
+  used += put_varint(at + used, head->packed_raw);
+  used += put_varint(at + used, head->packed_stored);
+  used += put_varint(at + used, head->words);
+  used += put_varint(at + used, head->planes_stored);
+  used += put_varint(at + used, head->blobs);
+  return used;
+}
+
+static struct head
+raw_head(const struct lm_frame_view *view)
+{
+  return (struct head){0,
+                       view->structure_len,
+                       view->structure_len,
+                       view->packed_len,
+                       view->packed_len,
+                       view->words_len / LM_WORD,
+                       0,
+                       view->blobs_len / LM_WORD};
 }
 
 static uint64_t
 planes_raw(const struct head *head)
 {
-  return head->flags & FLAG_PLANES ? head->numeric_raw / LM_WORD * PLANES : 0;
+  return head->flags & FLAG_PLANES ? head->words * LM_PLANES : 0;
 }
 
 /* Reads the header and checks that its lengths are those of the frame. *at: where the first section
@@ -112,19 +135,25 @@ read_head(const uint8_t *frame, size_t len, struct head *head, size_t *at, struc
                         frame[1], LM_WIRE_VERSION);
   head->flags = frame[2];
   if ((head->flags & ~FLAGS_KNOWN) != 0 || frame[3] != 0)
-    return lm_error_set(err, LM_E_VERSION, "the frame has flags that this side does not know");
+    return lm_error_set(err, LM_E_VERSION,
+                        "the frame has flags 0x%02x%02x, this side knows 0x%02x00: use the same "
+                        "release of lambdamap on both",
+                        frame[2], frame[3], FLAGS_KNOWN);
   *at = 4;
   if (get_varint(frame, len, at, &head->structure_raw) != 0 ||
       get_varint(frame, len, at, &head->structure_stored) != 0 ||
-      get_varint(frame, len, at, &head->numeric_raw) != 0 ||
-      get_varint(frame, len, at, &head->planes_stored) != 0)
+      get_varint(frame, len, at, &head->packed_raw) != 0 ||
+      get_varint(frame, len, at, &head->packed_stored) != 0 ||
+      get_varint(frame, len, at, &head->words) != 0 ||
+      get_varint(frame, len, at, &head->planes_stored) != 0 ||
+      get_varint(frame, len, at, &head->blobs) != 0)
     return lm_error_at(err, LM_E_FORMAT, *at, "the frame's header is broken");
-  bool deflated = head->flags & FLAG_DEFLATED, planes = head->flags & FLAG_PLANES;
-  uint64_t apart = planes_raw(head);
-  if (head->numeric_raw % LM_WORD != 0 || head->structure_raw == 0 ||
-      (!deflated && head->structure_stored != head->structure_raw) ||
-      (!planes && head->planes_stored != 0) ||
-      head->structure_stored + head->planes_stored + (head->numeric_raw - apart) != len - *at)
+  uint64_t stored = head->structure_stored + head->packed_stored + head->planes_stored +
+                    head->words * LM_WORD - planes_raw(head) + head->blobs * LM_WORD;
+  if (head->structure_raw == 0 ||
+      (!(head->flags & FLAG_DEFLATED) && head->structure_stored != head->structure_raw) ||
+      (!(head->flags & FLAG_PACKED) && head->packed_stored != head->packed_raw) ||
+      (!(head->flags & FLAG_PLANES) && head->planes_stored != 0) || stored != len - *at)
     return lm_error_set(err, LM_E_FORMAT, "the frame's lengths do not add up");
   return 0;
 }
@@ -132,11 +161,29 @@ read_head(const uint8_t *frame, size_t len, struct head *head, size_t *at, struc
 void
 lm_frame_join(const struct lm_frame_view *view, struct lm_buf *out)
 {
-  struct head head = {0, view->structure_len, view->structure_len, view->numeric_len, 0};
-  lm_buf_reserve(out, LM_FRAME_MAX_HEAD + view->structure_len + view->numeric_len);
-  write_head(out, &head);
+  struct head head = raw_head(view);
+  uint8_t *at = lm_buf_reserve(out, LM_FRAME_MAX_HEAD + view->structure_len + view->packed_len +
+                                        view->words_len + view->blobs_len);
+  if (at == NULL)
+    return;
+  out->len += write_head(at, &head);
   lm_buf_append(out, view->structure, view->structure_len);
-  lm_buf_append(out, view->numeric, view->numeric_len);
+  lm_buf_append(out, view->packed, view->packed_len);
+  lm_buf_append(out, view->words, view->words_len);
+  lm_buf_append(out, view->blobs, view->blobs_len);
+}
+
+static void
+view_at(const struct head *head, const uint8_t *at, struct lm_frame_view *view)
+{
+  view->structure = at;
+  view->structure_len = head->structure_raw;
+  view->packed = at += head->structure_raw;
+  view->packed_len = head->packed_raw;
+  view->words = at += head->packed_raw;
+  view->words_len = head->words * LM_WORD;
+  view->blobs = at + view->words_len;
+  view->blobs_len = head->blobs * LM_WORD;
 }
 
 int
@@ -148,8 +195,7 @@ lm_frame_split(const uint8_t *raw, size_t raw_len, struct lm_frame_view *view, s
     return -1;
   if (head.flags != 0)
     return lm_error_set(err, LM_E_INVALID, "the frame is sealed");
-  *view = (struct lm_frame_view){raw + at, head.structure_raw, raw + at + head.structure_raw,
-                                 head.numeric_raw};
+  view_at(&head, raw + at, view);
   return 0;
 }
 
@@ -161,28 +207,6 @@ lm_frame_is_raw(const uint8_t *frame, size_t len)
 
 /* --- sealing --- */
 
-/* Byte planes 6 and 7 (sign, exponent and top of the mantissa of little-endian doubles; mostly
- * zeros of small integers) in front, the other six of each word behind. */
-static void
-split_planes(const uint8_t *words, size_t n, uint8_t *apart, uint8_t *rest)
-{
-  for (size_t i = 0; i < n; i++) {
-    apart[i] = words[LM_WORD * i + 6];
-    apart[n + i] = words[LM_WORD * i + 7];
-    memcpy(rest + 6 * i, words + LM_WORD * i, 6);
-  }
-}
-
-static void
-join_planes(const uint8_t *apart, const uint8_t *rest, size_t n, uint8_t *words)
-{
-  for (size_t i = 0; i < n; i++) {
-    memcpy(words + LM_WORD * i, rest + 6 * i, 6);
-    words[LM_WORD * i + 6] = apart[i];
-    words[LM_WORD * i + 7] = apart[n + i];
-  }
-}
-
 static int
 ready_to_deflate(struct lm_coder *coder, struct lm_error *err)
 {
@@ -191,12 +215,26 @@ ready_to_deflate(struct lm_coder *coder, struct lm_error *err)
   return 0;
 }
 
-/* Appends the deflated structure when that gains a tenth: 1; else 0 and *out as before. */
-static int
-deflate_structure(struct lm_coder *coder, const uint8_t *bytes, size_t n, struct lm_buf *out,
-                  struct lm_error *err)
+/* Whether bytes are so evenly spread that deflate cannot gain a tenth: pairs of equal bytes among a
+ * few, where half as many again as chance makes are worth a try. */
+static bool
+looks_random(const uint8_t *bytes, size_t n)
 {
-  if (n < MIN_STRUCTURE || n > UINT32_MAX)
+  enum { LOOKED_AT = 1024, BY_CHANCE = LOOKED_AT * (LOOKED_AT - 1) / 2 / 256 };
+  uint16_t counts[256] = {0};
+  if (n < LOOKED_AT)
+    return false;
+  size_t step = n / LOOKED_AT | 1, pairs = 0; /* odd: no period of the widths in it */
+  for (size_t i = 0, at = 0; i < LOOKED_AT; i++, at += step)
+    pairs += counts[bytes[at < n ? at : at % n]]++;
+  return pairs < BY_CHANCE + BY_CHANCE / 2;
+}
+
+/* Appends a section deflated to coder->deflated when that gains a tenth: 1; else 0. */
+static int
+deflate_section(struct lm_coder *coder, const uint8_t *bytes, size_t n, struct lm_error *err)
+{
+  if (n < MIN_DEFLATED || n > UINT32_MAX || looks_random(bytes, n))
     return 0;
   if (ready_to_deflate(coder, err) != 0)
     return -1;
@@ -207,7 +245,131 @@ deflate_structure(struct lm_coder *coder, const uint8_t *bytes, size_t n, struct
     if (gains <= 0)
       return gains;
   }
-  return lm_deflate_run(coder->deflate, LM_DEFLATE_TEXT, bytes, n, n - n / 10, out, err);
+  return lm_deflate_run(coder->deflate, LM_DEFLATE_TEXT, bytes, n, n - n / 10, &coder->deflated,
+                        err);
+}
+
+/* Splits the words into planes and the rest, which follows 2n bytes behind, in coder->planes: 1 when
+ * the planes gained a tenth, in coder->deflated. */
+static int
+deflate_planes(struct lm_coder *coder, const struct lm_frame_view *view, struct lm_error *err)
+{
+  size_t words = view->words_len / LM_WORD, apart = LM_PLANES * words;
+  if (words < MIN_WORDS || view->words_len > UINT32_MAX)
+    return 0;
+  lm_buf_clear(&coder->planes);
+  uint8_t *place = lm_buf_reserve(&coder->planes, view->words_len + LM_SLACK);
+  if (place == NULL || ready_to_deflate(coder, err) != 0)
+    return lm_error_nomem(err, view->words_len);
+  lm_planes_split(view->words, words, place, place + apart);
+  return lm_deflate_run(coder->deflate, LM_DEFLATE_RUNS, place, apart, apart - apart / 10,
+                        &coder->deflated, err);
+}
+
+static void
+add_piece(struct lm_sealed *sealed, const uint8_t *at, size_t len)
+{
+  if (len == 0)
+    return;
+  sealed->pieces[sealed->n++] = (struct lm_piece){at, len};
+  sealed->len += len;
+}
+
+int
+lm_frame_prepare(struct lm_coder *coder, const struct lm_frame_view *view, bool compress,
+                 struct lm_sealed *sealed, struct lm_error *err)
+{
+  struct head head = raw_head(view);
+  size_t ends[3] = {0, 0, 0}; /* in coder->deflated */
+  sealed->n = sealed->len = 0;
+  if (compress) {
+    lm_buf_clear(&coder->deflated);
+    int gained = deflate_section(coder, view->structure, view->structure_len, err);
+    ends[0] = coder->deflated.len;
+    if (gained > 0) {
+      head.flags |= FLAG_DEFLATED;
+      head.structure_stored = ends[0];
+    }
+    if (gained >= 0)
+      gained = deflate_section(coder, view->packed, view->packed_len, err);
+    ends[1] = coder->deflated.len;
+    if (gained > 0) {
+      head.flags |= FLAG_PACKED;
+      head.packed_stored = ends[1] - ends[0];
+    }
+    if (gained >= 0)
+      gained = deflate_planes(coder, view, err);
+    ends[2] = coder->deflated.len;
+    if (gained > 0) {
+      head.flags |= FLAG_PLANES;
+      head.planes_stored = ends[2] - ends[1];
+    }
+    if (gained < 0)
+      return -1;
+  }
+  const uint8_t *deflated = coder->deflated.data;
+  add_piece(sealed, sealed->head, write_head(sealed->head, &head));
+  if (head.flags & FLAG_DEFLATED)
+    add_piece(sealed, deflated, ends[0]);
+  else
+    add_piece(sealed, view->structure, view->structure_len);
+  if (head.flags & FLAG_PACKED)
+    add_piece(sealed, deflated + ends[0], head.packed_stored);
+  else
+    add_piece(sealed, view->packed, view->packed_len);
+  if (head.flags & FLAG_PLANES) {
+    uint64_t apart = planes_raw(&head);
+    add_piece(sealed, deflated + ends[1], head.planes_stored);
+    add_piece(sealed, coder->planes.data + apart, view->words_len - apart);
+  } else {
+    add_piece(sealed, view->words, view->words_len);
+  }
+  add_piece(sealed, view->blobs, view->blobs_len);
+  return 0;
+}
+
+void
+lm_frame_write(const struct lm_sealed *sealed, uint8_t *out)
+{
+  for (size_t i = 0; i < sealed->n; i++) {
+    memcpy(out, sealed->pieces[i].at, sealed->pieces[i].len);
+    out += sealed->pieces[i].len;
+  }
+}
+
+size_t
+lm_frame_text_size(const struct lm_sealed *sealed)
+{
+  return LM_TEXT_PREFIX_LEN + lm_base64_encoded_size(sealed->len);
+}
+
+void
+lm_frame_write_text(const struct lm_sealed *sealed, char *text)
+{
+  uint8_t group[3]; /* what does not end with its piece */
+  size_t kept = 0;
+  memcpy(text, LM_TEXT_PREFIX, LM_TEXT_PREFIX_LEN);
+  text += LM_TEXT_PREFIX_LEN;
+  for (size_t i = 0; i < sealed->n; i++) {
+    const uint8_t *at = sealed->pieces[i].at, *end = at + sealed->pieces[i].len;
+    while (kept > 0 && kept < 3 && at < end)
+      group[kept++] = *at++;
+    if (kept == 3) {
+      lm_base64_encode(group, 3, text);
+      text += 4;
+      kept = 0;
+    }
+    if (kept == 0) {
+      size_t whole = (size_t)(end - at) / 3 * 3;
+      lm_base64_encode(at, whole, text);
+      text += whole / 3 * 4;
+      at += whole;
+      while (at < end)
+        group[kept++] = *at++;
+    }
+  }
+  if (kept > 0)
+    lm_base64_encode(group, kept, text);
 }
 
 int
@@ -215,73 +377,31 @@ lm_frame_seal(struct lm_coder *coder, const uint8_t *raw, size_t raw_len, bool c
               struct lm_buf *out, struct lm_error *err)
 {
   struct lm_frame_view view;
-  struct lm_buf sections;
-  if (lm_frame_split(raw, raw_len, &view, err) != 0)
+  struct lm_sealed sealed;
+  if (lm_frame_split(raw, raw_len, &view, err) != 0 ||
+      lm_frame_prepare(coder, &view, compress, &sealed, err) != 0)
     return -1;
-  struct head head = {0, view.structure_len, view.structure_len, view.numeric_len, 0};
-  size_t words = view.numeric_len / LM_WORD;
-  lm_buf_init(&sections, SIZE_MAX);
-  int result = -1;
-  if (compress) {
-    int gained = deflate_structure(coder, view.structure, view.structure_len, &sections, err);
-    if (gained < 0)
-      goto done;
-    if (gained > 0) {
-      head.flags |= FLAG_DEFLATED;
-      head.structure_stored = sections.len;
-    }
+  uint8_t *place = lm_buf_reserve(out, sealed.len);
+  if (place != NULL) {
+    lm_frame_write(&sealed, place);
+    out->len += sealed.len;
   }
-  if (!(head.flags & FLAG_DEFLATED))
-    lm_buf_append(&sections, view.structure, view.structure_len);
-  if (compress && words >= MIN_WORDS && view.numeric_len <= UINT32_MAX) {
-    lm_buf_clear(&coder->planes);
-    uint8_t *place = lm_buf_reserve(&coder->planes, view.numeric_len);
-    if (place == NULL || ready_to_deflate(coder, err) != 0) {
-      lm_error_nomem(err, view.numeric_len);
-      goto done;
-    }
-    size_t apart = PLANES * words;
-    split_planes(view.numeric, words, place, place + apart);
-    int gained = lm_deflate_run(coder->deflate, LM_DEFLATE_RUNS, place, apart, apart - apart / 10,
-                                &sections, err);
-    if (gained < 0)
-      goto done;
-    if (gained > 0) {
-      head.flags |= FLAG_PLANES;
-      head.planes_stored = sections.len - head.structure_stored;
-      lm_buf_append(&sections, place + apart, view.numeric_len - apart);
-    }
-  }
-  if (!(head.flags & FLAG_PLANES))
-    lm_buf_append(&sections, view.numeric, view.numeric_len);
-  if (lm_buf_check(&sections, "the frame", err) != 0)
-    goto done;
-  lm_buf_reserve(out, LM_FRAME_MAX_HEAD + sections.len);
-  write_head(out, &head);
-  lm_buf_append(out, sections.data, sections.len);
-  result = lm_buf_check(out, "the frame", err);
-
-done:
-  lm_buf_clean_up(&sections);
-  return result;
+  return lm_buf_check(out, "the frame", err);
 }
 
 int
 lm_frame_to_text(struct lm_coder *coder, const uint8_t *raw, size_t raw_len, bool compress,
                  struct lm_buf *out, struct lm_error *err)
 {
-  if (compress) {
-    lm_buf_clear(&coder->scratch);
-    if (lm_frame_seal(coder, raw, raw_len, true, &coder->scratch, err) != 0)
-      return -1;
-    raw = coder->scratch.data;
-    raw_len = coder->scratch.len;
-  }
-  size_t chars = lm_base64_encoded_size(raw_len);
-  lm_buf_append(out, LM_TEXT_PREFIX, LM_TEXT_PREFIX_LEN);
+  struct lm_frame_view view;
+  struct lm_sealed sealed;
+  if (lm_frame_split(raw, raw_len, &view, err) != 0 ||
+      lm_frame_prepare(coder, &view, compress, &sealed, err) != 0)
+    return -1;
+  size_t chars = lm_frame_text_size(&sealed);
   char *place = (char *)lm_buf_reserve(out, chars);
   if (place != NULL) {
-    lm_base64_encode(raw, raw_len, place);
+    lm_frame_write_text(&sealed, place);
     out->len += chars;
   }
   return lm_buf_check(out, "the text", err);
@@ -289,13 +409,32 @@ lm_frame_to_text(struct lm_coder *coder, const uint8_t *raw, size_t raw_len, boo
 
 /* --- opening --- */
 
+/* A section to its place, inflated where `deflated`. */
 static int
-inflate_into(struct lm_coder *coder, const uint8_t *bytes, size_t n, uint8_t *raw, size_t raw_n,
-             struct lm_error *err)
+open_section(struct lm_coder *coder, bool deflated, const uint8_t *stored, size_t stored_len,
+             uint8_t *raw, size_t raw_len, struct lm_error *err)
 {
+  if (!deflated) {
+    if (raw_len > 0)
+      memcpy(raw, stored, raw_len);
+    return 0;
+  }
   if (coder->inflate == NULL && (coder->inflate = lm_inflate_new()) == NULL)
     return lm_error_nomem(err, 40000);
-  return lm_inflate_run(coder->inflate, bytes, n, raw, raw_n, err);
+  return lm_inflate_run(coder->inflate, stored, stored_len, raw, raw_len, err);
+}
+
+static int
+check_lengths(const struct head *head, size_t max, struct lm_error *err)
+{
+  /* None of them is above 2^49, so that their sum is right. */
+  if (head->structure_raw + head->packed_raw + (head->words + head->blobs) * LM_WORD > max)
+    return lm_error_set(err, LM_E_LIMIT, "the frame says it holds more than %zu bytes", max);
+  if (head->structure_raw / LM_DEFLATE_MAX_RATIO > head->structure_stored ||
+      head->packed_raw / LM_DEFLATE_MAX_RATIO > head->packed_stored ||
+      planes_raw(head) / LM_DEFLATE_MAX_RATIO > head->planes_stored)
+    return lm_error_set(err, LM_E_FORMAT, "the frame says it holds more than it can");
+  return 0;
 }
 
 int
@@ -305,46 +444,46 @@ lm_frame_open(struct lm_coder *coder, const uint8_t *sealed, size_t sealed_len,
 {
   struct head head = {0};
   size_t at = 0;
-  if (read_head(sealed, sealed_len, &head, &at, err) != 0)
+  if (read_head(sealed, sealed_len, &head, &at, err) != 0 ||
+      check_lengths(&head, limits->max_output_bytes, err) != 0)
     return -1;
-  uint64_t apart = planes_raw(&head);
-  if (head.structure_raw > limits->max_output_bytes ||
-      head.numeric_raw > limits->max_output_bytes - head.structure_raw)
-    return lm_error_set(err, LM_E_LIMIT, "the frame says it holds more than %zu bytes",
-                        limits->max_output_bytes);
-  if (head.structure_raw / LM_DEFLATE_MAX_RATIO > head.structure_stored ||
-      apart / LM_DEFLATE_MAX_RATIO > head.planes_stored)
-    return lm_error_set(err, LM_E_FORMAT, "the frame says it holds more than it can");
-  const uint8_t *structure = sealed + at, *planes = structure + head.structure_stored;
-  const uint8_t *rest = planes + head.planes_stored;
-  size_t words = head.numeric_raw / LM_WORD;
+  size_t apart = planes_raw(&head), words_len = head.words * LM_WORD;
+  const uint8_t *structure = sealed + at, *packed = structure + head.structure_stored;
+  const uint8_t *planes = packed + head.packed_stored, *rest = planes + head.planes_stored;
 
-  struct head plain = {0, head.structure_raw, head.structure_raw, head.numeric_raw, 0};
-  lm_buf_reserve(out, LM_FRAME_MAX_HEAD + head.structure_raw + head.numeric_raw);
-  write_head(out, &plain);
-  uint8_t *place = lm_buf_reserve(out, head.structure_raw + head.numeric_raw);
+  struct lm_frame_view view;
+  struct head plain = head;
+  plain.flags = 0;
+  plain.structure_stored = head.structure_raw;
+  plain.packed_stored = head.packed_raw;
+  plain.planes_stored = 0;
+  size_t body = head.structure_raw + head.packed_raw + words_len + head.blobs * LM_WORD;
+  uint8_t *place = lm_buf_reserve(out, LM_FRAME_MAX_HEAD + body);
   if (place == NULL)
     return lm_buf_check(out, "the frame", err);
-  if (!(head.flags & FLAG_DEFLATED))
-    memcpy(place, structure, head.structure_raw);
-  else if (inflate_into(coder, structure, head.structure_stored, place, head.structure_raw, err) !=
-           0)
+  size_t head_len = write_head(place, &plain);
+  place += head_len;
+  view_at(&plain, place, &view);
+  uint8_t *words = place + head.structure_raw + head.packed_raw;
+  if (open_section(coder, head.flags & FLAG_DEFLATED, structure, head.structure_stored, place,
+                   head.structure_raw, err) != 0 ||
+      open_section(coder, head.flags & FLAG_PACKED, packed, head.packed_stored,
+                   place + head.structure_raw, head.packed_raw, err) != 0)
     return -1;
-  if (!(head.flags & FLAG_PLANES)) {
-    if (head.numeric_raw > 0)
-      memcpy(place + head.structure_raw, rest, head.numeric_raw);
-  } else if (apart > 0) {
+  if (apart > 0) {
     lm_buf_clear(&coder->planes);
     uint8_t *planes_place = lm_buf_reserve(&coder->planes, apart);
     if (planes_place == NULL)
       return lm_error_nomem(err, apart);
-    if (inflate_into(coder, planes, head.planes_stored, planes_place, apart, err) != 0)
+    if (open_section(coder, true, planes, head.planes_stored, planes_place, apart, err) != 0)
       return -1;
-    join_planes(planes_place, rest, words, place + head.structure_raw);
+    lm_planes_join(planes_place, rest, head.words, words);
+  } else if (words_len > 0) {
+    memcpy(words, rest, words_len);
   }
-  out->len += head.structure_raw + head.numeric_raw;
-  struct lm_frame_view view = {place, head.structure_raw, place + head.structure_raw,
-                               head.numeric_raw};
+  if (head.blobs > 0)
+    memcpy(words + words_len, rest + (words_len - apart), head.blobs * LM_WORD);
+  out->len += head_len + body;
   return lm_mpcheck(&view, limits, estimate, err);
 }
 

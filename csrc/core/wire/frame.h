@@ -19,16 +19,21 @@ enum { LM_TEXT_PREFIX_LEN = 4 };
 
 enum {
   LM_WIRE_VERSION = 1,
-  LM_FRAME_MAX_HEAD = 44, /* magic, version, flags, a zero, and four varints */
-  LM_WORD = 8             /* bytes of one cell of the numeric section */
+  LM_FRAME_MAX_HEAD = 74, /* magic, version, flags, a zero, and seven varints */
+  LM_WORD = 8             /* bytes of one cell of the section of words */
 };
 
-/* The parts of a raw frame; both point into it. */
+/* The sections of a raw frame, in the order in which they stand in it. Columns in the structure
+ * refer to the other three. */
 struct lm_frame_view {
   const uint8_t *structure; /* one msgpack value */
   size_t structure_len;
-  const uint8_t *numeric; /* the typed blocks that it refers to, in order; a multiple of LM_WORD */
-  size_t numeric_len;
+  const uint8_t *packed; /* integers of any width */
+  size_t packed_len;
+  const uint8_t *words; /* doubles, and arrays' bytes; a multiple of LM_WORD */
+  size_t words_len;
+  const uint8_t *blobs; /* arrays' bytes that stay where they are; a multiple of LM_WORD */
+  size_t blobs_len;
 };
 
 /* Put a raw frame together, appended to *out. */
@@ -52,6 +57,28 @@ struct lm_frame_limits {
 struct lm_coder;
 struct lm_coder *lm_coder_new(void); /* NULL when out of memory */
 void lm_coder_destroy(struct lm_coder *coder);
+
+/* --- sealing --- */
+
+enum { LM_FRAME_PIECES = 9 };
+
+/* A sealed frame as pieces, which are those of the view and the coder's until either changes. */
+struct lm_sealed {
+  struct lm_piece {
+    const uint8_t *at;
+    size_t len;
+  } pieces[LM_FRAME_PIECES];
+  size_t n, len; /* pieces; bytes of all */
+  uint8_t head[LM_FRAME_MAX_HEAD];
+};
+
+/* Seal: compress where `compress` is true and a sample says that it pays. *sealed must not move. */
+int lm_frame_prepare(struct lm_coder *coder, const struct lm_frame_view *view, bool compress,
+                     struct lm_sealed *sealed, struct lm_error *err);
+/* Its bytes, sealed->len of them; its text, lm_frame_text_size of them. */
+void lm_frame_write(const struct lm_sealed *sealed, uint8_t *out);
+size_t lm_frame_text_size(const struct lm_sealed *sealed);
+void lm_frame_write_text(const struct lm_sealed *sealed, char *text);
 
 /* Raw frame -> text form, appended to *out: seal (compress where `compress` is true and a sample
  * says that it pays) and base64. */

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "wire/columns.h"
 #include "wire/mpread.h"
 
 /* What CPython takes for an object, rounded up: the estimate need not be close, only not below. */
@@ -9,7 +10,7 @@ enum { OBJECT = 64, LIST_ITEM = 8, DICT_PAIR = 104, SET_ITEM = 80 };
 
 struct walk {
   const uint8_t *start, *end; /* of the structure */
-  uint64_t cells_left;        /* of the numeric section */
+  struct lm_sections sections;
   size_t estimate, max;
   unsigned max_depth;
   struct lm_error *err;
@@ -64,7 +65,17 @@ is_utf8(const uint8_t *at, size_t len, bool wide)
   return true;
 }
 
+static int
+too_deep(struct walk *walk, const uint8_t *from)
+{
+  return lm_error_at(walk->err, LM_E_LIMIT, (size_t)(from - walk->start),
+                     "the value is nested deeper than %u levels", walk->max_depth);
+}
+
 static int walk_value(struct walk *walk, const uint8_t **at, const uint8_t *end, unsigned depth);
+
+/* Where a column stands: what may not stand inside itself is counted, since it takes no depth. */
+enum place { AT_FIELD, AT_PART, AT_PRESENT };
 
 /* An ext whose payload is exactly one value; an array where `array`. */
 static int
@@ -78,25 +89,144 @@ walk_inner(struct walk *walk, const struct lm_mp_token *token, unsigned depth, b
   return at == end ? 0 : refuse(walk, at, "an extension with something behind its value");
 }
 
+static int walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t n,
+                       unsigned item, unsigned depth, enum place place);
+
 static int
-walk_block(struct walk *walk, const struct lm_mp_token *token)
+walk_texts(struct walk *walk, const uint8_t *from, const struct lm_column *column, uint64_t n)
 {
-  struct lm_block_head head;
-  if (!lm_block_read(token->data, token->len, &head))
-    return refuse(walk, token->data, "a block of numbers of an unknown kind");
-  if (head.cells > walk->cells_left)
-    return refuse(walk, token->data, "a block that is longer than its section");
-  walk->cells_left -= head.cells;
-  uint64_t each = head.element == LM_BLOCK_BYTES ? 1 : 40;
-  return charge(walk, head.count * each);
+  const uint8_t *at = column->data;
+  if (column->element != LM_TEXT_UTF8)
+    return 0;
+  for (uint64_t i = 0; i < n; i++) {
+    uint32_t len = lm_length_at(&column->lengths, i);
+    if (!is_utf8(at, len, false))
+      return refuse(walk, from, "a text that is not UTF-8");
+    at += len;
+  }
+  return 0;
+}
+
+static int
+walk_const(struct walk *walk, const uint8_t **at, const uint8_t *end)
+{
+  const uint8_t *from = *at;
+  struct lm_mp_token token = {0};
+  lm_mp_next(at, end, &token);
+  if (token.kind == LM_MP_BAD || token.kind > LM_MP_STR)
+    return refuse(walk, from, "a column of one value that is no scalar");
+  *at = from;
+  return walk_value(walk, at, end, 0);
+}
+
+/* The keys of a DICT, each with its column behind it; those of a TUPLE are columns alone. */
+static int
+walk_fields(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t n,
+            const struct lm_column *column, unsigned depth)
+{
+  for (uint64_t i = 0; i < column->inner; i++) {
+    if (column->kind == LM_COLUMN_DICT) {
+      const uint8_t *from = *at;
+      struct lm_mp_token key = {0};
+      lm_mp_next(at, end, &key);
+      if (key.kind != LM_MP_STR || !is_utf8(key.data, key.len, false))
+        return refuse(walk, from, "a column of dicts with a key that is no text");
+      if (charge(walk, OBJECT + (uint64_t)key.len * 4) != 0)
+        return -1;
+    }
+    if (walk_column(walk, at, end, n, 0, depth, AT_FIELD) != 0)
+      return -1;
+  }
+  return 0;
+}
+
+static int
+walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item,
+            unsigned depth, enum place place)
+{
+  struct lm_column column;
+  const uint8_t *from = *at, *indices;
+  bool unknown;
+  const char *wrong = lm_column_read(at, end, n, item, &walk->sections, &column, &unknown);
+  if (wrong != NULL && unknown)
+    return lm_error_at(walk->err, LM_E_VERSION, (size_t)(from - walk->start),
+                       "the frame holds %s (%u.%u; kinds 0 to %d are known)", wrong, column.kind,
+                       column.element, LM_COLUMN_KINDS - 1);
+  if (wrong != NULL)
+    return refuse(walk, from, wrong);
+  if (item == 0 && charge(walk, lm_column_cost(&column, n)) != 0)
+    return -1;
+  switch (column.kind) {
+  case LM_COLUMN_ANY:
+    for (uint64_t i = 0; i < n; i++)
+      if (walk_value(walk, at, end, depth) != 0)
+        return -1;
+    return 0;
+  case LM_COLUMN_CONST:
+    return walk_const(walk, at, end);
+  case LM_COLUMN_TEXT:
+    return walk_texts(walk, from, &column, n);
+  case LM_COLUMN_NULLABLE:
+    if (place >= AT_PRESENT)
+      return refuse(walk, from, "a column of missing cells inside of another");
+    return walk_column(walk, at, end, column.inner, 0, depth, AT_PRESENT);
+  case LM_COLUMN_SPLIT:
+    if (place >= AT_PART)
+      return refuse(walk, from, "a column in parts inside of another");
+    if (walk_column(walk, at, end, column.inner, 0, depth, AT_PART) != 0)
+      return -1;
+    return walk_column(walk, at, end, n - column.inner, 0, depth, AT_PART);
+  case LM_COLUMN_UNIQUE:
+    if (*at == end || **at != LM_COLUMN_TEXT)
+      return refuse(walk, from, "a column of different values that are no texts");
+    if (walk_column(walk, at, end, column.inner, 0, depth, AT_PRESENT) != 0)
+      return -1;
+    wrong = lm_column_read_indices(at, end, n, &column, &indices);
+    return wrong == NULL ? 0 : refuse(walk, from, wrong);
+  case LM_COLUMN_LIST:
+  case LM_COLUMN_DICT:
+  case LM_COLUMN_TUPLE:
+    if (depth == 0)
+      return too_deep(walk, from);
+    if (column.kind == LM_COLUMN_LIST)
+      return walk_column(walk, at, end, column.inner, 0, depth - 1, AT_FIELD);
+    return walk_fields(walk, at, end, n, &column, depth - 1);
+  default:
+    return 0;
+  }
+}
+
+/* A list as one column, or with `buffer` an array's bytes. */
+static int
+walk_columns(struct walk *walk, const struct lm_mp_token *token, unsigned depth, bool buffer)
+{
+  const uint8_t *at = token->data, *end = token->data + token->len;
+  uint64_t n;
+  unsigned item = 0;
+  if (buffer) {
+    if (at == end)
+      return refuse(walk, at, "a buffer without an item size");
+    item = *at++;
+    if (item != 1 && item != 2 && item != 4 && item != 8)
+      return refuse(walk, at, "a buffer with an item size that cannot be");
+  }
+  if (!lm_varint_read(&at, end, &n) || n > UINT32_MAX)
+    return refuse(walk, at, "a list with a length that cannot be");
+  if (charge(walk, n * (buffer ? item : LIST_ITEM)) != 0 ||
+      walk_column(walk, &at, end, n, item, depth, AT_FIELD) != 0)
+    return -1;
+  return at == end ? 0 : refuse(walk, at, "an extension with something behind its value");
 }
 
 static int
 walk_ext(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
 {
   switch (token->ext) {
-  case LM_EXT_BLOCK:
-    return walk_block(walk, token);
+  case LM_EXT_LIST:
+    return walk_columns(walk, token, depth, false);
+  case LM_EXT_BUFFER:
+    return walk_columns(walk, token, depth, true);
+  case LM_EXT_FRAMES:
   case LM_EXT_TUPLE:
   case LM_EXT_DATETIME:
   case LM_EXT_NDARRAY:
@@ -123,8 +253,8 @@ walk_ext(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
     return charge(walk, (uint64_t)token->len * 8);
   default:
     return lm_error_at(walk->err, LM_E_VERSION, (size_t)(token->data - walk->start),
-                       "the frame holds extension type %d, which this side does not know",
-                       token->ext);
+                       "the frame holds extension type %d; 1 to %d and %d are known", token->ext,
+                       LM_EXT_FRAMES, LM_EXT_PICKLE);
   }
 }
 
@@ -149,8 +279,7 @@ walk_value(struct walk *walk, const uint8_t **at, const uint8_t *end, unsigned d
   case LM_MP_MAP:
   case LM_MP_EXT:
     if (depth == 0)
-      return lm_error_at(walk->err, LM_E_LIMIT, (size_t)(from - walk->start),
-                         "the value is nested deeper than %u levels", walk->max_depth);
+      return too_deep(walk, from);
     if (token.kind == LM_MP_EXT)
       return walk_ext(walk, &token, depth - 1);
     if (charge(walk, (uint64_t)token.count * (token.kind == LM_MP_ARRAY ? LIST_ITEM : DICT_PAIR)) !=
@@ -172,7 +301,7 @@ lm_mpcheck(const struct lm_frame_view *view, const struct lm_frame_limits *limit
   unsigned depth = limits->max_depth < 512 ? limits->max_depth : 512;
   struct walk walk = {view->structure,
                       view->structure + view->structure_len,
-                      view->numeric_len / LM_WORD,
+                      {*view, 0, 0, 0},
                       0,
                       limits->max_output_bytes,
                       depth,
@@ -182,7 +311,7 @@ lm_mpcheck(const struct lm_frame_view *view, const struct lm_frame_limits *limit
     return -1;
   if (at != walk.end)
     return refuse(&walk, at, "something follows its end");
-  if (walk.cells_left != 0)
+  if (!lm_sections_used(&walk.sections))
     return refuse(&walk, at, "numbers that nothing refers to");
   *estimate = walk.estimate;
   return 0;

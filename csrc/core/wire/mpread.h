@@ -27,7 +27,7 @@ enum lm_mp {
 
 /* Extension types of lambdamap. */
 enum lm_ext {
-  LM_EXT_BLOCK = 1,    /* list of numbers in the numeric section, or bytes there */
+  LM_EXT_LIST = 1,     /* a list as one column: a count and the column; columns.h */
   LM_EXT_BIG_INT = 2,  /* two's complement, little-endian */
   LM_EXT_TUPLE = 3,    /* one array */
   LM_EXT_DATETIME = 4, /* one array; lambdamap._kinds knows this and the next */
@@ -39,15 +39,9 @@ enum lm_ext {
   LM_EXT_NAMED = 10,
   LM_EXT_PANDAS = 11,
   LM_EXT_NUMPY = 12,
+  LM_EXT_BUFFER = 13, /* an array's bytes as one column: item size, count, column */
+  LM_EXT_FRAMES = 14, /* one array; rows of one pandas frame */
   LM_EXT_PICKLE = 127
-};
-
-/* What a block holds; the second byte of its payload. */
-enum lm_block {
-  LM_BLOCK_F64 = 0,    /* floats */
-  LM_BLOCK_NP_F64 = 1, /* numpy.float64 */
-  LM_BLOCK_INT = 2,    /* ints: `width` bytes each above a minimum */
-  LM_BLOCK_BYTES = 3   /* count bytes */
 };
 
 struct lm_mp_token {
@@ -62,23 +56,6 @@ struct lm_mp_token {
     double f;
   } value;
 };
-
-struct lm_block_head {
-  uint8_t element; /* enum lm_block */
-  uint8_t width;   /* INT: 1, 2, 4 or 8 */
-  int64_t minimum; /* INT */
-  uint64_t count;
-  uint64_t cells; /* words of the numeric section */
-};
-
-static inline uint64_t
-lm_le64(const uint8_t *at)
-{
-  uint64_t n = 0;
-  for (int i = 7; i >= 0; i--)
-    n = n << 8 | at[i];
-  return n;
-}
 
 /* Read one token; *at moves behind it (behind the header of an ARRAY or MAP). A count is never more
  * than the bytes left can hold. */
@@ -271,34 +248,19 @@ map:
 #undef NEED
 }
 
-/* The head of a block out of its ext payload: element, then for INT its width and minimum, then the
- * count; all fixed width, little-endian. False when it is no such. */
-static inline bool
-lm_block_read(const uint8_t *data, uint32_t len, struct lm_block_head *head)
+/* The head of a str of n bytes; at most 5. */
+static inline size_t
+lm_mp_write_text_head(uint8_t *at, uint32_t n)
 {
-  *head = (struct lm_block_head){0};
-  if (len < 1)
-    return false;
-  head->element = data[0];
-  if (head->element == LM_BLOCK_INT) {
-    if (len != 18)
-      return false;
-    uint64_t bits = lm_le64(data + 2);
-    head->width = data[1];
-    memcpy(&head->minimum, &bits, 8);
-    head->count = lm_le64(data + 10);
-    if (head->width != 1 && head->width != 2 && head->width != 4 && head->width != 8)
-      return false;
-  } else {
-    if (head->element > LM_BLOCK_BYTES || len != 9)
-      return false;
-    head->width = head->element == LM_BLOCK_BYTES ? 1 : 8;
-    head->count = lm_le64(data + 1);
+  if (n < 32) {
+    at[0] = (uint8_t)(0xa0 | n);
+    return 1;
   }
-  if (head->count > UINT32_MAX)
-    return false;
-  head->cells = (head->count * head->width + 7) / 8;
-  return true;
+  unsigned bytes = n < 256 ? 1 : n < 65536 ? 2 : 4;
+  at[0] = bytes == 1 ? 0xd9 : bytes == 2 ? 0xda : 0xdb;
+  for (unsigned i = bytes; i > 0; i--, n >>= 8)
+    at[i] = (uint8_t)n;
+  return 1 + bytes;
 }
 
 #endif

@@ -5,22 +5,6 @@
 
 #include "wire/envelope.h"
 
-int
-lmpy_codec_load_kinds(struct lmpy_codec_state *state)
-{
-  if (state->restore != NULL)
-    return 0;
-  PyObject *kinds = PyImport_ImportModule("lambdamap._kinds");
-  if (kinds == NULL)
-    return -1;
-  Py_XSETREF(state->kinds, kinds);
-  Py_XSETREF(state->reduce, PyObject_GetAttr(kinds, state->names[2]));
-  if (state->reduce == NULL)
-    return -1;
-  state->restore = PyObject_GetAttr(kinds, state->names[3]);
-  return state->restore == NULL ? -1 : 0;
-}
-
 /* The pending EncodeFailure with the way to the value as its second argument. Returns NULL. */
 PyObject *
 lmpy_codec_path_error(struct lmpy_pack *pack)
@@ -57,24 +41,60 @@ lmpy_codec_path_error(struct lmpy_pack *pack)
 
 enum { RELEASE_BYTES = 16384 /* from here on others may run while bytes are deflated */ };
 
-/* Seal or, with text, encode a raw frame. The module's coder serves small ones under the GIL; a
- * large one has a coder of its own, so that others may run meanwhile. */
-static int
-finish(struct lmpy_codec_state *state, const struct lm_buf *raw, bool compression, bool text,
-       struct lm_buf *out, struct lm_error *err)
+/* A coder for one thread: the spare one, or a new one. NULL when out of memory. */
+static struct lm_coder *
+take_coder(struct lmpy_codec_state *state)
 {
-  int (*function)(struct lm_coder *, const uint8_t *, size_t, bool, struct lm_buf *,
-                  struct lm_error *) = text ? lm_frame_to_text : lm_frame_seal;
-  if (!compression || raw->len < RELEASE_BYTES)
-    return function(state->coder, raw->data, raw->len, compression, out, err);
-  int result = -1;
-  Py_BEGIN_ALLOW_THREADS struct lm_coder *coder = lm_coder_new();
-  if (coder == NULL)
-    lm_error_nomem(err, 1);
+  struct lm_coder *coder = state->spare_coder;
+  state->spare_coder = NULL;
+  return coder != NULL ? coder : lm_coder_new();
+}
+
+static void
+give_coder(struct lmpy_codec_state *state, struct lm_coder *coder)
+{
+  if (state->spare_coder == NULL)
+    state->spare_coder = coder;
   else
-    result = function(coder, raw->data, raw->len, compression, out, err);
-  lm_coder_destroy(coder);
-  Py_END_ALLOW_THREADS return result;
+    lm_coder_destroy(coder);
+}
+
+/* Seal a frame; *result is the bytes or the text, or NULL and an exception. The module's coder serves
+ * small ones under the GIL; a large one has a coder of its own, so that others may run meanwhile. */
+static PyObject *
+finish(struct lmpy_codec_state *state, const struct lmpy_pack *pack, bool compression, bool text)
+{
+  struct lm_frame_view view;
+  struct lm_sealed sealed;
+  struct lm_error err;
+  struct lm_coder *coder = state->coder;
+  PyObject *result = NULL;
+  int failed;
+  lmpy_pack_view(pack, &view);
+  bool large =
+      compression && view.structure_len + view.packed_len + view.words_len >= RELEASE_BYTES;
+  if (large && (coder = take_coder(state)) == NULL)
+    return PyErr_NoMemory();
+  if (large) {
+    Py_BEGIN_ALLOW_THREADS failed = lm_frame_prepare(coder, &view, compression, &sealed, &err);
+    Py_END_ALLOW_THREADS
+  } else {
+    failed = lm_frame_prepare(coder, &view, compression, &sealed, &err);
+  }
+  if (failed != 0) {
+    lmpy_raise(&err, state->encode_failure);
+  } else if (text) {
+    result = PyUnicode_New((Py_ssize_t)lm_frame_text_size(&sealed), 127);
+    if (result != NULL)
+      lm_frame_write_text(&sealed, (char *)PyUnicode_1BYTE_DATA(result));
+  } else {
+    result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)sealed.len);
+    if (result != NULL)
+      lm_frame_write(&sealed, (uint8_t *)PyBytes_AS_STRING(result));
+  }
+  if (large)
+    give_coder(state, coder);
+  return result;
 }
 
 static PyObject *
@@ -85,37 +105,16 @@ encode_as(PyObject *module, PyObject *args, PyObject *kwargs, bool text)
   PyObject *value, *result = NULL;
   int allow_pickle = 0, compression = 1;
   struct lmpy_pack pack;
-  struct lm_buf raw, out;
-  struct lm_error err;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pp", names, &value, &allow_pickle,
                                    &compression))
     return NULL;
   lmpy_pack_init(&pack, state, allow_pickle != 0);
-  lm_buf_init(&raw, SIZE_MAX);
-  lm_buf_init(&out, SIZE_MAX);
-  if (lmpy_pack_value(&pack, value) != 0) {
+  /* Compression may let other threads run, and they may write to the array. */
+  pack.may_borrow = !compression;
+  if (lmpy_pack_value(&pack, value) != 0)
     lmpy_codec_path_error(&pack);
-    goto done;
-  }
-  struct lm_frame_view view = {pack.structure.data, pack.structure.len, pack.numeric.data,
-                               pack.numeric.len};
-  lm_frame_join(&view, &raw);
-  if (lm_buf_check(&raw, "the frame", &err) != 0 ||
-      finish(state, &raw, compression != 0, text, &out, &err) != 0) {
-    lmpy_raise(&err, state->encode_failure);
-    goto done;
-  }
-  if (text) {
-    result = PyUnicode_New((Py_ssize_t)out.len, 127);
-    if (result != NULL)
-      memcpy(PyUnicode_1BYTE_DATA(result), out.data, out.len);
-  } else {
-    result = PyBytes_FromStringAndSize((const char *)out.data, (Py_ssize_t)out.len);
-  }
-
-done:
-  lm_buf_clean_up(&out);
-  lm_buf_clean_up(&raw);
+  else
+    result = finish(state, &pack, compression != 0, text);
   lmpy_pack_clean_up(&pack);
   return result;
 }
@@ -143,15 +142,15 @@ open_frame(struct lmpy_codec_state *state, const uint8_t *bytes, size_t len, boo
     return text ? lm_frame_from_text(state->coder, (const char *)bytes, len, limits, raw, &estimate,
                                      err)
                 : lm_frame_open(state->coder, bytes, len, limits, raw, &estimate, err);
-  int result = -1;
-  Py_BEGIN_ALLOW_THREADS struct lm_coder *coder = lm_coder_new();
+  struct lm_coder *coder = take_coder(state);
   if (coder == NULL)
-    lm_error_nomem(err, 1);
-  else
-    result = text ? lm_frame_from_text(coder, (const char *)bytes, len, limits, raw, &estimate, err)
-                  : lm_frame_open(coder, bytes, len, limits, raw, &estimate, err);
-  lm_coder_destroy(coder);
-  Py_END_ALLOW_THREADS return result;
+    return lm_error_nomem(err, 1);
+  int result;
+  Py_BEGIN_ALLOW_THREADS result =
+      text ? lm_frame_from_text(coder, (const char *)bytes, len, limits, raw, &estimate, err)
+           : lm_frame_open(coder, bytes, len, limits, raw, &estimate, err);
+  Py_END_ALLOW_THREADS give_coder(state, coder);
+  return result;
 }
 
 static int
@@ -274,7 +273,7 @@ new_error(PyObject *module, const char *name, const char *doc, PyObject *base)
 static int
 exec(PyObject *module)
 {
-  static const char *const names[] = {"float64", "float64_list", "reduce", "restore"};
+  static const char *const names[] = {"reduce", "restore", "float64", "int64", "Decimal"};
   struct lmpy_codec_state *state = PyModule_GetState(module);
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
     if ((state->names[i] = PyUnicode_InternFromString(names[i])) == NULL)
@@ -318,7 +317,9 @@ traverse(PyObject *module, visitproc visit, void *arg)
   Py_VISIT(state->kinds);
   Py_VISIT(state->reduce);
   Py_VISIT(state->restore);
-  Py_VISIT(state->numpy_float64);
+  Py_VISIT(state->float64);
+  Py_VISIT(state->int64);
+  Py_VISIT(state->decimal);
   return 0;
 }
 
@@ -334,7 +335,9 @@ clear(PyObject *module)
   Py_CLEAR(state->kinds);
   Py_CLEAR(state->reduce);
   Py_CLEAR(state->restore);
-  Py_CLEAR(state->numpy_float64);
+  Py_CLEAR(state->float64);
+  Py_CLEAR(state->int64);
+  Py_CLEAR(state->decimal);
   for (size_t i = 0; i < sizeof state->names / sizeof state->names[0]; i++)
     Py_CLEAR(state->names[i]);
   for (size_t i = 0; i < LMPY_KEYS; i++)
@@ -347,6 +350,12 @@ free_state(void *module)
 {
   struct lmpy_codec_state *state = PyModule_GetState(module);
   clear(module);
+  lmpy_gather_destroy(state->spare);
+  state->spare = NULL;
+  for (size_t i = 0; i < sizeof state->spare_bufs / sizeof state->spare_bufs[0]; i++)
+    lm_buf_clean_up(&state->spare_bufs[i]);
+  lm_coder_destroy(state->spare_coder);
+  state->spare_coder = NULL;
   lm_coder_destroy(state->coder);
   state->coder = NULL;
 }

@@ -2,31 +2,57 @@
  * lambdamap._kinds. */
 #include "codec.h"
 
-#include <string.h>
-
 #include "wire/mpread.h"
 
 enum {
-  MAX_DEPTH = 400,  /* a reader takes 512; an extension counts like a container */
-  BLOCK_FLOATS = 4, /* from so many floats a list is a block */
-  BLOCK_INTS = 12,
-  MAX_SECTION = 1 << 30
+  MAX_DEPTH = 400,     /* a reader takes 512; an extension counts like a container */
+  MIN_COLUMN = 4,      /* from so many floats or dicts a list is a column */
+  MIN_SHORT = 12,      /* the same for values that are short in msgpack, too */
+  MIN_BORROWED = 4096, /* smaller arrays are copied */
+  MAX_SECTION = 1 << 30,
+  KEPT_BYTES = 1 << 20 /* of buffers kept for the next encode */
 };
+
+static struct lm_buf *
+buffer(struct lmpy_pack *pack, int i)
+{
+  struct lm_buf *all[] = {&pack->structure, &pack->packed, &pack->words, &pack->scratch};
+  return all[i];
+}
 
 void
 lmpy_pack_init(struct lmpy_pack *pack, struct lmpy_codec_state *state, bool allow_pickle)
 {
   *pack = (struct lmpy_pack){.state = state, .allow_pickle = allow_pickle};
-  lm_buf_init(&pack->structure, MAX_SECTION);
-  lm_buf_init(&pack->numeric, MAX_SECTION);
+  for (int i = 0; i < 4; i++) {
+    lm_buf_move(buffer(pack, i), &state->spare_bufs[i]);
+    buffer(pack, i)->max = MAX_SECTION;
+  }
 }
 
 void
 lmpy_pack_clean_up(struct lmpy_pack *pack)
 {
-  lm_buf_clean_up(&pack->structure);
-  lm_buf_clean_up(&pack->numeric);
+  for (int i = 0; i < 4; i++) {
+    struct lm_buf *spare = pack->state == NULL ? NULL : &pack->state->spare_bufs[i];
+    if (spare != NULL && spare->data == NULL && buffer(pack, i)->cap <= KEPT_BYTES) {
+      lm_buf_move(spare, buffer(pack, i));
+      lm_buf_clear(spare);
+    } else {
+      lm_buf_clean_up(buffer(pack, i));
+    }
+  }
+  if (pack->blob.obj != NULL)
+    PyBuffer_Release(&pack->blob);
   Py_CLEAR(pack->path);
+}
+
+void
+lmpy_pack_view(const struct lmpy_pack *pack, struct lm_frame_view *view)
+{
+  *view = (struct lm_frame_view){pack->structure.data, pack->structure.len,   pack->packed.data,
+                                 pack->packed.len,     pack->words.data,      pack->words.len,
+                                 pack->blob.buf,       (size_t)pack->blob.len};
 }
 
 /* --- failures --- */
@@ -46,8 +72,8 @@ add_step(struct lmpy_pack *pack, const char *format, PyObject *step)
   lmpy_error_put(error);
 }
 
-static void
-add_index(struct lmpy_pack *pack, Py_ssize_t index)
+void
+lmpy_pack_index_step(struct lmpy_pack *pack, Py_ssize_t index)
 {
   PyObject *error = lmpy_error_take();
   PyObject *number = PyLong_FromSsize_t(index);
@@ -57,8 +83,14 @@ add_index(struct lmpy_pack *pack, Py_ssize_t index)
   Py_XDECREF(number);
 }
 
-static int
-refuse(struct lmpy_pack *pack, const char *format, ...)
+void
+lmpy_pack_key_step(struct lmpy_pack *pack, PyObject *key)
+{
+  add_step(pack, "[%R]", key);
+}
+
+int
+lmpy_pack_refuse(struct lmpy_pack *pack, const char *format, ...)
 {
   va_list args;
   va_start(args, format);
@@ -71,11 +103,12 @@ refuse(struct lmpy_pack *pack, const char *format, ...)
   return -1;
 }
 
-static int
-no_memory(struct lmpy_pack *pack)
+int
+lmpy_pack_no_memory(struct lmpy_pack *pack)
 {
-  if (pack->structure.failed == LM_E_LIMIT || pack->numeric.failed == LM_E_LIMIT)
-    return refuse(pack, "it takes more than %d bytes", MAX_SECTION);
+  if (pack->structure.failed == LM_E_LIMIT || pack->packed.failed == LM_E_LIMIT ||
+      pack->words.failed == LM_E_LIMIT || pack->scratch.failed == LM_E_LIMIT)
+    return lmpy_pack_refuse(pack, "it takes more than %d bytes", MAX_SECTION);
   PyErr_NoMemory();
   return -1;
 }
@@ -116,17 +149,17 @@ static int
 put_bytes(struct lmpy_pack *pack, const void *bytes, size_t n)
 {
   lm_buf_append(&pack->structure, bytes, n);
-  return pack->structure.failed == LM_OK ? 0 : no_memory(pack);
+  return pack->structure.failed == LM_OK ? 0 : lmpy_pack_no_memory(pack);
 }
 
 static int
 put_container(struct lmpy_pack *pack, Py_ssize_t n, uint8_t fix, uint8_t code16)
 {
   if (n > UINT32_MAX)
-    return refuse(pack, "a container of more than 2^32 items");
+    return lmpy_pack_refuse(pack, "a container of more than 2^32 items");
   uint8_t *at = lm_buf_reserve(&pack->structure, 5);
   if (at == NULL)
-    return no_memory(pack);
+    return lmpy_pack_no_memory(pack);
   pack->structure.len += head(at, (uint32_t)n, fix, 15, 0, code16);
   return 0;
 }
@@ -135,10 +168,10 @@ static int
 put_ext(struct lmpy_pack *pack, int ext, const void *bytes, size_t n)
 {
   if (n > UINT32_MAX)
-    return refuse(pack, "a value of more than 4 GB");
+    return lmpy_pack_refuse(pack, "a value of more than 4 GB");
   uint8_t *at = lm_buf_reserve(&pack->structure, n + 6);
   if (at == NULL)
-    return no_memory(pack);
+    return lmpy_pack_no_memory(pack);
   size_t used = head(at, (uint32_t)n, 0, 0, 0xc7, 0xc8);
   at[used++] = (uint8_t)ext;
   memcpy(at + used, bytes, n);
@@ -147,20 +180,20 @@ put_ext(struct lmpy_pack *pack, int ext, const void *bytes, size_t n)
 }
 
 /* Where an ext with a value inside begins; its head is written by end_ext. */
-static int
-begin_ext(struct lmpy_pack *pack, size_t *mark)
+int
+lmpy_pack_begin_ext(struct lmpy_pack *pack, size_t *mark)
 {
   *mark = pack->structure.len;
   return put_bytes(pack, "\0\0\0\0\0\0", 6);
 }
 
-static int
-end_ext(struct lmpy_pack *pack, int ext, size_t mark)
+int
+lmpy_pack_end_ext(struct lmpy_pack *pack, int ext, size_t mark)
 {
   size_t n = pack->structure.len - mark - 6;
   uint8_t *at = pack->structure.data + mark;
   if (n > UINT32_MAX)
-    return refuse(pack, "a value of more than 4 GB");
+    return lmpy_pack_refuse(pack, "a value of more than 4 GB");
   if (n < 256) { /* most are small: close the gap of the longer head */
     at[0] = 0xc7;
     at[1] = (uint8_t)n;
@@ -184,7 +217,7 @@ pack_int(struct lmpy_pack *pack, PyObject *value)
   int over = lmpy_int_value(value, &n);
   uint8_t *at = lm_buf_reserve(&pack->structure, 9);
   if (at == NULL)
-    return no_memory(pack);
+    return lmpy_pack_no_memory(pack);
   if (over > 0) {
     unsigned long long u = PyLong_AsUnsignedLongLong(value);
     if (u != (unsigned long long)-1 || !PyErr_Occurred()) {
@@ -231,7 +264,7 @@ pack_float(struct lmpy_pack *pack, double value)
   memcpy(&bits, &value, 8);
   uint8_t *at = lm_buf_reserve(&pack->structure, 9);
   if (at == NULL)
-    return no_memory(pack);
+    return lmpy_pack_no_memory(pack);
   at[0] = 0xcb;
   put_be(at + 1, bits, 8);
   pack->structure.len += 9;
@@ -255,10 +288,10 @@ pack_str(struct lmpy_pack *pack, PyObject *value)
     return result;
   }
   if (n > UINT32_MAX)
-    return refuse(pack, "a text of more than 4 GB");
+    return lmpy_pack_refuse(pack, "a text of more than 4 GB");
   uint8_t *at = lm_buf_reserve(&pack->structure, (size_t)n + 5);
   if (at == NULL)
-    return no_memory(pack);
+    return lmpy_pack_no_memory(pack);
   size_t used = head(at, (uint32_t)n, 0xa0, 31, 0xd9, 0xda);
   memcpy(at + used, text, (size_t)n);
   pack->structure.len += used + (size_t)n;
@@ -269,150 +302,90 @@ static int
 pack_bytes(struct lmpy_pack *pack, const char *bytes, Py_ssize_t n)
 {
   if (n > UINT32_MAX)
-    return refuse(pack, "more than 4 GB of bytes");
+    return lmpy_pack_refuse(pack, "more than 4 GB of bytes");
   uint8_t *at = lm_buf_reserve(&pack->structure, (size_t)n + 5);
   if (at == NULL)
-    return no_memory(pack);
+    return lmpy_pack_no_memory(pack);
   size_t used = head(at, (uint32_t)n, 0, 0, 0xc4, 0xc5);
   memcpy(at + used, bytes, (size_t)n);
   pack->structure.len += used + (size_t)n;
   return 0;
 }
 
-/* --- blocks --- */
-
-static int
-put_block(struct lmpy_pack *pack, enum lm_block element, uint64_t count)
-{
-  uint8_t bytes[9] = {(uint8_t)element};
-  for (int i = 0; i < 8; i++)
-    bytes[1 + i] = (uint8_t)(count >> (8 * i));
-  return put_ext(pack, LM_EXT_BLOCK, bytes, sizeof bytes);
-}
-
-static inline void
-put_le(uint8_t *at, uint64_t n, int bytes)
-{
-  for (int i = 0; i < bytes; i++, n >>= 8)
-    at[i] = (uint8_t)n;
-}
-
-/* A list of nothing but float, or nothing but numpy.float64: 1 when it was packed as a block, 0 when
- * it is no such list. Runs no Python code, so the list stays as it is meanwhile. */
-static int
-pack_floats(struct lmpy_pack *pack, PyObject *list, Py_ssize_t n, PyTypeObject *type)
-{
-  uint8_t *at = lm_buf_reserve(&pack->numeric, (size_t)n * 8);
-  if (at == NULL)
-    return no_memory(pack);
-  for (Py_ssize_t i = 0; i < n; i++) {
-    PyObject *item = PyList_GET_ITEM(list, i);
-    if (!Py_IS_TYPE(item, type))
-      return 0;
-    double value = PyFloat_AS_DOUBLE(item); /* numpy.float64 is a float, too */
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    memcpy(at + 8 * i, &value, 8);
-#else
-    uint64_t bits;
-    memcpy(&bits, &value, 8);
-    put_le(at + 8 * i, bits, 8);
-#endif
-  }
-  if (put_block(pack, type == &PyFloat_Type ? LM_BLOCK_F64 : LM_BLOCK_NP_F64, (uint64_t)n) != 0)
-    return -1;
-  pack->numeric.len += (size_t)n * 8;
-  return 1;
-}
-
-/* The same for a list of nothing but int, all within 64 bits. */
-static int
-pack_ints(struct lmpy_pack *pack, PyObject *list, Py_ssize_t n)
-{
-  int64_t low = INT64_MAX, high = INT64_MIN, value;
-  for (Py_ssize_t i = 0; i < n; i++) {
-    PyObject *item = PyList_GET_ITEM(list, i);
-    if (!PyLong_CheckExact(item) || lmpy_int_value(item, &value) != 0)
-      return 0;
-    low = value < low ? value : low;
-    high = value > high ? value : high;
-  }
-  uint64_t range = (uint64_t)high - (uint64_t)low;
-  int width = range < 256 ? 1 : range < 65536 ? 2 : range <= UINT32_MAX ? 4 : 8;
-  size_t bytes = ((size_t)n * (size_t)width + 7) / 8 * 8;
-  uint8_t *at = lm_buf_reserve(&pack->numeric, bytes);
-  if (at == NULL)
-    return no_memory(pack);
-  memset(at + bytes - 8, 0, 8);
-  for (Py_ssize_t i = 0; i < n; i++) {
-    if (lmpy_int_value(PyList_GET_ITEM(list, i), &value) != 0)
-      return refuse(pack, "the list was changed while it was read");
-    put_le(at + i * width, (uint64_t)value - (uint64_t)low, width);
-  }
-  uint8_t block[18] = {LM_BLOCK_INT, (uint8_t)width};
-  put_le(block + 2, (uint64_t)low, 8);
-  put_le(block + 10, (uint64_t)n, 8);
-  if (put_ext(pack, LM_EXT_BLOCK, block, sizeof block) != 0)
-    return -1;
-  pack->numeric.len += bytes;
-  return 1;
-}
-
-/* Bytes in the numeric section: never deflated, for arrays' data. */
-static int
-pack_raw(struct lmpy_pack *pack, PyObject *object)
-{
-  Py_buffer view;
-  if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) != 0)
-    return -1;
-  size_t n = (size_t)view.len, padded = (n + 7) / 8 * 8;
-  int result = -1;
-  uint8_t *at = padded == 0 ? NULL : lm_buf_reserve(&pack->numeric, padded);
-  if (padded != 0 && at == NULL) {
-    no_memory(pack);
-  } else if ((result = put_block(pack, LM_BLOCK_BYTES, n)) == 0 && padded != 0) {
-    memset(at + padded - 8, 0, 8);
-    memcpy(at, view.buf, n);
-    pack->numeric.len += padded;
-  }
-  PyBuffer_Release(&view);
-  return result;
-}
-
 /* --- containers --- */
 
-static int
-enter(struct lmpy_pack *pack)
+int
+lmpy_pack_enter(struct lmpy_pack *pack)
 {
   if (pack->depth == MAX_DEPTH)
-    return refuse(pack, "it is nested deeper than %d levels, or contains itself", MAX_DEPTH);
+    return lmpy_pack_refuse(pack, "it is nested deeper than %d levels, or contains itself",
+                            MAX_DEPTH);
   pack->depth++;
   return 0;
+}
+
+/* Whether a list looks as if it were of one kind: its first, middle and last item are. */
+static bool
+looks_even(PyObject *list, Py_ssize_t n)
+{
+  PyTypeObject *type = NULL;
+  const Py_ssize_t places[] = {0, n / 2, n - 1};
+  for (int i = 0; i < 3; i++) {
+    PyObject *item = PyList_GET_ITEM(list, places[i]);
+    if (item == Py_None)
+      continue;
+    if (type != NULL && Py_TYPE(item) != type)
+      return false;
+    type = Py_TYPE(item);
+  }
+  return type == NULL || n >= MIN_SHORT || type == &PyFloat_Type || type == &PyDict_Type ||
+         (type != &PyLong_Type && type != &PyUnicode_Type && type != &PyBool_Type &&
+          type != &PyList_Type && type != &PyTuple_Type);
+}
+
+static int
+pack_column(struct lmpy_pack *pack, PyObject *list)
+{
+  struct lmpy_codec_state *state = pack->state;
+  struct lmpy_gather *gather = state->spare;
+  state->spare = NULL; /* this list's own until it is written */
+  if (gather == NULL && (gather = lmpy_gather_new()) == NULL) {
+    PyErr_NoMemory();
+    return -1;
+  }
+  int result = lmpy_gather_list(pack, gather, list);
+  if (result == 0)
+    result = lmpy_gather_write(pack, gather);
+  lmpy_gather_clear(gather);
+  if (state->spare == NULL && result == 0 && lmpy_gather_memory(gather) <= KEPT_BYTES)
+    state->spare = gather;
+  else
+    lmpy_gather_destroy(gather);
+  return result;
 }
 
 static int
 pack_list(struct lmpy_pack *pack, PyObject *list)
 {
   Py_ssize_t n = PyList_GET_SIZE(list);
-  if (n >= BLOCK_FLOATS) {
-    PyTypeObject *type = Py_TYPE(PyList_GET_ITEM(list, 0));
-    int packed = 0;
-    if (type == &PyFloat_Type || (PyObject *)type == pack->state->numpy_float64)
-      packed = pack_floats(pack, list, n, type);
-    else if (type == &PyLong_Type && n >= BLOCK_INTS)
-      packed = pack_ints(pack, list, n);
-    if (packed != 0)
-      return packed < 0 ? -1 : 0;
+  if (lmpy_pack_enter(pack) != 0)
+    return -1;
+  if (n >= MIN_COLUMN && looks_even(list, n)) {
+    int result = pack_column(pack, list);
+    if (result == 0)
+      pack->depth--;
+    return result;
   }
-  if (enter(pack) != 0 || put_container(pack, n, 0x90, 0xdc) != 0)
+  if (put_container(pack, n, 0x90, 0xdc) != 0)
     return -1;
   for (Py_ssize_t i = 0; i < n; i++) {
     if (PyList_GET_SIZE(list) != n) /* some object's own code has run */
-      return refuse(pack, "the list was changed while it was read");
+      return lmpy_pack_refuse(pack, "the list was changed while it was read");
     PyObject *item = Py_NewRef(PyList_GET_ITEM(list, i));
     int result = lmpy_pack_value(pack, item);
     Py_DECREF(item);
     if (result != 0) {
-      add_index(pack, i);
+      lmpy_pack_index_step(pack, i);
       return -1;
     }
   }
@@ -425,15 +398,16 @@ pack_tuple(struct lmpy_pack *pack, PyObject *tuple)
 {
   size_t mark;
   Py_ssize_t n = PyTuple_GET_SIZE(tuple);
-  if (enter(pack) != 0 || begin_ext(pack, &mark) != 0 || put_container(pack, n, 0x90, 0xdc) != 0)
+  if (lmpy_pack_enter(pack) != 0 || lmpy_pack_begin_ext(pack, &mark) != 0 ||
+      put_container(pack, n, 0x90, 0xdc) != 0)
     return -1;
   for (Py_ssize_t i = 0; i < n; i++)
     if (lmpy_pack_value(pack, PyTuple_GET_ITEM(tuple, i)) != 0) {
-      add_index(pack, i);
+      lmpy_pack_index_step(pack, i);
       return -1;
     }
   pack->depth--;
-  return end_ext(pack, LM_EXT_TUPLE, mark);
+  return lmpy_pack_end_ext(pack, LM_EXT_TUPLE, mark);
 }
 
 static int
@@ -441,11 +415,11 @@ pack_dict(struct lmpy_pack *pack, PyObject *dict)
 {
   Py_ssize_t n = PyDict_GET_SIZE(dict), at = 0, seen = 0;
   PyObject *key, *value;
-  if (enter(pack) != 0 || put_container(pack, n, 0x80, 0xde) != 0)
+  if (lmpy_pack_enter(pack) != 0 || put_container(pack, n, 0x80, 0xde) != 0)
     return -1;
   while (PyDict_Next(dict, &at, &key, &value)) {
     if (seen++ == n)
-      return refuse(pack, "the dict was changed while it was read");
+      return lmpy_pack_refuse(pack, "the dict was changed while it was read");
     Py_INCREF(key);
     Py_INCREF(value);
     int result = lmpy_pack_value(pack, key);
@@ -456,10 +430,10 @@ pack_dict(struct lmpy_pack *pack, PyObject *dict)
     if (result != 0)
       return -1;
     if (PyDict_GET_SIZE(dict) != n)
-      return refuse(pack, "the dict was changed while it was read");
+      return lmpy_pack_refuse(pack, "the dict was changed while it was read");
   }
   if (seen != n)
-    return refuse(pack, "the dict was changed while it was read");
+    return lmpy_pack_refuse(pack, "the dict was changed while it was read");
   pack->depth--;
   return 0;
 }
@@ -473,7 +447,7 @@ pack_set(struct lmpy_pack *pack, PyObject *set)
     return -1;
   int result = -1;
   Py_ssize_t n = PyList_GET_SIZE(items);
-  if (enter(pack) == 0 && begin_ext(pack, &mark) == 0 &&
+  if (lmpy_pack_enter(pack) == 0 && lmpy_pack_begin_ext(pack, &mark) == 0 &&
       put_container(pack, n + 1, 0x90, 0xdc) == 0 &&
       put_bytes(pack, PyFrozenSet_CheckExact(set) ? "\xc3" : "\xc2", 1) == 0) {
     result = 0;
@@ -481,7 +455,7 @@ pack_set(struct lmpy_pack *pack, PyObject *set)
       result = lmpy_pack_value(pack, PyList_GET_ITEM(items, i));
     if (result == 0) {
       pack->depth--;
-      result = end_ext(pack, LM_EXT_SET, mark);
+      result = lmpy_pack_end_ext(pack, LM_EXT_SET, mark);
     }
   }
   Py_DECREF(items);
@@ -496,7 +470,7 @@ pack_kind(struct lmpy_pack *pack, PyObject *value)
   struct lmpy_codec_state *state = pack->state;
   if (lmpy_codec_load_kinds(state) != 0)
     return -1;
-  if (enter(pack) != 0)
+  if (lmpy_pack_enter(pack) != 0)
     return -1;
   PyObject *answer = PyObject_CallFunctionObjArgs(state->reduce, value,
                                                   pack->allow_pickle ? Py_True : Py_False, NULL);
@@ -507,8 +481,8 @@ pack_kind(struct lmpy_pack *pack, PyObject *value)
   int ext;
   if (!PyArg_ParseTuple(answer, "iO", &ext, &payload))
     goto done;
-  if (ext == LM_EXT_BLOCK) {
-    result = pack_raw(pack, payload);
+  if (ext == LM_EXT_BUFFER) {
+    result = lmpy_pack_array(pack, payload);
   } else if (ext == 0) { /* as another value, which means the same */
     result = lmpy_pack_value(pack, payload);
   } else if (ext == LM_EXT_PICKLE) {
@@ -516,31 +490,18 @@ pack_kind(struct lmpy_pack *pack, PyObject *value)
   } else {
     size_t mark;
     Py_ssize_t n = PyTuple_GET_SIZE(payload);
-    if (begin_ext(pack, &mark) != 0 || put_container(pack, n, 0x90, 0xdc) != 0)
+    if (lmpy_pack_begin_ext(pack, &mark) != 0 || put_container(pack, n, 0x90, 0xdc) != 0)
       goto done;
     for (Py_ssize_t i = 0; i < n; i++)
       if (lmpy_pack_value(pack, PyTuple_GET_ITEM(payload, i)) != 0)
         goto done;
-    result = end_ext(pack, ext, mark);
+    result = lmpy_pack_end_ext(pack, ext, mark);
   }
   if (result == 0)
     pack->depth--;
 done:
   Py_DECREF(answer);
   return result;
-}
-
-/* numpy.float64, once numpy has been imported by somebody. */
-static int
-look_for_numpy(struct lmpy_codec_state *state)
-{
-  PyObject *numpy;
-  int found = lmpy_loaded_module("numpy", &numpy);
-  if (found <= 0)
-    return found;
-  found = lmpy_attr_get_ref(numpy, state->names[0], &state->numpy_float64);
-  Py_DECREF(numpy);
-  return found;
 }
 
 int
@@ -570,25 +531,5 @@ lmpy_pack_value(struct lmpy_pack *pack, PyObject *value)
                    (size_t)PyByteArray_GET_SIZE(value));
   if (type == &PySet_Type || type == &PyFrozenSet_Type)
     return pack_set(pack, value);
-  if (pack->state->numpy_float64 == NULL && look_for_numpy(pack->state) < 0)
-    return -1;
   return pack_kind(pack, value);
-}
-
-PyObject *
-lmpy_pack_frame(struct lmpy_pack *pack)
-{
-  struct lm_buf frame;
-  struct lm_error err;
-  struct lm_frame_view view = {pack->structure.data, pack->structure.len, pack->numeric.data,
-                               pack->numeric.len};
-  PyObject *bytes = NULL;
-  lm_buf_init(&frame, SIZE_MAX);
-  lm_frame_join(&view, &frame);
-  if (lm_buf_check(&frame, "the frame", &err) == 0)
-    bytes = PyBytes_FromStringAndSize((const char *)frame.data, (Py_ssize_t)frame.len);
-  else
-    lmpy_raise(&err, pack->state->encode_failure);
-  lm_buf_clean_up(&frame);
-  return bytes;
 }

@@ -10,15 +10,12 @@
 
 struct packer_object {
   PyObject_HEAD struct lmpy_pack pack;
-  size_t spec_structure, spec_numeric; /* what every chunk begins with */
-  uint32_t items;                      /* in the open chunk */
-  uint64_t packed;                     /* over all chunks */
-  PyObject *held;                      /* an item that belongs to the next chunk; strong or NULL */
+  size_t spec_structure, spec_packed, spec_words; /* what every chunk begins with */
+  struct lmpy_gather *gather;                     /* the open chunk's items; owned */
+  uint64_t packed;                                /* over all chunks */
+  PyObject *held; /* an item that belongs to the next chunk; strong or NULL */
   bool exhausted, busy;
 };
-
-/* Where the array of items says how many it has: array32, patched by take. */
-enum { COUNT_BYTES = 5 };
 
 static struct lmpy_codec_state *
 state_of(PyObject *object)
@@ -43,13 +40,14 @@ packer_init(PyObject *object, PyObject *args, PyObject *kwargs)
   lm_buf_byte(&self->pack.structure, 0x92);
   if (lmpy_pack_value(&self->pack, spec) != 0)
     return -1;
-  lm_buf_append(&self->pack.structure, "\xdd\0\0\0\0", COUNT_BYTES);
-  if (self->pack.structure.failed != LM_OK) {
+  self->gather = lmpy_gather_new();
+  if (self->gather == NULL) {
     PyErr_NoMemory();
     return -1;
   }
   self->spec_structure = self->pack.structure.len;
-  self->spec_numeric = self->pack.numeric.len;
+  self->spec_packed = self->pack.packed.len;
+  self->spec_words = self->pack.words.len;
   return 0;
 }
 
@@ -79,41 +77,59 @@ packer_dealloc(PyObject *object)
   PyTypeObject *type = Py_TYPE(object);
   PyObject_GC_UnTrack(object);
   packer_clear(object);
+  lmpy_gather_destroy(self->gather);
   lmpy_pack_clean_up(&self->pack);
   type->tp_free(object);
   Py_DECREF(type);
 }
 
+static uint32_t
+items_of(const struct packer_object *self)
+{
+  return self->gather == NULL ? 0 : lmpy_gather_size(self->gather);
+}
+
+/* At most: columns turn out smaller. */
 static size_t
 chunk_bytes(const struct packer_object *self)
 {
-  return self->pack.structure.len + self->pack.numeric.len;
+  return self->pack.structure.len + self->pack.packed.len + self->pack.words.len +
+         self->pack.gathered;
 }
 
+/* What one item may add to, as it was before. */
+struct before {
+  size_t packed, words, gathered;
+};
+
 static void
-cut(struct packer_object *self, size_t structure, size_t numeric)
+cut(struct packer_object *self, const struct before *before, uint32_t items)
 {
-  lm_buf_clear(&self->pack.structure);
-  lm_buf_clear(&self->pack.numeric);
-  self->pack.structure.len = structure;
-  self->pack.numeric.len = numeric;
-  self->pack.depth = 0;
+  struct lmpy_pack *pack = &self->pack;
+  lmpy_gather_cut(self->gather, items);
+  pack->structure.len = self->spec_structure;
+  pack->packed.len = before->packed;
+  pack->words.len = before->words;
+  pack->gathered = before->gathered;
+  pack->structure.failed = pack->packed.failed = pack->words.failed = LM_OK;
+  pack->depth = 0;
 }
 
 /* Pack one item into the open chunk: 1; 0 when it does not fit and belongs to the next. */
 static int
 add(struct packer_object *self, PyObject *item, size_t max_bytes)
 {
-  size_t structure = self->pack.structure.len, numeric = self->pack.numeric.len;
-  if (lmpy_pack_value(&self->pack, item) != 0) {
-    cut(self, structure, numeric);
+  struct lmpy_pack *pack = &self->pack;
+  const struct before before = {pack->packed.len, pack->words.len, pack->gathered};
+  uint32_t items = items_of(self);
+  if (lmpy_gather_append(pack, self->gather, item) != 0) {
+    cut(self, &before, items);
     return -1;
   }
-  if (self->items > 0 && chunk_bytes(self) > max_bytes) {
-    cut(self, structure, numeric);
+  if (items > 0 && chunk_bytes(self) > max_bytes) {
+    cut(self, &before, items);
     return 0;
   }
-  self->items++;
   self->packed++;
   return 1;
 }
@@ -121,7 +137,7 @@ add(struct packer_object *self, PyObject *item, size_t max_bytes)
 static int
 fill(struct packer_object *self, PyObject *iterator, uint32_t max_items, size_t max_bytes)
 {
-  while (self->items < max_items && chunk_bytes(self) < max_bytes) {
+  while (items_of(self) < max_items && chunk_bytes(self) < max_bytes) {
     PyObject *item = self->held;
     self->held = NULL;
     if (item == NULL) {
@@ -168,7 +184,7 @@ packer_fill(PyObject *object, PyObject *args)
   self->busy = false;
   if (result < 0)
     return lmpy_codec_path_error(&self->pack);
-  return PyLong_FromUnsignedLong(self->items);
+  return PyLong_FromUnsignedLong(items_of(self));
 }
 
 static PyObject *
@@ -180,15 +196,29 @@ packer_take(PyObject *object, PyObject *unused)
     PyErr_SetString(PyExc_ValueError, "ChunkPacker already executing");
     return NULL;
   }
-  uint8_t *count = self->pack.structure.data + self->spec_structure - COUNT_BYTES + 1;
-  for (int i = 0; i < 4; i++)
-    count[i] = (uint8_t)(self->items >> (24 - 8 * i));
-  PyObject *frame = lmpy_pack_frame(&self->pack);
-  if (frame == NULL)
+  struct lmpy_pack *pack = &self->pack;
+  struct lm_frame_view view;
+  struct lm_buf frame;
+  struct lm_error err;
+  PyObject *bytes = NULL;
+  const struct before spec = {self->spec_packed, self->spec_words, 0};
+  if (self->gather == NULL) {
+    PyErr_SetString(PyExc_ValueError, "the ChunkPacker has not been initialised");
     return NULL;
-  cut(self, self->spec_structure, self->spec_numeric);
-  self->items = 0;
-  return frame;
+  }
+  if (lmpy_gather_write(pack, self->gather) != 0)
+    return NULL;
+  lmpy_pack_view(pack, &view);
+  lm_buf_init(&frame, SIZE_MAX);
+  lm_frame_join(&view, &frame);
+  if (lm_buf_check(&frame, "the frame", &err) == 0)
+    bytes = PyBytes_FromStringAndSize((const char *)frame.data, (Py_ssize_t)frame.len);
+  else
+    lmpy_raise(&err, pack->state->encode_failure);
+  lm_buf_clean_up(&frame);
+  lmpy_gather_clear(self->gather);
+  cut(self, &spec, 0);
+  return bytes;
 }
 
 static PyObject *
@@ -210,7 +240,7 @@ static PyObject *
 get_chunk_items(PyObject *object, void *unused)
 {
   (void)unused;
-  return PyLong_FromUnsignedLong(((struct packer_object *)object)->items);
+  return PyLong_FromUnsignedLong(items_of((struct packer_object *)object));
 }
 
 static PyObject *

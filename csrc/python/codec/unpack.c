@@ -2,21 +2,10 @@
  * depth is counted, and nothing is allocated for more items than bytes can hold. */
 #include "codec.h"
 
-#include <string.h>
-
 #include "wire/mpread.h"
 
-struct unpack {
-  struct lmpy_codec_state *state;
-  const struct lmpy_unpack_opts *opts;
-  const uint8_t *numeric, *numeric_end;
-};
-
-static PyObject *value(struct unpack *unpack, const uint8_t **at, const uint8_t *end,
-                       unsigned depth);
-
-static PyObject *
-refuse(struct unpack *unpack, const char *text)
+PyObject *
+lmpy_unpack_refuse(struct lmpy_unpack *unpack, const char *text)
 {
   PyErr_SetString(unpack->state->decode_failure, text);
   return NULL;
@@ -24,8 +13,8 @@ refuse(struct unpack *unpack, const char *text)
 
 /* --- texts --- */
 
-static PyObject *
-key_text(struct unpack *unpack, const uint8_t *bytes, uint32_t len)
+PyObject *
+lmpy_unpack_key(struct lmpy_unpack *unpack, const uint8_t *bytes, uint32_t len)
 {
   if (len > LMPY_KEY_BYTES)
     return PyUnicode_DecodeUTF8((const char *)bytes, len, NULL);
@@ -47,29 +36,14 @@ key_text(struct unpack *unpack, const uint8_t *bytes, uint32_t len)
   return text;
 }
 
-static PyObject *
-plain_text(const uint8_t *bytes, uint32_t len)
-{
-  uint8_t high = 0;
-  for (uint32_t i = 0; i < len; i++)
-    high |= bytes[i];
-  if (high < 0x80) {
-    PyObject *text = PyUnicode_New(len, 127);
-    if (text != NULL && len > 0)
-      memcpy(PyUnicode_1BYTE_DATA(text), bytes, len);
-    return text;
-  }
-  return PyUnicode_DecodeUTF8((const char *)bytes, len, NULL);
-}
-
 /* --- containers --- */
 
 static PyObject *
-list(struct unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n, unsigned depth)
+list(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n, unsigned depth)
 {
   PyObject *made = PyList_New(n);
   for (uint32_t i = 0; made != NULL && i < n; i++) {
-    PyObject *item = value(unpack, at, end, depth);
+    PyObject *item = lmpy_unpack_value(unpack, at, end, depth);
     if (item == NULL)
       Py_CLEAR(made);
     else
@@ -79,7 +53,7 @@ list(struct unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n, 
 }
 
 static PyObject *
-dict(struct unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n, unsigned depth)
+dict(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n, unsigned depth)
 {
   PyObject *made = PyDict_New();
   for (uint32_t i = 0; made != NULL && i < n; i++) {
@@ -88,13 +62,13 @@ dict(struct unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n, 
     const uint8_t *from = *at;
     lm_mp_next(at, end, &token);
     if (token.kind == LM_MP_STR) {
-      key = key_text(unpack, token.data, token.len);
+      key = lmpy_unpack_key(unpack, token.data, token.len);
     } else {
       *at = from;
-      key = value(unpack, at, end, depth);
+      key = lmpy_unpack_value(unpack, at, end, depth);
     }
     if (key != NULL)
-      item = value(unpack, at, end, depth);
+      item = lmpy_unpack_value(unpack, at, end, depth);
     if (item == NULL || PyDict_SetItem(made, key, item) != 0)
       Py_CLEAR(made);
     Py_XDECREF(item);
@@ -102,25 +76,25 @@ dict(struct unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n, 
   }
   if (made != NULL && PyDict_GET_SIZE(made) != (Py_ssize_t)n) {
     Py_DECREF(made);
-    return refuse(unpack, "a dict has the same key twice");
+    return lmpy_unpack_refuse(unpack, "a dict has the same key twice");
   }
   return made;
 }
 
 /* The array that is an ext's whole payload, as a tuple. */
 static PyObject *
-inner(struct unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
+inner(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 {
   const uint8_t *at = ext->data, *end = ext->data + ext->len;
   struct lm_mp_token token = {0};
   lm_mp_next(&at, end, &token);
   if (token.kind != LM_MP_ARRAY)
-    return refuse(unpack, "an extension that is no array");
+    return lmpy_unpack_refuse(unpack, "an extension that is no array");
   if (depth == 0)
-    return refuse(unpack, "the value is nested too deep");
+    return lmpy_unpack_refuse(unpack, "the value is nested too deep");
   PyObject *made = PyTuple_New(token.count);
   for (uint32_t i = 0; made != NULL && i < token.count; i++) {
-    PyObject *item = value(unpack, &at, end, depth - 1);
+    PyObject *item = lmpy_unpack_value(unpack, &at, end, depth - 1);
     if (item == NULL)
       Py_CLEAR(made);
     else
@@ -128,13 +102,13 @@ inner(struct unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
   }
   if (made != NULL && at != end) {
     Py_DECREF(made);
-    return refuse(unpack, "an extension with something behind its value");
+    return lmpy_unpack_refuse(unpack, "an extension with something behind its value");
   }
   return made;
 }
 
 static PyObject *
-set(struct unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
+set(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 {
   PyObject *items = inner(unpack, ext, depth);
   if (items == NULL)
@@ -142,7 +116,7 @@ set(struct unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
   PyObject *made = NULL;
   Py_ssize_t n = PyTuple_GET_SIZE(items);
   if (n == 0 || !PyBool_Check(PyTuple_GET_ITEM(items, 0))) {
-    refuse(unpack, "a set that does not say which kind it is");
+    lmpy_unpack_refuse(unpack, "a set that does not say which kind it is");
   } else {
     PyObject *rest = PyTuple_GetSlice(items, 1, n);
     if (rest != NULL)
@@ -150,71 +124,17 @@ set(struct unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
     Py_XDECREF(rest);
     if (made != NULL && PySet_GET_SIZE(made) != n - 1) {
       Py_CLEAR(made);
-      refuse(unpack, "a set has the same item twice");
+      lmpy_unpack_refuse(unpack, "a set has the same item twice");
     }
   }
   Py_DECREF(items);
   return made;
 }
 
-/* --- blocks --- */
-
-static PyObject *
-numpy_floats(struct unpack *unpack, const uint8_t *at, Py_ssize_t n)
-{
-  struct lmpy_codec_state *state = unpack->state;
-  if (lmpy_codec_load_kinds(state) != 0)
-    return NULL;
-  /* numpy makes its own scalars: frombuffer(..., "<f8") as a list. */
-  PyObject *bytes = PyBytes_FromStringAndSize((const char *)at, n * 8);
-  PyObject *made = bytes == NULL ? NULL
-                                 : PyObject_CallMethodObjArgs(state->kinds, state->names[1], bytes,
-                                                              unpack->opts->resolve, NULL);
-  Py_XDECREF(bytes);
-  return made;
-}
-
-static PyObject *
-block(struct unpack *unpack, const struct lm_mp_token *ext)
-{
-  struct lm_block_head head;
-  if (!lm_block_read(ext->data, ext->len, &head))
-    return refuse(unpack, "a block of numbers of an unknown kind");
-  const uint8_t *at = unpack->numeric;
-  if (head.cells > (uint64_t)(unpack->numeric_end - at) / 8)
-    return refuse(unpack, "a block that is longer than its section");
-  unpack->numeric += head.cells * 8;
-  Py_ssize_t n = (Py_ssize_t)head.count;
-  if (head.element == LM_BLOCK_BYTES)
-    return PyByteArray_FromStringAndSize((const char *)at, n);
-  if (head.element == LM_BLOCK_NP_F64)
-    return numpy_floats(unpack, at, n);
-  PyObject *made = PyList_New(n);
-  for (Py_ssize_t i = 0; made != NULL && i < n; i++) {
-    PyObject *item;
-    if (head.element == LM_BLOCK_F64) {
-      uint64_t bits = lm_le64(at + 8 * i);
-      double number;
-      memcpy(&number, &bits, 8);
-      item = PyFloat_FromDouble(number);
-    } else {
-      uint64_t above = 0;
-      for (int byte = head.width - 1; byte >= 0; byte--)
-        above = above << 8 | at[i * head.width + byte];
-      item = PyLong_FromLongLong((int64_t)((uint64_t)head.minimum + above));
-    }
-    if (item == NULL)
-      Py_CLEAR(made);
-    else
-      PyList_SET_ITEM(made, i, item);
-  }
-  return made;
-}
-
 /* --- extensions --- */
 
 static PyObject *
-kind(struct unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
+kind(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 {
   struct lmpy_codec_state *state = unpack->state;
   PyObject *payload = NULL, *number = NULL, *made = NULL;
@@ -222,8 +142,9 @@ kind(struct unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
     return NULL;
   if (ext->ext == LM_EXT_PICKLE) {
     if (!unpack->opts->allow_pickle)
-      return refuse(unpack, "it holds a pickle, and unpickling runs code of whoever made it: pass "
-                            "allow_pickle=True if you trust the other side");
+      return lmpy_unpack_refuse(
+          unpack, "it holds a pickle, and unpickling runs code of whoever made it: pass "
+                  "allow_pickle=True if you trust the other side");
     payload = PyBytes_FromStringAndSize((const char *)ext->data, ext->len);
   } else {
     payload = inner(unpack, ext, depth);
@@ -238,14 +159,16 @@ kind(struct unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 }
 
 static PyObject *
-extension(struct unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
+extension(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 {
   switch (ext->ext) {
-  case LM_EXT_BLOCK:
-    return block(unpack, ext);
+  case LM_EXT_LIST:
+    return lmpy_unpack_list(unpack, ext->data, ext->data + ext->len, depth);
+  case LM_EXT_BUFFER:
+    return lmpy_unpack_buffer(unpack, ext->data, ext->data + ext->len);
   case LM_EXT_BIG_INT:
     if (ext->len == 0)
-      return refuse(unpack, "an integer without digits");
+      return lmpy_unpack_refuse(unpack, "an integer without digits");
     return lmpy_int_from_bytes(ext->data, ext->len);
   case LM_EXT_TUPLE:
     return inner(unpack, ext, depth);
@@ -261,23 +184,26 @@ extension(struct unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
   case LM_EXT_NAMED:
   case LM_EXT_PANDAS:
   case LM_EXT_NUMPY:
+  case LM_EXT_FRAMES:
   case LM_EXT_PICKLE:
     return kind(unpack, ext, depth);
   default:
     PyErr_Format(unpack->state->decode_failure,
-                 "it holds extension type %d, which this side does not know", ext->ext);
+                 "it holds extension type %d; 1 to %d and %d are known", ext->ext, LM_EXT_FRAMES,
+                 LM_EXT_PICKLE);
     return NULL;
   }
 }
 
-static PyObject *
-value(struct unpack *unpack, const uint8_t **at, const uint8_t *end, unsigned depth)
+PyObject *
+lmpy_unpack_value(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end,
+                  unsigned depth)
 {
   struct lm_mp_token token = {0};
   lm_mp_next(at, end, &token);
   switch (token.kind) {
   case LM_MP_BAD:
-    return refuse(unpack, "it ends in its middle, or holds a byte that begins nothing");
+    return lmpy_unpack_refuse(unpack, "it ends in its middle, or holds a byte that begins nothing");
   case LM_MP_NIL:
     return Py_NewRef(Py_None);
   case LM_MP_FALSE:
@@ -291,7 +217,7 @@ value(struct unpack *unpack, const uint8_t **at, const uint8_t *end, unsigned de
   case LM_MP_FLOAT:
     return PyFloat_FromDouble(token.value.f);
   case LM_MP_STR:
-    return plain_text(token.data, token.len);
+    return lmpy_text(token.data, token.len);
   case LM_MP_BIN:
     return PyBytes_FromStringAndSize((const char *)token.data, token.len);
   case LM_MP_ARRAY:
@@ -300,7 +226,7 @@ value(struct unpack *unpack, const uint8_t **at, const uint8_t *end, unsigned de
     break;
   }
   if (depth == 0)
-    return refuse(unpack, "the value is nested too deep");
+    return lmpy_unpack_refuse(unpack, "the value is nested too deep");
   if (token.kind == LM_MP_ARRAY)
     return list(unpack, at, end, token.count, depth - 1);
   if (token.kind == LM_MP_MAP)
@@ -334,17 +260,17 @@ lmpy_unpack(struct lmpy_codec_state *state, const uint8_t *raw, size_t raw_len,
   struct lm_error err;
   if (lm_frame_split(raw, raw_len, &view, &err) != 0)
     return lmpy_raise(&err, state->decode_failure);
-  struct unpack unpack = {state, opts, view.numeric, view.numeric + view.numeric_len};
+  struct lmpy_unpack unpack = {state, opts, {view, 0, 0, 0}, opts->limits.max_output_bytes};
   const uint8_t *at = view.structure, *end = view.structure + view.structure_len;
   unsigned depth = opts->limits.max_depth < 512 ? opts->limits.max_depth : 512;
   /* Many containers, none of them garbage: the collector would look at them all for nothing. */
   int collecting = PyGC_Disable();
-  PyObject *made = value(&unpack, &at, end, depth);
+  PyObject *made = lmpy_unpack_value(&unpack, &at, end, depth);
   if (collecting)
     PyGC_Enable();
-  if (made != NULL && (at != end || unpack.numeric != unpack.numeric_end)) {
+  if (made != NULL && (at != end || !lm_sections_used(&unpack.sections))) {
     Py_CLEAR(made);
-    refuse(&unpack, "something follows the value's end");
+    lmpy_unpack_refuse(&unpack, "something follows the value's end");
   }
   if (made == NULL)
     blame_frame(state);

@@ -1,0 +1,292 @@
+#include "wire/columns.h"
+
+#include "wire/mpread.h"
+
+bool
+lm_varint_read(const uint8_t **at, const uint8_t *end, uint64_t *n)
+{
+  const uint8_t *p = *at;
+  uint64_t value = 0;
+  for (unsigned shift = 0; shift < 70 && p < end; shift += 7) {
+    uint8_t byte = *p++;
+    if (shift == 63 && byte > 1)
+      return false;
+    value |= (uint64_t)(byte & 0x7f) << shift;
+    if (byte < 0x80) {
+      *at = p;
+      *n = value;
+      return byte != 0 || shift == 0; /* one way to write each number */
+    }
+  }
+  return false;
+}
+
+size_t
+lm_varint_write(uint8_t *at, uint64_t n)
+{
+  size_t used = 0;
+  for (; n >= 0x80; n >>= 7)
+    at[used++] = (uint8_t)(n | 0x80);
+  at[used++] = (uint8_t)n;
+  return used;
+}
+
+/* --- the parts of a head --- */
+
+static const char BROKEN[] = "a column that ends in its middle";
+
+static const char *
+read_lengths(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_lengths *lengths,
+             uint64_t *total)
+{
+  if (*at == end)
+    return BROKEN;
+  lengths->width = *(*at)++;
+  if (lengths->width == 0) {
+    uint64_t same;
+    if (!lm_varint_read(at, end, &same))
+      return BROKEN;
+    if (same > UINT32_MAX || (same != 0 && n > UINT32_MAX / same))
+      return "a column that is longer than can be";
+    lengths->same = (uint32_t)same;
+    *total = same * n;
+    return NULL;
+  }
+  if (lengths->width != 1 && lengths->width != 2 && lengths->width != 4)
+    return "a column whose lengths have a width that cannot be";
+  if (n > (uint64_t)(end - *at) / lengths->width)
+    return BROKEN;
+  lengths->at = *at;
+  *at += n * lengths->width;
+  *total = 0; /* n is at most 2^32, and so is each */
+  for (uint64_t i = 0; i < n; i++)
+    *total += lm_length_at(lengths, i);
+  return *total > UINT32_MAX ? "a column that is longer than can be" : NULL;
+}
+
+/* Where in its section a column's numbers are: an offset, in the section's unit. */
+static const char *
+read_place(const uint8_t **at, const uint8_t *end, uint64_t bytes, unsigned unit,
+           const uint8_t *section, size_t section_len, uint64_t *used, const uint8_t **data)
+{
+  uint64_t offset;
+  if (!lm_varint_read(at, end, &offset))
+    return BROKEN;
+  if (bytes > section_len || offset > (section_len - bytes) / unit)
+    return "a column that is longer than its section";
+  *used += (bytes + unit - 1) / unit * unit;
+  *data = bytes == 0 ? *at : section + offset * unit; /* never NULL */
+  return NULL;
+}
+
+static const char *
+read_packed(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_sections *sections,
+            struct lm_column *column)
+{
+  uint64_t minimum;
+  if (end - *at < 1)
+    return BROKEN;
+  column->width = *(*at)++;
+  if (column->width > 8)
+    return "a column of integers wider than 8 bytes";
+  if (!lm_varint_read(at, end, &minimum))
+    return BROKEN;
+  column->minimum = lm_unzigzag(minimum);
+  return read_place(at, end, n * column->width, 1, sections->view.packed, sections->view.packed_len,
+                    &sections->packed_used, &column->data);
+}
+
+static const char *
+read_bits(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_column *column)
+{
+  uint64_t bytes = (n + 7) / 8;
+  if (bytes > (uint64_t)(end - *at))
+    return BROKEN;
+  column->data = *at;
+  *at += bytes;
+  if (n % 8 != 0 && column->data[bytes - 1] >> n % 8 != 0)
+    return "a column of bits with more bits than cells";
+  return NULL;
+}
+
+static uint64_t
+count_bits(const uint8_t *bits, uint64_t n)
+{
+  uint64_t count = 0;
+  for (uint64_t i = 0; i < (n + 7) / 8; i++)
+    count += (uint64_t)__builtin_popcount(bits[i]);
+  return count;
+}
+
+static const char *
+read_element(const uint8_t **at, const uint8_t *end, unsigned elements, struct lm_column *column,
+             bool *unknown)
+{
+  if (*at == end)
+    return BROKEN;
+  column->element = *(*at)++;
+  *unknown = column->element >= elements;
+  return *unknown ? "a column whose element this side does not know" : NULL;
+}
+
+static bool
+is_ascii(const uint8_t *at, uint64_t n)
+{
+  uint8_t high = 0;
+  for (uint64_t i = 0; i < n; i++)
+    high |= at[i];
+  return high < 0x80;
+}
+
+static const char *
+read_text(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_column *column)
+{
+  const char *wrong = read_lengths(at, end, n, &column->lengths, &column->inner);
+  if (wrong != NULL)
+    return wrong;
+  if (column->inner > (uint64_t)(end - *at))
+    return BROKEN;
+  column->data = *at;
+  *at += column->inner;
+  if ((column->element == LM_TEXT_ASCII || column->element == LM_TEXT_DECIMAL) &&
+      !is_ascii(column->data, column->inner))
+    return "a column of ASCII that is none";
+  return NULL;
+}
+
+const char *
+lm_column_read(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item,
+               struct lm_sections *sections, struct lm_column *column, bool *unknown)
+{
+  const struct lm_frame_view *view = &sections->view;
+  const char *wrong;
+  memset(column, 0, sizeof *column);
+  *unknown = false;
+  if (*at == end)
+    return BROKEN;
+  if (n > UINT32_MAX)
+    return "a column that is longer than can be";
+  column->kind = *(*at)++;
+  if (item != 0 && column->kind != LM_COLUMN_FLOAT && column->kind != LM_COLUMN_INT &&
+      column->kind != LM_COLUMN_DECIMAL && column->kind != LM_COLUMN_RAW)
+    return "a buffer of a kind that cannot be one";
+  if (item == 0 && column->kind == LM_COLUMN_RAW)
+    return "a list of raw bytes";
+  switch (column->kind) {
+  case LM_COLUMN_ANY:
+  case LM_COLUMN_CONST:
+    return NULL;
+  case LM_COLUMN_FLOAT:
+    if ((wrong = read_element(at, end, LM_FLOAT_ELEMENTS, column, unknown)) != NULL)
+      return wrong;
+    return read_place(at, end, n * LM_WORD, LM_WORD, view->words, view->words_len,
+                      &sections->words_used, &column->data);
+  case LM_COLUMN_INT:
+    if ((wrong = read_element(at, end, LM_INT_ELEMENTS, column, unknown)) != NULL)
+      return wrong;
+    return read_packed(at, end, n, sections, column);
+  case LM_COLUMN_DECIMAL:
+    if ((wrong = read_element(at, end, LM_FLOAT_ELEMENTS, column, unknown)) != NULL)
+      return wrong;
+    if (end - *at < 1)
+      return BROKEN;
+    column->exponent = **at & 0x7f;
+    column->has_nan = *(*at)++ >> 7;
+    if (column->exponent > LM_MAX_EXPONENT)
+      return "a column of decimals whose exponent is too large";
+    return read_packed(at, end, n, sections, column);
+  case LM_COLUMN_TEXT:
+    if ((wrong = read_element(at, end, LM_TEXT_ELEMENTS, column, unknown)) != NULL)
+      return wrong;
+    return read_text(at, end, n, column);
+  case LM_COLUMN_LIST:
+    return read_lengths(at, end, n, &column->lengths, &column->inner);
+  case LM_COLUMN_DICT:
+  case LM_COLUMN_TUPLE:
+    if (!lm_varint_read(at, end, &column->inner) || column->inner > (uint64_t)(end - *at) ||
+        column->inner > LM_MAX_COLUMNS)
+      return BROKEN;
+    return NULL;
+  case LM_COLUMN_BOOL:
+    return read_bits(at, end, n, column);
+  case LM_COLUMN_NULLABLE:
+    if ((wrong = read_bits(at, end, n, column)) != NULL)
+      return wrong;
+    column->inner = count_bits(column->data, n);
+    return NULL;
+  case LM_COLUMN_UNIQUE:
+    if (*at == end)
+      return BROKEN;
+    column->width = *(*at)++;
+    if (column->width != 1 && column->width != 2 && column->width != 4)
+      return "a column whose indices have a width that cannot be";
+    if (!lm_varint_read(at, end, &column->inner) || column->inner > n)
+      return "a column with more different values than cells";
+    return NULL;
+  case LM_COLUMN_SPLIT:
+    if (!lm_varint_read(at, end, &column->inner) || column->inner > n)
+      return BROKEN;
+    return NULL;
+  case LM_COLUMN_RAW: {
+    if ((wrong = read_element(at, end, 3, column, unknown)) != NULL)
+      return wrong;
+    if (column->element == 2)
+      return read_place(at, end, n * item, 1, view->packed, view->packed_len,
+                        &sections->packed_used, &column->data);
+    bool blob = column->element == 1;
+    return read_place(at, end, n * item, LM_WORD, blob ? view->blobs : view->words,
+                      blob ? view->blobs_len : view->words_len,
+                      blob ? &sections->blobs_used : &sections->words_used, &column->data);
+  }
+  default:
+    *unknown = true;
+    return "a column of a kind that this side does not know";
+  }
+}
+
+const char *
+lm_column_read_indices(const uint8_t **at, const uint8_t *end, uint64_t n,
+                       const struct lm_column *column, const uint8_t **indices)
+{
+  if (n > (uint64_t)(end - *at) / column->width)
+    return BROKEN;
+  struct lm_lengths each = {column->width, 0, *at};
+  for (uint64_t i = 0; i < n; i++)
+    if (lm_length_at(&each, i) >= column->inner)
+      return "a column with an index beyond its values";
+  *indices = *at;
+  *at += n * column->width;
+  return NULL;
+}
+
+uint64_t
+lm_column_cost(const struct lm_column *column, uint64_t n)
+{
+  switch (column->kind) {
+  case LM_COLUMN_FLOAT:
+  case LM_COLUMN_DECIMAL:
+    return n * LM_CELL_NUMBER;
+  case LM_COLUMN_INT:
+    return n * LM_CELL_TEXT; /* a datetime takes more than an int */
+  case LM_COLUMN_TEXT:
+    if (column->element == LM_TEXT_DECIMAL)
+      return n * 3 * LM_CELL_TEXT + column->inner;
+    return n * LM_CELL_TEXT + column->inner * (column->element == LM_TEXT_UTF8 ? 4 : 1);
+  case LM_COLUMN_LIST:
+    return n * LM_CELL_TEXT + column->inner * LM_CELL_SLOT;
+  case LM_COLUMN_TUPLE:
+    return n * (LM_CELL_TEXT + column->inner * LM_CELL_SLOT);
+  case LM_COLUMN_DICT:
+    return n * (LM_CELL_TEXT + column->inner * LM_CELL_PAIR);
+  default:
+    return 0;
+  }
+}
+
+bool
+lm_sections_used(const struct lm_sections *sections)
+{
+  return sections->words_used == sections->view.words_len &&
+         sections->packed_used == sections->view.packed_len &&
+         sections->blobs_used == sections->view.blobs_len;
+}

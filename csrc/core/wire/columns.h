@@ -1,0 +1,150 @@
+/* Columns: how a list of values of one kind stands on the wire. docs/wire-format.md has the bytes.
+ *
+ * lm_column_read is the one reader of a column's own bytes; lm_mpcheck and the binding walk the
+ * columns inside with it. Every count and length is checked here against what is left before it is
+ * believed. Pure functions; any thread.
+ */
+#ifndef LM_WIRE_COLUMNS_H
+#define LM_WIRE_COLUMNS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "wire/frame.h"
+
+enum lm_column_kind {
+  LM_COLUMN_ANY = 0,      /* a msgpack value for each cell */
+  LM_COLUMN_FLOAT = 1,    /* doubles in the section of words */
+  LM_COLUMN_INT = 2,      /* `width` bytes above a minimum, packed */
+  LM_COLUMN_TEXT = 3,     /* lengths, then bytes */
+  LM_COLUMN_CONST = 4,    /* one msgpack scalar for all cells */
+  LM_COLUMN_LIST = 5,     /* lengths, then one column of all items */
+  LM_COLUMN_DICT = 6,     /* keys, then a column for each */
+  LM_COLUMN_BOOL = 7,     /* bits */
+  LM_COLUMN_NULLABLE = 8, /* bits: which cells are not None; then a column of those */
+  LM_COLUMN_DECIMAL = 9,  /* floats as integers over a power of ten, packed */
+  LM_COLUMN_UNIQUE = 10,  /* a column of different values, then an index for each cell */
+  LM_COLUMN_TUPLE = 11,   /* tuples of one length: a column for each place */
+  LM_COLUMN_SPLIT = 12,   /* two columns, one behind the other */
+  LM_COLUMN_RAW = 13,     /* only in buffers: the items' bytes; element 0: in the words, 1: in the
+                             blobs, 2: packed */
+  LM_COLUMN_KINDS
+};
+
+/* What a cell of FLOAT and DECIMAL, INT, or TEXT is. */
+enum lm_column_element {
+  LM_FLOAT = 0,
+  LM_FLOAT_NUMPY = 1, /* numpy.float64 */
+  LM_FLOAT_ELEMENTS,
+  LM_INT = 0,
+  LM_INT_NUMPY = 1,    /* numpy.int64 */
+  LM_INT_DATE = 2,     /* datetime.date: days, 1 is 0001-01-01 */
+  LM_INT_DATETIME = 3, /* naive datetime.datetime: microseconds since 0001-01-01 */
+  LM_INT_ELEMENTS,
+  LM_TEXT_ASCII = 0,
+  LM_TEXT_UTF8 = 1,
+  LM_TEXT_BYTES = 2,
+  LM_TEXT_DECIMAL = 3, /* decimal.Decimal, as ASCII */
+  LM_TEXT_ELEMENTS
+};
+
+enum {
+  LM_MAX_EXPONENT = 18,   /* of DECIMAL: 10^18 is a double exactly */
+  LM_MAX_COLUMNS = 65536, /* in a DICT or TUPLE */
+  LM_CELL_TEXT = 64,      /* bytes that a Python object takes, rounded up; used for estimates */
+  LM_CELL_NUMBER = 40,
+  LM_CELL_SLOT = 8,
+  LM_CELL_PAIR = 104
+};
+
+/* The NaN that DECIMAL has a code for: the one that Python and numpy make. */
+#define LM_NAN_BITS UINT64_C(0x7ff8000000000000)
+
+struct lm_lengths {
+  uint8_t width; /* 0: all are `same`; else 1, 2 or 4 bytes each */
+  uint32_t same;
+  const uint8_t *at;
+};
+
+/* What lm_column_read found; pointers go into the frame. */
+struct lm_column {
+  uint8_t kind, element;
+  uint8_t width;             /* INT, DECIMAL: 0 to 8; UNIQUE: 1, 2 or 4 */
+  uint8_t exponent;          /* DECIMAL */
+  bool has_nan;              /* DECIMAL: the code of all ones is NaN */
+  int64_t minimum;           /* INT, DECIMAL */
+  struct lm_lengths lengths; /* TEXT, LIST */
+  const uint8_t *data; /* FLOAT, INT, DECIMAL, RAW: in their section; TEXT, BOOL, NULLABLE: here */
+  uint64_t inner;      /* cells of the column inside: LIST, NULLABLE, UNIQUE; SPLIT: of the first;
+                          TEXT: bytes; DICT, TUPLE: columns inside */
+};
+
+/* A frame's sections and how much of each the columns so far have used. */
+struct lm_sections {
+  struct lm_frame_view view;
+  uint64_t words_used, packed_used, blobs_used; /* bytes */
+};
+
+/* Read the head of a column of n cells; *at moves behind it, to the columns, keys or values inside.
+ * item: 0 in a list; in a buffer the bytes of one item, 1 to 16. NULL, or what is wrong; then
+ * *unknown says whether it is merely newer than this build. */
+const char *lm_column_read(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item,
+                           struct lm_sections *sections, struct lm_column *column, bool *unknown);
+
+/* Behind the column inside a UNIQUE: one index for each of n cells. NULL or what is wrong. */
+const char *lm_column_read_indices(const uint8_t **at, const uint8_t *end, uint64_t n,
+                                   const struct lm_column *column, const uint8_t **indices);
+
+/* Bytes that the cells' own objects take, without those of columns inside, at least. */
+uint64_t lm_column_cost(const struct lm_column *column, uint64_t n);
+
+/* Whether the columns used up each section exactly. */
+bool lm_sections_used(const struct lm_sections *sections);
+
+/* --- numbers without a column around them --- */
+
+/* LEB128, written in as few bytes as possible; false: broken, or above UINT64_MAX. */
+bool lm_varint_read(const uint8_t **at, const uint8_t *end, uint64_t *n);
+size_t lm_varint_write(uint8_t *at, uint64_t n); /* at most 10 bytes */
+
+static inline uint64_t
+lm_zigzag(int64_t n)
+{
+  return (uint64_t)n << 1 ^ (n < 0 ? UINT64_MAX : 0);
+}
+
+static inline int64_t
+lm_unzigzag(uint64_t n)
+{
+  uint64_t bits = n >> 1 ^ (n & 1 ? UINT64_MAX : 0);
+  int64_t value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+static inline uint32_t
+lm_length_at(const struct lm_lengths *lengths, uint64_t i)
+{
+  const uint8_t *at = lengths->at;
+  switch (lengths->width) {
+  case 0:
+    return lengths->same;
+  case 1:
+    return at[i];
+  case 2:
+    return at[2 * i] | (uint32_t)at[2 * i + 1] << 8;
+  default:
+    at += 4 * i;
+    return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+  }
+}
+
+static inline bool
+lm_bit(const uint8_t *bits, uint64_t i)
+{
+  return bits[i >> 3] >> (i & 7) & 1;
+}
+
+#endif

@@ -1,0 +1,246 @@
+#include "wire/numbers.h"
+
+#include "wire/columns.h"
+
+enum { WORD = 8, REST = WORD - LM_PLANES, SAMPLES = 24 };
+
+static inline uint64_t
+load64(const uint8_t *at)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  uint64_t n;
+  memcpy(&n, at, sizeof n);
+  return n;
+#else
+  return lm_load_le(at, 8);
+#endif
+}
+
+static inline void
+store64(uint8_t *at, uint64_t n)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  memcpy(at, &n, sizeof n);
+#else
+  for (int i = 0; i < 8; i++, n >>= 8)
+    at[i] = (uint8_t)n;
+#endif
+}
+
+void
+lm_planes_split(const uint8_t *words, size_t n, uint8_t *apart, uint8_t *rest)
+{
+  uint8_t *six = apart, *seven = apart + n;
+  for (size_t i = 0; i < n; i++) {
+    uint64_t word = load64(words + WORD * i);
+    six[i] = (uint8_t)(word >> 48);
+    seven[i] = (uint8_t)(word >> 56);
+    store64(rest + REST * i, word); /* the next one overwrites its two top bytes */
+  }
+}
+
+void
+lm_planes_join(const uint8_t *apart, const uint8_t *rest, size_t n, uint8_t *words)
+{
+  const uint8_t *six = apart, *seven = apart + n;
+  size_t i = 0;
+  for (; i + 2 <= n; i++) {
+    uint64_t word = load64(rest + REST * i) & UINT64_C(0xffffffffffff);
+    store64(words + WORD * i, word | (uint64_t)six[i] << 48 | (uint64_t)seven[i] << 56);
+  }
+  for (; i < n; i++) {
+    uint64_t word = lm_load_le(rest + REST * i, REST);
+    store64(words + WORD * i, word | (uint64_t)six[i] << 48 | (uint64_t)seven[i] << 56);
+  }
+}
+
+unsigned
+lm_width_of(uint64_t range)
+{
+  return range == 0 ? 0 : (71 - (unsigned)__builtin_clzll(range)) / 8;
+}
+
+void
+lm_pack_ints(const int64_t *numbers, size_t n, int64_t minimum, unsigned width, uint8_t *out)
+{
+  uint64_t base = (uint64_t)minimum;
+  switch (width) {
+  case 0:
+    return;
+  case 1: /* these two are loops that a compiler turns into vectors */
+    for (size_t i = 0; i < n; i++)
+      out[i] = (uint8_t)((uint64_t)numbers[i] - base);
+    return;
+  default:
+    for (size_t i = 0; i < n; i++)
+      store64(out + i * width, (uint64_t)numbers[i] - base);
+  }
+}
+
+void
+lm_unpack_ints(const uint8_t *at, size_t n, int64_t minimum, unsigned width, int64_t *numbers)
+{
+  size_t i = 0;
+  if (width != 0) {
+    uint64_t mask = UINT64_MAX >> (64 - 8 * width);
+    for (; (i + 8 / width + 1) < n; i++) {
+      uint64_t bits = (uint64_t)minimum + (load64(at + i * width) & mask);
+      memcpy(numbers + i, &bits, sizeof bits);
+    }
+  }
+  for (; i < n; i++)
+    numbers[i] = lm_packed_at(at, i, minimum, width);
+}
+
+/* --- decimals --- */
+
+static const double TENS[LM_MAX_EXPONENT + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,
+                                                 1e7,  1e8,  1e9,  1e10, 1e11, 1e12, 1e13,
+                                                 1e14, 1e15, 1e16, 1e17, 1e18};
+/* Added and taken away again, it leaves the nearest integer, up to 2^51 in magnitude. */
+#define MAGIC 6755399441055744.0 /* 1.5 * 2^52 */
+#define MOST 2251799813685248.0  /* 2^51 */
+
+static inline uint64_t
+bits_of(double x)
+{
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+/* The integer m with x == m / ten bit for bit, for x that is not NaN. */
+static inline bool
+as_decimal(double x, double ten, double *m)
+{
+  double scaled = x * ten;
+  if (!(scaled > -MOST && scaled < MOST))
+    return false;
+  double whole = (scaled + MAGIC) - MAGIC;
+  *m = whole; /* never -0.0, so that -0.0 is not equal to it */
+  return bits_of(whole / ten) == bits_of(x);
+}
+
+/* The smallest exponent that does for a few samples; false: there is none. */
+static bool
+find_exponent(const double *doubles, size_t n, unsigned *exponent)
+{
+  unsigned least = 0;
+  size_t step = n > SAMPLES ? n / SAMPLES : 1;
+  for (size_t i = 0; i < n; i += step) {
+    double m;
+    if (bits_of(doubles[i]) == LM_NAN_BITS)
+      continue;
+    while (!as_decimal(doubles[i], TENS[least], &m))
+      if (++least > LM_MAX_EXPONENT)
+        return false;
+  }
+  *exponent = least;
+  return true;
+}
+
+bool
+lm_decimal_likely(const double *doubles, size_t n)
+{
+  unsigned exponent;
+  return n > 0 && find_exponent(doubles, n, &exponent);
+}
+
+/* All of doubles as integers; `good` counts the ones that are. One loop without a branch. */
+static size_t
+convert(const double *doubles, size_t n, double ten, double *whole)
+{
+  size_t good = 0;
+  for (size_t i = 0; i < n; i++) {
+    double scaled = doubles[i] * ten;
+    double m = (scaled + MAGIC) - MAGIC;
+    whole[i] = m;
+    good += (scaled > -MOST) & (scaled < MOST) & (bits_of(m / ten) == bits_of(doubles[i]));
+  }
+  return good;
+}
+
+bool
+lm_decimal_find(const double *doubles, size_t n, int64_t *numbers, struct lm_decimal *found)
+{
+  unsigned exponent;
+  if (n == 0 || !find_exponent(doubles, n, &exponent))
+    return false;
+  double ten = TENS[exponent];
+  int64_t low = INT64_MAX, high = INT64_MIN;
+  size_t missing = 0;
+  double whole[256];
+  for (size_t from = 0; from < n; from += 256) {
+    size_t count = n - from < 256 ? n - from : 256;
+    if (convert(doubles + from, count, ten, whole) == count) {
+      for (size_t i = 0; i < count; i++) {
+        int64_t m = (int64_t)whole[i];
+        numbers[from + i] = m;
+        low = m < low ? m : low;
+        high = m > high ? m : high;
+      }
+      continue;
+    }
+    for (size_t i = 0; i < count; i++) {
+      double m;
+      if (bits_of(doubles[from + i]) == LM_NAN_BITS) {
+        numbers[from + i] = INT64_MIN; /* beyond 2^51: no other number */
+        missing++;
+        continue;
+      }
+      if (!as_decimal(doubles[from + i], ten, &m))
+        return false;
+      numbers[from + i] = (int64_t)m;
+      low = (int64_t)m < low ? (int64_t)m : low;
+      high = (int64_t)m > high ? (int64_t)m : high;
+    }
+  }
+  if (missing == n)
+    low = high = 0;
+  uint64_t range = (uint64_t)high - (uint64_t)low;
+  *found =
+      (struct lm_decimal){exponent, lm_width_of(missing > 0 ? range + 1 : range), missing > 0, low};
+  if (found->width >= WORD)
+    return false;
+  if (missing > 0) {
+    uint64_t code = UINT64_MAX >> (64 - 8 * found->width);
+    for (size_t i = 0; i < n; i++)
+      if (numbers[i] == INT64_MIN)
+        numbers[i] = (int64_t)((uint64_t)low + code);
+  }
+  return true;
+}
+
+double
+lm_decimal_at(const uint8_t *at, size_t i, const struct lm_decimal *decimal)
+{
+  uint64_t code = lm_load_le(at + i * decimal->width, decimal->width);
+  if (decimal->has_nan && decimal->width > 0 && code == UINT64_MAX >> (64 - 8 * decimal->width)) {
+    uint64_t bits = LM_NAN_BITS;
+    double nan;
+    memcpy(&nan, &bits, sizeof nan);
+    return nan;
+  }
+  uint64_t sum = (uint64_t)decimal->minimum + code;
+  int64_t m;
+  memcpy(&m, &sum, sizeof m);
+  return (double)m / TENS[decimal->exponent];
+}
+
+void
+lm_decimal_unpack(const uint8_t *at, size_t n, const struct lm_decimal *decimal, double *out)
+{
+  size_t i = 0;
+  if (decimal->width != 0 && !decimal->has_nan) {
+    double ten = TENS[decimal->exponent];
+    uint64_t mask = UINT64_MAX >> (64 - 8 * decimal->width);
+    for (; i + 8 / decimal->width + 1 < n; i++) {
+      uint64_t sum = (uint64_t)decimal->minimum + (load64(at + i * decimal->width) & mask);
+      int64_t m;
+      memcpy(&m, &sum, sizeof m);
+      out[i] = (double)m / ten;
+    }
+  }
+  for (; i < n; i++)
+    out[i] = lm_decimal_at(at, i, decimal);
+}

@@ -1,0 +1,203 @@
+/* Arrays' bytes as one column, and back. */
+#include "codec.h"
+
+#include "wire/mpread.h"
+#include "wire/numbers.h"
+
+enum {
+  MIN_BORROWED = 4096, /* smaller arrays are copied */
+  IN_WORDS = 0,        /* elements of RAW */
+  IN_BLOBS = 1,
+  IN_PACKED = 2
+};
+
+/* What lambdamap._kinds says of the items: bytes, integers with or without a sign, or doubles. All
+ * in this machine's byte order. */
+enum items { BYTES, SIGNED, UNSIGNED, DOUBLES };
+
+static int
+put(struct lmpy_pack *pack, const void *bytes, size_t n)
+{
+  lm_buf_append(&pack->structure, bytes, n);
+  return pack->structure.failed == LM_OK ? 0 : lmpy_pack_no_memory(pack);
+}
+
+/* The bytes as they are: where they are when that is allowed, else in a section. */
+static int
+write_raw(struct lmpy_pack *pack, Py_buffer *view, enum items items)
+{
+  size_t n = (size_t)view->len;
+  uint8_t head[] = {LM_COLUMN_RAW, IN_WORDS};
+  uint64_t offset = 0;
+  if (pack->may_borrow && pack->blob.obj == NULL && n >= MIN_BORROWED && n % LM_WORD == 0) {
+    head[1] = IN_BLOBS;
+    pack->blob = *view; /* released with the pack */
+    view->obj = NULL;
+  } else if (n % LM_WORD == 0 && items != BYTES) {
+    offset = pack->words.len / LM_WORD;
+    lm_buf_append(&pack->words, view->buf, n);
+  } else {
+    head[1] = IN_PACKED;
+    offset = pack->packed.len;
+    lm_buf_append(&pack->packed, view->buf, n);
+  }
+  if (pack->words.failed != LM_OK || pack->packed.failed != LM_OK)
+    return lmpy_pack_no_memory(pack);
+  return put(pack, head, sizeof head) != 0 ? -1 : lmpy_write_varint(pack, offset);
+}
+
+/* Whether all fit 64 signed bits; then they are at *numbers. */
+static bool
+widen(const void *items, size_t n, size_t size, bool has_sign, int64_t *numbers)
+{
+#define WIDEN(type)                                                                                \
+  for (size_t i = 0; i < n; i++) {                                                                 \
+    type item;                                                                                     \
+    memcpy(&item, (const uint8_t *)items + i * sizeof item, sizeof item);                          \
+    numbers[i] = (int64_t)item;                                                                    \
+  }                                                                                                \
+  return true
+  switch (size) {
+  case 1:
+    if (has_sign) {
+      WIDEN(int8_t);
+    }
+    WIDEN(uint8_t);
+  case 2:
+    if (has_sign) {
+      WIDEN(int16_t);
+    }
+    WIDEN(uint16_t);
+  case 4:
+    if (has_sign) {
+      WIDEN(int32_t);
+    }
+    WIDEN(uint32_t);
+  default:
+    memcpy(numbers, items, n * size);
+    if (!has_sign)
+      for (size_t i = 0; i < n; i++)
+        if (numbers[i] < 0)
+          return false;
+    return true;
+  }
+#undef WIDEN
+}
+
+/* Integers in fewer bytes than they have: 1; 0: there is nothing to gain, and nothing was written. */
+static int
+write_narrow(struct lmpy_pack *pack, const Py_buffer *view, size_t n, size_t size, bool has_sign)
+{
+  struct lm_buf numbers;
+  int result = 0;
+  int64_t low = INT64_MAX, high = INT64_MIN;
+  lm_buf_init(&numbers, SIZE_MAX);
+  int64_t *place = (int64_t *)(void *)lm_buf_reserve(&numbers, n * sizeof *place);
+  if (place == NULL) {
+    PyErr_NoMemory();
+    result = -1;
+  } else if (widen(view->buf, n, size, has_sign, place)) {
+    for (size_t i = 0; i < n; i++) {
+      low = place[i] < low ? place[i] : low;
+      high = place[i] > high ? place[i] : high;
+    }
+    if (lm_width_of((uint64_t)high - (uint64_t)low) < size)
+      result = lmpy_write_ints(pack, place, n, LM_INT) != 0 ? -1 : 1;
+  }
+  lm_buf_clean_up(&numbers);
+  return result;
+}
+
+static int
+write_items(struct lmpy_pack *pack, Py_buffer *view, enum items items, size_t size)
+{
+  size_t n = (size_t)view->len / size;
+  if (n > 0 && (items == SIGNED || items == UNSIGNED)) {
+    int written = write_narrow(pack, view, n, size, items == SIGNED);
+    if (written != 0)
+      return written < 0 ? -1 : 0;
+  }
+  if (n > 0 && items == DOUBLES) {
+    /* Decimals are found by a few samples; what is none is not copied before it is written. */
+    if (lm_decimal_likely(view->buf, n) || (!pack->may_borrow && n < 64))
+      return lmpy_write_doubles(pack, view->buf, n, LM_FLOAT, false);
+  }
+  return write_raw(pack, view, items);
+}
+
+int
+lmpy_pack_array(struct lmpy_pack *pack, PyObject *parts)
+{
+  PyObject *object;
+  int items, size;
+  size_t mark;
+  Py_buffer view;
+  if (!PyArg_ParseTuple(parts, "Oii", &object, &items, &size) ||
+      PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) != 0)
+    return -1;
+  int result = -1;
+  const uint8_t item = (uint8_t)size;
+  if (view.len % size != 0 || (size_t)view.len / (size_t)size > UINT32_MAX)
+    lmpy_pack_refuse(pack, "an array of more than 2^32 items");
+  else if (lmpy_pack_begin_ext(pack, &mark) == 0 && put(pack, &item, 1) == 0 &&
+           lmpy_write_varint(pack, (uint64_t)(view.len / size)) == 0 &&
+           write_items(pack, &view, (enum items)items, (size_t)size) == 0)
+    result = lmpy_pack_end_ext(pack, LM_EXT_BUFFER, mark);
+  PyBuffer_Release(&view); /* nothing when it was borrowed: obj is NULL then */
+  return result;
+}
+
+/* --- back --- */
+
+static void
+narrow(const struct lm_column *column, size_t n, size_t size, uint8_t *out)
+{
+  for (size_t i = 0; i < n; i++) {
+    int64_t number = lm_packed_at(column->data, i, column->minimum, column->width);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(out + i * size, &number, size);
+#else
+    memcpy(out + i * size, (const uint8_t *)&number + 8 - size, size);
+#endif
+  }
+}
+
+PyObject *
+lmpy_unpack_buffer(struct lmpy_unpack *unpack, const uint8_t *at, const uint8_t *end)
+{
+  struct lm_column column;
+  uint64_t n;
+  bool unknown;
+  if (at == end)
+    return lmpy_unpack_refuse(unpack, "a buffer without an item size");
+  unsigned size = *at++;
+  if (size != 1 && size != 2 && size != 4 && size != 8)
+    return lmpy_unpack_refuse(unpack, "a buffer with an item size that cannot be");
+  if (!lm_varint_read(&at, end, &n) || n > UINT32_MAX)
+    return lmpy_unpack_refuse(unpack, "a buffer with a length that cannot be");
+  const char *wrong = lm_column_read(&at, end, n, size, &unpack->sections, &column, &unknown);
+  if (wrong != NULL)
+    return lmpy_unpack_refuse(unpack, wrong);
+  if (at != end)
+    return lmpy_unpack_refuse(unpack, "a buffer with something behind its column");
+  if (n * size > unpack->left)
+    return lmpy_unpack_refuse(unpack, "the value would take more bytes than are allowed");
+  if ((column.kind == LM_COLUMN_FLOAT || column.kind == LM_COLUMN_DECIMAL) && size != 8)
+    return lmpy_unpack_refuse(unpack, "a buffer of doubles that are not 8 bytes each");
+  unpack->left -= n * size;
+  if (column.kind == LM_COLUMN_RAW || column.kind == LM_COLUMN_FLOAT)
+    return PyByteArray_FromStringAndSize((const char *)column.data, (Py_ssize_t)(n * size));
+  PyObject *made = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)(n * size));
+  if (made == NULL || n == 0)
+    return made;
+  uint8_t *out = (uint8_t *)PyByteArray_AS_STRING(made);
+  if (column.kind == LM_COLUMN_DECIMAL) {
+    struct lm_decimal decimal = {column.exponent, column.width, column.has_nan, column.minimum};
+    lm_decimal_unpack(column.data, n, &decimal, (double *)(void *)out);
+  } else if (size == 8) {
+    lm_unpack_ints(column.data, n, column.minimum, column.width, (int64_t *)(void *)out);
+  } else {
+    narrow(&column, n, size, out);
+  }
+  return made;
+}

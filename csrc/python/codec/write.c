@@ -1,0 +1,368 @@
+/* Gathered columns to the sections of a frame, each in the form that takes the least. */
+#include "codec.h"
+
+#include "base/alloc.h"
+#include "wire/mpread.h"
+#include "wire/numbers.h"
+
+enum {
+  MIN_UNIQUE_CELLS = 16, /* below, an index is not worth its column */
+  MAX_UNIQUE = 256,
+  TABLE = 1024 /* of hashes; a power of two, four times MAX_UNIQUE */
+};
+
+static inline uint8_t *
+reserve(struct lmpy_pack *pack, size_t n)
+{
+  return lm_buf_reserve(&pack->structure, n);
+}
+
+static int
+put(struct lmpy_pack *pack, const void *bytes, size_t n)
+{
+  lm_buf_append(&pack->structure, bytes, n);
+  return pack->structure.failed == LM_OK ? 0 : lmpy_pack_no_memory(pack);
+}
+
+static int
+put_byte(struct lmpy_pack *pack, uint8_t byte)
+{
+  return put(pack, &byte, 1);
+}
+
+int
+lmpy_write_varint(struct lmpy_pack *pack, uint64_t n)
+{
+  uint8_t *at = reserve(pack, 10);
+  if (at == NULL)
+    return lmpy_pack_no_memory(pack);
+  pack->structure.len += lm_varint_write(at, n);
+  return 0;
+}
+
+/* --- numbers --- */
+
+/* The end of a head of INT or DECIMAL, and the integers to the packed section. */
+static int
+write_packed(struct lmpy_pack *pack, const int64_t *numbers, size_t n, int64_t minimum,
+             unsigned width)
+{
+  uint8_t *at = lm_buf_reserve(&pack->packed, n * width + LM_SLACK);
+  if (at == NULL)
+    return lmpy_pack_no_memory(pack);
+  if (put_byte(pack, (uint8_t)width) != 0 || lmpy_write_varint(pack, lm_zigzag(minimum)) != 0 ||
+      lmpy_write_varint(pack, pack->packed.len) != 0)
+    return -1;
+  lm_pack_ints(numbers, n, minimum, width, at);
+  pack->packed.len += n * width;
+  return 0;
+}
+
+int
+lmpy_write_ints(struct lmpy_pack *pack, int64_t *numbers, size_t n, uint8_t element)
+{
+  int64_t low = INT64_MAX, high = INT64_MIN;
+  for (size_t i = 0; i < n; i++) {
+    low = numbers[i] < low ? numbers[i] : low;
+    high = numbers[i] > high ? numbers[i] : high;
+  }
+  if (n == 0)
+    low = high = 0;
+  const uint8_t head[] = {LM_COLUMN_INT, element};
+  if (put(pack, head, sizeof head) != 0)
+    return -1;
+  return write_packed(pack, numbers, n, low, lm_width_of((uint64_t)high - (uint64_t)low));
+}
+
+static bool
+all_same_bits(const double *doubles, size_t n)
+{
+  for (size_t i = 1; i < n; i++)
+    if (memcmp(doubles, doubles + i, sizeof *doubles) != 0)
+      return false;
+  return n > 0;
+}
+
+int
+lmpy_write_doubles(struct lmpy_pack *pack, const double *doubles, size_t n, uint8_t element,
+                   bool may_be_const)
+{
+  struct lm_decimal decimal;
+  lm_buf_clear(&pack->scratch);
+  int64_t *numbers = (int64_t *)(void *)lm_buf_reserve(&pack->scratch, n * sizeof *numbers);
+  if (numbers == NULL)
+    return lmpy_pack_no_memory(pack);
+  if (lm_decimal_find(doubles, n, numbers, &decimal)) {
+    const uint8_t head[] = {LM_COLUMN_DECIMAL, element,
+                            (uint8_t)(decimal.exponent | (decimal.has_nan ? 0x80 : 0))};
+    if (put(pack, head, sizeof head) != 0)
+      return -1;
+    return write_packed(pack, numbers, n, decimal.minimum, decimal.width);
+  }
+  if (may_be_const && element == LM_FLOAT && all_same_bits(doubles, n)) {
+    uint8_t head[10] = {LM_COLUMN_CONST, 0xcb};
+    uint64_t bits;
+    memcpy(&bits, doubles, 8);
+    for (int i = 9; i >= 2; i--, bits >>= 8)
+      head[i] = (uint8_t)bits;
+    return put(pack, head, sizeof head);
+  }
+  const uint8_t head[] = {LM_COLUMN_FLOAT, element};
+  if (put(pack, head, sizeof head) != 0 || lmpy_write_varint(pack, pack->words.len / LM_WORD) != 0)
+    return -1;
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  lm_buf_append(&pack->words, doubles, n * LM_WORD);
+#else
+  for (size_t i = 0; i < n; i++) {
+    uint64_t bits;
+    uint8_t bytes[8];
+    memcpy(&bits, doubles + i, 8);
+    for (int j = 0; j < 8; j++, bits >>= 8)
+      bytes[j] = (uint8_t)bits;
+    lm_buf_append(&pack->words, bytes, 8);
+  }
+#endif
+  return pack->words.failed == LM_OK ? 0 : lmpy_pack_no_memory(pack);
+}
+
+/* --- lengths, bits --- */
+
+static int
+write_lengths(struct lmpy_pack *pack, const struct lm_buf *gathered, uint32_t n)
+{
+  const uint32_t *lengths = (const uint32_t *)(const void *)gathered->data;
+  uint32_t low = UINT32_MAX, high = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    low = lengths[i] < low ? lengths[i] : low;
+    high = lengths[i] > high ? lengths[i] : high;
+  }
+  if (n == 0 || low == high)
+    return put_byte(pack, 0) != 0 ? -1 : lmpy_write_varint(pack, high);
+  uint8_t width = high < 256 ? 1 : high < 65536 ? 2 : 4;
+  uint8_t *at = reserve(pack, 1 + (size_t)n * width);
+  if (at == NULL)
+    return lmpy_pack_no_memory(pack);
+  *at++ = width;
+  if (width == 1)
+    for (uint32_t i = 0; i < n; i++)
+      at[i] = (uint8_t)lengths[i];
+  else
+    for (uint32_t i = 0; i < n; i++)
+      for (uint32_t j = 0; j < width; j++)
+        *at++ = (uint8_t)(lengths[i] >> 8 * j);
+  pack->structure.len += 1 + (size_t)n * width;
+  return 0;
+}
+
+static int
+write_bits(struct lmpy_pack *pack, uint8_t kind, const uint8_t *cells, uint32_t n)
+{
+  size_t bytes = ((size_t)n + 7) / 8;
+  uint8_t *at = reserve(pack, 1 + bytes);
+  if (at == NULL)
+    return lmpy_pack_no_memory(pack);
+  *at++ = kind;
+  memset(at, 0, bytes);
+  for (uint32_t i = 0; i < n; i++)
+    at[i >> 3] |= (uint8_t)(cells[i] << (i & 7));
+  pack->structure.len += 1 + bytes;
+  return 0;
+}
+
+/* --- texts --- */
+
+static uint32_t
+hash_bytes(const uint8_t *at, uint32_t n)
+{
+  uint64_t hash = n * UINT64_C(0x9e3779b97f4a7c15), part = 0;
+  for (; n >= 8; n -= 8, at += 8) {
+    memcpy(&part, at, 8);
+    hash = (hash ^ part) * UINT64_C(0xff51afd7ed558ccd);
+    hash ^= hash >> 32;
+  }
+  part = 0;
+  memcpy(&part, at, n);
+  hash = (hash ^ part) * UINT64_C(0xff51afd7ed558ccd);
+  return (uint32_t)(hash >> 40);
+}
+
+struct unique {
+  uint16_t slots[TABLE]; /* 1 + index, or 0 */
+  uint32_t starts[MAX_UNIQUE], lengths[MAX_UNIQUE];
+  uint32_t n;
+};
+
+/* Which of few different texts each cell is, at *indices; false: they are too many. */
+static bool
+find_unique(const struct lmpy_gather *gather, struct unique *unique, uint8_t *indices)
+{
+  const uint32_t *lengths = (const uint32_t *)(const void *)gather->lengths.data;
+  const uint8_t *bytes = gather->data.data;
+  uint32_t at = 0, n = gather->dense;
+  uint32_t most = n / 4 < MAX_UNIQUE ? n / 4 : MAX_UNIQUE;
+  memset(unique->slots, 0, sizeof unique->slots);
+  unique->n = 0;
+  for (uint32_t i = 0; i < n; at += lengths[i++]) {
+    uint32_t slot = hash_bytes(bytes + at, lengths[i]) & (TABLE - 1);
+    for (;; slot = (slot + 1) & (TABLE - 1)) {
+      uint32_t index = unique->slots[slot];
+      if (index == 0) {
+        /* Half of the first cells being new, the rest will be no better. */
+        if (unique->n == most || (i == 64 && unique->n > 32))
+          return false;
+        unique->starts[unique->n] = at;
+        unique->lengths[unique->n] = lengths[i];
+        indices[i] = (uint8_t)unique->n;
+        unique->slots[slot] = (uint16_t)++unique->n;
+        break;
+      }
+      index--;
+      if (unique->lengths[index] == lengths[i] &&
+          memcmp(bytes + unique->starts[index], bytes + at, lengths[i]) == 0) {
+        indices[i] = (uint8_t)index;
+        break;
+      }
+    }
+  }
+  return true;
+}
+
+static int
+write_text_column(struct lmpy_pack *pack, uint8_t element, const struct lm_buf *lengths,
+                  const struct lm_buf *bytes, uint32_t n)
+{
+  const uint8_t head[] = {LM_COLUMN_TEXT, element};
+  if (put(pack, head, sizeof head) != 0 || write_lengths(pack, lengths, n) != 0)
+    return -1;
+  return put(pack, bytes->data, bytes->len);
+}
+
+/* One text for all cells. */
+static int
+write_same_text(struct lmpy_pack *pack, const uint8_t *bytes, uint32_t n)
+{
+  uint8_t *at = reserve(pack, (size_t)n + 6);
+  if (at == NULL)
+    return lmpy_pack_no_memory(pack);
+  *at++ = LM_COLUMN_CONST;
+  pack->structure.len += 1 + lm_mp_write_text_head(at, n);
+  return put(pack, bytes, n);
+}
+
+static int
+write_unique(struct lmpy_pack *pack, const struct lmpy_gather *gather, uint8_t element,
+             const struct unique *unique, const uint8_t *indices)
+{
+  struct lm_buf lengths, bytes;
+  int result = -1;
+  lm_buf_init(&lengths, SIZE_MAX);
+  lm_buf_init(&bytes, SIZE_MAX);
+  for (uint32_t i = 0; i < unique->n; i++) {
+    lm_buf_append(&lengths, &unique->lengths[i], sizeof(uint32_t));
+    lm_buf_append(&bytes, gather->data.data + unique->starts[i], unique->lengths[i]);
+  }
+  const uint8_t head[] = {LM_COLUMN_UNIQUE, 1};
+  if (lengths.failed != LM_OK || bytes.failed != LM_OK)
+    PyErr_NoMemory();
+  else if (put(pack, head, sizeof head) == 0 && lmpy_write_varint(pack, unique->n) == 0 &&
+           write_text_column(pack, element, &lengths, &bytes, unique->n) == 0)
+    result = put(pack, indices, gather->dense);
+  lm_buf_clean_up(&bytes);
+  lm_buf_clean_up(&lengths);
+  return result;
+}
+
+static int
+write_texts(struct lmpy_pack *pack, const struct lmpy_gather *gather)
+{
+  uint8_t element = gather->element;
+  uint32_t n = gather->dense;
+  if (element == LM_TEXT_ASCII && !gather->ascii)
+    element = LM_TEXT_UTF8;
+  if (n >= MIN_UNIQUE_CELLS && element <= LM_TEXT_UTF8) {
+    struct unique unique;
+    lm_buf_clear(&pack->scratch);
+    uint8_t *indices = lm_buf_reserve(&pack->scratch, n);
+    if (indices == NULL)
+      return lmpy_pack_no_memory(pack);
+    if (find_unique(gather, &unique, indices)) {
+      if (unique.n == 1)
+        return write_same_text(pack, gather->data.data, unique.lengths[0]);
+      return write_unique(pack, gather, element, &unique, indices);
+    }
+  }
+  return write_text_column(pack, element, &gather->lengths, &gather->data, n);
+}
+
+/* --- columns --- */
+
+static int write_column(struct lmpy_pack *pack, struct lmpy_gather *gather);
+
+static int
+write_fields(struct lmpy_pack *pack, struct lmpy_gather *gather)
+{
+  if (put_byte(pack, gather->kind) != 0 || lmpy_write_varint(pack, gather->n_inner) != 0)
+    return -1;
+  for (uint32_t i = 0; i < gather->n_inner; i++) {
+    if (gather->keys != NULL && lmpy_pack_value(pack, gather->keys[i]) != 0)
+      return -1;
+    if (write_column(pack, &gather->inner[i]) != 0)
+      return -1;
+  }
+  return 0;
+}
+
+/* The cells before the tail. */
+static int
+write_typed(struct lmpy_pack *pack, struct lmpy_gather *gather)
+{
+  if (gather->dense == 0)
+    return put(pack, "\x04\xc0", 2); /* CONST: None */
+  if (gather->dense < gather->n &&
+      write_bits(pack, LM_COLUMN_NULLABLE, gather->present.data, gather->n) != 0)
+    return -1;
+  switch (gather->kind) {
+  case LM_COLUMN_FLOAT:
+    return lmpy_write_doubles(pack, (const double *)(const void *)gather->data.data, gather->dense,
+                              gather->element, true);
+  case LM_COLUMN_INT:
+    return lmpy_write_ints(pack, (int64_t *)(void *)gather->data.data, gather->dense,
+                           gather->element);
+  case LM_COLUMN_TEXT:
+    return write_texts(pack, gather);
+  case LM_COLUMN_BOOL:
+    return write_bits(pack, LM_COLUMN_BOOL, gather->data.data, gather->dense);
+  case LM_COLUMN_LIST:
+    if (put_byte(pack, LM_COLUMN_LIST) != 0 ||
+        write_lengths(pack, &gather->lengths, gather->dense) != 0)
+      return -1;
+    return write_column(pack, gather->inner);
+  default:
+    return write_fields(pack, gather);
+  }
+}
+
+static int
+write_column(struct lmpy_pack *pack, struct lmpy_gather *gather)
+{
+  if (gather->n_tail == 0)
+    return write_typed(pack, gather);
+  if (gather->n > 0) {
+    if (put_byte(pack, LM_COLUMN_SPLIT) != 0 || lmpy_write_varint(pack, gather->n) != 0 ||
+        write_typed(pack, gather) != 0)
+      return -1;
+  }
+  if (put_byte(pack, LM_COLUMN_ANY) != 0)
+    return -1;
+  return put(pack, gather->tail.data, gather->tail.len);
+}
+
+int
+lmpy_gather_write(struct lmpy_pack *pack, struct lmpy_gather *gather)
+{
+  size_t mark;
+  if (lmpy_pack_begin_ext(pack, &mark) != 0 ||
+      lmpy_write_varint(pack, lmpy_gather_size(gather)) != 0 || write_column(pack, gather) != 0)
+    return -1;
+  return lmpy_pack_end_ext(pack, LM_EXT_LIST, mark);
+}
