@@ -67,6 +67,7 @@ ALLOWED = {
     "local": BOTTOM | {"local"},
     "backends": BOTTOM | {"backends", "credentials", "options", "local", "worker", "_net"},
     "cli": {"*"},
+    "deploy": BOTTOM | {"deploy"},
     "__main__": {"cli"},
     "__init__": BOTTOM | {"aio", "api", "classic", "engine", "integrations", "options", "stats"},
     "ambient": BOTTOM,

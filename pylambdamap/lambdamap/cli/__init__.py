@@ -12,7 +12,7 @@ import click
 
 import lambdamap
 
-COMMANDS = ("demo", "doctor", "serve")
+COMMANDS = ("demo", "serve", "doctor", "deploy", "delete", "dockerfile")
 
 
 class _LazyGroup(click.Group):

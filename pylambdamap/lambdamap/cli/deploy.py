@@ -1,0 +1,165 @@
+"""``lambdamap deploy``: from code on this machine to a function that answers."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from lambdamap.cli.common import map_options
+from lambdamap.errors import LambdaMapError
+
+__all__ = ["deploy", "package_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_PACKAGE = (
+    click.option("--requirements", type=_FILE, help="Requirements file, packed from wheels."),
+    click.option(
+        "--module",
+        "modules",
+        multiple=True,
+        metavar="NAME",
+        help="A module of yours to pack, by import name or path; repeatable. Only functions of "
+        "these may be called, if there are any.",
+    ),
+    click.option("--runtime", metavar="python3.N", help="Default: this Python's version."),
+    click.option(
+        "--architecture", type=click.Choice(["x86_64", "arm64"]), help="Default: this machine's."
+    ),
+    click.option("--wheel", type=_FILE, help="lambdamap's wheel for another Python or machine."),
+    click.option(
+        "--allow",
+        multiple=True,
+        metavar="PATTERN",
+        help="Functions that may be called, as module:name with * and ?; repeatable.",
+    ),
+    click.option(
+        "--by-value",
+        is_flag=True,
+        help="Whoever may invoke the function may send it code: needed for notebooks and lambdas.",
+    ),
+)
+
+
+def package_options(command: F) -> F:
+    """The options that deploy and dockerfile share."""
+    for option in reversed(_PACKAGE):
+        command = option(command)
+    return command
+
+
+def environment_of(
+    modules: tuple[str, ...], allow: tuple[str, ...], by_value: bool
+) -> dict[str, str]:
+    """The function's variables: what the worker lets callers do."""
+    from lambdamap.deploy.package import allow_patterns
+
+    variables = {}
+    patterns = [pattern for pattern in (allow_patterns(modules), *allow) if pattern]
+    if patterns:
+        variables["LAMBDAMAP_ALLOW"] = " ".join(patterns)
+    if by_value:
+        variables["LAMBDAMAP_BY_VALUE"] = "1"
+    return variables
+
+
+@click.command()
+@click.argument("name")
+@package_options
+@click.option("--image", metavar="URI", help="A container image in ECR, instead of packing.")
+@click.option(
+    "--memory",
+    type=click.IntRange(128, 10240),
+    default=1769,
+    show_default=True,
+    metavar="MB",
+    help="1769 is one processor.",
+)
+@click.option(
+    "--timeout", type=click.IntRange(1, 900), default=300, show_default=True, metavar="SECONDS"
+)
+@click.option("--role", metavar="ARN", help="The function's role; default: one is made for it.")
+@click.option("--bucket", help="S3 bucket through which a zip above 50 MB is sent.")
+@map_options("region", "profile")
+def deploy(
+    name: str,
+    requirements: Path | None,
+    modules: tuple[str, ...],
+    runtime: str | None,
+    architecture: str | None,
+    wheel: Path | None,
+    allow: tuple[str, ...],
+    by_value: bool,
+    image: str | None,
+    memory: int,
+    timeout: int,
+    role: str | None,
+    bucket: str | None,
+    region: str | None,
+    profile: str | None,
+) -> None:
+    """Create or update the Lambda function NAME, and try it.
+
+    lambdamap, the requirements and the modules are packed for the function's Python without Docker.
+    Running the command again changes what differs. A function that lambdamap did not make is left
+    alone.
+    """
+    from lambdamap.deploy import package
+    from lambdamap.deploy.account import Account, Wanted, caller_policy, check_name
+
+    if image is not None and (requirements or wheel):
+        raise click.UsageError(
+            "an --image holds its own packages: leave --requirements and --wheel out"
+        )
+    try:
+        check_name(name)
+        kind = package.Runtime.of(runtime, architecture)
+        environment = environment_of(modules, allow, by_value)
+        account = Account(region, profile, say=_say)
+        archive = None
+        if image is None:
+            archive = package.zipped(
+                kind, requirements=requirements, modules=modules, wheel=wheel, say=_say
+            )
+        done = account.deploy(
+            Wanted(name, kind, archive, image, memory, timeout, environment, role, bucket)
+        )
+    except LambdaMapError as error:
+        raise click.ClickException(str(error)) from error
+    works = _try(name, done.region, profile)
+    _say("")
+    click.echo(
+        "# Callers need this policy, and these variables or the same by lambdamap.configure:"
+    )
+    for line in json.dumps(caller_policy(done.arn), indent=2).splitlines():
+        click.echo(f"#   {line}")
+    click.echo(f"export LAMBDAMAP_FUNCTION={shlex.quote(name)} AWS_REGION={done.region}")
+    if not works:
+        raise click.ClickException(
+            f"{name} is deployed and does not answer as it should, see above; its log is in "
+            f"CloudWatch under /aws/lambda/{name}"
+        )
+
+
+def _try(name: str, region: str, profile: str | None) -> bool:
+    """One DryRun and one invocation, by the way that maps go."""
+    from lambdamap.cli.doctor import Finding, examine
+    from lambdamap.options import resolve
+
+    findings: list[Finding] = []
+    options = resolve(function=name, region=region, profile=profile, backend="aws")
+    examine(findings.append, options)
+    for finding in findings:
+        if finding.subject in ("function", "worker") or finding.state == "FAIL":
+            _say(str(finding))
+    return all(finding.state != "FAIL" for finding in findings)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

@@ -1,0 +1,550 @@
+"""``lambdamap deploy``, ``delete`` and ``dockerfile`` against a moto server."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+import commands
+from alone import running_alone
+from aws_front import Front
+from lambdamap.deploy import package
+from lambdamap.deploy.account import Account, Wanted, caller_policy, check_name
+from lambdamap.errors import AccessDeniedError, ConfigError, ServiceError
+from moto_server import running_moto
+
+REGION = "eu-central-1"
+FUNCTION = r"/2015-03-31/functions/f(/.*)?"
+CREATE = r"/2015-03-31/functions"
+TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "ec2.amazonaws.com"},
+                "Action": "sts:AssumeRole",
+            }
+        ],
+    }
+)
+
+
+def tell(moto: dict[str, str], what: str, text: str = "") -> None:
+    """Moto's own API."""
+    url = f"{moto['AWS_ENDPOINT_URL']}/moto-api/{what}"
+    request = urllib.request.Request(url, text.encode(), {"Content-Type": "text/plain"})
+    urllib.request.urlopen(request, timeout=60).close()
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[dict[str, str]]:
+    with running_moto(INITIAL_NO_AUTH_ACTION_COUNT="1000000") as variables:
+        yield variables
+
+
+@pytest.fixture
+def front(moto: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """An empty account behind a front."""
+    tell(moto, "reset")
+    with Front(moto["AWS_ENDPOINT_URL"]) as running:
+        for name, value in {**moto, "AWS_ENDPOINT_URL": running.url}.items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def account(front: Front, said: list[str]) -> Account:
+    return Account(say=said.append, wait_s=0.01)
+
+
+def wanted(**changes: Any) -> Wanted:
+    archive = changes.pop("archive", _zip("x = 1"))
+    plain = Wanted("f", package.Runtime("3.12", "x86_64"), archive, None, 512, 60, {}, None, None)
+    return plain._replace(**changes)
+
+
+def _zip(text: str) -> bytes:
+    import io
+
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("mine.py"), text)
+    return out.getvalue()
+
+
+def configuration() -> dict[str, Any]:
+    found: dict[str, Any] = boto3.client("lambda").get_function(FunctionName="f")["Configuration"]
+    return found
+
+
+# --- an account ---------------------------------------------------------------------------------
+
+
+def test_first_run_and_second_run(account: Account, said: list[str]) -> None:
+    first = account.deploy(wanted(environment={"LAMBDAMAP_ALLOW": "mine:*"}))
+    assert (first.created, first.changed) == (True, True)
+    assert first.arn == f"arn:aws:lambda:{REGION}:123456789012:function:f"
+    assert said == ["made the role lambdamap-f", "made the function f"]
+    found = configuration()
+    assert found["Handler"] == "lambdamap.worker.entry.handler"
+    assert (found["Runtime"], found["MemorySize"], found["Timeout"]) == ("python3.12", 512, 60)
+    assert found["CodeSha256"] == wanted().digest
+    assert found["Environment"]["Variables"] == {"LAMBDAMAP_ALLOW": "mine:*"}
+    iam = boto3.client("iam")
+    policy = iam.get_role_policy(RoleName="lambdamap-f", PolicyName=f"log-{REGION}")
+    actions = [statement["Action"] for statement in policy["PolicyDocument"]["Statement"]]
+    assert actions == ["logs:CreateLogGroup", ["logs:CreateLogStream", "logs:PutLogEvents"]]
+    assert iam.list_attached_role_policies(RoleName="lambdamap-f")["AttachedPolicies"] == []
+
+    said.clear()
+    again = account.deploy(wanted(environment={"LAMBDAMAP_ALLOW": "mine:*"}))
+    assert (again.created, again.changed) == (False, False)
+    assert said == ["f is so already"]
+
+    said.clear()
+    boto3.client("lambda").update_function_configuration(
+        FunctionName="f", Environment={"Variables": {"LAMBDAMAP_ALLOW": "old", "THEIRS": "1"}}
+    )
+    changed = account.deploy(
+        wanted(archive=_zip("x = 2"), memory_mb=1024, environment={"LAMBDAMAP_ALLOW": "mine:*"})
+    )
+    assert (changed.created, changed.changed) == (False, True)
+    assert said == ["changed the code of f", "changed the settings of f"]
+    found = configuration()
+    assert found["MemorySize"] == 1024
+    assert found["CodeSha256"] == wanted(archive=_zip("x = 2")).digest
+    assert found["Environment"]["Variables"] == {"LAMBDAMAP_ALLOW": "mine:*", "THEIRS": "1"}
+
+
+def test_delete(account: Account, said: list[str]) -> None:
+    account.deploy(wanted())
+    said.clear()
+    account.delete("f")
+    assert said == ["deleted the function f", "deleted the role lambdamap-f"]
+    assert boto3.client("lambda").list_functions()["Functions"] == []
+    assert boto3.client("iam").list_roles()["Roles"] == []
+    account.delete("f")
+    assert said[2:] == [f"there is no function f in {REGION}"]
+
+
+def test_the_role_is_there_already(account: Account, said: list[str]) -> None:
+    account.deploy(wanted())
+    account._lambda.delete_function(FunctionName="f")
+    said.clear()
+    account.deploy(wanted())
+    assert said == ["made the function f"]
+
+
+def test_a_role_of_that_name_that_lambda_may_not_assume(account: Account) -> None:
+    iam = boto3.client("iam")
+    iam.create_role(RoleName="lambdamap-f", AssumeRolePolicyDocument=TRUST)
+    with pytest.raises(ConfigError, match="trust policy, or pass --role"):
+        account.deploy(wanted())
+    account.delete("f")
+    assert [role["RoleName"] for role in iam.list_roles()["Roles"]] == ["lambdamap-f"]
+
+
+def test_a_given_role_is_used_and_kept(account: Account) -> None:
+    trust = TRUST.replace("ec2", "lambda")
+    iam = boto3.client("iam")
+    arn = iam.create_role(RoleName="mine", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    account.deploy(wanted(role=arn))
+    assert configuration()["Role"] == arn
+    account.delete("f")
+    assert [role["RoleName"] for role in iam.list_roles()["Roles"]] == ["mine"]
+
+
+def test_a_given_role_that_is_not_there(account: Account) -> None:
+    with pytest.raises(ConfigError, match="AWS refuses CreateFunction"):
+        account.deploy(wanted(role="arn:aws:iam::123456789012:role/nobody"))
+
+
+def test_a_function_of_somebody_else(account: Account) -> None:
+    account.deploy(wanted())
+    boto3.client("lambda").untag_resource(
+        Resource=f"arn:aws:lambda:{REGION}:123456789012:function:f", TagKeys=["lambdamap"]
+    )
+    with pytest.raises(ConfigError, match="that lambdamap did not make"):
+        account.deploy(wanted(archive=_zip("x = 2")))
+    with pytest.raises(ConfigError, match="that lambdamap did not make"):
+        account.delete("f")
+    assert configuration()["CodeSha256"] == wanted().digest
+
+
+def test_from_zip_to_image(account: Account) -> None:
+    account.deploy(wanted())
+    image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/f:1"
+    with pytest.raises(ConfigError, match="`lambdamap delete f` first"):
+        account.deploy(wanted(archive=None, image=image))
+
+
+def test_a_new_role_is_known_only_later(account: Account, front: Front, said: list[str]) -> None:
+    text = "The role defined for the function cannot be assumed by Lambda."
+    front.fail("POST", CREATE, 400, "InvalidParameterValueException", text, times=2)
+    account.deploy(wanted())
+    assert said.count("waiting until the role can be assumed") == 2
+    assert configuration()["State"] == "Active"
+
+
+def test_somebody_else_changes_it(account: Account, front: Front) -> None:
+    account.deploy(wanted())
+    text = "The operation cannot be performed at this time. An update is in progress."
+    # boto3 itself does not try a conflict again.
+    front.fail("PUT", FUNCTION, 409, "ResourceConflictException", text)
+    with pytest.raises(ServiceError, match=r"An update is in progress.*run it again"):
+        account.deploy(wanted(archive=_zip("x = 2")))
+    account.deploy(wanted(archive=_zip("x = 2")))
+    assert configuration()["CodeSha256"] == wanted(archive=_zip("x = 2")).digest
+
+
+def test_a_function_that_does_not_become_ready(account: Account, front: Front) -> None:
+    reply = {"FunctionName": "f", "State": "Failed", "StateReason": "the image was deleted"}
+    body = json.dumps({"Configuration": reply, "Tags": {}}).encode()
+
+    def failed(method: str, path: str, _: bytes) -> Any:
+        made = any(seen == ("POST", "/2015-03-31/functions") for seen in front.seen)
+        if method == "GET" and made:
+            return 200, {"Content-Type": "application/json"}, body
+        return None
+
+    front.rules.append(failed)
+    with pytest.raises(ServiceError, match="the image was deleted"):
+        account.deploy(wanted())
+
+
+def test_a_zip_that_needs_a_bucket(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lambdamap.deploy.account.MAX_DIRECT_BYTES", 10)
+    with pytest.raises(ConfigError, match="--bucket with an S3 bucket in eu-central-1"):
+        account.deploy(wanted())
+    with pytest.raises(ConfigError, match="--bucket must name an S3 bucket"):
+        account.deploy(wanted(bucket="nowhere"))
+    boto3.client("s3").create_bucket(
+        Bucket="mine", CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
+    account.deploy(wanted(bucket="mine"))
+    assert configuration()["CodeSha256"] == wanted().digest
+
+
+def test_regions(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="did you mean eu-central-1"):
+        Account("eu-centrl-1")
+    account = Account("us-west-2", wait_s=0.01)
+    assert account.deploy(wanted()).arn.split(":")[3] == "us-west-2"
+    assert boto3.client("lambda").list_functions()["Functions"] == []
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    with pytest.raises(ConfigError, match="no AWS region: pass --region"):
+        Account()
+    with pytest.raises(ConfigError, match="list-profiles"):
+        Account(REGION, "nobody")
+
+
+def test_no_credentials_and_no_network(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(ConfigError, match="Check the network and the region"):
+        Account()
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(ConfigError, match="AWS_ACCESS_KEY_ID"):
+        Account()
+
+
+@pytest.mark.parametrize("name", ["", "a b", "f:1", "x" * 65, "../f"])
+def test_names_that_cannot_be(name: str) -> None:
+    with pytest.raises(ConfigError, match="1 to 64 letters"):
+        check_name(name)
+
+
+def test_long_names(account: Account) -> None:
+    account.deploy(wanted(name="x" * 64))
+    account.deploy(wanted(name="x" * 63 + "y"))
+    roles = boto3.client("iam").list_roles()["Roles"]
+    assert len({role["RoleName"] for role in roles}) == 2
+
+
+# --- permissions: moto checks policies here (but for iam:PassRole and tags, which it does not know) ---
+
+NEEDED = {
+    "iam:GetRole",
+    "iam:CreateRole",
+    "iam:TagRole",
+    "iam:PutRolePolicy",
+    "iam:PassRole",
+    "lambda:GetFunction",
+    "lambda:CreateFunction",
+    "lambda:TagResource",
+}
+
+
+@pytest.fixture
+def guarded(moto: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A function that makes the present user one with these permissions and no others."""
+    tell(moto, "reset")
+    for name, value in moto.items():
+        monkeypatch.setenv(name, value)
+    iam = boto3.client("iam")
+
+    def become(*actions: str) -> None:
+        iam.create_user(UserName="u")
+        statement = {"Effect": "Allow", "Action": sorted(actions), "Resource": "*"}
+        iam.put_user_policy(
+            UserName="u",
+            PolicyName="p",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+        )
+        key = iam.create_access_key(UserName="u")["AccessKey"]
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+        tell(moto, "reset-auth", "0")
+
+    yield become
+    tell(moto, "reset-auth", "1000000")
+
+
+def test_what_is_needed_is_enough(guarded: Any) -> None:
+    guarded(*NEEDED)
+    assert Account(wait_s=0.01).deploy(wanted()).created
+
+
+@pytest.mark.parametrize("missing", ["iam:GetRole", "iam:CreateRole", "iam:PutRolePolicy"])
+def test_the_missing_permission_is_named(guarded: Any, missing: str) -> None:
+    guarded(*NEEDED - {missing})
+    with pytest.raises(AccessDeniedError, match=f"the permission {missing} is missing") as caught:
+        Account(wait_s=0.01).deploy(wanted())
+    assert "pass --role" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "missing"),
+    [
+        ("GET", FUNCTION, "lambda:GetFunction"),
+        ("POST", CREATE, "lambda:CreateFunction"),
+        ("POST", CREATE, "iam:PassRole"),
+    ],
+)
+def test_as_lambda_itself_denies(
+    account: Account, front: Front, method: str, path: str, missing: str
+) -> None:
+    """In the form of its own protocol, which moto does not keep."""
+    text = f"User: arn:aws:iam::123456789012:user/u is not authorized to perform: {missing} on resource: x"
+    front.fail(method, path, 403, "AccessDeniedException", text)
+    with pytest.raises(AccessDeniedError, match=f"the permission {missing} is missing"):
+        account.deploy(wanted())
+
+
+def test_wrong_keys(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    guarded(*NEEDED)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAWRONG")
+    with pytest.raises(AccessDeniedError, match="does not accept these credentials"):
+        Account()
+
+
+# --- packing --------------------------------------------------------------------------------------
+
+
+def tiny_wheel(folder: Path, name: str, tag: str, text: str) -> Path:
+    path = folder / f"{name}-1.0-{tag}.whl"
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}/__init__.py", text)
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        pure = str("any" in tag).lower()
+        archive.writestr(
+            f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: {pure}\nTag: {tag}\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def packed(place: Path, **more: Any) -> Path:
+    folder = place / "function"
+    folder.mkdir()
+    package.build(folder, package.Runtime.here(), **more)
+    return folder
+
+
+def test_what_is_packed_runs_from_alone(tmp_path: Path) -> None:
+    """Zip, unzip into an empty folder, and run that with AWS's runtime client and nothing else."""
+    import lambdamap
+
+    wheel = tiny_wheel(tmp_path, "tinydep", "py3-none-any", "FACTOR = 7\n")
+    (tmp_path / "requirements.txt").write_text(f"{wheel}\n")
+    (tmp_path / "my_features").mkdir()
+    (tmp_path / "my_features" / "__init__.py").write_text("")
+    source = "import tinydep\n\ndef times(x):\n    return x * tinydep.FACTOR\n"
+    (tmp_path / "my_features" / "core.py").write_text(source)
+    modules = (str(tmp_path / "my_features"),)
+    folder = packed(tmp_path, requirements=tmp_path / "requirements.txt", modules=modules)
+    assert sorted(package.sizes(folder)) == ["cloudpickle", "lambdamap", "my_features", "tinydep"]
+    assert not list(folder.rglob("*.pyc"))
+    package.zip_folder(folder, tmp_path / "a.zip")
+    package.zip_folder(folder, tmp_path / "b.zip")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+    unpacked = tmp_path / "unpacked"
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        archive.extractall(unpacked)
+    allow = package.allow_patterns(modules)
+    place = tmp_path / "alone"
+    with (
+        running_alone(unpacked, place, LAMBDAMAP_ALLOW=allow, LAMBDAMAP_BY_VALUE="1") as function,
+        lambdamap.configure(
+            function="f",
+            endpoint_url=function.endpoint_url,
+            region="us-east-1",
+            credentials=(function.access_key, function.secret_key),
+        ),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for path in (str(tmp_path), str(wheel)):
+            patch.syspath_prepend(path)
+        import my_features.core  # type: ignore[import-not-found]
+
+        times = my_features.core.times
+        assert lambdamap.my_map(times, range(20), 3) == [7 * x for x in range(20)]
+        assert lambdamap.my_map(lambda x: x + 1, [1, 2]) == [2, 3]
+        with pytest.raises(lambdamap.WorkerInitError, match="LAMBDAMAP_ALLOW"):
+            lambdamap.my_map(json.dumps, [1])
+
+
+def test_wheels_fit_the_function(tmp_path: Path) -> None:
+    """Amazon Linux 2023 has glibc 2.34, Amazon Linux 2 has 2.26."""
+    wheel = tiny_wheel(tmp_path, "tinynew", "cp312-cp312-manylinux_2_28_x86_64", "")
+    target = tmp_path / "t"
+    package.pip_install(target, package.Runtime("3.12", "x86_64"), [str(wheel)])
+    assert (target / "tinynew").exists()
+    older = tiny_wheel(tmp_path, "tinyold", "cp311-cp311-manylinux_2_28_x86_64", "")
+    for runtime in (package.Runtime("3.11", "x86_64"), package.Runtime("3.12", "arm64")):
+        with pytest.raises(ConfigError, match=r"not a supported wheel.*use --image"):
+            package.pip_install(tmp_path / "u", runtime, [str(older)])
+
+
+def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in (("small", 1), ("huge", 900), ("large", 500)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_bytes(b"#" * size)
+    (tmp_path / "huge-1.0.dist-info").mkdir()
+    (tmp_path / "huge-1.0.dist-info" / "METADATA").write_bytes(b"#" * 100)
+    assert package.check_size(tmp_path) == 1501
+    assert package.sizes(tmp_path) == {"huge": 1000, "large": 500, "small": 1}
+    monkeypatch.setattr(package, "MAX_UNZIPPED_BYTES", 1500)
+    with pytest.raises(ConfigError, match=r"huge 0 MB, large 0 MB.*--image URI deploys it"):
+        package.check_size(tmp_path)
+
+
+def test_another_python_needs_its_wheel(tmp_path: Path) -> None:
+    other = package.Runtime("3.10" if package.Runtime.here().python != "3.10" else "3.12", "arm64")
+    with pytest.raises(ConfigError, match="pass --wheel with lambdamap's wheel"):
+        package.build(tmp_path, other)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (("3.9", None), "3.10 or later"),
+        (("ruby", None), "3.10 or later"),
+        ((None, "mips"), "arm64"),
+    ],
+)
+def test_runtimes_that_are_none(given: tuple[str | None, str | None], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        package.Runtime.of(*given)
+
+
+def test_modules_that_are_none(tmp_path: Path) -> None:
+    for name in ("nowhere_at_all", "zlib_no", "_codec_no.x"):
+        with pytest.raises(ConfigError, match="there is no module"):
+            package.find_module(name)
+    (tmp_path / "no-name.py").write_text("")
+    with pytest.raises(ConfigError, match="no Python name"):
+        package.find_module(str(tmp_path / "no-name.py"))
+    assert package.find_module("lambdamap.worker.entry").name == "lambdamap"
+    assert package.find_module("tasks").name == "tasks.py"
+
+
+# --- the commands ---------------------------------------------------------------------------------
+
+
+def test_from_the_command_line(
+    front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("def double(x):\n    return 2 * x\n")
+    folder = packed(tmp_path, modules=("mine.py",))
+    package.zip_folder(folder, tmp_path / "function.zip")
+    with running_alone(folder, tmp_path / "alone", function_name="f", auth=False) as function:
+        front.invoke_url = function.endpoint_url
+        done = commands.run("deploy", "f", "--module", "mine", "--memory", "256")
+        assert done.returncode == 0, done.stderr
+        assert "ok    function     f may be invoked (DryRun)" in done.stderr
+        assert "ok    worker       lambdamap" in done.stderr
+        assert f"export LAMBDAMAP_FUNCTION=f AWS_REGION={REGION}" in done.stdout.splitlines()
+        policy = "".join(line[1:] for line in done.stdout.splitlines()[1:-1])
+        assert json.loads(policy) == caller_policy(
+            f"arn:aws:lambda:{REGION}:123456789012:function:f"
+        )
+        # What AWS has is what this test has packed and what has just answered.
+        archive = (tmp_path / "function.zip").read_bytes()
+        found = configuration()
+        assert found["CodeSha256"] == wanted(archive=archive).digest
+        assert found["Environment"]["Variables"] == {"LAMBDAMAP_ALLOW": "mine:* mine.*:*"}
+        again = commands.run("deploy", "f", "--module", "mine", "--memory", "256")
+        assert again.returncode == 0, again.stderr
+        assert "f is so already" in again.stderr
+    # The function is there, but not what it was.
+    front.invoke_url = None
+    broken = commands.run("deploy", "f", "--module", "mine")
+    assert broken.returncode == 1
+    assert "FAIL" in broken.stderr
+    assert "CloudWatch" in broken.stderr
+    gone = commands.run("delete", "f")
+    assert gone.returncode == 0
+    assert "deleted the role lambdamap-f" in gone.stderr
+
+
+def test_usage_errors(tmp_path: Path) -> None:
+    both = commands.run("deploy", "f", "--image", "x", "--requirements", os.devnull)
+    assert both.returncode == 2
+    assert "Traceback" not in both.stderr
+    none = commands.run("deploy", "f", AWS_REGION="us-east-1")
+    assert none.returncode == 1
+    assert "Unable to locate credentials" in none.stderr
+    assert "Traceback" not in none.stderr
+
+
+def test_dockerfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "__init__.py").write_text("")
+    (tmp_path / "r.txt").write_text("")
+    done = commands.run(
+        "dockerfile", "--module", "mine", "--requirements", "r.txt", "--runtime", "python3.13",
+        "--architecture", "arm64", "--by-value",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("#")]
+    assert lines == [
+        "FROM public.ecr.aws/lambda/python:3.13",
+        "COPY lambdamap-*.whl /tmp/",
+        "COPY r.txt /tmp/r.txt",
+        "RUN pip install --no-cache-dir /tmp/lambdamap-*.whl -r /tmp/r.txt",
+        "COPY mine ${LAMBDA_TASK_ROOT}/mine/",
+        'ENV LAMBDAMAP_ALLOW="mine:* mine.*:*"',
+        'ENV LAMBDAMAP_BY_VALUE="1"',
+        'CMD ["lambdamap.worker.entry.handler"]',
+    ]
+    assert "--platform linux/arm64" in done.stdout
