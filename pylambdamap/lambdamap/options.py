@@ -23,11 +23,11 @@ from lambdamap.errors import ConfigError
 __all__ = ["Options", "check_names", "configure", "parse", "resolve"]
 
 _FUNCTION = re.compile(
-    r"(?:arn:(?P<partition>aws[a-zA-Z-]*):lambda:(?P<region>[a-z]{2}(?:-[a-z]+)+-\d):)?"
+    r"(?:arn:(?P<partition>aws[a-zA-Z-]*):lambda:(?P<region>[a-z]{2,4}(?:-[a-z]+)+-\d{1,2}):)?"
     r"(?:\d{12}:function:|\d{12}:|function:)?"
     r"[A-Za-z0-9_-]{1,140}(?::(?:\$LATEST(?:\.PUBLISHED)?|[A-Za-z0-9_-]{1,128}))?"
 )
-_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d{1,2}")
+_REGION = re.compile(r"(?!fips-)[a-z]{2,4}(?:-[a-z]+)+-\d{1,2}")
 _MAX_FUNCTION = 256
 _BIG = 1 << 40
 

@@ -98,21 +98,3 @@ def test_region_and_arn() -> None:
         lambdamap.invoke_map(arn, [1], region="us-east-1", credentials=("A", "S"))
     with pytest.raises(lambdamap.ConfigError, match="no AWS region"):
         lambdamap.invoke_map("f", [1], credentials=("A", "S"))
-
-
-def test_endpoints_of_the_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
-    import botocore.session
-
-    from lambdamap.backends.aws import endpoint_url
-
-    session = botocore.session.get_session()
-    for partition in session.get_available_partitions():
-        for region in session.get_available_regions("lambda", partition)[:2]:
-            client = session.create_client(
-                "lambda", region, aws_access_key_id="A", aws_secret_access_key="S"
-            )
-            assert endpoint_url(region) == client.meta.endpoint_url, region
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    assert endpoint_url("us-east-1") == "http://127.0.0.1:1"
-    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:2")
-    assert endpoint_url("us-east-1") == "http://127.0.0.1:2"

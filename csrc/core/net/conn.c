@@ -292,9 +292,16 @@ fail_to_connect(struct lm_conn *conn, CURLcode code)
   lm_error_set(&err, LM_E_SYSTEM, "%s", what);
   if (os_errno != 0)
     lm_error_system(&err, (int)os_errno, what);
+  long proxy_said = 0;
+  if (conn->pool->endpoint->proxy != NULL)
+    curl_easy_getinfo(conn->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_said);
+  if (proxy_said >= 300)
+    lm_error_set(&err, LM_E_SYSTEM, "the proxy %s answered %ld to CONNECT %s%s",
+                 conn->pool->endpoint->dial_host, proxy_said, conn->pool->endpoint->authority,
+                 proxy_said == 407 ? ": its URL must name a user and a password" : "");
   lm_endpoint_suspect(conn->pool->endpoint);
-  conn->hopeless = is_tls_refusal(code, conn->said);
-  lose(conn, LM_FAIL_CONNECT, err.text);
+  conn->hopeless = proxy_said == 407 || is_tls_refusal(code, conn->said);
+  lose(conn, proxy_said == 407 ? LM_FAIL_CONFIG : LM_FAIL_CONNECT, err.text);
 }
 
 void

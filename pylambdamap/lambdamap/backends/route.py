@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import threading
 import time
 import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from lambdamap._version import __version__
+from lambdamap.backends import proxies
 from lambdamap.credentials import Credentials
 from lambdamap.errors import AccessDeniedError, ConfigError
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from lambdamap._net import Target
     from lambdamap.options import Options
 
-__all__ = ["Route", "is_loopback", "open_target", "renew", "split_function"]
+__all__ = ["Route", "open_target", "renew", "split_function"]
 
 _MOST_AT_ONCE = 256
 _CONNECT_MS = 5000
@@ -37,38 +36,13 @@ class Route(NamedTuple):
     max_concurrency: int
     trusted: bool  # arguments and results may be pickled by default
     find: Callable[[], Credentials] | None = None  # looks for newer credentials
+    ca_bundle: str | None = None  # file, or folder of hashed certificates; None: the system's
 
 
 def split_function(function: str) -> tuple[str, str]:
     """Name or ARN as the path wants it, percent-encoded, and the Qualifier query (always empty:
     the path takes an alias or version behind a colon)."""
     return urllib.parse.quote(function, safe=""), ""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host surely is this machine."""
-    if host == "localhost":
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
-
-
-def _proxy(scheme: str, host: str) -> tuple[str, str, int] | None:
-    """The proxy that the environment names for this host; none for loopback. The upper-case
-    HTTP_PROXY is ignored: a CGI server fills it from a request's header."""
-    if is_loopback(host) or urllib.request.proxy_bypass(host):
-        return None
-    value = os.environ.get(f"{scheme}_proxy")
-    if not value and scheme == "https":
-        value = os.environ.get("HTTPS_PROXY")
-    if not value:
-        return None
-    parts = urllib.parse.urlsplit(value if "://" in value else f"http://{value}")
-    if not parts.hostname or parts.scheme not in ("http", "https"):
-        raise ConfigError(f"{scheme.upper()}_PROXY is no http:// or https:// URL")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    return urllib.parse.urlunsplit(parts), parts.hostname, port
 
 
 _targets: dict[tuple[object, ...], tuple[Target, Credentials]] = {}
@@ -106,6 +80,7 @@ def open_target(
     if attempts is None:
         with contextlib.suppress(ValueError):
             attempts = max(1, min(100, int(os.environ.get("AWS_MAX_ATTEMPTS", ""))))
+    is_folder = route.ca_bundle is not None and os.path.isdir(route.ca_bundle)
     arguments = {
         "scheme": url.scheme,
         "host": host,
@@ -114,15 +89,17 @@ def open_target(
         "query": query,
         "region": route.region,
         "headers": tuple(all_headers),
-        "proxy": _proxy(url.scheme, host),
-        "ca_file": options.ca_bundle or os.environ.get("AWS_CA_BUNDLE") or None,
-        "ca_path": None,
+        "proxy": proxies.find(url.scheme, host),
+        "ca_file": None if is_folder else route.ca_bundle,
+        "ca_path": route.ca_bundle if is_folder else None,
         "max_concurrency": options.max_concurrency or route.max_concurrency,
         "max_attempts": attempts or 3,
         "max_connect_ms": _CONNECT_MS,
     }
-    key = tuple(arguments.values())
     keys = route.credentials
+    # Renewed keys of one source go on with its Target; those of another caller have their own.
+    whose = keys.access_key if keys.source == "argument" else (keys.source, options.profile)
+    key = (whose, *arguments.values())
     with _lock:
         found = _targets.get(key)
         if found is not None:
@@ -133,13 +110,16 @@ def open_target(
                 )
                 _targets[key] = (target, keys)
             return target
-        target = _net.open_target(
-            access_key=keys.access_key,
-            secret_key=keys.secret_key,
-            token=keys.token,
-            expires_at=keys.expires_at,
-            **arguments,  # type: ignore[arg-type]  # the names are open_target's
-        )
+        try:
+            target = _net.open_target(
+                access_key=keys.access_key,
+                secret_key=keys.secret_key,
+                token=keys.token,
+                expires_at=keys.expires_at,
+                **arguments,  # type: ignore[arg-type]  # the names are open_target's
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         while len(_targets) >= _MOST_TARGETS:
             _targets.pop(next(iter(_targets)))
         _targets[key] = (target, keys)

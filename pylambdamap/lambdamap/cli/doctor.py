@@ -184,7 +184,7 @@ def _route(report: Report, options: Options) -> Route | None:
 
 def _aws_route(report: Report, options: Options) -> Route | None:
     from lambdamap import backends, credentials
-    from lambdamap.backends import aws
+    from lambdamap.backends import aws, endpoints
 
     function = options.function or backends.own_function() or ""
     keys = None
@@ -200,7 +200,7 @@ def _aws_route(report: Report, options: Options) -> Route | None:
         return None
     report(Finding(_OK, "region", region))
     try:
-        url = aws.check_url(options.endpoint_url or aws.endpoint_url(region))
+        url, _ = endpoints.resolve(options, region)
     except LambdaMapError as error:
         report(Finding(_FAIL, "endpoint", str(error)))
         return None

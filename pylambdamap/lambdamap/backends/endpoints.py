@@ -1,0 +1,199 @@
+"""Which URL a region's Invoke API has, and what of it a user may override.
+
+The rules are those of botocore's endpoint rule set for Lambda and of its partitions, which the tests
+compare with these. The environment is read here; an AWS configuration file is botocore's to parse,
+and it is asked only when the file holds a word that matters.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.parse
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from lambdamap.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lambdamap.options import Options
+
+__all__ = ["Partition", "Settings", "check_url", "partition_of", "read_settings", "url_of"]
+
+
+class Partition(NamedTuple):
+    """A group of regions with DNS suffixes of their own."""
+
+    name: str
+    prefixes: tuple[str, ...]  # of its regions' names
+    suffix: str
+    dualstack_suffix: str
+
+
+# The first whose prefix fits; the last takes what no other does, as in botocore.
+_PARTITIONS = (
+    Partition("aws-cn", ("cn-",), "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    Partition("aws-eusc", ("eusc-",), "amazonaws.eu", "api.amazonwebservices.eu"),
+    Partition("aws-iso", ("us-iso-",), "c2s.ic.gov", "api.aws.ic.gov"),
+    Partition("aws-iso-b", ("us-isob-",), "sc2s.sgov.gov", "api.aws.scloud"),
+    Partition("aws-iso-e", ("eu-isoe-",), "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
+    Partition("aws-iso-f", ("us-isof-",), "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
+    Partition("aws-us-gov", ("us-gov-",), "amazonaws.com", "api.aws"),
+    Partition("aws", ("",), "amazonaws.com", "api.aws"),
+)
+
+
+def partition_of(region: str) -> Partition:
+    return next(found for found in _PARTITIONS if region.startswith(found.prefixes))
+
+
+def url_of(region: str, *, fips: bool = False, dualstack: bool = False) -> str:
+    """Where AWS has this region's Invoke API."""
+    partition = partition_of(region)
+    suffix = partition.dualstack_suffix if dualstack else partition.suffix
+    return f"https://lambda{'-fips' if fips else ''}.{region}.{suffix}"
+
+
+class Settings(NamedTuple):
+    """What environment and profile say of endpoints; None and False: nothing."""
+
+    endpoint_url: str | None = None
+    fips: bool = False
+    dualstack: bool = False
+    ca_bundle: str | None = None
+
+
+_WORDS = re.compile(
+    rb"^\s*(?:endpoint_url|use_fips_endpoint|use_dualstack_endpoint|ca_bundle|"
+    rb"ignore_configured_endpoint_urls)\s*=",
+    re.MULTILINE,
+)
+
+
+def _is_true(value: object) -> bool:
+    return value is True or (isinstance(value, str) and value.strip().lower() == "true")
+
+
+def _file_matters() -> bool:
+    """Whether an AWS configuration file of this user has a setting that is read here."""
+    places = (
+        os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config",
+        os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
+    )
+    for place in places:
+        try:
+            if _WORDS.search(Path(os.path.expandvars(place)).expanduser().read_bytes()):
+                return True
+        except (OSError, RuntimeError):  # RuntimeError: there is no home
+            continue
+    return False
+
+
+def _from_profile(profile: str | None) -> Settings:
+    try:
+        import botocore.configprovider
+        import botocore.exceptions
+        import botocore.session
+    except ImportError:
+        raise ConfigError(
+            "the AWS configuration file sets an endpoint, FIPS, dual-stack or a CA bundle, which is "
+            "read through botocore: pip install 'lambdamap[aws]', or pass endpoint_url= and ca_bundle="
+        ) from None
+    try:
+        session = botocore.session.Session(profile=profile)
+        url = None
+        if not _is_true(session.get_config_variable("ignore_configured_endpoint_urls")):
+            url = botocore.configprovider.ConfiguredEndpointProvider(
+                full_config=session.full_config,
+                scoped_config=session.get_scoped_config(),
+                client_name="lambda",
+            ).provide()
+        return Settings(
+            url,
+            _is_true(session.get_config_variable("use_fips_endpoint")),
+            _is_true(session.get_config_variable("use_dualstack_endpoint")),
+            session.get_config_variable("ca_bundle"),
+        )
+    except botocore.exceptions.BotoCoreError as error:
+        raise ConfigError(f"botocore cannot read the profile: {error}") from error
+
+
+def read_settings(options: Options) -> Settings:
+    """Environment over profile.
+
+    ``AWS_ENDPOINT_URL_LAMBDA``, ``AWS_ENDPOINT_URL``, the profile's ``services`` section, its
+    ``endpoint_url``; none of them with ``AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true``.
+
+    Raises
+    ------
+    ConfigError
+        The profile does not exist, or botocore is needed to read it and is not installed.
+    """
+    env = os.environ
+    profile = _from_profile(options.profile) if _file_matters() else Settings()
+    url = env.get("AWS_ENDPOINT_URL_LAMBDA") or env.get("AWS_ENDPOINT_URL") or profile.endpoint_url
+    if _is_true(env.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")):
+        url = None
+    fips, dualstack = (
+        _is_true(env[name]) if env.get(name) else default
+        for name, default in (
+            ("AWS_USE_FIPS_ENDPOINT", profile.fips),
+            ("AWS_USE_DUALSTACK_ENDPOINT", profile.dualstack),
+        )
+    )
+    return Settings(url, fips, dualstack, env.get("AWS_CA_BUNDLE") or profile.ca_bundle)
+
+
+def check_url(url: str) -> str:
+    """Refuse what is no endpoint.
+
+    Plain http is for endpoints that were named, never for one that was made up here.
+
+    Raises
+    ------
+    ConfigError
+        It is no URL of a host, or has parts that an endpoint has not.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port_is_fine = parts.port is None or 0 < parts.port < 65536
+        host = parts.hostname or ""
+    except ValueError:
+        port_is_fine, host = False, ""
+    if (
+        not port_is_fine
+        or not host
+        or parts.scheme not in ("http", "https")
+        or parts.username is not None
+        or parts.query
+        or parts.fragment
+        or not all(33 <= ord(c) < 127 and c not in '\\"<>^`{|}' for c in url)
+        or not set(host) <= _HOST
+    ):
+        raise ConfigError(f"endpoint_url must look like https://host[:port], not {url!r}")
+    return url
+
+
+_HOST = set("abcdefghijklmnopqrstuvwxyz0123456789-._:")
+
+
+def resolve(options: Options, region: str) -> tuple[str, str | None]:
+    """The URL to use, and the CA bundle that was named for it.
+
+    Raises
+    ------
+    ConfigError
+        A URL that cannot be one; FIPS or dual-stack together with a URL.
+    """
+    settings = read_settings(options)
+    url = options.endpoint_url or settings.endpoint_url
+    ca_bundle = options.ca_bundle or settings.ca_bundle
+    if url is None:
+        return url_of(region, fips=settings.fips, dualstack=settings.dualstack), ca_bundle
+    for wanted, name in ((settings.fips, "FIPS"), (settings.dualstack, "DUALSTACK")):
+        if wanted:
+            raise ConfigError(
+                f"an endpoint_url is set and so is AWS_USE_{name}_ENDPOINT, which is for AWS's own "
+                "endpoints: unset one of them"
+            )
+    return check_url(url), ca_bundle
