@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         WorkerInitError,
         WorkerTimeoutError,
     )
+    from lambdamap.executor import LambdaExecutor
     from lambdamap.integrations.pandas import groupby_apply
     from lambdamap.options import Options, configure
     from lambdamap.stats import Stats
@@ -72,6 +73,7 @@ _PLACES = {
         "send_to_other_lambda",
     ),
     "engine": ("Results",),
+    "executor": ("LambdaExecutor",),
     "errors": (
         "AccessDeniedError",
         "ConfigError",
@@ -111,6 +113,7 @@ __all__ = [
     "DecodeError",
     "EncodeError",
     "FunctionNotFoundError",
+    "LambdaExecutor",
     "LambdaMapError",
     "Options",
     "PayloadTooLargeError",

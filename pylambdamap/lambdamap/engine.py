@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lambdamap.backends.inprocess import PlainCompletion
     from lambdamap.options import Options
 
-__all__ = ["Engine", "Feed", "Packer", "Port", "Results"]
+__all__ = ["Engine", "Feed", "Packer", "Port", "Results", "show_output", "warn_stale"]
 
 R = TypeVar("R")
 
@@ -229,19 +229,20 @@ class Engine:
         try:
             packer.fill(self._source, limit, most)
         except _codec.EncodeFailure as failure:
-            self._stop_input(_encode_error(failure, packer.items_packed))
+            self.stop_input(_encode_error(failure, packer.items_packed))
         except Exception as error:
-            self._stop_input(error)
+            self.stop_input(error)
         self._open_items = packer.items_packed - before
         if packer.exhausted:
             self._ends = True
         full = limit == wanted or self._open_items < limit or packer.chunk_bytes >= most
         return self._ends or full
 
-    def _stop_input(self, error: Exception) -> None:
+    def stop_input(self, error: Exception) -> None:
         """The input is over; its error is raised at its place, behind the items before it."""
-        self._ends = True
-        self._input_error = error
+        if not self._ends:
+            self._ends = True
+            self._input_error = error
 
     def _resubmit(self, items: list[Any], first: int) -> None:
         assert self._repack is not None
@@ -261,10 +262,10 @@ class Engine:
         if self._log is not None:
             self._log.chunk(completion)
         if completion.output is not None and self._options.logs:
-            _show_output(completion.output, first)
+            show_output(completion.output, first)
         if completion.stale_code is not None and not self._stale_said:
             self._stale_said = True
-            _warn_stale(completion.stale_code)
+            warn_stale(completion.stale_code)
         if completion.failure:
             self._place_failure(completion)
             return
@@ -397,10 +398,16 @@ class Engine:
     def _results_of(self, chunk: _Finished) -> list[Any]:
         return chunk.results if chunk.completion is None else self._decode(chunk.completion)
 
-    def wait(self) -> None:
-        """Let the calling thread wait for a reply; Ctrl-C ends it."""
-        if not self._port.wait(_SLICE_S):
-            self.progress.add(0)
+    def wait(self, timeout_s: float = _SLICE_S) -> bool:
+        """Let the calling thread wait for a reply; Ctrl-C ends it. False: none came in time."""
+        if self._port.wait(min(timeout_s, _SLICE_S)):
+            return True
+        self.progress.add(0)
+        return False
+
+    def cancel(self) -> None:
+        """From any thread: what is not finished completes as cancelled."""
+        self._port.cancel()
 
     def look_after_s(self) -> float | None:
         """When to step again though the port has nothing: for the bar, or at the deadline."""
@@ -511,13 +518,13 @@ def _items_of(completion: Completion | PlainCompletion) -> list[Any]:
     return items
 
 
-def _show_output(raw: bytes, first: int) -> None:
+def show_output(raw: bytes, first: int) -> None:
     for index, text in json.loads(raw):
         for line in text.splitlines():
             print(f"[{first + index}] {line}")
 
 
-def _warn_stale(raw: str) -> None:
+def warn_stale(raw: str) -> None:
     found = json.loads(raw)
     warnings.warn(
         f"the worker runs another version of {found.get('module')} than this process: deploy it, "

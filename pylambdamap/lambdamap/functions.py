@@ -79,7 +79,11 @@ def _parts(function: Any) -> list[Any]:
     return parts
 
 
-def ship(function: Callable[..., Any], by_value: bool | Sequence[Any] | None = None) -> Shipment:
+def ship(
+    function: Callable[..., Any],
+    by_value: bool | Sequence[Any] | None = None,
+    through: Callable[..., Any] | None = None,
+) -> Shipment:
     """Decide how a callable travels.
 
     Parameters
@@ -89,6 +93,8 @@ def ship(function: Callable[..., Any], by_value: bool | Sequence[Any] | None = N
     by_value
         None: by its import path where it has one, else by value; True, False: always, never; a list
         of modules: by value what is defined in them.
+    through
+        An importable function that is called in its stead, with it as the first argument.
 
     Raises
     ------
@@ -111,13 +117,14 @@ def ship(function: Callable[..., Any], by_value: bool | Sequence[Any] | None = N
     if not value:
         if inner is not function:
             _check_size(path, _size_of_partial(function), function)
-        return Shipment(path, function, False, _source(module))
+        shipped = function if through is None else functools.partial(through, function)
+        return Shipment(path, shipped, False, _source(module))
     if by_value is False:
         raise EncodeError(
             f"{path} cannot be shipped by import path: {why}. Move it to the top level of a module "
             "that the worker has, or leave by_value out"
         )
-    return Shipment(path, _pickle(function, path, by_value), True, None)
+    return Shipment(path, _pickle(function, path, by_value, through), True, None)
 
 
 def _size_of_partial(function: Any) -> int:
@@ -169,12 +176,14 @@ def _modules(function: Any, by_value: Any) -> list[types.ModuleType]:
     return found
 
 
-def _pickle(function: Any, path: str, by_value: Any) -> bytes:
+def _pickle(function: Any, path: str, by_value: Any, through: Any) -> bytes:
     import cloudpickle
+
+    shipped = function if through is None else functools.partial(through, function)
 
     with _by_value(_modules(function, by_value)):
         try:
-            blob: bytes = cloudpickle.dumps(function, protocol=5)
+            blob: bytes = cloudpickle.dumps(shipped, protocol=5)
         except Exception as error:
             raise EncodeError(
                 f"{path} cannot be shipped by value ({type(error).__name__}: {error}). Files, "

@@ -6,7 +6,7 @@ import json
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lambdamap import _codec, errors, log
 from lambdamap._version import __version__
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lambdamap.functions import Shipment
     from lambdamap.options import Options
 
-__all__ = ["open_engine", "open_plain_engine"]
+__all__ = ["Link", "connect", "open_engine", "open_plain_engine"]
 
 _DEFAULT_INVOCATION_S = 930.0  # Lambda's 900 s and 30 s for the way
 _MAX_REPLY_BYTES = 6_291_556 + 65_536
@@ -147,7 +147,55 @@ def open_engine(
     """
     from lambdamap.functions import ship
 
-    shipment = ship(function, options.by_value)
+    link = connect(ship(function, options.by_value), options, star=star)
+    return _start(
+        Engine(
+            link.port,
+            link.packer,
+            iterator,
+            options,
+            map_id=link.map_id,
+            total=total,
+            window=link.window,
+            unpack=link.unpack,
+            repack=link.repack,
+            renew=link.renew,
+            ordered=ordered,
+        )
+    )
+
+
+def _start(engine: Engine) -> Engine:
+    try:
+        engine.fill()
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+class Link(NamedTuple):
+    """A function on its backend, ready for chunks of its items."""
+
+    map_id: str
+    port: Port
+    window: Callable[[], int]
+    packer: _codec.ChunkPacker
+    unpack: Callable[[Completion | PlainCompletion], tuple[list[Any], dict[int, Any]]]
+    repack: Callable[[list[Any]], bytes]
+    renew: Callable[[], None] | None  # to be called when the port wants credentials
+
+
+def connect(shipment: Shipment, options: Options, *, star: bool | Literal["group"]) -> Link:
+    """Choose the backend and open a map of this function there; nothing is sent.
+
+    Raises
+    ------
+    ConfigError
+        No function, region or credentials.
+    EncodeError
+        The function's constant arguments cannot be sent.
+    """
     name, route = _route(options)
     trusted = route is None or route.trusted
     allow_pickle = trusted if options.allow_pickle is None else options.allow_pickle
@@ -186,25 +234,7 @@ def open_engine(
         again.fill(iter(items), len(items), 1 << 40)
         return again.take()
 
-    engine = Engine(
-        port,
-        packer,
-        iterator,
-        options,
-        map_id=map_id,
-        total=total,
-        window=window,
-        unpack=unpack,
-        repack=repack,
-        renew=renew,
-        ordered=ordered,
-    )
-    try:
-        engine.fill()
-    except BaseException:
-        engine.close()
-        raise
-    return engine
+    return Link(map_id, port, window, packer, unpack, repack, renew)
 
 
 class _PayloadPacker:
@@ -263,9 +293,4 @@ def open_plain_engine(
         port, _PayloadPacker(), iterator, options, map_id=map_id, total=total, window=window,
         unpack=unpack, repack=None, renew=renew,
     )  # fmt: skip
-    try:
-        engine.fill()
-    except BaseException:
-        engine.close()
-        raise
-    return engine
+    return _start(engine)

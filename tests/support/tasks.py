@@ -123,3 +123,7 @@ class Sack:
 
     def __init__(self, content: Any) -> None:
         self.content = content
+
+
+def first_of(items: list[Any]) -> Any:
+    return items[0]

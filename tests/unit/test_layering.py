@@ -69,7 +69,8 @@ ALLOWED = {
     "cli": {"*"},
     "deploy": BOTTOM | {"deploy"},
     "__main__": {"cli"},
-    "__init__": BOTTOM | {"aio", "api", "classic", "engine", "integrations", "options", "stats"},
+    "__init__": BOTTOM
+    | {"aio", "api", "classic", "engine", "executor", "integrations", "options", "stats"},
     "ambient": BOTTOM,
     "options": BOTTOM | {"ambient"},
     "integrations": {"*"},
@@ -84,6 +85,7 @@ ALLOWED = {
     "launch": BOTTOM | {"backends", "engine", "functions", "log", "options", "worker", "_net"},
     "api": BOTTOM | {"engine", "launch", "options"},
     "aio": BOTTOM | {"api", "engine", "launch", "options", "stats"},
+    "executor": BOTTOM | {"api", "engine", "failures", "functions", "launch", "options", "worker"},
     "classic": BOTTOM | {"api", "backends", "options", "worker", "functions"},
 }
 

@@ -18,6 +18,10 @@ from typing import Any
 __all__ = ["NotFound", "Refused", "by_value_allowed", "check_name", "resolve"]
 
 
+# How an executor's calls are made. What it calls is a name of its own, and checked like any.
+_APPLY = ("lambdamap.worker.call", "apply")
+
+
 class Refused(Exception):
     """The name may not be called; the text names the mend."""
 
@@ -120,7 +124,9 @@ def resolve(module: str, qualname: str, trusted: bool = False) -> Any:
     NotFound
         Its module cannot be imported, or does not hold it.
     """
-    check_name(module, qualname, trusted)
+    own = (module, qualname) == _APPLY
+    if not own:
+        check_name(module, qualname, trusted)
     try:
         found: Any = importlib.import_module(module)
     except BaseException as error:  # a module that ends the process must not end the worker
@@ -136,6 +142,6 @@ def resolve(module: str, qualname: str, trusted: bool = False) -> Any:
             raise NotFound(
                 f"{module} on the worker has no {qualname}: is its code older than the caller's?"
             ) from None
-    if not trusted:
+    if not (trusted or own):
         _check_origin(found, module, qualname)
     return found

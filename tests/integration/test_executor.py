@@ -1,0 +1,501 @@
+"""LambdaExecutor, sentence by sentence of the standard library's documentation of executors and
+futures, on the local Lambda; where a call has to stay under way, on a server that holds it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from typing import Any
+
+import pytest
+
+import lambdamap
+import tasks
+from driver import api_options
+from scripted import Connection, Request, Server, Step, hold, once, run
+
+HANG_S = 30
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **kwargs: stack.enter_context(Server(*args, **kwargs))
+
+
+def executor_on(server: Server, **changes: Any) -> lambdamap.LambdaExecutor:
+    options = api_options(server, **changes)
+    return lambdamap.LambdaExecutor(
+        **{name: options[name] for name in options.keys() - {"chunksize", "progress"}}
+    )
+
+
+def until(condition: Callable[[], object]) -> None:
+    ends = time.monotonic() + HANG_S
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+class TestBothKinds:
+    def test_calls(self, sandbox_kind: str) -> None:
+        with lambdamap.LambdaExecutor(backend="local", local=sandbox_kind) as executor:
+            calls = [executor.submit(tasks.square, i) for i in range(30)]
+            assert [call.result() for call in calls] == [i * i for i in range(30)]
+            assert executor.submit(tasks.add, 3, y=4).result() == 7
+            factor = 3
+            assert executor.submit(lambda x: x * factor, 5).result() == 15
+            factor = 4
+            assert executor.submit(lambda x: x * factor, 5).result() == 20
+            failing = executor.submit(tasks.fail_at_seven, 7)
+            assert isinstance(failing.exception(), ValueError)
+            with pytest.raises(lambdamap.WorkerCrashedError):
+                executor.submit(tasks.die, 3).result()
+            assert list(executor.map(tasks.add, range(50), range(50))) == list(range(0, 100, 2))
+
+
+class TestSubmit:
+    """Schedules the callable as fn(*args, **kwargs) and returns a Future."""
+
+    def test_returns_a_future_at_once(self, serve: Any, gate: threading.Event) -> None:
+        with executor_on(serve(then=once(gate, run()))) as executor:
+            future = executor.submit(tasks.add, 1, y=2)
+            assert isinstance(future, futures.Future)
+            assert not future.done()
+            gate.set()
+            assert future.result(HANG_S) == 3
+
+    def test_arguments_are_taken_as_they_are_at_the_call(
+        self, serve: Any, gate: threading.Event
+    ) -> None:
+        with executor_on(serve(then=once(gate, run()))) as executor:
+            items = [1, 2]
+            future = executor.submit(tasks.identity, items)
+            items.append(3)
+            gate.set()
+            assert future.result(HANG_S) == [1, 2]
+
+    def test_partials_are_told_apart(self) -> None:
+        from functools import partial
+
+        with lambdamap.LambdaExecutor(backend="inline") as executor:
+            calls = [executor.submit(partial(tasks.add, i), 100) for i in range(5)]
+            assert [call.result() for call in calls] == [100, 101, 102, 103, 104]
+
+    def test_what_cannot_be_sent_is_the_futures_exception(self) -> None:
+        with lambdamap.LambdaExecutor(backend="inline") as executor:
+            generator = (x for x in ())
+            for call in (
+                executor.submit(tasks.identity, generator),
+                executor.submit(tasks.identity, x=generator),
+                executor.submit(generator.send, None),
+                executor.submit(tasks.unsendable, 2),
+            ):
+                with pytest.raises(lambdamap.EncodeError):
+                    call.result(HANG_S)
+            assert executor.submit(tasks.unsendable, 1).result() == 1
+
+    def test_configuration_errors_are_raised(self) -> None:
+        for changes in (
+            {"max_workers": 0},
+            {"max_workers": -1},
+            {"chunksize": 3},
+            {"maxworkers": 3},
+        ):
+            with pytest.raises(ValueError, match=r"max_workers|chunksize"):
+                lambdamap.LambdaExecutor(**changes)  # type: ignore[arg-type]
+        with (
+            lambdamap.LambdaExecutor(function="f") as executor,
+            pytest.raises(lambdamap.ConfigError, match="no AWS region"),
+        ):
+            executor.submit(tasks.square, 1)
+
+    def test_one_call_is_one_invocation_and_max_workers_at_once(
+        self, serve: Any, gate: threading.Event
+    ) -> None:
+        server = serve(then=once(gate, run()))
+        with executor_on(server, max_workers=3) as executor:
+            calls = [executor.submit(tasks.square, i) for i in range(10)]
+            server.wait_for(3)
+            time.sleep(0.05)
+            assert server.complete == 3
+            assert [call.running() for call in calls] == [True] * 3 + [False] * 7
+            gate.set()
+            assert [call.result(HANG_S) for call in calls] == [i * i for i in range(10)]
+        assert server.complete == 10
+
+    def test_from_many_threads(self) -> None:
+        with lambdamap.LambdaExecutor(backend="inline") as executor:
+
+            def some(start: int) -> int:
+                calls = [executor.submit(tasks.square, i) for i in range(start, start + 50)]
+                return sum(call.result() for call in calls)
+
+            with futures.ThreadPoolExecutor(8) as threads:
+                assert sum(threads.map(some, range(0, 400, 50))) == sum(i * i for i in range(400))
+
+    def test_a_function_that_is_not_there_again_and_again(self, serve: Any) -> None:
+        from scripted import aws_error
+
+        missing = aws_error(404, "ResourceNotFoundException", "Function not found")
+        with executor_on(serve(then=missing)) as executor:
+            for _ in range(3):
+                with pytest.raises(lambdamap.FunctionNotFoundError):
+                    executor.submit(tasks.square, 1).result(HANG_S)
+
+
+class TestMap:
+    def test_the_iterables_are_collected_immediately(self) -> None:
+        taken = []
+
+        def items() -> Iterator[int]:
+            for i in range(20):
+                taken.append(i)
+                yield i
+
+        with lambdamap.LambdaExecutor(backend="inline") as executor:
+            results = executor.map(tasks.square, items())
+            assert taken == list(range(20))
+            assert list(results) == [i * i for i in range(20)]
+
+    def test_unless_a_buffersize_is_specified(self) -> None:
+        taken = []
+
+        def endless() -> Iterator[int]:
+            while True:
+                taken.append(len(taken))
+                yield taken[-1]
+
+        with lambdamap.LambdaExecutor(backend="inline") as executor:
+            results = executor.map(tasks.square, endless(), buffersize=4)
+            for given in range(40):
+                assert next(results) == given * given
+                assert len(taken) - given <= 4
+            del results
+            for wrong in (0, -1):
+                with pytest.raises(ValueError, match="buffersize"):
+                    executor.map(tasks.square, [1], buffersize=wrong)
+            with pytest.raises(TypeError, match="buffersize"):
+                executor.map(tasks.square, [1], buffersize="3")  # type: ignore[arg-type]
+
+    def test_runs_though_nobody_takes(self, tmp_path: Any) -> None:
+        path = str(tmp_path / "runs")
+        with lambdamap.LambdaExecutor(backend="local") as executor:
+            results = executor.map(tasks.record, [(path, i) for i in range(40)], chunksize=2)
+        with open(path) as file:
+            assert sorted(map(int, file)) == list(range(40))
+        assert list(results) == list(range(40))
+
+    def test_timeout_error_from_next(self, serve: Any) -> None:
+        for wait in (0.2, 1):
+            with executor_on(serve(then=hold())) as executor:
+                started = time.monotonic()
+                results = executor.map(tasks.square, [1, 2], timeout=wait)
+                with pytest.raises(futures.TimeoutError):
+                    next(results)
+                assert time.monotonic() - started >= wait
+                executor.abort()
+            with executor_on(serve(then=hold())) as executor:
+                results = executor.map(tasks.square, [1, 2], timeout=wait, buffersize=1)
+                with pytest.raises(futures.TimeoutError):
+                    next(results)
+
+    def test_exception_when_its_value_is_retrieved(self) -> None:
+        with lambdamap.LambdaExecutor(backend="inline") as executor:
+            for chunksize in (1, 3, "auto"):
+                results = executor.map(tasks.fail_at_seven, range(20), chunksize=chunksize)
+                assert [next(results) for _ in range(7)] == list(range(7))
+                with pytest.raises(ValueError, match="seven is out"):
+                    next(results)
+                assert list(results) == []
+
+    def test_an_index_error_is_an_error(self) -> None:
+        with (
+            lambdamap.LambdaExecutor(backend="inline") as executor,
+            pytest.raises(IndexError),
+        ):
+            list(executor.map(tasks.first_of, [[1], []]))
+
+    def test_closing_cancels_the_rest(self, serve: Any) -> None:
+        def only_first(connection: Connection, request: Request) -> None:
+            (run() if request.envelope["chunk"] == 0 else hold())(connection, request)
+
+        with executor_on(serve(then=only_first)) as executor:
+            results = executor.map(tasks.square, range(8), chunksize=1)
+            assert next(results) == 0
+            results.close()  # type: ignore[attr-defined]
+            # leaving the block would wait for what is held
+
+    def test_several_iterables_end_with_the_shortest(self) -> None:
+        with lambdamap.LambdaExecutor(backend="inline") as executor:
+            assert list(executor.map(tasks.add, [1, 2, 3], [10, 20])) == [11, 22]
+            assert list(executor.map(tasks.square, [])) == []
+
+
+class TestShutdown:
+    def test_submit_and_map_raise_afterwards(self) -> None:
+        executor = lambdamap.LambdaExecutor(backend="inline")
+        lazy = executor.map(tasks.square, iter(range(100)), buffersize=1)
+        executor.shutdown()
+        executor.shutdown()
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            executor.submit(tasks.square, 1)
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            executor.map(tasks.square, [1])
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            list(lazy)
+
+    def test_waits_for_pending_futures(self) -> None:
+        executor = lambdamap.LambdaExecutor(backend="local")
+        calls = [executor.submit(tasks.sleep, 0.1) for _ in range(4)]
+        executor.shutdown(wait=True)
+        assert all(call.done() for call in calls)
+        assert [call.result() for call in calls] == [0.1] * 4
+
+    def test_returns_at_once_without_wait(self, serve: Any, gate: threading.Event) -> None:
+        executor = executor_on(serve(then=once(gate, run())), max_workers=1)
+        calls = [executor.submit(tasks.square, i) for i in range(3)]
+        executor.shutdown(wait=False)
+        assert not any(call.done() for call in calls)
+        gate.set()
+        assert [call.result(HANG_S) for call in calls] == [0, 1, 4]
+
+    @pytest.mark.parametrize("wait", [True, False])
+    def test_cancel_futures(self, serve: Any, gate: threading.Event, wait: bool) -> None:
+        executor = executor_on(serve(then=once(gate, run())), max_workers=2)
+        calls = [executor.submit(tasks.square, i) for i in range(6)]
+        until(lambda: calls[1].running())
+        threading.Timer(0.1, gate.set).start()
+        executor.shutdown(wait=wait, cancel_futures=True)
+        assert [call.cancelled() for call in calls] == [False] * 2 + [True] * 4
+        if wait:
+            assert calls[0].done() and calls[1].done()
+        assert [call.result(HANG_S) for call in calls[:2]] == [0, 1]
+        assert futures.wait(calls, HANG_S).not_done == set()
+
+    def test_cancel_futures_of_a_map(self, serve: Any, gate: threading.Event) -> None:
+        server = serve(then=once(gate, run()))
+        executor = executor_on(server, max_workers=1)
+        results = executor.map(tasks.square, range(100), chunksize=1)
+        threading.Timer(0.1, gate.set).start()
+        executor.shutdown(cancel_futures=True)
+        taken = []
+        with pytest.raises(futures.CancelledError):
+            for result in results:
+                taken.append(result)
+        assert taken == [i * i for i in range(server.complete)]
+        assert 0 < server.complete < 100
+
+    def test_the_with_block_waits(self) -> None:
+        with lambdamap.LambdaExecutor(backend="local") as executor:
+            call = executor.submit(tasks.sleep, 0.2)
+        assert call.done()
+        with pytest.raises(KeyError), lambdamap.LambdaExecutor(backend="local") as executor:
+            call = executor.submit(tasks.sleep, 0.2)
+            raise KeyError
+        assert call.result(0) == 0.2
+
+    @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+    def test_the_with_block_aborts(self, serve: Any, kind: type[BaseException]) -> None:
+        started = time.monotonic()
+        server = serve(then=hold())
+        with pytest.raises(kind), executor_on(server, max_workers=2) as executor:
+            calls = [executor.submit(tasks.square, i) for i in range(5)]
+            server.wait_for(2)
+            results = executor.map(tasks.square, range(5))
+            raise kind
+        assert futures.wait(calls, HANG_S).not_done == set()
+        assert [call.cancelled() for call in calls] == [False] * 2 + [True] * 3
+        with pytest.raises(futures.CancelledError, match="may have run"):
+            calls[0].result()
+        with pytest.raises(futures.CancelledError):
+            list(results)
+        assert time.monotonic() - started < HANG_S
+
+    def test_dropped_without_shutdown(self, serve: Any, gate: threading.Event) -> None:
+        executor = executor_on(serve(then=once(gate, run())))
+        call = executor.submit(tasks.square, 3)
+        before = [t for t in threading.enumerate() if t.name == "lambdamap-executor"]
+        gone = weakref.ref(executor)
+        del executor
+        gc.collect()
+        assert gone() is None
+        gate.set()
+        assert call.result(HANG_S) == 9
+        for thread in before:
+            thread.join(HANG_S)
+            assert not thread.is_alive()
+
+
+class TestFutures:
+    def test_cancel(self, serve: Any, gate: threading.Event) -> None:
+        server = serve(then=once(gate, run()))
+        with executor_on(server, max_workers=1) as executor:
+            running = executor.submit(tasks.square, 1)
+            until(running.running)
+            waiting = executor.submit(tasks.square, 2)
+            assert not running.cancel()
+            assert waiting.cancel()
+            assert waiting.cancelled() and waiting.done() and not waiting.running()
+            with pytest.raises(futures.CancelledError):
+                waiting.result()
+            gate.set()
+            assert running.result(HANG_S) == 1
+            assert not running.cancel()
+        assert server.complete == 1
+
+    def test_result_and_exception_with_timeout(self, serve: Any, gate: threading.Event) -> None:
+        with executor_on(serve(then=once(gate, run()))) as executor:
+            call = executor.submit(tasks.fail_at_seven, 7)
+            with pytest.raises(futures.TimeoutError):
+                call.result(0.05)
+            with pytest.raises(futures.TimeoutError):
+                call.exception(timeout=0.05)
+            gate.set()
+            with pytest.raises(ValueError, match="seven"):
+                call.result(HANG_S)
+            assert executor.submit(tasks.square, 2).exception(HANG_S) is None
+
+    def test_callbacks(
+        self, serve: Any, gate: threading.Event, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        seen: list[Any] = []
+
+        def bad(_: object) -> None:
+            raise ValueError("in a callback")
+
+        with executor_on(serve(then=once(gate, run()))) as executor:
+            call = executor.submit(tasks.square, 3)
+            call.add_done_callback(lambda done: seen.append((1, done.result())))
+            call.add_done_callback(bad)
+            call.add_done_callback(lambda _: seen.append((2, os.getpid())))
+            call.add_done_callback(lambda _: seen.append(executor.submit(tasks.square, 4)))
+            gate.set()
+            until(lambda: len(seen) == 3)
+            assert seen[:2] == [(1, 9), (2, os.getpid())]
+            assert seen[2].result(HANG_S) == 16
+            call.add_done_callback(lambda done: seen.append(done))
+            assert seen[-1] is call
+        assert "exception calling callback" in caplog.text
+
+    def test_a_callback_that_exits(self, serve: Any, gate: threading.Event) -> None:
+        with executor_on(serve(then=once(gate, run()))) as executor:
+            executor.submit(tasks.square, 3).add_done_callback(lambda _: sys.exit(3))
+            gate.set()
+            assert executor.submit(tasks.square, 4).result(HANG_S) == 16
+
+    def test_wait_and_as_completed(self, serve: Any, gate: threading.Event) -> None:
+        def slow_first(connection: Connection, request: Request) -> None:
+            step: Step = once(gate, run()) if request.envelope["chunk"] == 0 else run()
+            step(connection, request)
+
+        with executor_on(serve(then=slow_first)) as executor:
+            calls = [executor.submit(tasks.fail_at_seven, i) for i in (1, 2, 7)]
+            done, waiting = futures.wait(calls, HANG_S, futures.FIRST_COMPLETED)
+            assert done and calls[0] in waiting
+            done, waiting = futures.wait(calls, HANG_S, futures.FIRST_EXCEPTION)
+            assert calls[2] in done and calls[0] in waiting
+            order = []
+            with pytest.raises(futures.TimeoutError):
+                for call in futures.as_completed(calls, 0.1):
+                    order.append(call)
+            assert set(order) == set(calls[1:])
+            gate.set()
+            assert futures.wait(calls).not_done == set()
+            assert set(futures.as_completed(calls)) == set(calls)
+
+    def test_results_and_errors_pickle(self) -> None:
+        with lambdamap.LambdaExecutor(backend="inline") as executor:
+            error = executor.submit(tasks.fail_oddly, 1).exception()
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is lambdamap.RemoteError and again.args == error.args  # type: ignore[union-attr]
+
+
+def test_run_in_executor() -> None:
+    async def main() -> list[int]:
+        loop = asyncio.get_running_loop()
+        with lambdamap.LambdaExecutor(backend="local") as executor:
+            calls = [loop.run_in_executor(executor, tasks.add, i, 1) for i in range(20)]
+            with pytest.raises(ValueError, match="seven"):
+                await loop.run_in_executor(executor, tasks.fail_at_seven, 7)
+            return await asyncio.gather(*calls)
+
+    assert asyncio.run(main()) == list(range(1, 21))
+
+
+def script(body: str) -> subprocess.Popen[str]:
+    text = f"import sys; sys.path[:0] = {sys.path!r}\n" + textwrap.dedent(body)
+    return subprocess.Popen(
+        [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_the_program_does_not_exit_before_pending_futures_are_done() -> None:
+    process = script(
+        """
+        import lambdamap, tasks
+        executor = lambdamap.LambdaExecutor(1, backend="local")
+        for i in range(3):
+            executor.submit(tasks.sleep, 0.1).add_done_callback(lambda f: print(f.result()))
+        results = executor.map(tasks.square, [5])
+        executor.shutdown(wait=False)
+        print("end of the script")
+        """
+    )
+    out, err = process.communicate(timeout=HANG_S)
+    assert out.splitlines() == ["end of the script", "0.1", "0.1", "0.1"], err
+    assert (process.returncode, err) == (0, "")
+
+
+def test_ctrl_c_ends_the_program() -> None:
+    import signal
+
+    with Server(then=hold()) as server:
+        options = api_options(server)
+        del options["chunksize"], options["progress"]
+        process = script(
+            f"""
+            import lambdamap, tasks
+            with lambdamap.LambdaExecutor(**{options!r}) as executor:
+                calls = [executor.submit(tasks.square, i) for i in range(3)]
+                calls[0].result()
+            """
+        )
+        server.wait_for(3)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=HANG_S)
+    assert "KeyboardInterrupt" in err
+    assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_of_fork() -> None:
+    with lambdamap.LambdaExecutor(backend="local") as executor:
+        assert executor.submit(tasks.square, 3).result() == 9
+        child = os.fork()
+        if child == 0:
+            try:
+                executor.submit(tasks.square, 3)
+            except RuntimeError as error:
+                os._exit(0 if "before a fork" in str(error) else 2)
+            os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert executor.submit(tasks.square, 4).result() == 16
