@@ -7,7 +7,7 @@ from typing import Any
 from typing_extensions import assert_type
 
 import lambdamap
-from lambdamap import AsyncResults, ConfigError, LambdaMapError, Options, Results, my_map
+from lambdamap import AsyncResults, ConfigError, LambdaMapError, Options, Results, Stats, my_map
 
 
 def f(x: int) -> int:
@@ -20,7 +20,7 @@ assert_type(next(results), int)
 assert_type(lambdamap.map_unordered(str, [1, 2]), Results[str])
 assert_type(lambdamap.amap(f, [1, 2]), AsyncResults[int])
 assert_type(my_map(f, [1, 2], 5), list[Any])
-assert_type(results.stats, dict[str, Any])
+assert_type(results.stats, Stats)
 assert_type(lambdamap.invoke_map("function", [{"a": 1}], raw=True), Results[Any])
 
 with lambdamap.configure(backend="local"):
