@@ -41,6 +41,12 @@ class Site:
         return lambdamap.map(function, data, **self.options(server, **options))
 
 
+@pytest.fixture
+def plain_site(serve: Callable[..., Server], authority: Authority) -> Site:
+    """For what is decided above the connection: plain HTTP alone."""
+    return Site("plain", serve, authority)
+
+
 @pytest.fixture(params=["plain", "tls"])
 def site(
     request: pytest.FixtureRequest, serve: Callable[..., Server], authority: Authority

@@ -78,10 +78,16 @@ def test_row_21_the_quota_comes_back(site: Any, periods: Callable[..., None]) ->
         "EC2AccessDeniedException",
     ],
 )
-def test_row_22_configuration_that_cannot_work(site: Any, idempotent: bool, code: str) -> None:
-    server = site.server(then=aws_error(502, code, "the key is gone"))
+def test_row_22_configuration_that_cannot_work(
+    plain_site: Any, idempotent: bool, code: str
+) -> None:
+    server = plain_site.server(then=aws_error(502, code, "the key is gone"))
     with pytest.raises(lambdamap.ConfigError, match=f"{code}: the key is gone") as caught:
-        list(site.map(server, tasks.square, range(20), max_concurrency=1, idempotent=idempotent))
+        list(
+            plain_site.map(
+                server, tasks.square, range(20), max_concurrency=1, idempotent=idempotent
+            )
+        )
     assert (caught.value.ran, caught.value.attempts) == ("NOT", 1)
     assert isinstance(caught.value, ValueError)
     assert server.complete == 1
@@ -115,11 +121,11 @@ def test_row_23_an_error_of_somebody_in_between(site: Any, idempotent: bool, sta
     ],
 )
 def test_row_24_what_would_happen_to_every_chunk(
-    site: Any, status: int, code: str, kind: type[lambdamap.LambdaMapError]
+    plain_site: Any, status: int, code: str, kind: type[lambdamap.LambdaMapError]
 ) -> None:
     """The map stops: of 1,000 chunks only what was in flight is sent."""
-    server = site.server(then=aws_error(status, code, "no"))
-    results = site.map(server, tasks.square, range(1000), max_concurrency=8)
+    server = plain_site.server(then=aws_error(status, code, "no"))
+    results = plain_site.map(server, tasks.square, range(1000), max_concurrency=8)
     with pytest.raises(kind) as caught:
         list(results)
     assert type(caught.value) is kind
