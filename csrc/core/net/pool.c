@@ -71,7 +71,10 @@ watch_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *per_so
   }
   int events =
       (what & CURL_POLL_IN ? LM_LOOP_READ : 0) | (what & CURL_POLL_OUT ? LM_LOOP_WRITE : 0);
-  return lm_loop_set(loop, fd, events, on_shard_socket, shard, &err) == 0 ? 0 : -1;
+  if (lm_loop_set(loop, fd, events, on_shard_socket, shard, &err) == 0)
+    return 0;
+  shard->dead = true;
+  return -1;
 }
 
 static int
@@ -89,7 +92,7 @@ lm_pool_shard(struct lm_pool *pool, struct lm_error *err)
 {
   LM_LIST_EACH (&pool->shards, node) {
     struct lm_shard *shard = LM_CONTAINER(node, struct lm_shard, link);
-    if (shard->handles < LM_SHARD_HANDLES) {
+    if (shard->handles < LM_SHARD_HANDLES && !shard->dead) {
       shard->handles++;
       return shard;
     }
@@ -130,6 +133,12 @@ lm_shard_collect(struct lm_shard *shard)
     curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &conn);
     lm_conn_connected((struct lm_conn *)(void *)conn, code);
   }
+  if (shard->dead)
+    LM_LIST_EACH (&shard->pool->io->active, node) {
+      struct lm_conn *conn = LM_CONTAINER(node, struct lm_conn, link);
+      if (conn->shard == shard && conn->state == LM_CONN_CONNECTING)
+        lm_conn_connected(conn, CURLE_OUT_OF_MEMORY);
+    }
 }
 
 void

@@ -5,6 +5,7 @@
 #define LM_NET_POOL_H
 
 #include <curl/curl.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/list.h"
@@ -21,6 +22,7 @@ struct lm_shard {
   CURLM *multi;
   unsigned handles;
   int64_t timer_ns; /* when libcurl wants to be called, LM_NEVER_NS: not */
+  bool dead;        /* a socket of it could not be watched: libcurl connects nothing more here */
 };
 
 struct lm_pool {
