@@ -14,6 +14,7 @@ import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
+from lambdamap import errors
 from lambdamap import options as _options
 from lambdamap.api import check_arguments, strictly, total_of
 from lambdamap.engine import Engine, Feed
@@ -139,7 +140,7 @@ class AsyncResults(Generic[R]):
         except concurrent.futures.CancelledError as error:
             raise asyncio.CancelledError(*error.args) from error
         except Exception as error:
-            error.__traceback__ = None  # the frames of this library say nothing to the caller
+            errors.trim(error)
             raise
         self._chunk = iter(chunk)
         result = next(self._chunk, _NOTHING)
@@ -219,6 +220,9 @@ class AsyncResults(Generic[R]):
             f"<lambdamap.amap: {stats['items']} items in {stats['chunks']} chunks, "
             f"{stats['requests']} requests>"
         )
+
+    def _repr_html_(self) -> str:
+        return self.stats._repr_html_()
 
 
 def _close_if_cancelled(results: weakref.ref[AsyncResults[Any]], task: asyncio.Task[Any]) -> None:

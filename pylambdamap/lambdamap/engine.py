@@ -10,6 +10,7 @@ drives it waits on the port in between: `Results` in the calling thread, `aio` i
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -139,6 +140,7 @@ class Engine:
         repack: Callable[[list[Any]], bytes] | None,
         ordered: bool = True,
         renew: Callable[[], None] | None = None,
+        runs_on: str = "",
     ) -> None:
         cores = window()
         self._port = port
@@ -167,6 +169,8 @@ class Engine:
         self._deadline = monotonic() + options.timeout if options.timeout is not None else None
         self._stale_said = False
         self._closed = False
+        self._runs_on = runs_on  # where cancelled invocations run to their end; "": nowhere
+        self._left_running = 0  # of them, known when closed
         self._log = log.MapLog(map_id, port) if log.is_wanted() else None
         self.progress = Progress(options.progress, total)
         self.worker_us = 0
@@ -424,8 +428,9 @@ class Engine:
                     self.wait()
                 else:
                     yield from chunk
-        except Exception as error:
-            error.__traceback__ = None  # the frames of this file say nothing to the caller
+        except (Exception, KeyboardInterrupt) as error:
+            self.end(error)
+            errors.trim(error)
             raise
         finally:
             self.close()
@@ -440,11 +445,24 @@ class Engine:
             self._port.cancel()
             if patience_s > 0:
                 self._port.quiesce(patience_s)
-        while self._port.take() is not None:
-            pass  # a caught exception may hold this map for long: not its buffers too
+        # A caught exception may hold this map for long: not its buffers too.
+        while (completion := self._port.take()) is not None:
+            self._left_running += completion.failure == "cancelled" and completion.ran != "NOT"
         self._ready.clear()
         self._backlog.clear()
         self.progress.close()
+
+    def end(self, error: BaseException) -> None:
+        """Close because of an exception; after Ctrl-C it tells what runs on nevertheless."""
+        self.close()
+        if not isinstance(error, KeyboardInterrupt):
+            return
+        count = self._left_running if self._runs_on else 0
+        what = f"{count} invocations that had started run" if count > 1 else "1 invocation runs"
+        text = f"{what} to the end {self._runs_on}" if count else "nothing of it runs any more"
+        failures.note(error, f"lambdamap: the map is cancelled; {text}")
+        if sys.version_info < (3, 11):  # which shows no notes
+            print(f"lambdamap: the map is cancelled; {text}", file=sys.stderr)
 
     def abandon(self, why: str) -> None:
         """Cancel what is not finished, from any thread; who waits for a result is told why."""
@@ -526,11 +544,10 @@ def show_output(raw: bytes, first: int) -> None:
 
 def warn_stale(raw: str) -> None:
     found = json.loads(raw)
-    warnings.warn(
+    errors.warn(
         f"the worker runs another version of {found.get('module')} than this process: deploy it, "
         "or results come from the old code",
         errors.StaleCodeWarning,
-        stacklevel=3,
     )
 
 
@@ -589,3 +606,6 @@ class Results(Generic[R]):
             f"<lambdamap.map: {stats['items']} items in {stats['chunks']} chunks, "
             f"{stats['requests']} requests>"
         )
+
+    def _repr_html_(self) -> str:
+        return self.stats._repr_html_()

@@ -185,5 +185,14 @@ def warn(message: str, category: type[Warning]) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
+def trim(error: BaseException) -> None:
+    """Forget the outer frames of its traceback that are this library's: they say nothing to the
+    caller. Those of the caller's own code inside, such as an input's, stay."""
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__")):
+        trace = trace.tb_next
+    error.__traceback__ = trace
+
+
 def _is_ours(module: object) -> bool:
     return isinstance(module, str) and module.partition(".")[0] == "lambdamap"

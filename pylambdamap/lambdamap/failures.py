@@ -133,7 +133,7 @@ def of_reply(described: Mapping[str, Any], completion: Completion | PlainComplet
     return error
 
 
-def note(error: Exception, text: str) -> None:
+def note(error: BaseException, text: str) -> None:
     """`BaseException.add_note`, also before Python 3.11, where only the attribute is left."""
     if sys.version_info >= (3, 11):
         error.add_note(text)

@@ -16,6 +16,7 @@ from lambdamap.engine import Engine, Port
 if TYPE_CHECKING:
     from lambdamap._net import Completion
     from lambdamap.backends.inprocess import PlainCompletion
+    from lambdamap.backends.route import Route
     from lambdamap.functions import Shipment
     from lambdamap.options import Options
 
@@ -97,6 +98,14 @@ def _open_native(
     return port, lambda: target.window, lambda: renew(target, route)
 
 
+def _runs_on(name: str, route: Route | None) -> str:
+    """Where invocations that were started and cancelled run to their end; the local Lambda ends
+    them."""
+    if route is None:
+        return "in the executor" if name == "executor" else ""
+    return "" if name == "local" else f"on {route.function}"
+
+
 def _head(
     shipment: Shipment, options: Options, map_id: str, compression: bool, allow_pickle: bool
 ) -> dict[str, Any]:
@@ -161,6 +170,7 @@ def open_engine(
             repack=link.repack,
             renew=link.renew,
             ordered=ordered,
+            runs_on=link.runs_on,
         )
     )
 
@@ -168,8 +178,8 @@ def open_engine(
 def _start(engine: Engine) -> Engine:
     try:
         engine.fill()
-    except BaseException:
-        engine.close()
+    except BaseException as error:
+        engine.end(error)
         raise
     return engine
 
@@ -184,6 +194,7 @@ class Link(NamedTuple):
     unpack: Callable[[Completion | PlainCompletion], tuple[list[Any], dict[int, Any]]]
     repack: Callable[[list[Any]], bytes]
     renew: Callable[[], None] | None  # to be called when the port wants credentials
+    runs_on: str  # where cancelled invocations run to their end; "": nowhere
 
 
 def connect(shipment: Shipment, options: Options, *, star: bool | Literal["group"]) -> Link:
@@ -234,7 +245,8 @@ def connect(shipment: Shipment, options: Options, *, star: bool | Literal["group
         again.fill(iter(items), len(items), 1 << 40)
         return again.take()
 
-    return Link(map_id, port, window, packer, unpack, repack, renew)
+    runs_on = _runs_on(name, route)
+    return Link(map_id, port, window, packer, unpack, repack, renew, runs_on)
 
 
 class _PayloadPacker:
@@ -291,6 +303,6 @@ def open_plain_engine(
 
     engine = Engine(
         port, _PayloadPacker(), iterator, options, map_id=map_id, total=total, window=window,
-        unpack=unpack, repack=None, renew=renew,
+        unpack=unpack, repack=None, renew=renew, runs_on=_runs_on(name, route),
     )  # fmt: skip
     return _start(engine)

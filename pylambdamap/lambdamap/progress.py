@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,14 @@ def _is_watched() -> bool:
         return sys.stderr.isatty()
     except (AttributeError, ValueError):
         return False
+
+
+def _tqdm() -> Callable[..., Any]:
+    """In a notebook a widget where ipywidgets is there, else a line of text."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is no widget
+        from tqdm.auto import tqdm
+    return tqdm
 
 
 class Progress:
@@ -62,9 +71,7 @@ class Progress:
     def _show(self) -> None:
         if self._bar is None:
             if self._make is None:
-                from tqdm.auto import tqdm
-
-                self._make = tqdm
+                self._make = _tqdm()
             self._bar = self._make(total=self.total, unit="item", desc="lambdamap")
         self._bar.update(self.done - self._shown)
         self._shown = self.done

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -256,3 +257,16 @@ def test_an_executor_as_backend() -> None:
     with ThreadPoolExecutor(2) as executor:
         found = lambdamap.my_map(tasks.square, range(20), 3, backend=executor)
     assert found == [x * x for x in range(20)]
+
+
+def test_a_traceback_shows_the_callers_code_and_not_this_librarys() -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+        raise LookupError("no more of them")
+
+    with pytest.raises(LookupError) as caught:
+        lambdamap.my_map(abs, numbers(), 1, backend="inline")
+    names = [entry.name for entry in traceback.extract_tb(caught.value.__traceback__)]
+    assert names == [
+        "test_a_traceback_shows_the_callers_code_and_not_this_librarys", "my_map", "__next__", "numbers",
+    ]  # fmt: skip

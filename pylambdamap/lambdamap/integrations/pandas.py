@@ -146,7 +146,8 @@ def _map(function: Callable[..., Any], grouped: Grouped, options: Options) -> de
             _apply(grouped, send)
         feed.ended = True
         results.extend(engine.results())
-    except Exception as error:
+    except BaseException as error:
+        engine.end(error)
         _complete(error, grouped, results)
         raise
     finally:
@@ -165,7 +166,7 @@ def _make_room(engine: Engine, results: deque[Any]) -> None:
             raise _EnoughError
 
 
-def _complete(error: Exception, grouped: Grouped, results: deque[Any]) -> None:
+def _complete(error: BaseException, grouped: Grouped, results: deque[Any]) -> None:
     """Say on the error which group it is, and keep what was finished before it."""
     holders = [e for e in (error, error.__cause__) if isinstance(e, errors.LambdaMapError)]
     finished = dict(enumerate(results))
