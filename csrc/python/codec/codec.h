@@ -163,6 +163,30 @@ PyObject *lmpy_unpack_list(struct lmpy_unpack *unpack, const uint8_t *at, const 
                            unsigned depth);
 PyObject *lmpy_unpack_buffer(struct lmpy_unpack *unpack, const uint8_t *at, const uint8_t *end);
 
+/* The copy of a text, most of which are too short for a call. */
+static inline void
+lmpy_copy_text(uint8_t *to, const uint8_t *from, size_t n)
+{
+  uint64_t eight, last;
+  uint32_t four, tail;
+  if (n > 16) {
+    memcpy(to, from, n);
+  } else if (n >= 8) {
+    memcpy(&eight, from, 8);
+    memcpy(&last, from + n - 8, 8);
+    memcpy(to, &eight, 8);
+    memcpy(to + n - 8, &last, 8);
+  } else if (n >= 4) {
+    memcpy(&four, from, 4);
+    memcpy(&tail, from + n - 4, 4);
+    memcpy(to, &four, 4);
+    memcpy(to + n - 4, &tail, 4);
+  } else {
+    for (size_t i = 0; i < n; i++)
+      to[i] = from[i];
+  }
+}
+
 static inline PyObject *
 lmpy_text(const uint8_t *bytes, uint32_t len)
 {
@@ -178,7 +202,7 @@ lmpy_text(const uint8_t *bytes, uint32_t len)
     return PyUnicode_DecodeUTF8((const char *)bytes, len, NULL);
   PyObject *text = PyUnicode_New(len, 127);
   if (text != NULL && len > 0)
-    memcpy(PyUnicode_1BYTE_DATA(text), bytes, len);
+    lmpy_copy_text(PyUnicode_1BYTE_DATA(text), bytes, len);
   return text;
 }
 

@@ -1,12 +1,13 @@
 /* Cells into columns: each is copied as it comes, so that what the caller does to it afterwards, or
  * its own code does to its neighbours, changes nothing that was taken. */
-#include "codec.h"
+#include "gather.h"
 
-#include "base/alloc.h"
-
-enum { MAX_KEYS = 1024, MAX_PLACES = 64, MAX_BYTES = 1 << 30 };
-
-enum fit { MISFIT = 1 }; /* beside 0 and -1: the cell is not of the column's kind */
+enum {
+  MAX_KEYS = 1024,
+  MAX_PLACES = 64,
+  GROUP = 1024, /* rows that are tried at once */
+  FIRST = 2     /* rows taken singly, which say what the columns are */
+};
 
 struct lmpy_gather *
 lmpy_gather_new(void)
@@ -149,156 +150,6 @@ lmpy_gather_clear(struct lmpy_gather *gather)
 
 /* --- taking in --- */
 
-static inline uint8_t *
-room(struct lm_buf *buf, size_t n)
-{
-  if (buf->cap - buf->len >= n && buf->data != NULL)
-    return buf->data + buf->len;
-  if (buf->max == 0)
-    lm_buf_init(buf, MAX_BYTES);
-  return lm_buf_reserve(buf, n);
-}
-
-/* 0, or 1 when memory is short. */
-static inline int
-push(struct lm_buf *buf, const void *bytes, size_t n)
-{
-  uint8_t *at = room(buf, n);
-  if (at == NULL)
-    return 1;
-  memcpy(at, bytes, n);
-  buf->len += n;
-  return 0;
-}
-
-static int
-no_memory(struct lmpy_pack *pack)
-{
-  if (!PyErr_Occurred())
-    lmpy_pack_refuse(pack, "a list with more than %d bytes of one kind, or no memory for it",
-                     MAX_BYTES);
-  return -1;
-}
-
-/* One more cell that is there. Its data has been pushed. */
-static inline int
-count(struct lmpy_pack *pack, struct lmpy_gather *gather, size_t bytes)
-{
-  if (gather->present.len > 0 && push(&gather->present, "\1", 1) != 0)
-    return no_memory(pack);
-  gather->n++;
-  gather->dense++;
-  pack->gathered += bytes;
-  return 0;
-}
-
-static int
-append_none(struct lmpy_pack *pack, struct lmpy_gather *gather)
-{
-  if (gather->kind != LMPY_EMPTY) {
-    if (gather->present.len == 0 && gather->n > 0) {
-      uint8_t *at = room(&gather->present, gather->n);
-      if (at == NULL)
-        return no_memory(pack);
-      memset(at, 1, gather->n);
-      gather->present.len = gather->n;
-    }
-    if (push(&gather->present, "\0", 1) != 0)
-      return no_memory(pack);
-  }
-  gather->n++;
-  pack->gathered++;
-  return 0;
-}
-
-/* The copy of a few bytes that is not worth a call. */
-static inline void
-copy_short(uint8_t *to, const uint8_t *from, size_t n)
-{
-  uint64_t eight, last;
-  uint32_t four, tail;
-  if (n > 16) {
-    memcpy(to, from, n);
-  } else if (n >= 8) {
-    memcpy(&eight, from, 8);
-    memcpy(&last, from + n - 8, 8);
-    memcpy(to, &eight, 8);
-    memcpy(to + n - 8, &last, 8);
-  } else if (n >= 4) {
-    memcpy(&four, from, 4);
-    memcpy(&tail, from + n - 4, 4);
-    memcpy(to, &four, 4);
-    memcpy(to + n - 4, &tail, 4);
-  } else {
-    for (size_t i = 0; i < n; i++)
-      to[i] = from[i];
-  }
-}
-
-static inline int
-append_bytes(struct lmpy_pack *pack, struct lmpy_gather *gather, const void *bytes, Py_ssize_t n)
-{
-  uint32_t length = (uint32_t)n;
-  if ((size_t)n > MAX_BYTES)
-    return MISFIT;
-  uint8_t *at = room(&gather->data, (size_t)n);
-  if (at == NULL || push(&gather->lengths, &length, sizeof length) != 0)
-    return no_memory(pack);
-  copy_short(at, bytes, (size_t)n);
-  gather->data.len += (size_t)n;
-  return count(pack, gather, (size_t)n + 1);
-}
-
-static int
-append_text(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *text)
-{
-  Py_ssize_t n;
-  if (lmpy_is_ascii(text))
-    return append_bytes(pack, gather, PyUnicode_1BYTE_DATA(text), PyUnicode_GET_LENGTH(text));
-  const char *bytes = PyUnicode_AsUTF8AndSize(text, &n);
-  if (bytes == NULL) {
-    if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
-      return -1;
-    PyErr_Clear(); /* lone surrogates */
-    return MISFIT;
-  }
-  gather->ascii = false;
-  return append_bytes(pack, gather, bytes, n);
-}
-
-static int
-append_decimal(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
-{
-  PyObject *text = PyObject_Str(value);
-  if (text == NULL)
-    return -1;
-  int result = append_text(pack, gather, text);
-  Py_DECREF(text);
-  return result;
-}
-
-static inline int
-append_int(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
-{
-  int64_t n;
-  if (lmpy_int_value(value, &n) != 0)
-    return MISFIT;
-  if (push(&gather->data, &n, sizeof n) != 0)
-    return no_memory(pack);
-  return count(pack, gather, sizeof n);
-}
-
-static int
-append_numpy_int(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
-{
-  PyObject *number = PyNumber_Index(value); /* numpy's own code */
-  if (number == NULL)
-    return -1;
-  int result = append_int(pack, gather, number);
-  Py_DECREF(number);
-  return result;
-}
-
 static int
 append_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *list)
 {
@@ -311,25 +162,13 @@ append_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *list)
   Py_DECREF(list);
   pack->depth--;
   length = lmpy_gather_size(inner) - before;
-  if (result == 0 && push(&gather->lengths, &length, sizeof length) != 0)
-    result = no_memory(pack);
+  if (result == 0 && lmpy_gather_push(&gather->lengths, &length, sizeof length) != 0)
+    result = lmpy_gather_no_memory(pack);
   if (result != 0) {
     lmpy_gather_cut(inner, before);
     return -1;
   }
-  return count(pack, gather, 1);
-}
-
-static bool
-is_same_key(PyObject *mine, PyObject *theirs)
-{
-  if (mine == theirs)
-    return true;
-  return PyUnicode_CheckExact(theirs) &&
-         PyUnicode_GET_LENGTH(mine) == PyUnicode_GET_LENGTH(theirs) &&
-         PyUnicode_KIND(mine) == PyUnicode_KIND(theirs) &&
-         memcmp(PyUnicode_DATA(mine), PyUnicode_DATA(theirs),
-                (size_t)PyUnicode_GET_LENGTH(mine) * PyUnicode_KIND(mine)) == 0;
+  return lmpy_gather_count(pack, gather, 1, 1);
 }
 
 static void
@@ -346,14 +185,14 @@ append_dict(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *dict)
   Py_ssize_t at = 0;
   uint32_t i = 0, n = gather->n_inner;
   if (PyDict_GET_SIZE(dict) != (Py_ssize_t)n)
-    return MISFIT;
+    return LMPY_MISFIT;
   if (lmpy_pack_enter(pack) != 0)
     return -1;
   int result = 0;
   Py_INCREF(dict);
   while (PyDict_Next(dict, &at, &key, &value)) {
-    if (i == n || !is_same_key(gather->keys[i], key)) {
-      result = MISFIT;
+    if (i == n || !lmpy_is_same_key(gather->keys[i], key)) {
+      result = LMPY_MISFIT;
       break;
     }
     result = lmpy_gather_append(pack, &gather->inner[i], value);
@@ -371,7 +210,7 @@ append_dict(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *dict)
     cut_fields(gather);
     return result;
   }
-  return count(pack, gather, 0);
+  return lmpy_gather_count(pack, gather, 1, 0);
 }
 
 static int
@@ -379,7 +218,7 @@ append_tuple(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *tuple
 {
   uint32_t n = gather->n_inner;
   if (PyTuple_GET_SIZE(tuple) != (Py_ssize_t)n)
-    return MISFIT;
+    return LMPY_MISFIT;
   if (lmpy_pack_enter(pack) != 0)
     return -1;
   int result = 0;
@@ -395,7 +234,7 @@ append_tuple(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *tuple
     cut_fields(gather);
     return result;
   }
-  return count(pack, gather, 0);
+  return lmpy_gather_count(pack, gather, 1, 0);
 }
 
 /* A value in msgpack, which may run anybody's code. */
@@ -404,7 +243,7 @@ append_to_tail(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *val
 {
   struct lm_buf *tail = &gather->tail;
   if (tail->max == 0)
-    lm_buf_init(tail, MAX_BYTES);
+    lm_buf_init(tail, LMPY_GATHER_BYTES);
   size_t before = tail->len;
   /* Packing writes to the structure: for this value, that is the tail. */
   struct lm_buf structure = pack->structure;
@@ -415,8 +254,8 @@ append_to_tail(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *val
   *tail = pack->structure;
   pack->structure = structure;
   uint32_t length = (uint32_t)(tail->len - before);
-  if (result == 0 && push(&gather->tail_lengths, &length, sizeof length) != 0)
-    result = no_memory(pack);
+  if (result == 0 && lmpy_gather_push(&gather->tail_lengths, &length, sizeof length) != 0)
+    result = lmpy_gather_no_memory(pack);
   if (result != 0) {
     tail->len = before;
     tail->failed = LM_OK;
@@ -434,7 +273,7 @@ begin_fields(struct lmpy_pack *pack, struct lmpy_gather *gather, uint32_t n)
 {
   gather->inner = lm_alloc_zero(n > 0 ? n : 1, sizeof *gather->inner);
   if (gather->inner == NULL)
-    return no_memory(pack);
+    return lmpy_gather_no_memory(pack);
   for (uint32_t i = 0; i < n; i++)
     gather->inner[i].kind = LMPY_EMPTY;
   gather->n_inner = n;
@@ -447,17 +286,17 @@ begin_dict(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *dict)
   Py_ssize_t n = PyDict_GET_SIZE(dict), at = 0;
   PyObject *key, *value;
   if (n == 0 || n > MAX_KEYS)
-    return MISFIT;
+    return LMPY_MISFIT;
   while (PyDict_Next(dict, &at, &key, &value))
     if (!PyUnicode_CheckExact(key) || PyUnicode_AsUTF8(key) == NULL) {
       PyErr_Clear(); /* lone surrogates */
-      return MISFIT;
+      return LMPY_MISFIT;
     }
   gather->keys = lm_alloc_zero((size_t)n, sizeof(PyObject *));
   if (gather->keys == NULL || begin_fields(pack, gather, (uint32_t)n) != 0) {
     lm_free(gather->keys);
     gather->keys = NULL;
-    return no_memory(pack);
+    return lmpy_gather_no_memory(pack);
   }
   at = 0;
   for (Py_ssize_t i = 0; i < n && PyDict_Next(dict, &at, &key, &value); i++)
@@ -488,7 +327,7 @@ begin_other(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
   } else if (lmpy_date_number(value, &gather->element, &ignored) == 1) {
     gather->kind = LM_COLUMN_INT;
   } else {
-    return MISFIT;
+    return LMPY_MISFIT;
   }
   return 0;
 }
@@ -520,7 +359,7 @@ begin(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
       gather->kind = LM_COLUMN_LIST;
   } else if (type == &PyTuple_Type) {
     if (PyTuple_GET_SIZE(value) > MAX_PLACES)
-      return MISFIT;
+      return LMPY_MISFIT;
     result = begin_fields(pack, gather, (uint32_t)PyTuple_GET_SIZE(value));
     if (result == 0)
       gather->kind = LM_COLUMN_TUPLE;
@@ -528,80 +367,27 @@ begin(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
     result = begin_other(pack, gather, value);
   }
   if (result == 0 && gather->n > 0) { /* None so far */
-    uint8_t *at = room(&gather->present, gather->n);
+    uint8_t *at = lmpy_gather_room(&gather->present, gather->n);
     if (at == NULL)
-      return no_memory(pack);
+      return lmpy_gather_no_memory(pack);
     memset(at, 0, gather->n);
     gather->present.len = gather->n;
   }
   return result;
 }
 
-/* 0, -1 and an exception, or MISFIT. */
-static inline int
+/* 0, -1 and an exception, or LMPY_MISFIT. */
+static int
 append_fitting(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 {
   PyTypeObject *type = Py_TYPE(value);
-  switch (gather->kind) {
-  case LM_COLUMN_FLOAT:
-    if (type == (gather->element == LM_FLOAT ? &PyFloat_Type : pack->state->float64)) {
-      double number = PyFloat_AS_DOUBLE(value); /* numpy.float64 is a float, too */
-      if (push(&gather->data, &number, sizeof number) != 0)
-        return no_memory(pack);
-      return count(pack, gather, sizeof number);
-    }
-    break;
-  case LM_COLUMN_INT:
-    if (gather->element == LM_INT) {
-      if (type == &PyLong_Type)
-        return append_int(pack, gather, value);
-    } else if (gather->element == LM_INT_NUMPY) {
-      if (type == pack->state->int64)
-        return append_numpy_int(pack, gather, value);
-    } else {
-      uint8_t element;
-      int64_t number;
-      if (lmpy_date_number(value, &element, &number) == 1 && element == gather->element) {
-        if (push(&gather->data, &number, sizeof number) != 0)
-          return no_memory(pack);
-        return count(pack, gather, sizeof number);
-      }
-    }
-    break;
-  case LM_COLUMN_TEXT:
-    if (gather->element == LM_TEXT_BYTES) {
-      if (type == &PyBytes_Type)
-        return append_bytes(pack, gather, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value));
-    } else if (gather->element == LM_TEXT_DECIMAL) {
-      if (type == pack->state->decimal)
-        return append_decimal(pack, gather, value);
-    } else if (type == &PyUnicode_Type) {
-      return append_text(pack, gather, value);
-    }
-    break;
-  case LM_COLUMN_BOOL:
-    if (type == &PyBool_Type) {
-      if (push(&gather->data, value == Py_True ? "\1" : "\0", 1) != 0)
-        return no_memory(pack);
-      return count(pack, gather, 1);
-    }
-    break;
-  case LM_COLUMN_LIST:
-    if (type == &PyList_Type)
-      return append_list(pack, gather, value);
-    break;
-  case LM_COLUMN_DICT:
-    if (type == &PyDict_Type)
-      return append_dict(pack, gather, value);
-    break;
-  case LM_COLUMN_TUPLE:
-    if (type == &PyTuple_Type)
-      return append_tuple(pack, gather, value);
-    break;
-  default:
-    break;
-  }
-  return value == Py_None ? append_none(pack, gather) : MISFIT;
+  if (gather->kind == LM_COLUMN_LIST && type == &PyList_Type)
+    return append_list(pack, gather, value);
+  if (gather->kind == LM_COLUMN_DICT && type == &PyDict_Type)
+    return append_dict(pack, gather, value);
+  if (gather->kind == LM_COLUMN_TUPLE && type == &PyTuple_Type)
+    return append_tuple(pack, gather, value);
+  return lmpy_cells_append(pack, gather, &value, 1);
 }
 
 int
@@ -609,64 +395,73 @@ lmpy_gather_append(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject 
 {
   if (gather->n_tail == 0) {
     int result = append_fitting(pack, gather, value);
-    if (result != MISFIT)
+    if (result != LMPY_MISFIT)
       return result;
     if (gather->dense == 0) {
       result = begin(pack, gather, value);
       if (result == 0)
         result = append_fitting(pack, gather, value);
-      if (result != MISFIT)
+      if (result != LMPY_MISFIT)
         return result;
     }
   }
   return append_to_tail(pack, gather, value);
 }
 
-/* As many floats from `from` on as there are in a row. */
-static Py_ssize_t
-append_floats(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *list, Py_ssize_t from,
-              Py_ssize_t n)
+/* Whether no cell so far, however deep inside, needed anybody's code. */
+static bool
+is_plain(const struct lmpy_gather *gather)
 {
-  PyTypeObject *type = gather->element == LM_FLOAT ? &PyFloat_Type : pack->state->float64;
-  uint8_t *at = room(&gather->data, (size_t)(n - from) * 8);
-  if (at == NULL || gather->present.len > 0)
-    return from; /* one by one */
-  Py_ssize_t i = from;
-  for (; i < n; i++, at += 8) {
-    PyObject *item = PyList_GET_ITEM(list, i);
-    if (!Py_IS_TYPE(item, type))
-      break;
-    double number = PyFloat_AS_DOUBLE(item);
-    memcpy(at, &number, 8);
+  if (gather->n_tail > 0)
+    return false;
+  for (uint32_t i = 0; i < gather->n_inner; i++)
+    if (!is_plain(&gather->inner[i]))
+      return false;
+  return true;
+}
+
+/* Items from..until of a list, one by one. */
+static int
+append_singly(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *list, Py_ssize_t from,
+              Py_ssize_t until, Py_ssize_t n)
+{
+  for (Py_ssize_t i = from; i < until; i++) {
+    if (PyList_GET_SIZE(list) != n) /* some object's own code has run */
+      return lmpy_pack_refuse(pack, "the list was changed while it was read");
+    if (lmpy_gather_append(pack, gather, PyList_GET_ITEM(list, i)) != 0) {
+      lmpy_pack_index_step(pack, i);
+      return -1;
+    }
   }
-  gather->data.len += (size_t)(i - from) * 8;
-  gather->n += (uint32_t)(i - from);
-  gather->dense += (uint32_t)(i - from);
-  pack->gathered += (size_t)(i - from) * 8;
-  return i;
+  return PyList_GET_SIZE(list) == n
+             ? 0
+             : lmpy_pack_refuse(pack, "the list was changed while it was read");
 }
 
 int
 lmpy_gather_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *list)
 {
-  Py_ssize_t n = PyList_GET_SIZE(list), i = 0;
-  if ((size_t)n > MAX_BYTES || lmpy_gather_size(gather) > MAX_BYTES)
-    return lmpy_pack_refuse(pack, "more than %d items", MAX_BYTES);
-  while (i < n) {
-    if (PyList_GET_SIZE(list) != n) /* some object's own code has run */
-      return lmpy_pack_refuse(pack, "the list was changed while it was read");
-    if (gather->kind == LM_COLUMN_FLOAT && gather->n_tail == 0) {
-      i = append_floats(pack, gather, list, i, n);
-      if (i == n)
-        break;
+  Py_ssize_t n = PyList_GET_SIZE(list);
+  if ((size_t)n > LMPY_GATHER_BYTES || lmpy_gather_size(gather) > LMPY_GATHER_BYTES)
+    return lmpy_pack_refuse(pack, "more than %d items", LMPY_GATHER_BYTES);
+  for (Py_ssize_t i = 0; i < n;) {
+    Py_ssize_t some = n - i < GROUP ? n - i : GROUP;
+    if (gather->kind == LMPY_EMPTY || !is_plain(gather)) {
+      some = some < FIRST ? some : FIRST;
+    } else {
+      uint32_t before = lmpy_gather_size(gather);
+      int result = lmpy_cells_append(pack, gather, PySequence_Fast_ITEMS(list) + i, (size_t)some);
+      if (result == 0) {
+        i += some;
+        continue;
+      }
+      lmpy_gather_cut(gather, before);
+      if (result < 0)
+        return -1;
     }
-    if (lmpy_gather_append(pack, gather, PyList_GET_ITEM(list, i)) != 0) {
-      lmpy_pack_index_step(pack, i);
+    if (append_singly(pack, gather, list, i, i + some, n) != 0)
       return -1;
-    }
-    i++;
+    i += some;
   }
-  return PyList_GET_SIZE(list) == n
-             ? 0
-             : lmpy_pack_refuse(pack, "the list was changed while it was read");
+  return 0;
 }

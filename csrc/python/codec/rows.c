@@ -267,19 +267,29 @@ new_int(struct lmpy_unpack *unpack, uint8_t element, int64_t number)
   return lmpy_date_from(element, number);
 }
 
+/* Most cells are this, so it is written out where cells are wanted. */
+static inline PyObject *
+next_ascii(struct reader *reader, uint64_t i)
+{
+  const struct lm_lengths *lengths = &reader->column.lengths;
+  uint32_t len = lengths->width == 1 ? lengths->at[i] : lm_length_at(lengths, i);
+  const uint8_t *at = reader->text;
+  PyObject *text = PyUnicode_New(len, 127);
+  reader->text = at + len;
+  if (text != NULL && len > 0)
+    lmpy_copy_text(PyUnicode_1BYTE_DATA(text), at, len);
+  return text;
+}
+
 static PyObject *
 next_text(struct lmpy_unpack *unpack, struct reader *reader, uint64_t i)
 {
+  if (reader->column.element == LM_TEXT_ASCII)
+    return next_ascii(reader, i);
   uint32_t len = lm_length_at(&reader->column.lengths, i);
   const uint8_t *at = reader->text;
   reader->text += len;
   switch (reader->column.element) {
-  case LM_TEXT_ASCII: {
-    PyObject *text = PyUnicode_New(len, 127);
-    if (text != NULL && len > 0)
-      memcpy(PyUnicode_1BYTE_DATA(text), at, len);
-    return text;
-  }
   case LM_TEXT_UTF8:
     return lmpy_text(at, len);
   case LM_TEXT_BYTES:
@@ -353,7 +363,10 @@ next_dict(struct lmpy_unpack *unpack, struct reader *reader)
   uint32_t n = reader->n_inner;
   PyObject *dict = n > FEW_KEYS ? PyDict_Copy(reader->template) : PyDict_New();
   for (uint32_t i = 0; dict != NULL && i < n; i++) {
-    PyObject *cell = next(unpack, &reader->inner[i]);
+    struct reader *inner = &reader->inner[i];
+    PyObject *cell = inner->column.kind == LM_COLUMN_TEXT && inner->column.element == LM_TEXT_ASCII
+                         ? next_ascii(inner, inner->next++)
+                         : next(unpack, inner);
     if (cell == NULL || PyDict_SetItem(dict, reader->values[i], cell) != 0)
       Py_CLEAR(dict);
     Py_XDECREF(cell);

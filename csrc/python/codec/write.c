@@ -6,8 +6,9 @@
 #include "wire/numbers.h"
 
 enum {
-  MIN_UNIQUE_CELLS = 16, /* below, an index is not worth its column */
-  MAX_UNIQUE = 256,
+  MIN_UNIQUE_CELLS = 24, /* below, an index is not worth its column */
+  MAX_UNIQUE = 255,
+  MANY = 512,  /* doubles, from which on a copy is saved */
   TABLE = 1024 /* of hashes; a power of two, four times MAX_UNIQUE */
 };
 
@@ -171,58 +172,71 @@ write_bits(struct lmpy_pack *pack, uint8_t kind, const uint8_t *cells, uint32_t 
 
 /* --- texts --- */
 
-static uint32_t
-hash_bytes(const uint8_t *at, uint32_t n)
-{
-  uint64_t hash = n * UINT64_C(0x9e3779b97f4a7c15), part = 0;
-  for (; n >= 8; n -= 8, at += 8) {
-    memcpy(&part, at, 8);
-    hash = (hash ^ part) * UINT64_C(0xff51afd7ed558ccd);
-    hash ^= hash >> 32;
-  }
-  part = 0;
-  memcpy(&part, at, n);
-  hash = (hash ^ part) * UINT64_C(0xff51afd7ed558ccd);
-  return (uint32_t)(hash >> 40);
-}
-
 struct unique {
-  uint16_t slots[TABLE]; /* 1 + index, or 0 */
+  uint8_t slots[TABLE]; /* 1 + index, or 0 */
   uint32_t starts[MAX_UNIQUE], lengths[MAX_UNIQUE];
+  uint64_t firsts[MAX_UNIQUE]; /* their first bytes */
   uint32_t n;
 };
+
+/* The first 8 bytes, zeros where the text is shorter. Gathers leave room to read them. */
+static inline uint64_t
+first_bytes(const uint8_t *at, uint32_t len)
+{
+  uint64_t first;
+  memcpy(&first, at, sizeof first);
+  if (len < 8) {
+    uint64_t mask = (UINT64_C(1) << 8 * len) - 1;
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    mask = __builtin_bswap64(mask);
+#endif
+    first &= mask;
+  }
+  return first;
+}
+
+static inline uint32_t
+slot_of(const uint8_t *at, uint32_t len, uint64_t first)
+{
+  uint64_t hash = (first ^ len) * UINT64_C(0xff51afd7ed558ccd);
+  if (len > 8) {
+    uint64_t last;
+    memcpy(&last, at + len - 8, sizeof last);
+    hash = (hash ^ hash >> 32 ^ last) * UINT64_C(0x9e3779b97f4a7c15);
+  }
+  return (uint32_t)(hash >> 40) & (TABLE - 1);
+}
 
 /* Which of few different texts each cell is, at *indices; false: they are too many. */
 static bool
 find_unique(const struct lmpy_gather *gather, struct unique *unique, uint8_t *indices)
 {
   const uint32_t *lengths = (const uint32_t *)(const void *)gather->lengths.data;
-  const uint8_t *bytes = gather->data.data;
-  uint32_t at = 0, n = gather->dense;
-  uint32_t most = n / 4 < MAX_UNIQUE ? n / 4 : MAX_UNIQUE;
+  const uint8_t *at = gather->data.data;
+  uint32_t n = gather->dense, most = n / 4 < MAX_UNIQUE ? n / 4 : MAX_UNIQUE;
   memset(unique->slots, 0, sizeof unique->slots);
   unique->n = 0;
   for (uint32_t i = 0; i < n; at += lengths[i++]) {
-    uint32_t slot = hash_bytes(bytes + at, lengths[i]) & (TABLE - 1);
-    for (;; slot = (slot + 1) & (TABLE - 1)) {
-      uint32_t index = unique->slots[slot];
-      if (index == 0) {
-        /* Half of the first cells being new, the rest will be no better. */
-        if (unique->n == most || (i == 64 && unique->n > 32))
-          return false;
-        unique->starts[unique->n] = at;
-        unique->lengths[unique->n] = lengths[i];
-        indices[i] = (uint8_t)unique->n;
-        unique->slots[slot] = (uint16_t)++unique->n;
-        break;
-      }
+    uint32_t len = lengths[i];
+    uint64_t first = first_bytes(at, len);
+    uint32_t slot = slot_of(at, len, first), index;
+    for (; (index = unique->slots[slot]) != 0; slot = (slot + 1) & (TABLE - 1)) {
       index--;
-      if (unique->lengths[index] == lengths[i] &&
-          memcmp(bytes + unique->starts[index], bytes + at, lengths[i]) == 0) {
-        indices[i] = (uint8_t)index;
+      if (unique->firsts[index] == first && unique->lengths[index] == len &&
+          (len <= 8 || memcmp(gather->data.data + unique->starts[index], at, len) == 0))
         break;
-      }
     }
+    if (unique->slots[slot] == 0) {
+      /* Most of the first cells being new, the rest will be no better. */
+      if (unique->n == most || (i == 15 && unique->n > 10) || (i == 63 && unique->n > 32))
+        return false;
+      index = unique->n++;
+      unique->starts[index] = (uint32_t)(at - gather->data.data);
+      unique->lengths[index] = len;
+      unique->firsts[index] = first;
+      unique->slots[slot] = (uint8_t)unique->n;
+    }
+    indices[i] = (uint8_t)index;
   }
   return true;
 }
@@ -312,6 +326,23 @@ write_fields(struct lmpy_pack *pack, struct lmpy_gather *gather)
   return 0;
 }
 
+/* Many doubles that become the words as they are: no copy. */
+static int
+give_doubles(struct lmpy_pack *pack, struct lmpy_gather *gather)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  const uint8_t head[] = {LM_COLUMN_FLOAT, gather->element, 0};
+  struct lm_buf empty = pack->words;
+  pack->words = gather->data;
+  pack->words.max = empty.max;
+  gather->data = empty;
+  return put(pack, head, sizeof head);
+#else
+  return lmpy_write_doubles(pack, (const double *)(const void *)gather->data.data, gather->dense,
+                            gather->element, false);
+#endif
+}
+
 /* The cells before the tail. */
 static int
 write_typed(struct lmpy_pack *pack, struct lmpy_gather *gather)
@@ -323,6 +354,9 @@ write_typed(struct lmpy_pack *pack, struct lmpy_gather *gather)
     return -1;
   switch (gather->kind) {
   case LM_COLUMN_FLOAT:
+    if (pack->words.len == 0 && gather->dense >= MANY &&
+        !lm_decimal_likely((const double *)(const void *)gather->data.data, gather->dense))
+      return give_doubles(pack, gather);
     return lmpy_write_doubles(pack, (const double *)(const void *)gather->data.data, gather->dense,
                               gather->element, true);
   case LM_COLUMN_INT:
