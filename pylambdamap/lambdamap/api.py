@@ -199,7 +199,9 @@ def invoke_map(
     raw
         Give the replies as bytes instead of reading them as JSON.
     **options
-        See `lambdamap.Options`; ``chunksize`` has no meaning here.
+        See `lambdamap.Options`; ``chunksize`` has no meaning here. With ``on_error="return"`` the
+        error of an invocation stands in the place of its reply, whatever it is, unless it concerns
+        them all.
 
     Returns
     -------

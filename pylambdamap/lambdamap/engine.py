@@ -332,8 +332,16 @@ class Engine:
         error = failures.of_chunk(completion)
         if completion.stops_map or completion.failure == "throttled":
             self._fatal = error
+        elif self._is_guarded():
+            self.progress.add(count)
+            self._ready[first] = _Finished([error])
         else:
             self._stop_at(first, error)
+
+    def _is_guarded(self) -> bool:
+        """Whether a failed invocation is its payload's result: nothing of ours guards it there."""
+        late = self._deadline is not None and monotonic() >= self._deadline
+        return self._repack is None and self._options.on_error == "return" and not late
 
     def _stop_at(self, first: int, error: BaseException) -> None:
         """The error is raised when its turn comes; nothing new is packed."""

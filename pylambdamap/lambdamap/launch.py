@@ -259,7 +259,9 @@ class _PayloadPacker:
         self._payload = b""
 
     def fill(self, iterator: Iterator[Any], max_items: int, max_bytes: int, /) -> int:
-        del max_items, max_bytes
+        del max_bytes
+        if max_items == 0:  # of a feed that has nothing yet
+            return 0
         try:
             payload = next(iterator)
         except StopIteration:

@@ -1,7 +1,7 @@
 """The command line: ``lambdamap`` and ``python -m lambdamap``.
 
-Each command is a module of this package that defines a click command under the command's own name;
-it is imported when it is used.
+Each command is a module of this package that defines a click command under the command's own name,
+with _ for -; it is imported when it is used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import click
 
 import lambdamap
 
-COMMANDS = ("demo", "serve", "doctor", "deploy", "delete", "dockerfile")
+COMMANDS = ("demo", "map", "invoke-map", "serve", "doctor", "deploy", "delete", "dockerfile")
 
 
 class _LazyGroup(click.Group):
@@ -24,7 +24,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"{__name__}.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 

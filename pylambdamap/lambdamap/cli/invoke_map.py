@@ -1,0 +1,52 @@
+"""``lambdamap invoke-map``: any Lambda function over JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import click
+
+from lambdamap.cli import lines
+from lambdamap.cli.common import map_options, resolved
+
+
+@click.command(epilog=lines.EPILOG)
+@click.argument("function")
+@lines.line_options
+@map_options(
+    "region", "profile", "endpoint_url", "ca_bundle", "max_concurrency", "buffersize", "timeout",
+    "invocation_timeout", "max_attempts", "idempotent",
+)  # fmt: skip
+@click.pass_context
+def invoke_map(ctx: click.Context, /, function: str, file: str, **given: Any) -> None:
+    """Invoke the Lambda function FUNCTION once for each line of FILE (default: stdin).
+
+    Each line is sent as the event, as it stands; blank ones are skipped. Replies are written as
+    JSON lines in the input's order, each as soon as its turn comes. The function may be in any
+    language.
+    """
+    from lambdamap.aio import AsyncResults
+    from lambdamap.engine import Feed
+    from lambdamap.launch import open_plain_engine
+
+    options = resolved({**given, "function": function, "chunksize": 1})
+
+    def open_map(items: AsyncIterator[Any]) -> AsyncResults[Any]:
+        feed = Feed()
+        return AsyncResults(open_plain_engine(feed, options, total=None, raw=True), items, feed)
+
+    ctx.exit(lines.run(file, open_map, read=_checked, write=_one_line, options=options))
+
+
+def _checked(line: bytes) -> bytes:
+    json.loads(line)
+    return line.strip()
+
+
+def _one_line(reply: bytes) -> bytes:
+    """The reply as it came, unless it has line ends in it."""
+    value = json.loads(reply or b"null")
+    reply = reply.strip()
+    return json.dumps(value).encode() if b"\n" in reply or b"\r" in reply else reply or b"null"

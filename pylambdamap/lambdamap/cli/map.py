@@ -1,0 +1,84 @@
+"""``lambdamap map``: a Python function over JSON lines."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import click
+
+from lambdamap.cli import lines
+from lambdamap.cli.common import map_options, resolved
+
+
+@click.command(epilog=lines.EPILOG)
+@click.argument("path", metavar="MODULE:FUNCTION")
+@lines.line_options
+@click.option("--star", is_flag=True, help="Each line is an array of the function's arguments.")
+@map_options(
+    "function", "region", "profile", "endpoint_url", "ca_bundle", "backend", "local", "chunksize",
+    "max_concurrency", "buffersize", "timeout", "invocation_timeout", "max_attempts", "idempotent",
+    "by_value",
+)  # fmt: skip
+@click.pass_context
+def map(  # noqa: A001  # the command's name
+    ctx: click.Context, /, path: str, file: str, star: bool, **given: Any
+) -> None:
+    """Call a Python function on each line of FILE (default: stdin).
+
+    Lines are JSON, blank ones are skipped; results are written as JSON lines in the input's order,
+    each as soon as its turn comes. Runs on a Lambda on this machine unless --function or
+    LAMBDAMAP_FUNCTION names one on AWS. For answers line by line to an input that is slow, use
+    --chunksize 1.
+    """
+    from lambdamap.aio import AsyncResults
+    from lambdamap.engine import Feed
+    from lambdamap.launch import open_engine
+
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    options = resolved(given)
+    with contextlib.redirect_stdout(sys.stderr):
+        f = _found(path)
+
+    def open_map(items: AsyncIterator[Any]) -> AsyncResults[Any]:
+        feed = Feed()
+        return AsyncResults(open_engine(f, feed, options, total=None, star=star), items, feed)
+
+    ctx.exit(lines.run(file, open_map, read=json.loads, write=_written, options=options))
+
+
+def _found(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    if not name:
+        module, _, name = path.rpartition(".")
+    if not module or not name:
+        raise click.UsageError(f"{path!r} is no path of a function: write module:function")
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise click.UsageError(f"cannot import {module}: {error}") from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise click.UsageError(f"{module} has no {name}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise click.UsageError(f"{path} is not callable")
+    function: Callable[..., Any] = found
+    return function
+
+
+def _written(result: Any) -> bytes:
+    return json.dumps(result, default=_plain).encode()
+
+
+def _plain(value: Any) -> Any:
+    """numpy's numbers and arrays as JSON has them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no form in JSON")

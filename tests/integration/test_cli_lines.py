@@ -1,0 +1,275 @@
+"""``lambdamap map`` and ``lambdamap invoke-map``: JSON lines over real pipes, a local Lambda behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import HANG_S, environment, run, start
+from lambdamap.local import LocalLambda
+
+COMMAND = (sys.executable, "-W", "error", "-m", "lambdamap")
+LOCAL = ("--backend", "local")
+
+
+def lines(*values: Any) -> str:
+    return "".join(json.dumps(value) + "\n" for value in values)
+
+
+def parsed(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(scope="module", params=["builtin", "awslambdaric"])
+def function(request: pytest.FixtureRequest) -> Iterator[LocalLambda]:
+    with LocalLambda(
+        kind=request.param, handler="tasks.handler", function_name="f", sandboxes=2, timeout_s=5
+    ) as running:
+        yield running
+
+
+def reach(function: LocalLambda) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL_LAMBDA": function.endpoint_url,
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": function.access_key,
+        "AWS_SECRET_ACCESS_KEY": function.secret_key,
+    }
+
+
+# --- map ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["builtin", "awslambdaric"])
+def test_results_in_order(kind: str) -> None:
+    done = run("map", "tasks:square", *LOCAL, "--local", kind, text=lines(*range(500)))
+    assert done.returncode == 0, done.stderr
+    assert parsed(done.stdout) == [x * x for x in range(500)]
+    assert done.stderr == ""
+
+
+def test_files_blank_lines_and_what_is_printed(tmp_path: Path) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_bytes(b'\n1\r\n\n "two"\n   \n[3]')  # the last line has no end
+    done = run("map", "tasks.say", str(file), *LOCAL)
+    assert done.returncode == 0, done.stderr
+    assert parsed(done.stdout) == [1, "two", [3]]
+    assert "saying two" in done.stderr
+    with file.open() as stdin:
+        piped = subprocess.run(
+            [*COMMAND, "map", "tasks:identity", *LOCAL],
+            stdin=stdin, capture_output=True, text=True, timeout=HANG_S, env=environment(),
+        )  # fmt: skip
+    assert parsed(piped.stdout) == [1, "two", [3]]
+    empty = run("map", "tasks:identity", os.devnull, *LOCAL)
+    assert (empty.returncode, empty.stdout) == (0, "")
+
+
+def test_answers_before_the_input_is_over() -> None:
+    """Each line is answered while the next one has not been written."""
+    with start("map", "tasks:square", *LOCAL, "--chunksize", "1") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        guard = threading.Timer(HANG_S, process.kill)
+        guard.start()
+        for value in (3, 4, 5):
+            process.stdin.write(f"{value}\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == f"{value * value}\n"
+        process.stdin.close()
+        assert process.wait(HANG_S) == 0
+        guard.cancel()
+
+
+def test_a_bad_line_is_told_before_the_input_is_over() -> None:
+    with start("map", "tasks:square", *LOCAL, "--on-error", "return") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        guard = threading.Timer(HANG_S, process.kill)
+        guard.start()
+        process.stdin.write("{\n")
+        process.stdin.flush()
+        told = json.loads(process.stdout.readline())["lambdamap_error"]
+        assert (told["line"], told["ran"]) == (1, "NOT")
+        process.stdin.close()
+        assert process.wait(HANG_S) == 1
+        guard.cancel()
+
+
+def test_nobody_reads_any_more() -> None:
+    """As before `| head -2`, with an input that never ends: both ends come to theirs."""
+    with (
+        subprocess.Popen(["yes", "7"], stdout=subprocess.PIPE) as endless,
+        subprocess.Popen(
+            [*COMMAND, "map", "tasks:square", *LOCAL],
+            stdin=endless.stdout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        ) as process,
+    ):
+        assert endless.stdout is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        endless.stdout.close()
+        assert [process.stdout.readline() for _ in range(2)] == ["49\n", "49\n"]
+        process.stdout.close()
+        assert process.wait(HANG_S) == 141
+        assert "Traceback" not in process.stderr.read()
+        assert endless.wait(HANG_S) == -signal.SIGPIPE
+
+
+def test_ctrl_c() -> None:
+    with start("map", "tasks:sleep", *LOCAL, "--chunksize", "1") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write("0\n0\n600\n")
+        process.stdin.flush()
+        assert [process.stdout.readline() for _ in range(2)] == ["0\n", "0\n"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(HANG_S) == 130
+        assert process.stderr.read() == "stopped by Ctrl-C: 2 lines are answered\n"
+
+
+def test_the_first_error_stops() -> None:
+    data = "\n" + lines(*range(20))
+    done = run("map", "tasks:fail_at_seven", *LOCAL, "--chunksize", "2", text=data)
+    assert done.returncode == 1
+    assert parsed(done.stdout) == list(range(7))
+    assert done.stderr.startswith("Error: line 9: ValueError: ('seven is out', 7)\n")
+    assert "tasks.py" in done.stderr  # the remote traceback
+    bad = run("map", "tasks:identity", *LOCAL, text="1\n2\nthree\n4\n")
+    assert bad.returncode == 1
+    assert parsed(bad.stdout) == [1, 2]
+    assert bad.stderr.startswith("Error: line 3 is no JSON")
+
+
+def test_errors_in_their_places() -> None:
+    data = lines(6, 7) + "nonsense\n" + lines(8, {"x": 1}) + "{"
+    done = run("map", "tasks:fail_at_seven", *LOCAL, "--on-error", "return", text=data)
+    assert done.returncode == 1
+    found = parsed(done.stdout)
+    assert [found[0], *found[3:5]] == [6, 8, {"x": 1}]
+    errors = [found[place]["lambdamap_error"] for place in (1, 2, 5)]
+    assert [(error["line"], error["type"], error["ran"]) for error in errors] == [
+        (2, "ValueError", "RAN"),
+        (3, "JSONDecodeError", "NOT"),
+        (6, "JSONDecodeError", "NOT"),
+    ]
+    assert done.stderr == "3 of 6 lines failed\n"
+
+
+def test_a_chunk_that_is_lost_names_its_lines() -> None:
+    done = run("map", "tasks:die", *LOCAL, "--chunksize", "3", text="\n" + lines(1, 1, 1))
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: lines 2 to 4: Runtime.ExitError")
+
+
+def test_results_that_json_has_no_form_for() -> None:
+    done = run("map", "numpy:float64", *LOCAL, text=lines(1, 2.5))
+    assert done.stdout == "1.0\n2.5\n"
+    many = run("map", "numpy:arange", *LOCAL, text=lines(3))
+    assert parsed(many.stdout) == [[0, 1, 2]]
+    none = run("map", "builtins:complex", *LOCAL, text=lines(1, 2))
+    assert none.returncode == 1
+    assert "line 1: the result is no JSON: complex has no form in JSON" in none.stderr.replace(
+        "TypeError: ", ""
+    )
+    kept = run("map", "builtins:complex", *LOCAL, "--on-error", "return", text=lines(1))
+    assert parsed(kept.stdout)[0]["lambdamap_error"]["type"] == "TypeError"
+
+
+def test_arguments_and_a_function_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = "print('imported')\nclass A:\n    @staticmethod\n    def add(x, y): return x + y\n"
+    (tmp_path / "own.py").write_text(source)
+    done = run("map", "own:A.add", "--star", *LOCAL, text=lines([1, 2], ["a", "b"]))
+    assert done.returncode == 0, done.stderr
+    assert parsed(done.stdout) == [3, "ab"]
+    assert "imported" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("nowhere:f",), "cannot import nowhere"),
+        (("tasks:nothing",), "tasks has no nothing"),
+        (("tasks:os.sep",), "not callable"),
+        (("square",), "write module:function"),
+        (("tasks:square", "/nowhere"), "does not exist"),
+        (("tasks:square", "--chunksize", "0"), "chunksize"),
+        (("tasks:square", "--function", "a b"), "function must be a name"),
+        (("tasks:square", "--backend", "aws"), "needs a function"),
+    ],
+)
+def test_what_cannot_work(words: tuple[str, ...], text: str) -> None:
+    done = run("map", *words)
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_progress_is_on_stderr() -> None:
+    done = run("map", "tasks:square", *LOCAL, "--progress", text=lines(*range(9)))
+    assert parsed(done.stdout) == [x * x for x in range(9)]
+    assert "9item" in done.stderr
+
+
+# --- invoke-map ---------------------------------------------------------------------------------
+
+
+def test_replies_in_order(function: LocalLambda) -> None:
+    events = [{"n": n} for n in range(30)]
+    done = run("invoke-map", "f", text=lines(*events), **reach(function))
+    assert done.returncode == 0, done.stderr
+    assert [reply["event"] for reply in parsed(done.stdout)] == events
+
+
+def test_errors_of_invocations(function: LocalLambda) -> None:
+    data = lines(1, {"raise": True}, {"exit": 3}, 4) + "nonsense\n" + lines(6)
+    done = run("invoke-map", "f", "--on-error", "return", text=data, **reach(function))
+    assert done.returncode == 1
+    found = parsed(done.stdout)
+    assert [found[place]["event"] for place in (0, 3, 5)] == [1, 4, 6]
+    errors = [found[place]["lambdamap_error"] for place in (1, 2, 4)]
+    assert [(error["line"], error["type"], error["ran"]) for error in errors] == [
+        (2, "ValueError", "RAN"),
+        (3, "WorkerCrashedError", "RAN"),
+        (5, "JSONDecodeError", "NOT"),
+    ]
+    assert "3 of 6 lines failed" in done.stderr
+    stops = run("invoke-map", "f", text=lines(1, {"raise": True}, 3), **reach(function))
+    assert stops.returncode == 1
+    assert len(parsed(stops.stdout)) == 1
+    assert stops.stderr.startswith("Error: line 2: ")
+    assert "boom" in stops.stderr
+
+
+def test_no_such_function(function: LocalLambda) -> None:
+    for words in ((), ("--on-error", "return")):
+        done = run("invoke-map", "g", *words, text=lines(*range(100)), **reach(function))
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert "check the function's name" in done.stderr
+
+
+def test_replies_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers keep their digits; a reply of several lines becomes one."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "raw.py").write_text("def go(event, context): return {'x': event}\n")
+    with LocalLambda(handler="raw.go", function_name="f", sandboxes=1) as function:
+        done = run("invoke-map", "f", text='  1.10 \n"a\\nb"\n', **reach(function))
+    assert parsed(done.stdout) == [{"x": 1.1}, {"x": "a\nb"}]
