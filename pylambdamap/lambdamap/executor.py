@@ -8,7 +8,9 @@ happens to their arguments afterwards is of no account.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -26,9 +28,9 @@ from lambdamap import _codec, errors, failures
 from lambdamap import options as _options
 from lambdamap.api import check_arguments
 from lambdamap.engine import Engine, show_output, warn_stale
-from lambdamap.functions import ship
+from lambdamap.functions import Shipment, ship
 from lambdamap.launch import connect, open_engine
-from lambdamap.worker.call import apply
+from lambdamap.worker.calls import apply, apply_all, apply_each
 
 __all__ = ["LambdaExecutor"]
 
@@ -207,6 +209,7 @@ class _Pump:
 
     def __init__(self, options: _options.Options) -> None:
         self.options = options
+        self._context = contextvars.copy_context()  # a lane may be opened by a callback
         self.pid = os.getpid()
         self.lock = threading.Lock()
         self._opening = threading.Lock()
@@ -229,11 +232,11 @@ class _Pump:
         if self._closing:
             raise RuntimeError(_SHUT_DOWN)
 
-    def submit(self, future: futures.Future[Any], function: Any, args: Any, kwargs: Any) -> None:
+    def submit(self, future: futures.Future[Any], shipped: Callable[[], Any], call: Any) -> None:
         self.check()
         try:
-            lane = self._lane(function)
-            frame = lane.encode((args, kwargs))
+            lane = self._lane(shipped())
+            frame = lane.encode(call)
         except (errors.EncodeError, _codec.EncodeFailure) as error:
             future.set_running_or_notify_cancel()
             future.set_exception(_not_sendable(error))
@@ -244,10 +247,9 @@ class _Pump:
             self._start()
         self.wake()
 
-    def _lane(self, function: Any) -> _Lane:
+    def _lane(self, shipment: Shipment) -> _Lane:
         """Where calls of a function go. One that travels by value is shipped each time, as what it
         has captured may have changed; the same bytes share a lane."""
-        shipment = ship(function, self.options.by_value, through=apply)
         what = _codec.encode(shipment.function, allow_pickle=True, compression=False)
         key = (shipment.path, shipment.by_value, hashlib.sha256(what).digest())
         with self._opening:
@@ -256,7 +258,7 @@ class _Pump:
                 if lane is not None and lane.cause is None:
                     self._lanes.move_to_end(key)
                     return lane
-            lane = _Lane(shipment, self.options)
+            lane = self._context.copy().run(_Lane, shipment, self.options)
             with self.lock:
                 before = self._lanes.pop(key, None)
                 if before is not None and not before.idle:
@@ -446,8 +448,8 @@ class LambdaExecutor(futures.Executor):
         if function is not None:
             options["function"] = function
         fixed = {"buffersize": None, "on_error": "raise", "progress": False, "timeout": None}
-        self._options = _options.resolve(**options, **fixed)
-        self._pump = _Pump(self._options)
+        self.options = _options.resolve(**options, **fixed)
+        self._pump = _Pump(self.options)
         weakref.finalize(self, _Pump.close, self._pump).atexit = False
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> futures.Future[T]:
@@ -474,8 +476,50 @@ class LambdaExecutor(futures.Executor):
             No function, region or credentials.
         """
         future: futures.Future[T] = futures.Future()
-        self._pump.submit(future, fn, args, kwargs)
+        shipped = functools.partial(ship, fn, self.options.by_value, through=apply)
+        self._pump.submit(future, shipped, (args, kwargs))
         return future
+
+    def submit_batch(self, calls: Iterable[tuple[Any, Any, Any]]) -> futures.Future[list[Any]]:
+        """Schedule several calls as one invocation.
+
+        Parameters
+        ----------
+        calls
+            Triples ``(function, args, kwargs)``.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Of the list of results; it holds the exception of the first call that fails, and the
+            calls behind that one do not run.
+
+        Raises
+        ------
+        RuntimeError, ConfigError
+            As `submit`.
+        """
+        future: futures.Future[list[Any]] = futures.Future()
+        triples = list(calls)
+        arguments = [(args, kwargs) for _, args, kwargs in triples]
+
+        def shipped() -> Shipment:
+            return self._ship_all([function for function, _, _ in triples])
+
+        self._pump.submit(future, shipped, (arguments, None))
+        return future
+
+    def _ship_all(self, functions: list[Any]) -> Shipment:
+        """One shipment for all, where they are the same or travel as the same bytes."""
+        by_value = self.options.by_value
+        first = functions[0]
+        if all(function is first for function in functions):
+            return ship(first, by_value, through=apply_all)
+        shipments = [ship(function, by_value, through=apply_all) for function in functions]
+        encoded = [_codec.encode(s.function, allow_pickle=True) for s in shipments]
+        if all(bytes_ == encoded[0] for bytes_ in encoded):
+            return shipments[0]
+        return ship(functools.partial(apply_each, tuple(functions)), True)
 
     def map(
         self,
@@ -521,7 +565,7 @@ class LambdaExecutor(futures.Executor):
         ):
             raise TypeError("buffersize must be an integer or None")
         self._pump.check()
-        options = dataclasses.replace(self._options, chunksize=chunksize, buffersize=buffersize)
+        options = dataclasses.replace(self.options, chunksize=chunksize, buffersize=buffersize)
         star = len(iterables) > 1
         if buffersize is None:
             items = list(zip(*iterables, strict=False)) if star else list(iterables[0])
@@ -554,14 +598,19 @@ class LambdaExecutor(futures.Executor):
         if wait:
             self._pump.join()
 
-    def abort(self) -> None:
+    def abort(self, patience_s: float = _ABORT_S) -> None:
         """Cancel what has not started, and close the connections of what has.
 
         Its futures then hold a `concurrent.futures.CancelledError`. On Lambda an invocation that
         has started runs to its end.
+
+        Parameters
+        ----------
+        patience_s
+            Seconds to wait until the futures' callbacks have been called.
         """
         self._pump.abort()
-        self._pump.join(_ABORT_S)
+        self._pump.join(patience_s)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> bool | None:
         if kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit)):

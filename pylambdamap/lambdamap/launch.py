@@ -20,12 +20,38 @@ if TYPE_CHECKING:
     from lambdamap.functions import Shipment
     from lambdamap.options import Options
 
-__all__ = ["Link", "connect", "open_engine", "open_plain_engine"]
+__all__ = ["Link", "connect", "invocations_at_once", "open_engine", "open_plain_engine"]
 
 _DEFAULT_INVOCATION_S = 930.0  # Lambda's 900 s and 30 s for the way
 _MAX_REPLY_BYTES = 6_291_556 + 65_536
 _PYTHON = "%d.%d" % sys.version_info[:2]
 _ZAPPA_TASK = "lambdamap.worker.entry.zappa_task"
+
+
+def invocations_at_once(options: Options) -> int:
+    """The most that there may be; 1 for work in this process.
+
+    Raises
+    ------
+    ConfigError
+        backend="aws" without a function.
+    """
+    from lambdamap import backends
+
+    name = backends.choose(options)
+    if name == "inline":
+        return 1
+    if options.max_concurrency is not None:
+        return options.max_concurrency
+    if name == "aws":
+        from lambdamap.backends.route import MOST_AT_ONCE
+
+        return MOST_AT_ONCE
+    if name == "local":
+        return int(_route(options)[1].max_concurrency)
+    from lambdamap.backends.inprocess import width_of
+
+    return width_of(options.backend)
 
 
 def _milliseconds(seconds: float | None) -> int:

@@ -135,3 +135,16 @@ class Sack:
 
 def first_of(items: list[Any]) -> Any:
     return items[0]
+
+
+def pid_after_a_moment(_: Any) -> int:
+    time.sleep(0.1)
+    return os.getpid()
+
+
+def nested_joblib(n: int) -> tuple[list[int], str]:
+    import joblib
+
+    parallel = joblib.Parallel(n_jobs=2)
+    found = parallel(joblib.delayed(square)(i) for i in range(n))
+    return found, type(parallel._backend).__name__

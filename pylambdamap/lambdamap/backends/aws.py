@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lambdamap import credentials
 from lambdamap.backends.endpoints import resolve
 from lambdamap.backends.proxies import is_loopback
-from lambdamap.backends.route import _MOST_AT_ONCE, Route
+from lambdamap.backends.route import MOST_AT_ONCE, Route
 from lambdamap.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def route(options: Options, function: str) -> Route:
         function=function,
         region=region,
         credentials=credentials.find(options.credentials, options.profile),
-        max_concurrency=_MOST_AT_ONCE,
+        max_concurrency=MOST_AT_ONCE,
         trusted=False,
         find=lambda: credentials.find(options.credentials, options.profile),
         ca_bundle=ca_bundle,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Route", "open_target", "renew", "split_function"]
 
-_MOST_AT_ONCE = 256
+MOST_AT_ONCE = 256
 _CONNECT_MS = 5000
 
 

@@ -18,8 +18,8 @@ from typing import Any
 __all__ = ["NotFound", "Refused", "by_value_allowed", "check_name", "resolve"]
 
 
-# How an executor's calls are made. What it calls is a name of its own, and checked like any.
-_APPLY = ("lambdamap.worker.call", "apply")
+# How an executor's calls are made. What they call has a name of its own, which is checked.
+_CALLS = "lambdamap.worker.calls"
 
 
 class Refused(Exception):
@@ -124,7 +124,7 @@ def resolve(module: str, qualname: str, trusted: bool = False) -> Any:
     NotFound
         Its module cannot be imported, or does not hold it.
     """
-    own = (module, qualname) == _APPLY
+    own = module == _CALLS
     if not own:
         check_name(module, qualname, trusted)
     try:

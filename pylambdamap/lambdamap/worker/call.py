@@ -23,7 +23,7 @@ from lambdamap._version import __version__
 from lambdamap.worker import allow
 from lambdamap.worker.output import Output, captured
 
-__all__ = ["MARKER", "Context", "apply", "depth_left", "is_request", "run_request", "source_digest"]
+__all__ = ["MARKER", "Context", "depth_left", "is_request", "run_request", "source_digest"]
 
 MARKER = "lambdamap"
 
@@ -52,11 +52,6 @@ class _Failure(Exception):
         self.kind = kind
         self.ran = ran
         self.trace = trace
-
-
-def apply(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """One call of an executor: the item is the pair of its arguments."""
-    return function(*args, **kwargs)
 
 
 def is_request(event: object) -> bool:
