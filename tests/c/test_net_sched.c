@@ -54,7 +54,8 @@ submit(struct bench *bench, struct lm_map *map, uint64_t first, size_t bytes)
     lm_buf_byte(&frame, 'x');
   struct lm_job *job = lm_job_new(map, &frame, first, 1);
   CHECK(job != NULL);
-  if (lm_sched_submit(&bench->sched, job, &err) == 0)
+  bool may_start;
+  if (lm_sched_submit(&bench->sched, job, &may_start, &err) == 0)
     return 0;
   CHECK(err.code == LM_E_FULL);
   lm_job_destroy(job);
@@ -412,13 +413,13 @@ credentials(void)
     CHECK(submit(&bench, &map, i, 10) == 0);
   struct lm_job *first = lm_sched_next(&bench.sched, 0), *second = lm_sched_next(&bench.sched, 0);
   CHECK(!end(&bench, first, 403, EXPIRED, 0));
-  CHECK(bench.target.wants == LM_WANTS_OTHERS && map.nudged);
-  CHECK(lm_map_take(&map) == NULL && !map.nudged);
+  CHECK(bench.target.wants == LM_WANTS_OTHERS && map.rung);
+  CHECK(lm_map_take(&map) == NULL && !map.rung);
   CHECK(lm_sched_next(&bench.sched, 0) == NULL && bench.sched.startable == 2);
   bench.target.generation = 1; /* as lm_target_set_credentials does */
   bench.target.wants = LM_WANTS_NOTHING;
   CHECK(!end(&bench, second, 403, EXPIRED, 0));
-  CHECK(bench.target.wants == LM_WANTS_NOTHING && !map.nudged);
+  CHECK(bench.target.wants == LM_WANTS_NOTHING && !map.rung);
   for (unsigned i = 0; i < 3; i++) {
     struct lm_job *job = lm_sched_next(&bench.sched, 0);
     CHECK(job != NULL && job->attempts == 1);

@@ -306,7 +306,18 @@ lm_dispatch_least_busy(const struct lm_dispatch *dispatch)
 void
 lm_dispatch_kick(struct lm_dispatch *dispatch)
 {
-  lm_io_wake(lm_dispatch_least_busy(dispatch));
+  struct lm_io *chosen = NULL;
+  for (unsigned i = 0; i < dispatch->n_io && chosen == NULL; i++)
+    if (!atomic_load(&dispatch->io[i]->behind))
+      chosen = dispatch->io[i];
+  lm_io_wake(chosen != NULL ? chosen : lm_dispatch_least_busy(dispatch));
+}
+
+void
+lm_dispatch_look_again(struct lm_dispatch *dispatch)
+{
+  lm_sched_look_again(&dispatch->sched);
+  lm_dispatch_come_again(dispatch);
 }
 
 void
@@ -353,18 +364,20 @@ lm_dispatch_thread_ended(struct lm_dispatch *dispatch)
   pthread_mutex_unlock(&dispatch->lock);
 }
 
-int64_t
+void
 lm_dispatch_tick(struct lm_dispatch *dispatch, int64_t now_ns)
 {
   struct lm_list expired;
+  if (now_ns < lm_sched_due(&dispatch->sched))
+    return;
   lm_list_init(&expired);
-  int64_t next = lm_sched_tick(&dispatch->sched, now_ns, &expired);
+  lm_sched_tick(&dispatch->sched, now_ns, &expired);
   lm_map_complete_all(&expired, LM_FAIL_DEADLINE, "the time was over before this chunk was sent");
-  return next;
 }
 
 void
 lm_dispatch_come_again(struct lm_dispatch *dispatch)
 {
+  atomic_store(&dispatch->sched.sooner, false);
   lm_io_wake(dispatch->io[0]);
 }

@@ -67,8 +67,11 @@ unsigned lm_dispatch_descriptor_cap(void);
 /* A job that was taken: its charge goes back to the budget, its buffers go. */
 void lm_job_release(struct lm_job *job);
 
-/* There may be something to start: wake the least busy I/O thread. */
+/* There may be something to start: wake the first I/O thread that is not behind with its work, or
+ * the least busy one. */
 void lm_dispatch_kick(struct lm_dispatch *dispatch);
+/* A target has new credentials: jobs may start, and others have to be asked for later. */
+void lm_dispatch_look_again(struct lm_dispatch *dispatch);
 /* A map was cancelled: every I/O thread drops what it has of it. */
 void lm_dispatch_drop_cancelled(struct lm_dispatch *dispatch);
 
@@ -79,9 +82,9 @@ bool lm_dispatch_parking(const struct lm_dispatch *dispatch); /* a fork waits: e
 void lm_dispatch_park_point(struct lm_dispatch *dispatch);    /* waits while a fork is under way */
 void lm_dispatch_thread_ended(struct lm_dispatch *dispatch);
 struct lm_io *lm_dispatch_least_busy(const struct lm_dispatch *dispatch);
-/* Thread 0: due retries and deadlines. Returns when to come again. */
-int64_t lm_dispatch_tick(struct lm_dispatch *dispatch, int64_t now_ns);
-/* A job went back to the scheduler for later: thread 0 must look at its time. */
+/* Thread 0: due retries and deadlines. */
+void lm_dispatch_tick(struct lm_dispatch *dispatch, int64_t now_ns);
+/* The scheduler's time (lm_sched_due) has come nearer: thread 0 must look at it. */
 void lm_dispatch_come_again(struct lm_dispatch *dispatch);
 
 #endif

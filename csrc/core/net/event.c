@@ -51,12 +51,15 @@ lm_event_set(struct lm_event *event)
   errno = saved;
 }
 
-void
+bool
 lm_event_clear(struct lm_event *event)
 {
   uint64_t sink[32];
   ssize_t got;
-  do
+  bool was_set = false;
+  do {
     got = read(event->read_fd, sink, sizeof sink);
-  while ((got < 0 && errno == EINTR) || got == (ssize_t)sizeof sink);
+    was_set = was_set || got > 0;
+  } while ((got < 0 && errno == EINTR) || got == (ssize_t)sizeof sink);
+  return was_set;
 }

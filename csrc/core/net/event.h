@@ -3,6 +3,8 @@
 #ifndef LM_NET_EVENT_H
 #define LM_NET_EVENT_H
 
+#include <stdbool.h>
+
 #include "base/error.h"
 
 struct lm_event {
@@ -12,6 +14,6 @@ struct lm_event {
 int lm_event_open(struct lm_event *event, struct lm_error *err);
 void lm_event_close(struct lm_event *event);
 void lm_event_set(struct lm_event *event);
-void lm_event_clear(struct lm_event *event);
+bool lm_event_clear(struct lm_event *event); /* true: it was set */
 
 #endif

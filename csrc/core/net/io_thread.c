@@ -10,9 +10,10 @@
 #include "net/threads.h"
 #include "policy/deadline.h"
 
-enum { UNEVEN_JOBS = 16 /* more than the least busy thread has: let that one take the next */ };
+enum { BATCH_JOBS = 16 /* taken from the scheduler at once */ };
 
 static const int64_t FREEZE_NS = 5000000000;
+static const int64_t LONG_TURN_NS = 1000000; /* after that other threads help with what is new */
 
 struct lm_io *
 lm_io_new(struct lm_dispatch *dispatch, unsigned index, struct lm_error *err)
@@ -27,6 +28,7 @@ lm_io_new(struct lm_dispatch *dispatch, unsigned index, struct lm_error *err)
   lm_list_init(&io->pools);
   lm_list_init(&io->active);
   lm_list_init(&io->again);
+  lm_list_init(&io->ended);
   lm_list_init(&io->inbox);
   lm_heap_init(&io->timers);
   pthread_mutex_init(&io->inbox_lock, NULL);
@@ -69,10 +71,12 @@ lm_io_abandon(struct lm_io *io)
 
 /* --- from other threads --- */
 
+/* Either the thread sees `called` after it has set `asleep`, or this sees `asleep`. */
 void
 lm_io_wake(struct lm_io *io)
 {
-  if (!atomic_exchange(&io->woken, true))
+  atomic_store(&io->called, true);
+  if (atomic_load(&io->asleep) && atomic_exchange(&io->asleep, false))
     lm_loop_wake(io->loop);
 }
 
@@ -90,28 +94,50 @@ lm_io_return(struct lm_io *io, struct lm_job *job)
   pthread_mutex_lock(&io->inbox_lock);
   lm_list_push_back(&io->inbox, &job->link);
   pthread_mutex_unlock(&io->inbox_lock);
+  atomic_store(&io->returned, true);
   lm_io_wake(io);
 }
 
 /* --- jobs --- */
 
+static void
+change_load(struct lm_io *io, int change)
+{
+  unsigned load = atomic_load_explicit(&io->load, memory_order_relaxed);
+  atomic_store_explicit(&io->load, load + (unsigned)change, memory_order_relaxed);
+}
+
 void
 lm_io_ended(struct lm_io *io, struct lm_job *job)
 {
-  struct lm_sched *sched = &io->dispatch->sched;
-  struct lm_map *map = lm_map_ref(job->map); /* the job may be gone after the next call */
-  bool stop;
-  atomic_fetch_sub(&io->load, 1);
-  if (atomic_load(&map->cancelled) && job->outcome.failure != LM_FAIL_NONE)
+  change_load(io, -1);
+  if (atomic_load(&job->map->cancelled) && job->outcome.failure != LM_FAIL_NONE)
     job->outcome.failure = LM_FAIL_CANCELLED;
-  if (lm_sched_finished(sched, job, lm_seams.now_ns(), lm_seams.random_unit(), &stop)) {
-    lm_map_complete(map, job);
+  lm_list_push_back(&io->ended, &job->link);
+}
+
+/* Give jobs that are done to their maps, those that stand together at once. */
+static void
+hand_over(struct lm_list *done)
+{
+  for (struct lm_node *node; (node = lm_list_first(done)) != NULL;) {
+    struct lm_map *map = lm_map_ref(LM_CONTAINER(node, struct lm_job, link)->map);
+    struct lm_list run;
+    bool stop = false;
+    lm_list_init(&run);
+    for (; node != NULL; node = lm_list_first(done)) {
+      struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
+      if (job->map != map)
+        break;
+      stop = stop || job->stops_map;
+      lm_list_remove(node);
+      lm_list_push_back(&run, node);
+    }
+    lm_map_complete_list(map, &run);
     if (stop)
       lm_map_stop(map);
-  } else {
-    lm_dispatch_come_again(io->dispatch);
+    lm_map_unref(map);
   }
-  lm_map_unref(map);
 }
 
 static void
@@ -185,6 +211,8 @@ static void
 empty_inbox(struct lm_io *io)
 {
   struct lm_list jobs;
+  if (!atomic_exchange(&io->returned, false))
+    return;
   lm_list_init(&jobs);
   pthread_mutex_lock(&io->inbox_lock);
   lm_list_splice(&jobs, &io->inbox);
@@ -198,22 +226,34 @@ empty_inbox(struct lm_io *io)
   }
 }
 
+/* Let the scheduler judge what has ended, and start what it gives, until there is neither. A turn
+ * that gets long ends here; who is less busy is asked to take over. */
 static void
-pull(struct lm_io *io)
+exchange(struct lm_io *io)
 {
   struct lm_dispatch *dispatch = io->dispatch;
-  while (!lm_dispatch_parking(dispatch)) {
-    struct lm_io *idlest = lm_dispatch_least_busy(dispatch);
-    if (atomic_load(&io->load) > atomic_load(&idlest->load) + UNEVEN_JOBS) {
-      if (lm_sched_has_work(&dispatch->sched))
-        lm_io_wake(idlest);
-      return;
-    }
-    struct lm_job *job = lm_sched_next(&dispatch->sched, io->now_ns);
-    if (job == NULL)
-      return;
-    atomic_fetch_add(&io->load, 1);
-    begin(io, job);
+  bool late = false;
+  for (unsigned n = 1; n > 0;) {
+    struct lm_list done, start;
+    bool may_start = !late && !lm_dispatch_parking(dispatch);
+    if (lm_list_empty(&io->ended) && !(may_start && lm_sched_has_work(&dispatch->sched)))
+      break;
+    lm_list_init(&done);
+    lm_list_init(&start);
+    n = lm_sched_exchange(&dispatch->sched, lm_seams.now_ns(), lm_seams.random_unit, &io->ended,
+                          &done, may_start ? BATCH_JOBS : 0, &start);
+    hand_over(&done);
+    if (atomic_load(&dispatch->sched.sooner))
+      lm_dispatch_come_again(dispatch);
+    change_load(io, (int)n);
+    for (struct lm_node *node; (node = lm_list_pop_front(&start)) != NULL;)
+      begin(io, LM_CONTAINER(node, struct lm_job, link));
+    late = lm_seams.now_ns() - io->now_ns > LONG_TURN_NS;
+  }
+  if (late && lm_sched_has_work(&dispatch->sched)) {
+    atomic_store(&io->behind, true);
+    lm_dispatch_kick(dispatch);
+    atomic_store(&io->called, true);
   }
 }
 
@@ -262,17 +302,38 @@ next_due(struct lm_io *io)
     return io->now_ns;
   struct lm_heap_item *first = lm_heap_first(&io->timers);
   int64_t next = first == NULL ? LM_NEVER_NS : first->key;
+  if (io->index == 0)
+    next = lm_deadline_earlier(next, lm_sched_due(&io->dispatch->sched));
   LM_LIST_EACH (&io->pools, node)
     next = lm_deadline_earlier(next,
                                lm_pool_next(LM_CONTAINER(node, struct lm_pool, link), io->now_ns));
   return next;
 }
 
+/* Wait for at most so long, not at all when called. */
+static void
+sleep_until(struct lm_io *io, int64_t due_ns)
+{
+  int64_t now = lm_seams.now_ns(), wait = due_ns == LM_NEVER_NS ? -1 : due_ns - now;
+  if (due_ns != LM_NEVER_NS && wait < 0)
+    wait = 0;
+  atomic_store(&io->asleep, true);
+  if (atomic_load(&io->called))
+    wait = 0;
+  atomic_store(&io->behind, wait == 0 && now - io->now_ns > LONG_TURN_NS);
+  lm_loop_wait(io->loop, wait);
+  atomic_store(&io->asleep, false);
+  io->now_ns = lm_seams.now_ns();
+  if (wait >= 0 && io->now_ns - now > wait + FREEZE_NS)
+    LM_LIST_EACH (&io->pools, node)
+      lm_pool_trim(LM_CONTAINER(node, struct lm_pool, link), io->now_ns, true);
+}
+
 static void
 turn(struct lm_io *io)
 {
-  io->now_ns = lm_seams.now_ns();
-  atomic_store(&io->woken, false);
+  atomic_store(&io->called, false);
+  lm_loop_deliver(io->loop);
   if (atomic_exchange(&io->look_for_cancelled, false))
     drop_cancelled(io);
   if (atomic_exchange(&io->look_for_addresses, false))
@@ -280,28 +341,19 @@ turn(struct lm_io *io)
       lm_pool_retry_waiting(LM_CONTAINER(node, struct lm_pool, link), io->now_ns);
   empty_inbox(io);
   run_timers(io);
-  int64_t next = io->index == 0 ? lm_dispatch_tick(io->dispatch, io->now_ns) : LM_NEVER_NS;
+  if (io->index == 0)
+    lm_dispatch_tick(io->dispatch, io->now_ns);
   go_on(io);
-  pull(io);
-  next = lm_deadline_earlier(next, next_due(io));
-
-  int64_t wait = next == LM_NEVER_NS ? -1 : next - lm_seams.now_ns();
-  if (next != LM_NEVER_NS && wait < 0)
-    wait = 0;
-  lm_loop_turn(io->loop, wait);
-  int64_t woke = lm_seams.now_ns();
-  if (wait >= 0 && woke - io->now_ns > wait + FREEZE_NS)
-    LM_LIST_EACH (&io->pools, node)
-      lm_pool_trim(LM_CONTAINER(node, struct lm_pool, link), woke, true);
-  io->now_ns = woke;
+  exchange(io);
+  sleep_until(io, next_due(io));
 }
 
 static void
 wind_up(struct lm_io *io)
 {
+  empty_inbox(io);
   LM_LIST_EACH (&io->active, node)
     lm_conn_expire(LM_CONTAINER(node, struct lm_conn, link));
-  empty_inbox(io);
   LM_LIST_EACH (&io->pools, node) {
     struct lm_pool *pool = LM_CONTAINER(node, struct lm_pool, link);
     LM_LIST_EACH (&pool->waiting, waiting) {
@@ -313,12 +365,14 @@ wind_up(struct lm_io *io)
     lm_list_remove(&pool->link);
     lm_pool_destroy(pool);
   }
+  exchange(io);
 }
 
 static void *
 run(void *argument)
 {
   struct lm_io *io = argument;
+  io->now_ns = lm_seams.now_ns();
   while (!lm_dispatch_stopping(io->dispatch)) {
     lm_dispatch_park_point(io->dispatch);
     turn(io);

@@ -28,15 +28,22 @@ struct lm_io {
   struct lm_coder *coder;  /* owned */
   struct lm_sigv4 *signer; /* owned */
   struct lm_list pools;    /* owned */
+  struct lm_list ended;    /* jobs whose attempt has ended, for the scheduler to judge; owned */
   struct lm_list active;   /* connections with a job */
   struct lm_list again;    /* of those, the ones to go on with next turn */
   struct lm_heap timers;   /* of those, by deadline */
   uint8_t *scratch;        /* owned, LM_SCRATCH_BYTES for received bytes */
   int64_t now_ns;          /* start of the present turn */
 
-  atomic_uint load;  /* jobs in this thread's hands */
-  atomic_bool woken; /* a wake-up is under way */
+  /* Written by the thread itself, read by all. */
+  atomic_uint load;   /* jobs in its hands */
+  atomic_bool behind; /* its last turn was long: others should take what comes new */
+
+  atomic_bool asleep; /* it waits, or is about to: who makes this false writes the wake-up */
+  atomic_bool called; /* there is something to look at before it sleeps */
   atomic_bool look_for_cancelled, look_for_addresses;
+
+  atomic_bool returned; /* the inbox is not empty */
 
   pthread_mutex_t inbox_lock;
   struct lm_list inbox; /* jobs back from the CPU pool; guarded by inbox_lock */
@@ -53,7 +60,7 @@ void lm_io_address_known(void *io);                      /* lm_endpoint_dial's c
 void lm_io_return(struct lm_io *io, struct lm_job *job); /* a CPU thread is done with the job */
 
 /* For connections and pools, on the thread itself. The job (moved) has ended its attempt as its
- * outcome says, or, with a complete reply in it, is to be decoded and judged. */
+ * outcome says; the scheduler hears of it later in this turn. Or, with a complete reply in it, is to be decoded and judged. */
 void lm_io_ended(struct lm_io *io, struct lm_job *job);
 void lm_io_replied(struct lm_io *io, struct lm_job *job);
 

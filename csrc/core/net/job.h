@@ -58,6 +58,7 @@ struct lm_job {
   } worst;               /* of the attempt that came closest to running: a failure at last says
                                 this of the job */
   struct lm_error error; /* its text, for people */
+  bool stops_map;        /* done, and every other chunk of the map would fail like it */
   unsigned attempts;     /* sent or tried to be sent, 429s and polls not counted */
   unsigned throttles, polls, resigns, refreshes;
   uint64_t signed_with;     /* generation of the credentials of the last attempt */

@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "net/event.h"
+#include "net/seams.h"
 
 struct slot {
   lm_loop_handler handler; /* NULL: not registered */
@@ -19,11 +20,21 @@ struct slot {
   uint32_t generation; /* grows with each registration, so that a stale event is recognised */
 };
 
+enum { READY = 256 };
+
+/* What happened on a descriptor and was not delivered yet. */
+struct ready {
+  int fd, events;
+  uint32_t generation;
+};
+
 struct lm_loop {
   int poll_fd;
   struct lm_event wake;
   struct slot *slots; /* owned, indexed by descriptor */
   size_t room;
+  struct ready ready[READY];
+  unsigned n_ready, next_ready;
 };
 
 static int
@@ -165,56 +176,69 @@ lm_loop_owner(const struct lm_loop *loop, int fd, lm_loop_handler handler)
   return loop->slots[fd].owner;
 }
 
-static void
-deliver(struct lm_loop *loop, int fd, uint32_t generation, int events)
+void
+lm_loop_deliver(struct lm_loop *loop)
 {
-  if ((size_t)fd >= loop->room)
-    return;
-  struct slot slot = loop->slots[fd];
-  if (slot.handler != NULL && slot.generation == generation)
-    slot.handler(slot.owner, fd, events);
+  int64_t until = lm_seams.now_ns() + LM_LOOP_DELIVER_NS;
+  while (loop->next_ready < loop->n_ready) {
+    const struct ready *ready = &loop->ready[loop->next_ready++];
+    if ((size_t)ready->fd >= loop->room)
+      continue;
+    struct slot slot = loop->slots[ready->fd];
+    if (slot.handler != NULL && slot.generation == ready->generation)
+      slot.handler(slot.owner, ready->fd, ready->events);
+    if (loop->next_ready % 8 == 0 && lm_seams.now_ns() >= until)
+      return;
+  }
 }
 
 #if defined(__linux__)
 void
-lm_loop_turn(struct lm_loop *loop, int64_t timeout_ns)
+lm_loop_wait(struct lm_loop *loop, int64_t timeout_ns)
 {
-  struct epoll_event ready[256];
+  struct epoll_event happened[READY];
   int timeout_ms = -1;
+  if (loop->next_ready < loop->n_ready)
+    return;
+  loop->n_ready = loop->next_ready = 0;
   if (timeout_ns >= 0) {
     int64_t ms = (timeout_ns + 999999) / 1000000;
     timeout_ms = ms > 60000 ? 60000 : (int)ms;
   }
-  int n = epoll_wait(loop->poll_fd, ready, sizeof ready / sizeof ready[0], timeout_ms);
+  int n = epoll_wait(loop->poll_fd, happened, READY, timeout_ms);
   for (int i = 0; i < n; i++) {
-    if (ready[i].data.u64 == UINT64_MAX) {
+    uint32_t what = happened[i].events;
+    uint64_t which = happened[i].data.u64;
+    if (which == UINT64_MAX) {
       lm_event_clear(&loop->wake);
       continue;
     }
     int events = 0;
-    if (ready[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+    if (what & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
       events |= LM_LOOP_READ;
-    if (ready[i].events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+    if (what & (EPOLLOUT | EPOLLHUP | EPOLLERR))
       events |= LM_LOOP_WRITE;
-    if (ready[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+    if (what & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
       events |= LM_LOOP_HANGUP;
-    deliver(loop, (int)(uint32_t)ready[i].data.u64, (uint32_t)(ready[i].data.u64 >> 32), events);
+    loop->ready[loop->n_ready++] =
+        (struct ready){(int)(uint32_t)which, events, (uint32_t)(which >> 32)};
   }
 }
 #else
 /* poll is level-triggered; LM_LOOP_EDGE users read until the descriptor is dry and ask for writing
- * only while they have something to write, so they do not spin. */
+ * only while they have something to write, so they do not spin. What does not fit into `ready` is
+ * reported again. */
 void
-lm_loop_turn(struct lm_loop *loop, int64_t timeout_ns)
+lm_loop_wait(struct lm_loop *loop, int64_t timeout_ns)
 {
+  if (loop->next_ready < loop->n_ready)
+    return;
+  loop->n_ready = loop->next_ready = 0;
   size_t room = 1;
   for (size_t fd = 0; fd < loop->room; fd++)
     room += loop->slots[fd].handler != NULL;
   struct pollfd *asks = lm_alloc(room * sizeof *asks);
-  uint32_t *generations = lm_alloc(room * sizeof *generations);
-  if (asks == NULL || generations == NULL) {
-    lm_free(asks);
-    lm_free(generations);
+  if (asks == NULL) {
     usleep(1000);
     return;
   }
@@ -224,7 +248,6 @@ lm_loop_turn(struct lm_loop *loop, int64_t timeout_ns)
     const struct slot *slot = &loop->slots[fd];
     if (slot->handler == NULL)
       continue;
-    generations[n] = slot->generation;
     asks[n] = (struct pollfd){.fd = (int)fd};
     if (slot->events & LM_LOOP_READ)
       asks[n].events |= POLLIN;
@@ -236,7 +259,7 @@ lm_loop_turn(struct lm_loop *loop, int64_t timeout_ns)
   if (poll(asks, (nfds_t)n, ms > 60000 ? 60000 : (int)ms) > 0) {
     if (asks[0].revents != 0)
       lm_event_clear(&loop->wake);
-    for (size_t i = 1; i < n; i++) {
+    for (size_t i = 1; i < n && loop->n_ready < READY; i++) {
       int events = 0;
       if (asks[i].revents & (POLLIN | POLLHUP | POLLERR | POLLNVAL))
         events |= LM_LOOP_READ;
@@ -245,10 +268,10 @@ lm_loop_turn(struct lm_loop *loop, int64_t timeout_ns)
       if (asks[i].revents & (POLLHUP | POLLERR))
         events |= LM_LOOP_HANGUP;
       if (events != 0)
-        deliver(loop, asks[i].fd, generations[i], events);
+        loop->ready[loop->n_ready++] =
+            (struct ready){asks[i].fd, events, loop->slots[asks[i].fd].generation};
     }
   }
-  lm_free(generations);
   lm_free(asks);
 }
 #endif

@@ -18,6 +18,8 @@ enum {
   LM_LOOP_HANGUP = 8 /* reported: the peer sends no more; what it has sent can still be read */
 };
 
+enum { LM_LOOP_DELIVER_NS = 2000000 };
+
 struct lm_loop;
 
 /* What happens on a descriptor: events is a set of LM_LOOP_READ, LM_LOOP_WRITE and LM_LOOP_HANGUP;
@@ -39,8 +41,12 @@ void lm_loop_want_write(struct lm_loop *loop, int fd, bool wanted);
 /* The owner registered for fd under `handler`, or NULL. */
 void *lm_loop_owner(const struct lm_loop *loop, int fd, lm_loop_handler handler);
 
-/* Wait at most timeout_ns (< 0: until something happens) and call the handlers of what happened. */
-void lm_loop_turn(struct lm_loop *loop, int64_t timeout_ns);
+/* Wait at most timeout_ns (< 0: until something happens); not at all while something is left to
+ * deliver. */
+void lm_loop_wait(struct lm_loop *loop, int64_t timeout_ns);
+
+/* Call the handlers of what happened. What is left after LM_LOOP_DELIVER_NS is for the next call. */
+void lm_loop_deliver(struct lm_loop *loop);
 
 /* From any thread: make the present or the next turn return at once. Async-signal-safe. */
 void lm_loop_wake(struct lm_loop *loop);

@@ -36,6 +36,7 @@ lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target, const struct
   lm_list_init(&map->ready);
   lm_list_init(&map->retry);
   lm_list_init(&map->done);
+  lm_list_init(&map->taken);
   pthread_mutex_init(&map->lock, NULL);
   lm_cond_init(&map->quiet);
   lm_notes_init(&map->notes, opts->keep_notes, opts->trace);
@@ -82,16 +83,6 @@ lm_map_fd(const struct lm_map *map)
 /* --- submitting --- */
 
 static void
-count_native(struct lm_map *map, int change)
-{
-  pthread_mutex_lock(&map->lock);
-  map->native += (unsigned)change;
-  if (map->native == 0)
-    pthread_cond_broadcast(&map->quiet);
-  pthread_mutex_unlock(&map->lock);
-}
-
-static void
 never_started(struct lm_job *job, enum lm_failure failure, const char *text)
 {
   if (failure == LM_FAIL_DEADLINE && job->starved) {
@@ -111,7 +102,7 @@ lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uin
   struct lm_job *job = lm_job_new(map, frame, first_item, n_items);
   if (job == NULL)
     return lm_error_nomem(err, sizeof *job);
-  count_native(map, 1);
+  atomic_fetch_add(&map->native, 1);
   if (atomic_load(&map->cancelled) || atomic_load(&map->stopped)) {
     never_started(job, LM_FAIL_CANCELLED, "the map has been cancelled");
     lm_map_complete(map, job);
@@ -122,38 +113,64 @@ lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uin
     lm_map_complete(map, job);
     return 0;
   }
-  if (lm_sched_submit(&map->dispatch->sched, job, err) != 0) {
+  bool may_start;
+  if (lm_sched_submit(&map->dispatch->sched, job, &may_start, err) != 0) {
     lm_buf_move(frame, &job->frame);
     lm_job_destroy(job);
-    count_native(map, -1);
+    pthread_mutex_lock(&map->lock);
+    if (atomic_fetch_sub(&map->native, 1) == 1)
+      pthread_cond_broadcast(&map->quiet);
+    pthread_mutex_unlock(&map->lock);
     return -1;
   }
-  lm_dispatch_kick(map->dispatch);
+  if (may_start)
+    lm_dispatch_kick(map->dispatch);
+  if (atomic_load(&map->dispatch->sched.sooner))
+    lm_dispatch_come_again(map->dispatch);
   return 0;
 }
 
 /* --- completing --- */
 
 void
-lm_map_complete(struct lm_map *map, struct lm_job *job)
+lm_map_complete_list(struct lm_map *map, struct lm_list *jobs)
 {
-  atomic_fetch_add(&map->stats.bytes_sent, job->bytes_sent);
-  atomic_fetch_add(&map->stats.bytes_received, job->bytes_received);
-  job->state = LM_DONE;
+  uint64_t sent = 0, received = 0;
+  unsigned n = 0;
+  if (lm_list_empty(jobs))
+    return;
   pthread_mutex_lock(&map->lock);
-  bool wanted = !map->closed;
-  if (job->head.status == 200)
-    lm_latency_add(&map->latency, job->took_ns);
-  if (wanted) {
-    if (lm_list_empty(&map->done))
-      lm_event_set(&map->event);
-    lm_list_push_back(&map->done, &job->link);
+  LM_LIST_EACH (jobs, node) {
+    struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
+    job->state = LM_DONE;
+    sent += job->bytes_sent;
+    received += job->bytes_received;
+    n++;
+    if (job->head.status == 200)
+      lm_latency_add(&map->latency, job->took_ns);
   }
-  if (--map->native == 0)
+  atomic_fetch_add(&map->stats.bytes_sent, sent);
+  atomic_fetch_add(&map->stats.bytes_received, received);
+  bool ring = !map->closed && !map->rung;
+  if (!map->closed)
+    lm_list_splice(&map->done, jobs);
+  map->rung = map->rung || ring;
+  if (atomic_fetch_sub(&map->native, n) == n)
     pthread_cond_broadcast(&map->quiet);
   pthread_mutex_unlock(&map->lock);
-  if (!wanted)
-    lm_job_release(job);
+  if (ring)
+    lm_event_set(&map->event);
+  for (struct lm_node *node; (node = lm_list_pop_front(jobs)) != NULL;) /* nobody wants them */
+    lm_job_release(LM_CONTAINER(node, struct lm_job, link));
+}
+
+void
+lm_map_complete(struct lm_map *map, struct lm_job *job)
+{
+  struct lm_list one;
+  lm_list_init(&one);
+  lm_list_push_back(&one, &job->link);
+  lm_map_complete_list(map, &one);
 }
 
 void
@@ -161,8 +178,10 @@ lm_map_complete_all(struct lm_list *jobs, enum lm_failure failure, const char *t
 {
   for (struct lm_node *node; (node = lm_list_pop_front(jobs)) != NULL;) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
+    struct lm_map *map = lm_map_ref(job->map); /* the job may be gone before complete returns */
     never_started(job, failure, text);
-    lm_map_complete(job->map, job);
+    lm_map_complete(map, job);
+    lm_map_unref(map);
   }
 }
 
@@ -170,7 +189,7 @@ void
 lm_map_nudge(struct lm_map *map)
 {
   pthread_mutex_lock(&map->lock);
-  map->nudged = true;
+  map->rung = true;
   lm_event_set(&map->event);
   pthread_mutex_unlock(&map->lock);
 }
@@ -178,13 +197,15 @@ lm_map_nudge(struct lm_map *map)
 struct lm_job *
 lm_map_take(struct lm_map *map)
 {
-  pthread_mutex_lock(&map->lock);
-  struct lm_node *node = lm_list_pop_front(&map->done);
-  if (lm_list_empty(&map->done) && (node != NULL || map->nudged)) {
-    map->nudged = false;
-    lm_event_clear(&map->event);
+  struct lm_node *node = lm_list_pop_front(&map->taken);
+  if (node == NULL) {
+    pthread_mutex_lock(&map->lock);
+    lm_list_splice(&map->taken, &map->done);
+    node = lm_list_pop_front(&map->taken);
+    if (node == NULL && map->rung && lm_event_clear(&map->event))
+      map->rung = false;
+    pthread_mutex_unlock(&map->lock);
   }
-  pthread_mutex_unlock(&map->lock);
   return node == NULL ? NULL : LM_CONTAINER(node, struct lm_job, link);
 }
 
@@ -205,10 +226,7 @@ lm_map_cancel(struct lm_map *map)
   if (atomic_exchange(&map->cancelled, true))
     return;
   lm_map_stop(map);
-  pthread_mutex_lock(&map->lock);
-  bool at_work = map->native > 0;
-  pthread_mutex_unlock(&map->lock);
-  if (at_work)
+  if (atomic_load(&map->native) > 0)
     lm_dispatch_drop_cancelled(map->dispatch);
 }
 
@@ -217,10 +235,10 @@ lm_map_quiesce(struct lm_map *map, int64_t timeout_ms)
 {
   int64_t until = lm_seams.now_ns() + timeout_ms * 1000000;
   pthread_mutex_lock(&map->lock);
-  while (map->native > 0)
+  while (atomic_load(&map->native) > 0)
     if (!lm_cond_wait(&map->quiet, &map->lock, until - lm_seams.now_ns()))
       break;
-  bool quiet = map->native == 0;
+  bool quiet = atomic_load(&map->native) == 0;
   pthread_mutex_unlock(&map->lock);
   return quiet;
 }
@@ -232,6 +250,7 @@ lm_map_close(struct lm_map *map)
   lm_list_init(&done);
   pthread_mutex_lock(&map->lock);
   map->closed = true;
+  lm_list_splice(&done, &map->taken);
   lm_list_splice(&done, &map->done);
   pthread_mutex_unlock(&map->lock);
   for (struct lm_node *node; (node = lm_list_pop_front(&done)) != NULL;)

@@ -60,10 +60,12 @@ struct lm_map {
   pthread_cond_t quiet;
   struct lm_list done;
   struct lm_latency latency; /* of the last attempt of each chunk that was answered 200 */
-  unsigned native;           /* jobs that a native thread or the scheduler holds */
   bool closed;               /* nobody will take: completed jobs are freed at once */
-  bool nudged;               /* the event is set for another reason than done */
-  struct lm_event event;     /* readable while done is not empty, or nudged */
+  bool rung;             /* the event has been set, or is about to be, and was not cleared since */
+  struct lm_event event; /* set once done is not empty, cleared by a take that finds nothing */
+  atomic_uint native;    /* jobs that a native thread or the scheduler holds; 1 to 0 under lock */
+
+  struct lm_list taken; /* of done, moved here by lm_map_take: the calling thread's */
 };
 
 int lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target,
@@ -75,7 +77,8 @@ int lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target,
 int lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uint32_t n_items,
                   struct lm_error *err);
 
-int lm_map_fd(const struct lm_map *map);        /* readable while completions wait */
+/* Readable while completions wait; may also be so for nothing, until a take returns NULL. */
+int lm_map_fd(const struct lm_map *map);
 struct lm_job *lm_map_take(struct lm_map *map); /* never blocks; caller owns the job; NULL: none */
 void lm_map_stop(struct lm_map *map);           /* what is queued completes as CANCELLED, NOT run */
 void lm_map_cancel(struct lm_map *map); /* idempotent, any thread; every job reaches LM_DONE */
@@ -84,8 +87,11 @@ void lm_map_close(struct lm_map *map); /* cancel, and let completed jobs go; nev
 struct lm_map *lm_map_ref(struct lm_map *map);
 void lm_map_unref(struct lm_map *map); /* never waits; NULL is allowed */
 
-/* For the scheduler and the I/O threads: hand over a finished job (moved; state becomes DONE). */
+/* For the scheduler and the I/O threads: hand over a finished job (moved; state becomes DONE). The
+ * caller holds a reference to the map. */
 void lm_map_complete(struct lm_map *map, struct lm_job *job);
+/* The same for all of a list of jobs of this map. */
+void lm_map_complete_list(struct lm_map *map, struct lm_list *jobs);
 /* The same for a list of jobs that never started: CANCELLED or DEADLINE, NOT run. */
 void lm_map_complete_all(struct lm_list *jobs, enum lm_failure failure, const char *text);
 /* Wake whoever waits on the map's descriptor, once, with nothing to take: the target wants

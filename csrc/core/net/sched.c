@@ -19,6 +19,7 @@ lm_sched_init(struct lm_sched *sched, size_t budget_bytes)
   lm_list_init(&sched->maps);
   lm_heap_init(&sched->delayed);
   sched->budget_bytes = budget_bytes;
+  atomic_init(&sched->due_ns, LM_NEVER_NS);
 }
 
 void
@@ -101,6 +102,15 @@ lm_sched_remove_map(struct lm_sched *sched, struct lm_map *map)
 /* --- lists of startable jobs; all below with the lock held --- */
 
 static void
+come_by(struct lm_sched *sched, int64_t time_ns)
+{
+  if (time_ns >= atomic_load(&sched->due_ns))
+    return;
+  atomic_store(&sched->due_ns, time_ns);
+  atomic_store(&sched->sooner, true);
+}
+
+static void
 join_ring(struct lm_sched *sched, struct lm_map *map)
 {
   sched->startable++;
@@ -125,14 +135,6 @@ make_ready(struct lm_sched *sched, struct lm_job *job)
   lm_list_insert_after(place, &job->link);
   job->state = LM_READY;
   join_ring(sched, job->map);
-}
-
-static void
-charge(struct lm_sched *sched, struct lm_job *job, size_t bytes)
-{
-  sched->used_bytes += bytes;
-  sched->used_bytes -= job->charged_bytes;
-  job->charged_bytes = bytes;
 }
 
 static void
@@ -178,24 +180,28 @@ expire(struct lm_sched *sched, struct lm_map *map, struct lm_list *out)
 /* --- the interface --- */
 
 int
-lm_sched_submit(struct lm_sched *sched, struct lm_job *job, struct lm_error *err)
+lm_sched_submit(struct lm_sched *sched, struct lm_job *job, bool *may_start, struct lm_error *err)
 {
   int result = 0;
+  *may_start = false;
   pthread_mutex_lock(&sched->lock);
   double mean = job->map->target->function->mean_reply_bytes * 1.5;
   size_t reply = mean > (double)MAX_RESERVED_REPLY ? MAX_RESERVED_REPLY : (size_t)mean;
   size_t need = job->frame.len / 3 * 4 + reply;
-  bool fits =
-      sched->used_bytes <= sched->budget_bytes && need <= sched->budget_bytes - sched->used_bytes;
+  size_t used = atomic_load(&sched->used_bytes);
+  bool fits = used <= sched->budget_bytes && need <= sched->budget_bytes - used;
   if (sched->closed) {
     result = lm_error_set(err, LM_E_CLOSED, "the dispatcher has been shut down");
   } else if (!fits && job->map->unfinished > 0) {
-    result = lm_error_set(err, LM_E_FULL, "%zu of %zu bytes are in flight", sched->used_bytes,
-                          sched->budget_bytes);
+    result =
+        lm_error_set(err, LM_E_FULL, "%zu of %zu bytes are in flight", used, sched->budget_bytes);
   } else {
-    charge(sched, job, need);
-    job->map->unfinished++;
+    lm_sched_charge(sched, job, need);
+    if (job->map->unfinished++ == 0)
+      come_by(sched, 0); /* a deadline may come into sight */
     make_ready(sched, job);
+    const struct lm_limiter *limiter = &job->map->target->function->limiter;
+    *may_start = limiter->in_flight < lm_limiter_window(limiter);
   }
   pthread_mutex_unlock(&sched->lock);
   return result;
@@ -233,24 +239,45 @@ next_of(struct lm_sched *sched, struct lm_function *function, struct lm_map *map
   return job;
 }
 
+/* When the function's limits of time allow a start; not later than now: now. */
+static int64_t
+may_start_ns(struct lm_function *function, int64_t now_ns)
+{
+  int64_t rate_ns = lm_rate_next_ns(&function->rate, now_ns);
+  return rate_ns > function->limiter.not_before_ns ? rate_ns : function->limiter.not_before_ns;
+}
+
+/* With the lock held. */
+static struct lm_job *
+next_job(struct lm_sched *sched, int64_t now_ns)
+{
+  if (atomic_load(&sched->startable) == 0 || sched->closed)
+    return NULL;
+  LM_LIST_EACH (&sched->functions, node) {
+    struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
+    if (lm_list_empty(&function->ring))
+      continue;
+    if (function->limiter.in_flight >= lm_limiter_window(&function->limiter))
+      continue;
+    int64_t from_ns = may_start_ns(function, now_ns);
+    struct lm_map *map = next_map(function);
+    if (from_ns > now_ns)
+      come_by(sched, from_ns);
+    if (from_ns > now_ns || map == NULL)
+      continue;
+    struct lm_job *job = next_of(sched, function, map, now_ns);
+    lm_list_remove(&function->link); /* the next call begins with another function */
+    lm_list_push_back(&sched->functions, &function->link);
+    return job;
+  }
+  return NULL;
+}
+
 struct lm_job *
 lm_sched_next(struct lm_sched *sched, int64_t now_ns)
 {
-  struct lm_job *job = NULL;
   pthread_mutex_lock(&sched->lock);
-  if (sched->startable > 0 && !sched->closed) {
-    LM_LIST_EACH (&sched->functions, node) {
-      struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
-      struct lm_map *map;
-      if (lm_list_empty(&function->ring) || !lm_limiter_may_start(&function->limiter, now_ns) ||
-          lm_rate_next_ns(&function->rate, now_ns) > now_ns || (map = next_map(function)) == NULL)
-        continue;
-      job = next_of(sched, function, map, now_ns);
-      lm_list_remove(&function->link); /* the next call begins with another function */
-      lm_list_push_back(&sched->functions, &function->link);
-      break;
-    }
-  }
+  struct lm_job *job = next_job(sched, now_ns);
   pthread_mutex_unlock(&sched->lock);
   return job;
 }
@@ -269,6 +296,7 @@ delay(struct lm_sched *sched, struct lm_job *job, int64_t due_ns)
     return false;
   job->state = LM_DELAYED;
   job->map->delayed++;
+  come_by(sched, due_ns);
   return true;
 }
 
@@ -373,15 +401,14 @@ refresh(struct lm_sched *sched, struct lm_job *job)
   return true;
 }
 
-bool
-lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random,
-                  bool *stop)
+/* With the lock held: whether the job is done. */
+static bool
+finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
 {
   struct lm_map *map = job->map;
   struct lm_function *function = map->target->function;
   bool again = false;
-  *stop = false;
-  pthread_mutex_lock(&sched->lock);
+  job->stops_map = false;
   if (job->outcome.failure != LM_FAIL_NONE && job->worst.ran <= job->outcome.ran) {
     job->worst.ran = job->outcome.ran;
     job->worst.failure = job->outcome.failure;
@@ -420,14 +447,41 @@ lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, do
       job->error = job->worst.error;
     }
     map->unfinished--;
-    charge(sched, job, job->body.len + job->reply.len + job->result.len);
+    lm_sched_charge(sched, job, job->body.len + job->reply.len + job->result.len);
     if (job->outcome.failure != LM_FAIL_NONE && (job->outcome.stops_map || throttled)) {
-      *stop = true;
+      job->stops_map = true;
       atomic_store(&map->stopped, true);
     }
   }
-  pthread_mutex_unlock(&sched->lock);
   return !again;
+}
+
+bool
+lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random,
+                  bool *stop)
+{
+  pthread_mutex_lock(&sched->lock);
+  bool done = finished(sched, job, now_ns, random);
+  *stop = job->stops_map;
+  pthread_mutex_unlock(&sched->lock);
+  return done;
+}
+
+unsigned
+lm_sched_exchange(struct lm_sched *sched, int64_t now_ns, double (*random)(void),
+                  struct lm_list *ended, struct lm_list *done, unsigned max, struct lm_list *start)
+{
+  unsigned started = 0;
+  pthread_mutex_lock(&sched->lock);
+  for (struct lm_node *node; (node = lm_list_pop_front(ended)) != NULL;) {
+    struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
+    if (finished(sched, job, now_ns, job->outcome.action == LM_DO_DONE ? 0 : random()))
+      lm_list_push_back(done, node);
+  }
+  for (struct lm_job *job; started < max && (job = next_job(sched, now_ns)) != NULL; started++)
+    lm_list_push_back(start, &job->link);
+  pthread_mutex_unlock(&sched->lock);
+  return started;
 }
 
 void
@@ -476,31 +530,40 @@ lm_sched_tick(struct lm_sched *sched, int64_t now_ns, struct lm_list *expired)
     struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
     if (lm_list_empty(&function->ring))
       continue;
-    int64_t may = lm_rate_next_ns(&function->rate, now_ns);
-    if (function->limiter.not_before_ns > may)
-      may = function->limiter.not_before_ns;
-    if (may > now_ns)
-      next = lm_deadline_earlier(next, may);
+    int64_t from_ns = may_start_ns(function, now_ns);
+    if (from_ns > now_ns)
+      next = lm_deadline_earlier(next, from_ns);
   }
+  atomic_store(&sched->due_ns, next);
   pthread_mutex_unlock(&sched->lock);
   return next;
 }
 
 void
-lm_sched_charge(struct lm_sched *sched, struct lm_job *job, size_t bytes)
+lm_sched_look_again(struct lm_sched *sched)
 {
   pthread_mutex_lock(&sched->lock);
-  charge(sched, job, bytes);
+  come_by(sched, 0);
   pthread_mutex_unlock(&sched->lock);
+}
+
+int64_t
+lm_sched_due(struct lm_sched *sched)
+{
+  return atomic_load(&sched->due_ns);
+}
+
+void
+lm_sched_charge(struct lm_sched *sched, struct lm_job *job, size_t bytes)
+{
+  atomic_fetch_add(&sched->used_bytes, bytes - job->charged_bytes); /* modulo SIZE_MAX + 1 */
+  job->charged_bytes = bytes;
 }
 
 bool
 lm_sched_has_work(struct lm_sched *sched)
 {
-  pthread_mutex_lock(&sched->lock);
-  bool work = sched->startable > 0;
-  pthread_mutex_unlock(&sched->lock);
-  return work;
+  return atomic_load(&sched->startable) > 0;
 }
 
 void

@@ -33,11 +33,14 @@ struct lm_function {
 
 struct lm_sched {
   pthread_mutex_t lock;
-  struct lm_list functions; /* owned */
-  struct lm_list maps;      /* open maps, borrowed */
-  struct lm_heap delayed;   /* jobs by due time, owned */
-  size_t budget_bytes, used_bytes;
-  size_t startable; /* jobs in ready and retry lists */
+  struct lm_list functions;   /* owned */
+  struct lm_list maps;        /* open maps, borrowed */
+  struct lm_heap delayed;     /* jobs by due time, owned */
+  atomic_int_fast64_t due_ns; /* when lm_sched_tick has something to do */
+  atomic_bool sooner;         /* due_ns was lowered: who ticks must look at it */
+  size_t budget_bytes;
+  atomic_size_t used_bytes;
+  atomic_size_t startable; /* jobs in ready and retry lists; changed under the lock */
   bool closed;
 };
 
@@ -53,25 +56,42 @@ void lm_sched_add_map(struct lm_sched *sched, struct lm_map *map);
 void lm_sched_remove_map(struct lm_sched *sched, struct lm_map *map);
 
 /* Queue a job (moved on success). LM_E_FULL: the byte budget has no room, and the map has
- * another chunk unfinished; the oldest unfinished chunk of a map is always admitted. */
-int lm_sched_submit(struct lm_sched *sched, struct lm_job *job, struct lm_error *err);
+ * another chunk unfinished; the oldest unfinished chunk of a map is always admitted. *may_start: the
+ * function's window has room, so somebody should ask for what is next; else that happens when one
+ * in flight ends. */
+int lm_sched_submit(struct lm_sched *sched, struct lm_job *job, bool *may_start,
+                    struct lm_error *err);
 
 /* The next job to start now, charged against its function's window, or NULL. */
 struct lm_job *lm_sched_next(struct lm_sched *sched, int64_t now_ns);
 
 /* An attempt of `job` has ended as job->outcome says. True: it is done, complete it. False: it went
- * back (retry, throttle, poll). *stop: every other chunk of the map would fail like it. */
+ * back (retry, throttle, poll). *stop (and job->stops_map): every other chunk of the map would fail
+ * like it. */
 bool lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random,
                        bool *stop);
+
+/* Both of the above for many jobs, the lock taken once: those of `ended` that are done move to
+ * *done, the others go back; then at most `max` jobs to start are moved to *start. Returns how many
+ * these are. `random` gives a number from [0, 1) for each attempt that may be made again. */
+unsigned lm_sched_exchange(struct lm_sched *sched, int64_t now_ns, double (*random)(void),
+                           struct lm_list *ended, struct lm_list *done, unsigned max,
+                           struct lm_list *start);
 
 /* Take every job of the map that is not in flight; they are moved to *out and count as finished. */
 void lm_sched_withdraw(struct lm_sched *sched, struct lm_map *map, struct lm_list *out);
 
 /* Move due retries to their maps and jobs of maps past their deadline to *expired. Returns when to
- * come again, LM_NEVER_NS when nothing waits for a time. */
+ * come again (lm_sched_due), LM_NEVER_NS when nothing waits for a time. */
 int64_t lm_sched_tick(struct lm_sched *sched, int64_t now_ns, struct lm_list *expired);
 
-/* Change what a job holds in the budget: its true size, or 0. */
+/* What lm_sched_tick goes by has changed: credentials. */
+void lm_sched_look_again(struct lm_sched *sched);
+
+/* When lm_sched_tick has something to do. `sooner` is set whenever that gets earlier. */
+int64_t lm_sched_due(struct lm_sched *sched);
+
+/* Change what a job holds in the budget: its true size, or 0. Takes no lock. */
 void lm_sched_charge(struct lm_sched *sched, struct lm_job *job, size_t bytes);
 
 /* Jobs that could start, as a hint without the lock. */

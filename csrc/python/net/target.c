@@ -205,7 +205,7 @@ set_credentials(PyObject *object, PyObject *args)
   }
   if (lm_target_set_credentials(target, access_key, secret_key, token, expires_s, &err) != 0)
     return lmpy_raise(&err, PyExc_ValueError);
-  lm_dispatch_kick(lmpy_target_dispatch(object));
+  lm_dispatch_look_again(lmpy_target_dispatch(object));
   Py_RETURN_NONE;
 }
 
