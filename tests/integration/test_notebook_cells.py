@@ -181,6 +181,23 @@ def test_an_interrupt_ends_a_local_map(notebook: Kernel) -> None:
     assert run(notebook, "print(lambdamap.my_map(abs, range(8), 1))") == f"{list(range(8))}\n"
 
 
+def test_an_interrupt_ends_a_groupby_apply(notebook: Kernel) -> None:
+    run(
+        notebook,
+        """
+        import time, pandas as pd
+        def slow_group(group):
+            print("the group", group.name, flush=True)
+            time.sleep(600 if group.name == 3 else 0)
+        grouped = pd.DataFrame({"k": range(6), "x": 0}).groupby("k")
+        """,
+    )
+    shown = notebook.run("lambdamap.groupby_apply(slow_group, grouped, chunksize=1)", Interrupter())
+    assert shown.error[0] == "KeyboardInterrupt"
+    assert "the map is cancelled; nothing of it runs any more" in shown.error[2]
+    assert run(notebook, "print(lambdamap.my_map(abs, range(8), 1))") == f"{list(range(8))}\n"
+
+
 def test_an_interrupt_says_what_runs_on_elsewhere(tmp_path: Path) -> None:
     with LocalLambda(function_name="far", sandboxes=2) as function, Kernel(tmp_path) as kernel:
         run(

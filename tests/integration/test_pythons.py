@@ -10,7 +10,7 @@ import pytest
 
 import lambdamap
 import tasks
-from pythons import other_python, worker_for
+from pythons import other_pythons, worker_for
 
 HERE = "%d.%d" % sys.version_info[:2]
 
@@ -23,13 +23,21 @@ with LocalLambda(sandboxes=1, function_name="f") as function:
 """
 
 
-@pytest.fixture(scope="module")
-def there() -> Iterator[str]:
+FOUND = other_pythons()
+# The first is enough of a test; the others run when there is time.
+OTHERS = [
+    pytest.param(other, id=other[0], marks=[pytest.mark.soak] if number else [])
+    for number, other in enumerate(FOUND)
+]
+pytestmark = pytest.mark.skipif(
+    not FOUND, reason="no second Python with its headers on this machine: pyenv install 3.12"
+)
+
+
+@pytest.fixture(scope="module", params=OTHERS)
+def there(request: pytest.FixtureRequest) -> Iterator[str]:
     """Maps go to a worker of another Python, whose version this is."""
-    found = other_python()
-    if found is None:
-        pytest.skip("no second Python with its headers on this machine: pyenv install 3.12")
-    version, path = found
+    version, path = request.param
     with subprocess.Popen(
         [path, "-c", SERVER],
         stdin=subprocess.PIPE,

@@ -15,7 +15,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -23,16 +23,19 @@ import lambdamap
 import tasks
 from lambdamap.local import LocalLambda
 
+Kind = Literal["builtin", "awslambdaric"]
 Write = Callable[[str, str], Any]
 
 
 @contextlib.contextmanager
-def deployed(handler: str = "plain", **variables: str) -> Iterator[LocalLambda]:
+def deployed(
+    handler: str = "plain", kind: Kind = "builtin", **variables: str
+) -> Iterator[LocalLambda]:
     """A function on "AWS", to which the maps inside go."""
     environment = {f"DEPLOYED_{name}": value for name, value in variables.items()}
     with (
         LocalLambda(
-            handler=f"deployed.{handler}", sandboxes=1, environment=environment
+            handler=f"deployed.{handler}", kind=kind, sandboxes=1, environment=environment
         ) as function,
         lambdamap.configure(
             function="f",
@@ -44,9 +47,13 @@ def deployed(handler: str = "plain", **variables: str) -> Iterator[LocalLambda]:
         yield function
 
 
-@pytest.fixture(scope="module", params=["plain", "wrapped", "zappa"])
+@pytest.fixture(
+    scope="module",
+    params=[("plain", "builtin"), ("wrapped", "awslambdaric"), ("zappa", "builtin")],
+    ids=lambda param: param[0],
+)
 def worker(request: pytest.FixtureRequest) -> Iterator[LocalLambda]:
-    with deployed(request.param) as function:
+    with deployed(*request.param) as function:
         yield function
 
 

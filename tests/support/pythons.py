@@ -22,10 +22,6 @@ _PLACES = (
     ".asdf/installs/python/3.{minor}*/bin/python3.{minor}",
     ".local/share/mise/installs/python/3.{minor}*/bin/python3.{minor}",
 )
-_HAS_HEADERS = (
-    "import os, sysconfig, sys;"
-    "sys.exit(not os.path.exists(os.path.join(sysconfig.get_path('include'), 'Python.h')))"
-)
 
 
 def _candidates(minor: int) -> Iterator[Path]:
@@ -36,15 +32,22 @@ def _candidates(minor: int) -> Iterator[Path]:
         yield Path(found)
 
 
-def other_python() -> tuple[str, Path] | None:
-    """Version and path of a CPython of another minor version that extensions can be built for."""
+def _has_headers(path: Path, minor: int) -> bool:
+    prefixes = (path.parents[1], path.resolve().parents[1])
+    return any((p / f"include/python3.{minor}/Python.h").exists() for p in prefixes)
+
+
+def other_pythons() -> list[tuple[str, Path]]:
+    """Version and path of each CPython of another minor version that has its headers here."""
+    found = []
     for minor in (12, 13, 14, 11, 10):
         if (3, minor) == sys.version_info[:2]:
             continue
         for path in _candidates(minor):
-            if subprocess.run([path, "-c", _HAS_HEADERS], capture_output=True).returncode == 0:
-                return f"3.{minor}", path
-    return None
+            if _has_headers(path, minor):
+                found.append((f"3.{minor}", path))
+                break
+    return found
 
 
 def _digest(python: Path) -> str:
@@ -61,9 +64,9 @@ def worker_for(python: Path) -> dict[str, str]:
     Its codec is built once for each state of the sources, without optimisation. What else it needs
     is pure Python, and is taken from this Python's packages.
     """
-    place = _CACHE / _digest(python)
+    place = _CACHE / python.name / _digest(python)
     if not (place / "done").exists():
-        shutil.rmtree(_CACHE, ignore_errors=True)
+        shutil.rmtree(place.parent, ignore_errors=True)
         place.mkdir(parents=True)
         tools = place / "tools"
         tools.mkdir()
