@@ -81,7 +81,8 @@ def _has_name(value: Any) -> bool:
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
         found = getattr(found, part, None)
-    return found is value
+    # A class's method is made anew each time that it is looked up.
+    return found is value or (isinstance(value, types.MethodType) and found == value)
 
 
 # --- the standard library -------------------------------------------------------------------------

@@ -60,9 +60,15 @@ def _why_no_path(function: Any) -> str | None:
         return f"its module {module} is not imported"
     for part in qualname.split("."):
         found = getattr(found, part, None)
+    if isinstance(function, types.MethodType):  # made anew each time that it is looked up
+        return None if found == function else f"it is a method of a {_owner(function)} object"
     if found is not function:
         return f"{module}.{qualname} is another object: it was replaced or decorated"
     return None
+
+
+def _owner(method: types.MethodType) -> str:
+    return type(method.__self__).__name__
 
 
 def _in_modules(function: Any, modules: Sequence[Any]) -> bool:

@@ -116,6 +116,11 @@ lambdamap.my_map(f, [5], 1)
     assert "item 0; remote traceback" in shown.error[2]
 
 
+def test_an_async_map_at_the_top_of_a_cell(notebook: Kernel) -> None:
+    code = "print([x async for x in lambdamap.amap(abs, range(-3, 0), chunksize=1)])"
+    assert run(notebook, code) == "[3, 2, 1]\n"
+
+
 def test_results_have_a_rich_repr(notebook: Kernel) -> None:
     shown = notebook.run("results = lambdamap.map(abs, [-1, 2])\nlist(results)\nresults")
     assert not shown.error, shown.error

@@ -95,7 +95,8 @@ def refused(function: Callable[..., Any], text: str, **options: Any) -> lambdama
 def test_functions_and_classes_of_modules_run(worker: LocalLambda) -> None:
     assert lambdamap.my_map(tasks.square, [1, 2], 1) == [1, 4]
     assert lambdamap.my_map(functools.partial(tasks.add, y=5), [1, 2], 1) == [6, 7]
-    assert [str(e) for e in lambdamap.my_map(tasks.Point, [1, 2], 1)] == ["Point(1)", "Point(2)"]
+    for make in (tasks.Point, tasks.Point.of):
+        assert [str(p) for p in lambdamap.my_map(make, [1, 2], 1)] == ["Point(1)", "Point(2)"]
 
 
 @pytest.mark.parametrize(
@@ -142,6 +143,16 @@ def test_a_function_that_the_worker_does_not_have(
     newer.__module__, newer.__qualname__ = "tasks", "newer"
     monkeypatch.setattr(tasks, "newer", newer, raising=False)
     refused(newer, "tasks on the worker has no newer: is its code older than the caller's?")
+
+
+def test_data_of_a_package_that_the_worker_does_not_have() -> None:
+    import pandas as pd
+
+    with deployed("without_pandas"):
+        text = "the items need pandas, which the worker does not have: deploy it there"
+        with pytest.raises(lambdamap.WorkerInitError, match=text) as caught:
+            lambdamap.groupby_apply(tasks.identity, pd.DataFrame({"k": [1], "x": [2]}).groupby("k"))
+        assert caught.value.ran == "NOT"
 
 
 # --- LAMBDAMAP_ALLOW and LAMBDAMAP_BY_VALUE -----------------------------------------------------

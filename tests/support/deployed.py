@@ -6,6 +6,7 @@ A local Lambda trusts its own caller and says so to its sandboxes; this takes th
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 for _name in ("LAMBDAMAP_ALLOW", "LAMBDAMAP_BY_VALUE"):
@@ -18,7 +19,7 @@ from lambdamap.worker import handler as plain  # noqa: E402
 from lambdamap.worker import wrap  # noqa: E402
 from lambdamap.worker.entry import zappa_task  # noqa: E402
 
-__all__ = ["plain", "wrapped", "zappa"]
+__all__ = ["plain", "without_pandas", "wrapped", "zappa"]
 
 
 @wrap
@@ -30,3 +31,8 @@ def zappa(event: Any, context: Any) -> Any:
     """What zappa's handler does with an event that has a command."""
     assert event["command"] == "lambdamap.worker.entry.zappa_task"
     return zappa_task(event, context)
+
+
+def without_pandas(event: Any, context: Any) -> Any:
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # as if it were not installed
+    return plain(event, context)

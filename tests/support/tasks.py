@@ -125,6 +125,13 @@ class Point:
     def __str__(self) -> str:
         return f"Point({self.x})"
 
+    @classmethod
+    def of(cls, x: int) -> Point:
+        return cls(x)
+
+    def moved(self, by: int) -> int:
+        return self.x + by
+
 
 class Sack:
     """Has no form on the wire but a pickle."""

@@ -42,6 +42,14 @@ def test_by_value_wished() -> None:
         assert b"tasks" not in shipment.function or pickle.loads(shipment.function)(3) == 9
 
 
+def test_methods() -> None:
+    made = ship(tasks.Point.of)
+    assert (made.path, made.by_value) == ("tasks:Point.of", False)
+    assert ship(tasks.Point(1).moved).by_value
+    with pytest.raises(lambdamap.EncodeError, match="it is a method of a Point object"):
+        ship(tasks.Point(1).moved, False)
+
+
 def test_refusals_say_why() -> None:
     with pytest.raises(lambdamap.EncodeError, match="it is a lambda"):
         ship(lambda x: x, False)

@@ -145,6 +145,10 @@ def _decode(
             kind = "init" if isinstance(refusals[0], allow.NotFound) else "refused"
             trace = getattr(refusals[0], "trace", "")
             raise _Failure(kind, str(refusals[0]), trace=trace) from error
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and cause.name:
+            text = f"the items need {cause.name}, which the worker does not have: deploy it there"
+            raise _Failure("init", text) from error
         if not allow_pickle and "it holds a pickle" in str(error):
             raise _Failure("refused", _no_pickles(head, trusted)) from error
         raise _Failure(
