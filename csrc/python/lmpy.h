@@ -32,6 +32,22 @@ PyObject *lmpy_raise(const struct lm_error *err, PyObject *rejected);
 
 /* ---- one spelling for all versions ---------------------------------------------------------- */
 
+/* A module slot. Interpreters that share a GIL are supported, as the tests show. Those with one of
+ * their own are refused by the import: CPython's hashlib and ssl cannot be relied on there (3.12,
+ * 3.13), and datetime has no C type (3.12). Nothing is said of running without a GIL, so that a
+ * free-threaded build turns it on. */
+#if PY_VERSION_HEX >= 0x030C0000
+#define LMPY_INTERPRETERS                                                                          \
+  {                                                                                                \
+    Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_SUPPORTED                           \
+  }
+#else
+#define LMPY_INTERPRETERS                                                                          \
+  {                                                                                                \
+    0, NULL                                                                                        \
+  }
+#endif
+
 /* Look a key up: 1 and a new reference, 0 and NULL when absent, -1 and an exception. */
 static inline int
 lmpy_dict_get_ref(PyObject *dict, PyObject *key, PyObject **value)

@@ -9,6 +9,9 @@ class Target:
     """Where and how: endpoint, path, credentials, limiter, retry policy. Shared by the maps of one function."""
 
     @property
+    def closed(self) -> bool:
+        """Its dispatcher has been shut down: open another."""
+    @property
     def window(self) -> int:
         """The limiter's present window (invocations at once)."""
     @property

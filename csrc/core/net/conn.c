@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "net/coding.h"
+#include "net/dispatch.h"
 #include "net/io_thread.h"
 #include "net/map.h"
 #include "net/pool.h"
@@ -151,6 +152,7 @@ lm_conn_open(struct lm_pool *pool, struct lm_job *job, const char *resolve, stru
     goto err_timer;
   conn->job = job;
   lm_list_push_back(&io->active, &conn->link);
+  atomic_fetch_add(&io->dispatch->connections, 1);
   CURLMcode bad = curl_multi_add_handle(conn->shard->multi, conn->easy);
   if (bad != CURLM_OK) {
     lm_error_set(err, LM_E_SYSTEM, "libcurl: %s", curl_multi_strerror(bad));
@@ -159,6 +161,7 @@ lm_conn_open(struct lm_pool *pool, struct lm_job *job, const char *resolve, stru
   return conn;
 
 err_shard:
+  atomic_fetch_sub(&io->dispatch->connections, 1);
   lm_list_remove(&conn->link);
   lm_shard_drop(conn->shard);
 err_timer:
@@ -175,6 +178,7 @@ void
 lm_conn_close(struct lm_conn *conn)
 {
   struct lm_io *io = conn->pool->io;
+  atomic_fetch_sub(&io->dispatch->connections, 1);
   if (lm_list_linked(&conn->link))
     lm_list_remove(&conn->link);
   if (lm_list_linked(&conn->again))
@@ -299,6 +303,8 @@ fail_to_connect(struct lm_conn *conn, CURLcode code)
     lm_error_set(&err, LM_E_SYSTEM, "the proxy %s answered %ld to CONNECT %s%s",
                  conn->pool->endpoint->dial_host, proxy_said, conn->pool->endpoint->authority,
                  proxy_said == 407 ? ": its URL must name a user and a password" : "");
+  if (os_errno == EMFILE || os_errno == ENFILE)
+    lm_dispatch_drop_idle(conn->pool->io->dispatch);
   lm_endpoint_suspect(conn->pool->endpoint);
   conn->hopeless = proxy_said == 407 || is_tls_refusal(code, conn->said);
   lose(conn, proxy_said == 407 ? LM_FAIL_CONFIG : LM_FAIL_CONNECT, err.text);

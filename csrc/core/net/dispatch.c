@@ -264,22 +264,33 @@ lm_dispatch_endpoint(struct lm_dispatch *dispatch, const struct lm_endpoint_spec
 }
 
 unsigned
-lm_dispatch_descriptor_cap(void)
+lm_dispatch_descriptor_cap(const struct lm_dispatch *dispatch)
 {
+  enum { MOST = 100000, SPARE = 8 /* an I/O thread: libcurl's own, and some slack */ };
   struct rlimit limit;
-  unsigned long open = 0;
+  unsigned long open = 0, ours = atomic_load(&dispatch->connections);
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
-    return 100000;
+    return MOST;
   DIR *folder = opendir("/proc/self/fd");
   if (folder != NULL) {
     while (readdir(folder) != NULL)
       open++;
     closedir(folder);
   }
-  if (limit.rlim_cur <= open)
+  unsigned long taken = (open > ours ? open - ours : 0) + (unsigned long)SPARE * dispatch->n_io;
+  if (limit.rlim_cur <= taken + 1)
     return 1;
-  unsigned long cap = (limit.rlim_cur - open) / 5 * 4;
-  return cap < 1 ? 1 : cap > 100000 ? 100000 : (unsigned)cap;
+  unsigned long cap = (limit.rlim_cur - taken) / 5 * 4;
+  return cap < 1 ? 1 : cap > MOST ? MOST : (unsigned)cap;
+}
+
+bool
+lm_dispatch_closed(struct lm_dispatch *dispatch)
+{
+  pthread_mutex_lock(&dispatch->sched.lock);
+  bool closed = dispatch->sched.closed;
+  pthread_mutex_unlock(&dispatch->sched.lock);
+  return closed;
 }
 
 void
@@ -325,6 +336,15 @@ lm_dispatch_drop_cancelled(struct lm_dispatch *dispatch)
 {
   for (unsigned i = 0; i < dispatch->n_io; i++) {
     atomic_store(&dispatch->io[i]->look_for_cancelled, true);
+    lm_io_wake(dispatch->io[i]);
+  }
+}
+
+void
+lm_dispatch_drop_idle(struct lm_dispatch *dispatch)
+{
+  for (unsigned i = 0; i < dispatch->n_io; i++) {
+    atomic_store(&dispatch->io[i]->drop_idle, true);
     lm_io_wake(dispatch->io[i]);
   }
 }

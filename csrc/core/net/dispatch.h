@@ -34,6 +34,7 @@ struct lm_dispatch {
   pthread_cond_t changed;
   unsigned running, parked; /* I/O threads; guarded by lock */
   atomic_bool parking, stopping;
+  atomic_uint connections;           /* of all I/O threads, whatever their state */
   unsigned holders;                  /* guarded by the process-wide lock in dispatch.c */
   struct lm_endpoint *endpoints[64]; /* strong, guarded by lock; the first ones asked for */
   unsigned n_endpoints;
@@ -61,8 +62,14 @@ void lm_dispatch_set_budget(struct lm_dispatch *dispatch, size_t budget_bytes);
 struct lm_endpoint *lm_dispatch_endpoint(struct lm_dispatch *dispatch,
                                          const struct lm_endpoint_spec *spec, struct lm_error *err);
 
-/* At most four fifths of the descriptors that this process may still open. */
-unsigned lm_dispatch_descriptor_cap(void);
+/* How many connections there may be: four fifths of the descriptors that this process may still
+ * open, those that are open for connections included. */
+unsigned lm_dispatch_descriptor_cap(const struct lm_dispatch *dispatch);
+
+/* Descriptors have run out: every I/O thread closes its idle connections. */
+void lm_dispatch_drop_idle(struct lm_dispatch *dispatch);
+
+bool lm_dispatch_closed(struct lm_dispatch *dispatch); /* its last hold was given back */
 
 /* A job that was taken: its charge goes back to the budget, its buffers go. */
 void lm_job_release(struct lm_job *job);

@@ -336,6 +336,9 @@ turn(struct lm_io *io)
   lm_loop_deliver(io->loop);
   if (atomic_exchange(&io->look_for_cancelled, false))
     drop_cancelled(io);
+  if (atomic_exchange(&io->drop_idle, false))
+    LM_LIST_EACH (&io->pools, node)
+      lm_pool_trim(LM_CONTAINER(node, struct lm_pool, link), io->now_ns, true);
   if (atomic_exchange(&io->look_for_addresses, false))
     LM_LIST_EACH (&io->pools, node)
       lm_pool_retry_waiting(LM_CONTAINER(node, struct lm_pool, link), io->now_ns);

@@ -41,7 +41,7 @@ struct lm_io {
 
   atomic_bool asleep; /* it waits, or is about to: who makes this false writes the wake-up */
   atomic_bool called; /* there is something to look at before it sleeps */
-  atomic_bool look_for_cancelled, look_for_addresses;
+  atomic_bool look_for_cancelled, look_for_addresses, drop_idle;
 
   atomic_bool returned; /* the inbox is not empty */
 

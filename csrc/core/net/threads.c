@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,8 +20,10 @@ lm_thread_start(const char *name, void *(*run)(void *), void *argument, struct l
   int failed = pthread_create(&thread, &detached, run, argument);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&detached);
-  if (failed != 0)
-    return lm_error_system(err, failed, "cannot start a thread");
+  if (failed != 0) /* without its errno, so that Python raises what its own threads do */
+    return lm_error_set(err, failed == ENOMEM ? LM_E_NOMEM : LM_E_SYSTEM,
+                        "cannot start a thread: %s (see ulimit -u, and the memory that is free)",
+                        strerror(failed));
 #if defined(__linux__)
   (void)pthread_setname_np(thread, name);
 #else

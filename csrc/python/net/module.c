@@ -237,6 +237,7 @@ free_state(void *module)
 
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, exec},
+    LMPY_INTERPRETERS,
     {0, NULL},
 };
 

@@ -146,7 +146,7 @@ lmpy_open_target(PyObject *module, PyObject *args, PyObject *kwargs)
   if (self == NULL)
     goto done;
   self->generation = lm_dispatch_generation();
-  unsigned fits = lm_dispatch_descriptor_cap();
+  unsigned fits = lm_dispatch_descriptor_cap(dispatch);
   Py_BEGIN_ALLOW_THREADS endpoint = lm_dispatch_endpoint(dispatch, &where, &err);
   Py_END_ALLOW_THREADS if (endpoint == NULL)
   {
@@ -227,7 +227,17 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *
+closed(PyObject *object, void *unused)
+{
+  struct target_object *self = (struct target_object *)object;
+  (void)unused;
+  return PyBool_FromLong(!is_ours(self) || lm_dispatch_closed(self->dispatch));
+}
+
 static PyGetSetDef getset[] = {
+    {"closed", closed, NULL, PyDoc_STR("Its dispatcher has been shut down, or is the parent's."),
+     NULL},
     {"window", window, NULL, PyDoc_STR("Invocations that may be in flight now."), NULL},
     {"wants_credentials", wants, NULL,
      PyDoc_STR("\"\", or why nothing starts until set_credentials: \"fresh\" ones, since those in "

@@ -102,7 +102,7 @@ def open_target(
     key = (whose, *arguments.values())
     with _lock:
         found = _targets.get(key)
-        if found is not None:
+        if found is not None and not found[0].closed:
             target, before = found
             if before[:4] != keys[:4]:
                 target.set_credentials(

@@ -1,0 +1,79 @@
+"""Scripts in processes of their own, with every Python that the modules were built for."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["INTERPRETERS", "Finished", "run_script", "script_environment"]
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "pylambdamap"
+SUPPORT = ROOT / "tests" / "support"
+HANG_S = 60
+
+Finished = subprocess.CompletedProcess[str]
+
+_HEAD = """
+import json, os, signal, sys, threading, time
+import lambdamap, tasks
+from lambdamap import _net
+options = json.loads(os.environ["TEST_OPTIONS"])
+"""
+
+
+def _interpreters() -> dict[str, str]:
+    """Version to executable: this one, and those that ./dev has built the present sources for."""
+    found = {"%d.%d" % sys.version_info[:2]: sys.executable}
+    sources = max(path.stat().st_mtime for path in ROOT.glob("csrc/**/*.[ch]"))
+    for folder in sorted((ROOT / ".cache" / "python").glob("3.*")):
+        tag = folder.name.replace(".", "")
+        built = list((PACKAGE / "lambdamap").glob(f"_net.cpython-{tag}-*.so"))
+        python = folder / "venv" / "bin" / "python"
+        if python.exists() and built and built[0].stat().st_mtime >= sources:
+            found.setdefault(folder.name, str(python))
+    return found
+
+
+INTERPRETERS = _interpreters()
+
+
+def script_environment(options: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """The environment of a script: `tasks` and lambdamap importable, `options` as JSON."""
+    given = dict(options or {})
+    if isinstance(keys := given.get("credentials"), tuple):
+        given["credentials"] = dict(zip(("access_key", "secret_key", "token"), keys, strict=False))
+    paths = [str(SUPPORT), str(PACKAGE), os.environ.get("PYTHONPATH", "")]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "TEST_OPTIONS": json.dumps(given),
+    }
+
+
+def run_script(
+    script: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    python: str = sys.executable,
+    environment: dict[str, str] | None = None,
+    before: str = "",
+    flags: tuple[str, ...] = ("-X", "dev", "-W", "error"),
+) -> Finished:
+    """Run a script; in it `options` are those given, say of a server that stays in this process
+    and counts. `before` stands before it."""
+    text = _HEAD + textwrap.dedent(before) + "\n" + textwrap.dedent(script)
+    return subprocess.run(
+        [python, *flags, "-c", text],
+        env={**script_environment(options), **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
+    )
