@@ -8,9 +8,28 @@ from typing import Any
 import pytest
 
 import lambdamap
+import netns
 from certificates import Authority
 from driver import api_options, open_target
 from scripted import Server
+
+_inside: pytest.StashKey[dict[str, str]] = pytest.StashKey()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Tests that are marked own_network run in one, all of the session's together."""
+    if pyfuncitem.get_closest_marker("own_network") is None or netns.inside():
+        return None
+    if (reason := netns.why_not()) is not None:
+        pytest.skip(reason)
+    session = pyfuncitem.session
+    if _inside not in session.stash:
+        items = [item for item in session.items if item.get_closest_marker("own_network")]
+        session.stash[_inside] = netns.run_inside(items)
+    if failed := session.stash[_inside][pyfuncitem.name]:
+        pytest.fail(failed, pytrace=False)
+    return True
 
 
 class Site:

@@ -30,7 +30,9 @@ class Authority:
         )  # fmt: skip
 
     @functools.cache  # noqa: B019 - one per test run
-    def certificate(self, names: str = "DNS:localhost,IP:127.0.0.1,IP:::1", days: int = 30) -> Path:
+    def certificate(
+        self, names: str = "DNS:localhost,DNS:lambda.test,IP:127.0.0.1,IP:::1", days: int = 30
+    ) -> Path:
         """A file with key and certificate for these names; negative days: it has expired."""
         stem = self.folder / f"server-{abs(hash((names, days)))}"
         request, extension = stem.with_suffix(".csr"), stem.with_suffix(".cnf")
@@ -56,7 +58,7 @@ class Authority:
         return both
 
     def context(
-        self, names: str = "DNS:localhost,IP:127.0.0.1,IP:::1", days: int = 30
+        self, names: str = "DNS:localhost,DNS:lambda.test,IP:127.0.0.1,IP:::1", days: int = 30
     ) -> ssl.SSLContext:
         """For a server."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

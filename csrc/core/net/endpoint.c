@@ -16,7 +16,6 @@
 enum { MAX_ADDRESSES = 16, MAX_WAITERS = 8 };
 
 static const int64_t FRESH_NS = 30000000000;
-static const int64_t FAILURE_NS = 1000000000; /* a failed look-up answers for this long */
 
 struct waiter {
   void (*woken)(void *);
@@ -228,8 +227,8 @@ wait_for(struct lm_addresses *known, void (*woken)(void *), void *context)
 }
 
 enum lm_dial
-lm_endpoint_dial(struct lm_endpoint *endpoint, int64_t now_ns, char *list, size_t list_size,
-                 void (*woken)(void *), void *context, struct lm_error *err)
+lm_endpoint_dial(struct lm_endpoint *endpoint, int64_t asked_ns, int64_t now_ns, char *list,
+                 size_t list_size, void (*woken)(void *), void *context, struct lm_error *err)
 {
   list[0] = '\0';
   if (endpoint->literal)
@@ -237,9 +236,9 @@ lm_endpoint_dial(struct lm_endpoint *endpoint, int64_t now_ns, char *list, size_
   struct lm_addresses *known = endpoint->known;
   enum lm_dial dial = LM_DIAL_READY;
   pthread_mutex_lock(&known->lock);
-  int64_t age = now_ns - known->answered_ns;
-  bool answered = known->answered_ns != 0;
-  bool stale = !answered || known->suspect || age > (known->failure == 0 ? FRESH_NS : FAILURE_NS);
+  bool fresh = known->failure == 0 ? now_ns - known->answered_ns <= FRESH_NS
+                                   : known->answered_ns >= asked_ns;
+  bool stale = known->answered_ns == 0 || known->suspect || !fresh;
   int no_thread = 0;
   if (stale && !known->running)
     no_thread = start_look_up(endpoint, err);

@@ -207,8 +207,8 @@ dial(struct lm_pool *pool, struct lm_job *job, int64_t now_ns)
 {
   char list[1024];
   struct lm_error err;
-  switch (lm_endpoint_dial(pool->endpoint, now_ns, list, sizeof list, lm_io_address_known, pool->io,
-                           &err)) {
+  switch (lm_endpoint_dial(pool->endpoint, job->started_ns, now_ns, list, sizeof list,
+                           lm_io_address_known, pool->io, &err)) {
   case LM_DIAL_WAIT:
     lm_list_push_back(&pool->waiting, &job->link);
     return true;
@@ -218,6 +218,7 @@ dial(struct lm_pool *pool, struct lm_job *job, int64_t now_ns)
     return false;
   case LM_DIAL_FAILED:
     job->outcome = lm_outcome_of_loss(false, 0, LM_FAIL_CONNECT);
+    job->outcome.action = LM_DO_RETRY_SLOW; /* a name server takes its time to come back */
     job->error = err;
     return false;
   case LM_DIAL_READY:
