@@ -45,6 +45,10 @@ class Site:
             kwargs.setdefault("tls", self._authority.context())
         return self._serve(*args, **kwargs)
 
+    @property
+    def ca_file(self) -> Any:
+        return self._authority.ca_file
+
     def target(self, server: Server, **changes: Any) -> Any:
         return open_target(server.url, ca_file=self._authority.ca_file, **changes)
 
