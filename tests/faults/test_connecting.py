@@ -1,4 +1,4 @@
-"""Faults before a connection stands: nothing can have run. Rows 1, 3, 6, 7."""
+"""Faults before a connection stands: nothing can have run. Rows 1, 6 and 7."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+import lambdamap
+import tasks
 from certificates import Authority
-from driver import invoke, open_target
+from driver import api_options, invoke, open_target
 from scripted import Server, reads, reply, reset_at_once, welcome
 
 ANSWER = b'{"ok":1}'
@@ -49,17 +51,17 @@ def test_row_06_certificates_that_do_not_verify(
     serve: Callable[..., Server], authority: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     stranger = Authority(tmp_path_factory.mktemp("stranger"))
-    old = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     contexts = {
         "expired": authority.context(days=-1),
         "wrong host": authority.context("DNS:elsewhere.example"),
         "unknown issuer": stranger.context(),
     }
-    del old
     for name, context in contexts.items():
         server = serve(tls=context, then=reply(ANSWER))
         (lost,) = invoke(open_target(server.url, ca_file=authority.ca_file), idempotent=True)
-        assert (lost.failure, lost.ran) == ("connect", "NOT"), name
+        assert (lost.failure, lost.ran, lost.attempts) == ("connect", "NOT", 1), name
+        assert lost.stops_map, name
+        assert "certificate" in lost.message, name
         assert server.complete == 0, name
         assert all(connection.buffer == b"" for connection in server.connections), name
 
@@ -72,7 +74,19 @@ def test_row_06_too_old_tls(serve: Callable[..., Server], authority: Authority) 
     context.set_ciphers("ALL:@SECLEVEL=0")
     server = serve(tls=context, then=reply(ANSWER))
     (lost,) = invoke(open_target(server.url, ca_file=authority.ca_file))
-    assert (lost.failure, lost.ran) == ("connect", "NOT")
+    assert (lost.failure, lost.ran, lost.attempts) == ("connect", "NOT", 1)
+    assert lost.stops_map
+    assert server.complete == 0
+
+
+def test_row_06_stops_the_map(serve: Callable[..., Server], authority: Authority) -> None:
+    server = serve(tls=authority.context("DNS:elsewhere.example"))
+    options = api_options(server, ca_bundle=str(authority.ca_file), max_concurrency=4)
+    with pytest.raises(lambdamap.ConnectError, match="certificate") as caught:
+        list(lambdamap.map(tasks.square, range(1000), **options))
+    assert isinstance(caught.value, ConnectionError)
+    assert caught.value.ran == "NOT"
+    assert len(server.connections) <= 4
     assert server.complete == 0
 
 
