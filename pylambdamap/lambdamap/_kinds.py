@@ -23,7 +23,17 @@ from typing import Any
 
 from lambdamap._codec import DecodeFailure, EncodeFailure
 
-__all__ = ["reduce", "restore"]
+__all__ = [
+    "Resolve",
+    "frame_shape",
+    "frame_snapshot",
+    "frames_reduce",
+    "loaded",
+    "pack_values",
+    "reduce",
+    "restore",
+    "restore_frame",
+]  # fmt: skip
 
 _TUPLE, _TIME, _ARRAY, _DECIMAL, _NAMED, _PANDAS, _NUMPY, _BUFFER, _FRAMES, _PICKLE = (
     3, 4, 5, 6, 10, 11, 12, 13, 14, 127,
@@ -47,7 +57,7 @@ class _Buffer:
 # --- names ----------------------------------------------------------------------------------------
 
 
-def _loaded(name: str, resolve: Resolve | None) -> Any:
+def loaded(name: str, resolve: Resolve | None) -> Any:
     module = sys.modules.get(name)
     if module is None:
         if resolve is None:
@@ -296,7 +306,7 @@ def _items_of(value: Any, order: str) -> _Buffer:
 
 
 def _restore_array(resolve: Resolve | None, descr: Any, shape: Any, *rest: Any) -> Any:
-    numpy = _loaded("numpy", resolve)
+    numpy = loaded("numpy", resolve)
     if descr == "O":
         flat = numpy.empty(len(rest[0]), object)
         flat[:] = rest[0]
@@ -317,7 +327,7 @@ def _reduce_scalar(value: Any) -> tuple[int, Any]:
 
 
 def _restore_scalar(resolve: Resolve | None, descr: Any, data: Any) -> Any:
-    numpy = _loaded("numpy", resolve)
+    numpy = loaded("numpy", resolve)
     dtype = _dtype(numpy, descr)
     if dtype.hasobject:
         raise DecodeFailure("a numpy scalar says that its bytes are objects")
@@ -345,12 +355,12 @@ def _reduce_numpy(value: Any, kind: type) -> tuple[int, Any] | None:
 # --- pandas ---------------------------------------------------------------------------------------
 
 
-def _pack_values(pandas: Any, values: Any) -> tuple[Any, ...] | None:
+def pack_values(pandas: Any, values: Any) -> tuple[Any, ...] | None:
     """A column's array in parts that travel; None: there is no kind for it."""
     numpy = sys.modules["numpy"]
     dtype = values.dtype
     if isinstance(values, numpy.ndarray):
-        return ("np", values)
+        return _pack_objects(pandas, values) if dtype.kind == "O" else ("np", values)
     if isinstance(dtype, pandas.CategoricalDtype):
         return ("cat", values.codes, dtype.categories, dtype.ordered)
     if isinstance(dtype, pandas.DatetimeTZDtype):
@@ -360,8 +370,7 @@ def _pack_values(pandas: Any, values: Any) -> tuple[Any, ...] | None:
     if isinstance(dtype, pandas.PeriodDtype):
         return ("period", values.asi8, values.freqstr)
     if isinstance(dtype, pandas.StringDtype):
-        missing = values.isna()
-        texts = [None if gone else text for text, gone in zip(values, missing, strict=True)]
+        texts = values.to_numpy(object, na_value=None).tolist()
         return ("str", dtype.storage, getattr(dtype, "na_value", pandas.NA) is pandas.NA, texts)
     if dtype.kind in "mM" and hasattr(values, "to_numpy"):
         return ("np", values.to_numpy())
@@ -376,9 +385,23 @@ def _pack_values(pandas: Any, values: Any) -> tuple[Any, ...] | None:
     return None
 
 
+def _pack_objects(pandas: Any, values: Any) -> tuple[Any, ...]:
+    """Objects where a NaN stands for what is missing go as None, which columns of texts know."""
+    missing = pandas.isna(values)
+    gone = values[missing]
+    if len(gone) == 0 or not all(type(item) is float for item in gone):
+        return ("np", values)
+    filled = values.copy()
+    filled[missing] = None
+    return ("nan", filled)
+
+
 def _unpack_values(pandas: Any, parts: Any) -> Any:
     tag, *rest = parts
     if tag == "np":
+        return rest[0]
+    if tag == "nan":
+        rest[0][pandas.isna(rest[0])] = float("nan")
         return rest[0]
     if tag == "cat":
         codes, categories, ordered = rest
@@ -425,7 +448,7 @@ def _reduce_index(pandas: Any, index: Any) -> tuple[int, Any] | None:
     )  # fmt: skip
     if type(index) not in kinds:
         return None
-    packed = _pack_values(pandas, index.array)
+    packed = pack_values(pandas, index.array)
     if packed is None:
         return None
     # A period has its frequency in its dtype.
@@ -462,15 +485,15 @@ def _reduce_pandas(value: Any, kind: type) -> tuple[int, Any] | None:
     if isinstance(value, pandas.Index):
         return _reduce_index(pandas, value)
     if kind is pandas.Series:
-        packed = _pack_values(pandas, value.array)
+        packed = pack_values(pandas, value.array)
         return packed and (_PANDAS, ("series", packed, value.index, value.name, dict(value.attrs)))
     if kind is pandas.DataFrame:
-        columns = [_pack_values(pandas, value.iloc[:, i].array) for i in range(value.shape[1])]
+        columns = [pack_values(pandas, value.iloc[:, i].array) for i in range(value.shape[1])]
         if None in columns:
             return None
         return _PANDAS, ("frame", columns, value.columns, value.index, dict(value.attrs))
     if isinstance(value, pandas.api.extensions.ExtensionArray):
-        packed = _pack_values(pandas, value)
+        packed = pack_values(pandas, value)
         return packed and (_PANDAS, ("array", packed))
     if kind is pandas.CategoricalDtype:
         return _PANDAS, ("catdtype", value.categories, value.ordered)
@@ -478,7 +501,7 @@ def _reduce_pandas(value: Any, kind: type) -> tuple[int, Any] | None:
 
 
 def _restore_pandas(resolve: Resolve | None, tag: Any, *parts: Any) -> Any:
-    pandas = _loaded("pandas", resolve)
+    pandas = loaded("pandas", resolve)
     if tag == "NaT":
         return pandas.NaT
     if tag == "NA":
@@ -507,7 +530,7 @@ def _restore_pandas(resolve: Resolve | None, tag: Any, *parts: Any) -> Any:
         made.attrs.update(attributes)
         return made
     if tag == "frame":
-        return _restore_frame(pandas, *parts)
+        return restore_frame(pandas, *parts)
     if tag == "array":
         values = _unpack_values(pandas, parts[0])
         if isinstance(values, sys.modules["numpy"].ndarray):
@@ -524,7 +547,7 @@ def _kept(values: Any) -> type | None:
     return object if plain and values.dtype.kind == "O" else None
 
 
-def _restore_frame(
+def restore_frame(
     pandas: Any, packed: Any, columns: Any, index: Any, attributes: dict[Any, Any]
 ) -> Any:
     series = {}
@@ -620,6 +643,25 @@ def reduce(value: Any, allow_pickle: bool) -> tuple[int, Any]:
         ) from error
 
 
+def frame_shape(frame: Any) -> Any:
+    """The native codec's way to `_frames`, which is imported with the first frame."""
+    from lambdamap import _frames
+
+    return _frames.shape(frame)
+
+
+def frame_snapshot(shape: Any, frame: Any, copy: bool) -> Any:
+    from lambdamap import _frames
+
+    return _frames.snapshot(shape, frame, copy)
+
+
+def frames_reduce(shape: Any, snapshots: list[Any]) -> tuple[Any, ...]:
+    from lambdamap import _frames
+
+    return _frames.reduce(shape, snapshots)
+
+
 def restore(ext: int, payload: Any, resolve: Resolve | None) -> Any:
     """The value of an extension that `reduce` made."""
     if ext == _TIME:
@@ -630,11 +672,15 @@ def restore(ext: int, payload: Any, resolve: Resolve | None) -> Any:
         return _restore_array(resolve, *payload)
     if ext == _NUMPY:
         if len(payload) == 1:
-            numpy = _loaded("numpy", resolve)
+            numpy = loaded("numpy", resolve)
             return numpy.dtype(object) if payload[0] == "O" else _dtype(numpy, payload[0])
         return _restore_scalar(resolve, *payload)
     if ext == _PANDAS:
         return _restore_pandas(resolve, *payload)
+    if ext == _FRAMES:
+        from lambdamap import _frames
+
+        return _frames.restore(resolve, payload)
     if ext == _DECIMAL:
         import decimal
 

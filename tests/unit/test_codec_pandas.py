@@ -54,3 +54,110 @@ def test_round_trip(value: Any, compression: bool) -> None:
     assert same(value, _codec.decode(sealed))
     text = _codec.encode_text([value] * 3, compression=compression)
     assert all(same(value, again) for again in _codec.decode_text(text))
+
+
+# --- frames that travel together ------------------------------------------------------------------
+
+
+def table(rows: int = 60) -> pd.DataFrame:
+    generator = np.random.default_rng(3)
+    made = pd.DataFrame(
+        {
+            "key": generator.integers(0, 7, rows),
+            "delay": generator.integers(-20, 300, rows).astype(float),
+            "ratio": generator.random(rows),
+            "name": [f"N{n % 11}" for n in range(rows)],
+            "late": generator.random(rows) < 0.5,
+            "time": pd.Timestamp("2020") + pd.to_timedelta(generator.integers(0, 10**6, rows), "s"),
+            "zone": pd.date_range("2020", periods=rows, freq="h", tz=BERLIN),
+            "kind": pd.Categorical([("a", "b")[n % 2] for n in range(rows)]),
+            "maybe": pd.array([n if n % 3 else None for n in range(rows)], dtype="Int64"),
+            "text": [f"t{n}" if n % 5 else None for n in range(rows)],
+        }
+    )
+    made.loc[::4, "delay"] = np.nan
+    return made
+
+
+def groups(frame: pd.DataFrame) -> list[pd.DataFrame]:
+    return [group for _, group in frame.groupby("key")]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        groups(table()),
+        [table(5) for _ in range(6)],
+        [group.reset_index(drop=True) for group in groups(table())],
+        [group.set_index("time") for group in groups(table())],
+        [group.set_index("name") for group in groups(table())],
+        [group.iloc[:0] for group in groups(table())],
+        [pd.DataFrame({"a": [float(n)], "b": [n]}) for n in range(9)],
+        [pd.DataFrame({"a": ["x", np.nan, "y"]}, dtype=object) for n in range(9)],
+        [pd.DataFrame({"a": ["x", None, np.nan]}, dtype=object) for n in range(9)],
+        [pd.DataFrame({"a": [1]}), *groups(table()), pd.DataFrame({"b": [2.5]})],
+        [table(), None, table(), table(2), None],
+        [pd.DataFrame({("a", 1): [1], ("b", 2): [2.5]}) for _ in range(5)],
+        [pd.DataFrame([[1, 2]], columns=["a", "a"]) for _ in range(5)],
+        [pd.DataFrame(index=[1, 2]) for _ in range(5)],
+        [pd.DataFrame() for _ in range(5)],
+    ],
+    ids=lambda frames: f"{len(frames)}-{type(frames[0].index).__name__}-{frames[0].shape[1]}",
+)
+def test_frames_of_a_list(frames: list[Any]) -> None:
+    for value in (frames, [(i, frame) for i, frame in enumerate(frames)]):
+        for compression in (True, False):
+            assert same(value, _codec.decode(_codec.encode(value, compression=compression)))
+    packer = _codec.ChunkPacker({})
+    assert packer.fill(iter(frames), 1000, 1 << 30) == len(frames)
+    assert same(frames, _codec.decode(packer.take())[1])
+
+
+def test_same_shaped_frames_share_their_columns() -> None:
+    frames = groups(table(60))
+    together = len(_codec.encode(frames, compression=False))
+    alone = sum(len(_codec.encode(frame, compression=False)) for frame in frames)
+    assert together < 0.7 * alone
+
+
+def test_frames_that_came_together_can_be_changed() -> None:
+    """Without a warning, which would be an error here, and without one seeing another's change."""
+    frames = groups(table())
+    mine = _codec.decode(_codec.encode(frames))
+    for number, frame in enumerate(mine):
+        frame["new"] = number
+        frame.loc[frame.index[0], "ratio"] = -1.0
+        frame.iloc[0, frame.columns.get_loc("delay")] = 5.0
+        frame["ratio"] *= 2
+        frame.loc[:, "name"] = "x"
+        del frame["late"]
+        frame["maybe"] = frame["maybe"].fillna(0)
+    fresh = _codec.decode(_codec.encode(frames))
+    for number, (frame, before) in enumerate(zip(mine, fresh, strict=True)):
+        expected = before.copy()
+        expected["new"] = number
+        expected.loc[expected.index[0], "ratio"] = -1.0
+        expected.iloc[0, expected.columns.get_loc("delay")] = 5.0
+        expected["ratio"] *= 2
+        expected.loc[:, "name"] = "x"
+        expected["maybe"] = expected["maybe"].fillna(0)
+        del expected["late"]
+        pd.testing.assert_frame_equal(frame, expected)
+    changed = _codec.decode(_codec.encode(frames))
+    changed[0].iloc[:, changed[0].columns.get_loc("ratio")] = 9.0
+    assert same(changed[1:], fresh[1:])
+
+
+def test_a_frame_is_taken_as_it_is_when_it_comes() -> None:
+    """A generator may use one frame again and again."""
+
+    def frames() -> Any:
+        frame = pd.DataFrame({"a": [0.0, 1.0], "b": ["x", "y"]})
+        for number in range(6):
+            frame.iloc[0, 0] = float(number)
+            yield frame
+
+    packer = _codec.ChunkPacker({})
+    packer.fill(frames(), 100, 1 << 20)
+    found = _codec.decode(packer.take())[1]
+    assert [frame.iloc[0, 0] for frame in found] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]

@@ -175,6 +175,7 @@ lm_column_read(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item
   switch (column->kind) {
   case LM_COLUMN_ANY:
   case LM_COLUMN_CONST:
+  case LM_COLUMN_FRAMES:
     return NULL;
   case LM_COLUMN_FLOAT:
     if ((wrong = read_element(at, end, LM_FLOAT_ELEMENTS, column, unknown)) != NULL)
@@ -278,6 +279,8 @@ lm_column_cost(const struct lm_column *column, uint64_t n)
     return n * (LM_CELL_TEXT + column->inner * LM_CELL_SLOT);
   case LM_COLUMN_DICT:
     return n * (LM_CELL_TEXT + column->inner * LM_CELL_PAIR);
+  case LM_COLUMN_FRAMES:
+    return n * LM_CELL_FRAME;
   default:
     return 0;
   }

@@ -30,6 +30,7 @@ enum lm_column_kind {
   LM_COLUMN_SPLIT = 12,   /* two columns, one behind the other */
   LM_COLUMN_RAW = 13,     /* only in buffers: the items' bytes; element 0: in the words, 1: in the
                              blobs, 2: packed */
+  LM_COLUMN_FRAMES = 14,  /* one LM_EXT_FRAMES, which is all cells: pandas frames */
   LM_COLUMN_KINDS
 };
 
@@ -56,7 +57,8 @@ enum {
   LM_CELL_TEXT = 64,      /* bytes that a Python object takes, rounded up; used for estimates */
   LM_CELL_NUMBER = 40,
   LM_CELL_SLOT = 8,
-  LM_CELL_PAIR = 104
+  LM_CELL_PAIR = 104,
+  LM_CELL_FRAME = 4096
 };
 
 /* The NaN that DECIMAL has a code for: the one that Python and numpy make. */

@@ -164,6 +164,14 @@ walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t 
     return 0;
   case LM_COLUMN_CONST:
     return walk_const(walk, at, end);
+  case LM_COLUMN_FRAMES: {
+    const uint8_t *at_value = *at;
+    struct lm_mp_token token = {0};
+    lm_mp_next(&at_value, end, &token);
+    if (token.kind != LM_MP_EXT || token.ext != LM_EXT_FRAMES)
+      return refuse(walk, from, "a column of frames that are none");
+    return walk_value(walk, at, end, depth);
+  }
   case LM_COLUMN_TEXT:
     return walk_texts(walk, from, &column, n);
   case LM_COLUMN_NULLABLE:

@@ -24,17 +24,28 @@ struct lmpy_codec_state {
   PyObject *codec_error, *encode_failure, *decode_failure; /* strong */
   PyTypeObject *packer_type, *chunker_type;                /* strong */
   PyObject *kinds; /* module lambdamap._kinds, imported when first needed; strong or NULL */
-  PyObject *reduce, *restore;              /* its functions; strong or NULL */
-  PyTypeObject *float64, *int64, *decimal; /* numpy's and decimal's, once met; strong or NULL */
-  PyObject *names[8];                      /* interned texts; strong */
-  struct lm_coder *coder;                  /* owned; under the GIL */
+  PyObject *reduce, *restore; /* its functions; strong or NULL */
+  /* numpy's, decimal's and pandas', once met; strong or NULL */
+  PyTypeObject *float64, *int64, *decimal, *frame;
+  PyObject *names[12];          /* interned texts; strong */
+  struct lm_coder *coder;       /* owned; under the GIL */
   struct lm_coder *spare_coder; /* owned or NULL; who takes it may use it without the GIL */
   struct lmpy_gather *spare;    /* kept from the last list; owned or NULL */
   struct lm_buf spare_bufs[4];  /* kept from the last encode */
   struct lmpy_key keys[LMPY_KEYS];
 };
 
-enum lmpy_name { LMPY_REDUCE, LMPY_RESTORE, LMPY_FLOAT64, LMPY_INT64, LMPY_DECIMAL };
+enum lmpy_name {
+  LMPY_REDUCE,
+  LMPY_RESTORE,
+  LMPY_FLOAT64,
+  LMPY_INT64,
+  LMPY_DECIMAL,
+  LMPY_DATAFRAME,
+  LMPY_FRAME_SHAPE,
+  LMPY_FRAME_SNAPSHOT,
+  LMPY_FRAMES_REDUCE
+};
 
 /* The functions of lambdamap._kinds; 0, or -1 and an exception. */
 int lmpy_codec_load_kinds(struct lmpy_codec_state *state);
@@ -59,6 +70,7 @@ struct lmpy_pack {
   Py_buffer blob;  /* an array that is read where it is; its obj is NULL while there is none */
   size_t gathered; /* bytes in gathers that are not yet in a section, at most */
   bool allow_pickle;
+  bool eager;      /* what was taken is the caller's again before the list is complete */
   bool may_borrow; /* nothing runs between packing and writing: large arrays need no copy */
   unsigned depth;  /* containers around the present value */
   PyObject *path;  /* strong list of what leads to a failure, or NULL */
@@ -105,6 +117,7 @@ struct lmpy_gather {
   struct lm_buf tail_lengths; /* uint32_t */
   struct lmpy_gather *inner;  /* LIST: 1; DICT, TUPLE: n_inner; owned */
   PyObject **keys;            /* DICT: n_inner, strong; owned */
+  PyObject *shape, *frames;   /* FRAMES: lambdamap._frames has made it; a list of copies; strong */
 };
 
 enum { LMPY_EMPTY = 0xff };
@@ -129,6 +142,9 @@ int lmpy_write_doubles(struct lmpy_pack *pack, const double *doubles, size_t n, 
 /* The column that n integers are. Changes them. */
 int lmpy_write_ints(struct lmpy_pack *pack, int64_t *numbers, size_t n, uint8_t element);
 int lmpy_write_varint(struct lmpy_pack *pack, uint64_t n);
+
+/* An extension whose payload is an array of these. */
+int lmpy_pack_parts(struct lmpy_pack *pack, int ext, PyObject *parts);
 
 /* dates.c: 1 and *n for an exact date, or an exact naive datetime with fold 0; 0 for others. */
 int lmpy_date_number(PyObject *value, uint8_t *element, int64_t *n);

@@ -34,6 +34,8 @@ drop_shape(struct lmpy_gather *gather)
   }
   lm_free(gather->inner);
   lm_free(gather->keys);
+  Py_CLEAR(gather->shape);
+  Py_CLEAR(gather->frames);
   gather->inner = NULL;
   gather->keys = NULL;
   gather->n_inner = 0;
@@ -85,6 +87,13 @@ pop_lengths(struct lm_buf *lengths, uint32_t cells)
   return sum;
 }
 
+static void
+cut_fields(struct lmpy_gather *gather)
+{
+  for (uint32_t i = 0; i < gather->n_inner; i++)
+    lmpy_gather_cut(&gather->inner[i], gather->dense);
+}
+
 void
 lmpy_gather_cut(struct lmpy_gather *gather, uint32_t n)
 {
@@ -123,8 +132,11 @@ lmpy_gather_cut(struct lmpy_gather *gather, uint32_t n)
   }
   case LM_COLUMN_DICT:
   case LM_COLUMN_TUPLE:
-    for (uint32_t i = 0; i < gather->n_inner; i++)
-      lmpy_gather_cut(&gather->inner[i], gather->dense);
+    cut_fields(gather);
+    break;
+  case LM_COLUMN_FRAMES:
+    if (PyList_SetSlice(gather->frames, gather->dense, PY_SSIZE_T_MAX, NULL) != 0)
+      PyErr_Clear(); /* taking items away needs no memory */
     break;
   default:
     break;
@@ -142,7 +154,7 @@ lmpy_gather_clear(struct lmpy_gather *gather)
   lm_buf_clear(&gather->tail);
   lm_buf_clear(&gather->tail_lengths);
   gather->ascii = true;
-  if (misled)
+  if (misled || gather->kind == LM_COLUMN_FRAMES)
     drop_shape(gather);
   for (uint32_t i = 0; i < gather->n_inner; i++)
     lmpy_gather_clear(&gather->inner[i]);
@@ -169,13 +181,6 @@ append_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *list)
     return -1;
   }
   return lmpy_gather_count(pack, gather, 1, 1);
-}
-
-static void
-cut_fields(struct lmpy_gather *gather)
-{
-  for (uint32_t i = 0; i < gather->n_inner; i++)
-    lmpy_gather_cut(&gather->inner[i], gather->dense);
 }
 
 static int
@@ -235,6 +240,28 @@ append_tuple(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *tuple
     return result;
   }
   return lmpy_gather_count(pack, gather, 1, 0);
+}
+
+static int
+append_frame(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *frame)
+{
+  struct lmpy_codec_state *state = pack->state;
+  Py_INCREF(frame);
+  PyObject *answer =
+      PyObject_CallMethodObjArgs(state->kinds, state->names[LMPY_FRAME_SNAPSHOT], gather->shape,
+                                 frame, pack->eager ? Py_True : Py_False, NULL);
+  Py_DECREF(frame);
+  if (answer == NULL || answer == Py_None) {
+    Py_XDECREF(answer);
+    return answer == NULL ? -1 : LMPY_MISFIT;
+  }
+  PyObject *copy;
+  Py_ssize_t bytes;
+  int result = -1;
+  if (PyArg_ParseTuple(answer, "On", &copy, &bytes) && PyList_Append(gather->frames, copy) == 0)
+    result = lmpy_gather_count(pack, gather, 1, (size_t)bytes);
+  Py_DECREF(answer);
+  return result;
 }
 
 /* A value in msgpack, which may run anybody's code. */
@@ -305,6 +332,26 @@ begin_dict(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *dict)
   return 0;
 }
 
+static int
+begin_frames(struct lmpy_codec_state *state, struct lmpy_gather *gather, PyObject *frame)
+{
+  if (lmpy_codec_load_kinds(state) != 0)
+    return -1;
+  Py_INCREF(frame);
+  PyObject *shape = PyObject_CallMethodOneArg(state->kinds, state->names[LMPY_FRAME_SHAPE], frame);
+  Py_DECREF(frame);
+  if (shape == NULL || shape == Py_None) {
+    Py_XDECREF(shape);
+    return shape == NULL ? -1 : LMPY_MISFIT;
+  }
+  Py_XSETREF(gather->shape, shape);
+  Py_XSETREF(gather->frames, PyList_New(0));
+  if (gather->frames == NULL)
+    return -1;
+  gather->kind = LM_COLUMN_FRAMES;
+  return 0;
+}
+
 /* The kind for a first value of a type that is not Python's own. */
 static int
 begin_other(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
@@ -321,6 +368,8 @@ begin_other(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
   } else if (type == state->int64) {
     gather->kind = LM_COLUMN_INT;
     gather->element = LM_INT_NUMPY;
+  } else if (type == state->frame) {
+    return begin_frames(state, gather, value);
   } else if (type == state->decimal) {
     gather->kind = LM_COLUMN_TEXT;
     gather->element = LM_TEXT_DECIMAL;
@@ -387,6 +436,8 @@ append_fitting(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *val
     return append_dict(pack, gather, value);
   if (gather->kind == LM_COLUMN_TUPLE && type == &PyTuple_Type)
     return append_tuple(pack, gather, value);
+  if (gather->kind == LM_COLUMN_FRAMES && type == pack->state->frame)
+    return append_frame(pack, gather, value);
   return lmpy_cells_append(pack, gather, &value, 1);
 }
 
@@ -408,11 +459,11 @@ lmpy_gather_append(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject 
   return append_to_tail(pack, gather, value);
 }
 
-/* Whether no cell so far, however deep inside, needed anybody's code. */
+/* Whether cells like those so far, however deep inside, need nobody's code. */
 static bool
 is_plain(const struct lmpy_gather *gather)
 {
-  if (gather->n_tail > 0)
+  if (gather->n_tail > 0 || gather->kind == LM_COLUMN_FRAMES)
     return false;
   for (uint32_t i = 0; i < gather->n_inner; i++)
     if (!is_plain(&gather->inner[i]))

@@ -273,7 +273,9 @@ new_error(PyObject *module, const char *name, const char *doc, PyObject *base)
 static int
 exec(PyObject *module)
 {
-  static const char *const names[] = {"reduce", "restore", "float64", "int64", "Decimal"};
+  static const char *const names[] = {"reduce",      "restore",        "float64",
+                                      "int64",       "Decimal",        "DataFrame",
+                                      "frame_shape", "frame_snapshot", "frames_reduce"};
   struct lmpy_codec_state *state = PyModule_GetState(module);
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
     if ((state->names[i] = PyUnicode_InternFromString(names[i])) == NULL)
@@ -320,6 +322,7 @@ traverse(PyObject *module, visitproc visit, void *arg)
   Py_VISIT(state->float64);
   Py_VISIT(state->int64);
   Py_VISIT(state->decimal);
+  Py_VISIT(state->frame);
   return 0;
 }
 
@@ -338,6 +341,7 @@ clear(PyObject *module)
   Py_CLEAR(state->float64);
   Py_CLEAR(state->int64);
   Py_CLEAR(state->decimal);
+  Py_CLEAR(state->frame);
   for (size_t i = 0; i < sizeof state->names / sizeof state->names[0]; i++)
     Py_CLEAR(state->names[i]);
   for (size_t i = 0; i < LMPY_KEYS; i++)

@@ -464,6 +464,19 @@ pack_set(struct lmpy_pack *pack, PyObject *set)
 
 /* --- everything else: lambdamap._kinds says as what it travels --- */
 
+int
+lmpy_pack_parts(struct lmpy_pack *pack, int ext, PyObject *parts)
+{
+  size_t mark;
+  Py_ssize_t n = PyTuple_GET_SIZE(parts);
+  if (lmpy_pack_begin_ext(pack, &mark) != 0 || put_container(pack, n, 0x90, 0xdc) != 0)
+    return -1;
+  for (Py_ssize_t i = 0; i < n; i++)
+    if (lmpy_pack_value(pack, PyTuple_GET_ITEM(parts, i)) != 0)
+      return -1;
+  return lmpy_pack_end_ext(pack, ext, mark);
+}
+
 static int
 pack_kind(struct lmpy_pack *pack, PyObject *value)
 {
@@ -488,14 +501,7 @@ pack_kind(struct lmpy_pack *pack, PyObject *value)
   } else if (ext == LM_EXT_PICKLE) {
     result = put_ext(pack, ext, PyBytes_AS_STRING(payload), (size_t)PyBytes_GET_SIZE(payload));
   } else {
-    size_t mark;
-    Py_ssize_t n = PyTuple_GET_SIZE(payload);
-    if (lmpy_pack_begin_ext(pack, &mark) != 0 || put_container(pack, n, 0x90, 0xdc) != 0)
-      goto done;
-    for (Py_ssize_t i = 0; i < n; i++)
-      if (lmpy_pack_value(pack, PyTuple_GET_ITEM(payload, i)) != 0)
-        goto done;
-    result = lmpy_pack_end_ext(pack, ext, mark);
+    result = lmpy_pack_parts(pack, ext, payload);
   }
   if (result == 0)
     pack->depth--;

@@ -160,6 +160,24 @@ open_const(struct lmpy_unpack *unpack, struct reader *reader, const uint8_t **at
   return reader->constant == NULL ? -1 : 0;
 }
 
+static int
+open_frames(struct lmpy_unpack *unpack, struct reader *reader, const uint8_t **at,
+            const uint8_t *end, uint64_t n, unsigned depth)
+{
+  const uint8_t *from = *at;
+  struct lm_mp_token token = {0};
+  lm_mp_next(at, end, &token);
+  if (token.kind != LM_MP_EXT || token.ext != LM_EXT_FRAMES || depth == 0)
+    return refuse(unpack, "a column of frames that are none, or are nested too deep");
+  *at = from;
+  reader->constant = lmpy_unpack_value(unpack, at, end, depth);
+  if (reader->constant == NULL)
+    return -1;
+  if (!PyList_CheckExact(reader->constant) || PyList_GET_SIZE(reader->constant) != (Py_ssize_t)n)
+    return refuse(unpack, "a column of more or fewer frames than it has cells");
+  return 0;
+}
+
 /* n values of msgpack, stepped over; they are made when their rows are. */
 static int
 open_any(struct lmpy_unpack *unpack, struct reader *reader, const uint8_t **at, const uint8_t *end,
@@ -197,6 +215,8 @@ open_reader(struct lmpy_unpack *unpack, struct reader *reader, const uint8_t **a
     return open_any(unpack, reader, at, end, n);
   case LM_COLUMN_CONST:
     return open_const(unpack, reader, at, end);
+  case LM_COLUMN_FRAMES:
+    return open_frames(unpack, reader, at, end, n, depth);
   case LM_COLUMN_TEXT:
     reader->text = column->data;
     return column->element == LM_TEXT_DECIMAL && unpack->state->decimal == NULL
@@ -409,6 +429,8 @@ next(struct lmpy_unpack *unpack, struct reader *reader)
     return next_text(unpack, reader, i);
   case LM_COLUMN_CONST:
     return Py_NewRef(reader->constant);
+  case LM_COLUMN_FRAMES:
+    return Py_NewRef(PyList_GET_ITEM(reader->constant, (Py_ssize_t)i));
   case LM_COLUMN_UNIQUE: {
     struct lm_lengths each = {column->width, 0, reader->indices};
     return Py_NewRef(reader->values[lm_length_at(&each, i)]);

@@ -70,6 +70,8 @@ lmpy_codec_meet(struct lmpy_codec_state *state, PyTypeObject *type)
     return state->float64 != NULL && state->int64 != NULL ? 1 : meet_numpy(state);
   if (strcmp(name, "decimal.Decimal") == 0)
     return state->decimal != NULL ? 1 : meet(state, "decimal", LMPY_DECIMAL, &state->decimal);
+  if (strcmp(name, "DataFrame") == 0)
+    return state->frame != NULL ? 1 : meet(state, "pandas", LMPY_DATAFRAME, &state->frame);
   return 0;
 }
 

@@ -7,9 +7,11 @@
 
 enum {
   MIN_UNIQUE_CELLS = 24, /* below, an index is not worth its column */
-  MAX_UNIQUE = 255,
-  MANY = 512,  /* doubles, from which on a copy is saved */
-  TABLE = 1024 /* of hashes; a power of two, four times MAX_UNIQUE */
+  FEW_UNIQUE = 255,      /* an index takes one byte, and their table stands on the stack */
+  MANY_CELLS = 4096,     /* from here on, up to MAX_UNIQUE are looked for */
+  MAX_UNIQUE = 65535,
+  MANY = 512, /* doubles, from which on a copy is saved */
+  FEW_SLOTS = 1024
 };
 
 static inline uint8_t *
@@ -172,11 +174,16 @@ write_bits(struct lmpy_pack *pack, uint8_t kind, const uint8_t *cells, uint32_t 
 
 /* --- texts --- */
 
+struct text {
+  uint32_t start, len;
+  uint64_t first; /* its first bytes */
+};
+
+/* Different texts; slots is a table by hash of 1 + index, or 0. */
 struct unique {
-  uint8_t slots[TABLE]; /* 1 + index, or 0 */
-  uint32_t starts[MAX_UNIQUE], lengths[MAX_UNIQUE];
-  uint64_t firsts[MAX_UNIQUE]; /* their first bytes */
-  uint32_t n;
+  uint16_t *slots;
+  struct text *texts;
+  uint32_t n, most, mask;
 };
 
 /* The first 8 bytes, zeros where the text is shorter. Gathers leave room to read them. */
@@ -204,39 +211,39 @@ slot_of(const uint8_t *at, uint32_t len, uint64_t first)
     memcpy(&last, at + len - 8, sizeof last);
     hash = (hash ^ hash >> 32 ^ last) * UINT64_C(0x9e3779b97f4a7c15);
   }
-  return (uint32_t)(hash >> 40) & (TABLE - 1);
+  return (uint32_t)(hash >> 40);
 }
 
-/* Which of few different texts each cell is, at *indices; false: they are too many. */
+/* Which of the different texts each cell is, at *indices; false: they are too many. */
 static bool
-find_unique(const struct lmpy_gather *gather, struct unique *unique, uint8_t *indices)
+find_unique(const struct lmpy_gather *gather, struct unique *unique, uint16_t *indices)
 {
   const uint32_t *lengths = (const uint32_t *)(const void *)gather->lengths.data;
-  const uint8_t *at = gather->data.data;
-  uint32_t n = gather->dense, most = n / 4 < MAX_UNIQUE ? n / 4 : MAX_UNIQUE;
-  memset(unique->slots, 0, sizeof unique->slots);
-  unique->n = 0;
+  const uint8_t *data = gather->data.data, *at = data;
+  uint32_t n = gather->dense, looked_at = 16;
   for (uint32_t i = 0; i < n; at += lengths[i++]) {
     uint32_t len = lengths[i];
     uint64_t first = first_bytes(at, len);
-    uint32_t slot = slot_of(at, len, first), index;
-    for (; (index = unique->slots[slot]) != 0; slot = (slot + 1) & (TABLE - 1)) {
-      index--;
-      if (unique->firsts[index] == first && unique->lengths[index] == len &&
-          (len <= 8 || memcmp(gather->data.data + unique->starts[index], at, len) == 0))
+    uint32_t slot = slot_of(at, len, first) & unique->mask, index;
+    for (; (index = unique->slots[slot]) != 0; slot = (slot + 1) & unique->mask) {
+      const struct text *text = &unique->texts[--index];
+      if (text->first == first && text->len == len &&
+          (len <= 8 || memcmp(data + text->start, at, len) == 0))
         break;
     }
     if (unique->slots[slot] == 0) {
-      /* Most of the first cells being new, the rest will be no better. */
-      if (unique->n == most || (i == 15 && unique->n > 10) || (i == 63 && unique->n > 32))
+      if (unique->n == unique->most)
         return false;
       index = unique->n++;
-      unique->starts[index] = (uint32_t)(at - gather->data.data);
-      unique->lengths[index] = len;
-      unique->firsts[index] = first;
-      unique->slots[slot] = (uint8_t)unique->n;
+      unique->texts[index] = (struct text){(uint32_t)(at - data), len, first};
+      unique->slots[slot] = (uint16_t)unique->n;
     }
-    indices[i] = (uint8_t)index;
+    indices[i] = (uint16_t)index;
+    if (i == looked_at) { /* most of the first cells being new, the rest will be no better */
+      if (unique->n > looked_at / 8 * 5)
+        return false;
+      looked_at *= 4;
+    }
   }
   return true;
 }
@@ -265,24 +272,80 @@ write_same_text(struct lmpy_pack *pack, const uint8_t *bytes, uint32_t n)
 
 static int
 write_unique(struct lmpy_pack *pack, const struct lmpy_gather *gather, uint8_t element,
-             const struct unique *unique, const uint8_t *indices)
+             const struct unique *unique, const uint16_t *indices)
 {
   struct lm_buf lengths, bytes;
   int result = -1;
+  uint8_t width = unique->n <= FEW_UNIQUE ? 1 : 2;
   lm_buf_init(&lengths, SIZE_MAX);
   lm_buf_init(&bytes, SIZE_MAX);
   for (uint32_t i = 0; i < unique->n; i++) {
-    lm_buf_append(&lengths, &unique->lengths[i], sizeof(uint32_t));
-    lm_buf_append(&bytes, gather->data.data + unique->starts[i], unique->lengths[i]);
+    lm_buf_append(&lengths, &unique->texts[i].len, sizeof(uint32_t));
+    lm_buf_append(&bytes, gather->data.data + unique->texts[i].start, unique->texts[i].len);
   }
-  const uint8_t head[] = {LM_COLUMN_UNIQUE, 1};
-  if (lengths.failed != LM_OK || bytes.failed != LM_OK)
+  const uint8_t head[] = {LM_COLUMN_UNIQUE, width};
+  if (lengths.failed != LM_OK || bytes.failed != LM_OK) {
     PyErr_NoMemory();
-  else if (put(pack, head, sizeof head) == 0 && lmpy_write_varint(pack, unique->n) == 0 &&
-           write_text_column(pack, element, &lengths, &bytes, unique->n) == 0)
-    result = put(pack, indices, gather->dense);
+    goto done;
+  }
+  if (put(pack, head, sizeof head) != 0 || lmpy_write_varint(pack, unique->n) != 0 ||
+      write_text_column(pack, element, &lengths, &bytes, unique->n) != 0)
+    goto done;
+  uint8_t *at = reserve(pack, (size_t)gather->dense * width);
+  if (at == NULL) {
+    lmpy_pack_no_memory(pack);
+    goto done;
+  }
+  for (uint32_t i = 0; i < gather->dense; i++) {
+    *at++ = (uint8_t)indices[i];
+    if (width == 2)
+      *at++ = (uint8_t)(indices[i] >> 8);
+  }
+  pack->structure.len += (size_t)gather->dense * width;
+  result = 0;
+
+done:
   lm_buf_clean_up(&bytes);
   lm_buf_clean_up(&lengths);
+  return result;
+}
+
+/* As few different texts, where they are: 1; 0 and nothing written where they are not. */
+static int
+write_few(struct lmpy_pack *pack, const struct lmpy_gather *gather, uint8_t element)
+{
+  uint16_t few_slots[FEW_SLOTS];
+  struct text few_texts[FEW_UNIQUE];
+  uint32_t n = gather->dense;
+  struct unique unique = {few_slots, few_texts, 0, n / 4, FEW_SLOTS - 1};
+  uint32_t slots = FEW_SLOTS;
+  void *large = NULL;
+  if (n >= MANY_CELLS) {
+    unique.most = n / 4 < MAX_UNIQUE ? n / 4 : MAX_UNIQUE;
+    while (slots < 2 * unique.most)
+      slots *= 2;
+    size_t bytes = unique.most * sizeof *unique.texts;
+    if ((large = lm_alloc(bytes + slots * sizeof *unique.slots)) == NULL)
+      return 0;
+    unique.texts = large;
+    unique.slots = (uint16_t *)(void *)((uint8_t *)large + bytes);
+    unique.mask = slots - 1;
+  } else if (unique.most > FEW_UNIQUE) {
+    unique.most = FEW_UNIQUE;
+  }
+  memset(unique.slots, 0, slots * sizeof *unique.slots);
+  lm_buf_clear(&pack->scratch);
+  uint16_t *indices = (uint16_t *)(void *)lm_buf_reserve(&pack->scratch, n * sizeof *indices);
+  int result = -1;
+  if (indices == NULL)
+    lmpy_pack_no_memory(pack);
+  else if (!find_unique(gather, &unique, indices))
+    result = 0;
+  else if (unique.n == 1)
+    result = write_same_text(pack, gather->data.data, unique.texts[0].len) != 0 ? -1 : 1;
+  else
+    result = write_unique(pack, gather, element, &unique, indices) != 0 ? -1 : 1;
+  lm_free(large);
   return result;
 }
 
@@ -290,22 +353,14 @@ static int
 write_texts(struct lmpy_pack *pack, const struct lmpy_gather *gather)
 {
   uint8_t element = gather->element;
-  uint32_t n = gather->dense;
   if (element == LM_TEXT_ASCII && !gather->ascii)
     element = LM_TEXT_UTF8;
-  if (n >= MIN_UNIQUE_CELLS && element <= LM_TEXT_UTF8) {
-    struct unique unique;
-    lm_buf_clear(&pack->scratch);
-    uint8_t *indices = lm_buf_reserve(&pack->scratch, n);
-    if (indices == NULL)
-      return lmpy_pack_no_memory(pack);
-    if (find_unique(gather, &unique, indices)) {
-      if (unique.n == 1)
-        return write_same_text(pack, gather->data.data, unique.lengths[0]);
-      return write_unique(pack, gather, element, &unique, indices);
-    }
+  if (gather->dense >= MIN_UNIQUE_CELLS && element <= LM_TEXT_UTF8) {
+    int written = write_few(pack, gather, element);
+    if (written != 0)
+      return written < 0 ? -1 : 0;
   }
-  return write_text_column(pack, element, &gather->lengths, &gather->data, n);
+  return write_text_column(pack, element, &gather->lengths, &gather->data, gather->dense);
 }
 
 /* --- columns --- */
@@ -324,6 +379,21 @@ write_fields(struct lmpy_pack *pack, struct lmpy_gather *gather)
       return -1;
   }
   return 0;
+}
+
+static int
+write_frames(struct lmpy_pack *pack, struct lmpy_gather *gather)
+{
+  struct lmpy_codec_state *state = pack->state;
+  PyObject *parts = PyObject_CallMethodObjArgs(state->kinds, state->names[LMPY_FRAMES_REDUCE],
+                                               gather->shape, gather->frames, NULL);
+  if (parts == NULL)
+    return -1;
+  int result = -1;
+  if (PyTuple_Check(parts) && put_byte(pack, LM_COLUMN_FRAMES) == 0)
+    result = lmpy_pack_parts(pack, LM_EXT_FRAMES, parts);
+  Py_DECREF(parts);
+  return result;
 }
 
 /* Many doubles that become the words as they are: no copy. */
@@ -371,6 +441,8 @@ write_typed(struct lmpy_pack *pack, struct lmpy_gather *gather)
         write_lengths(pack, &gather->lengths, gather->dense) != 0)
       return -1;
     return write_column(pack, gather->inner);
+  case LM_COLUMN_FRAMES:
+    return write_frames(pack, gather);
   default:
     return write_fields(pack, gather);
   }
