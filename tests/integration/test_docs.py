@@ -12,6 +12,8 @@ The blocks of a page are one script. Marks are HTML comments, each on a line of 
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import os
 import re
 import subprocess
@@ -127,21 +129,61 @@ def test_links_into_the_tree_lead_somewhere(document: str) -> None:
             assert (folder / target).exists(), target
 
 
-def test_every_option_is_in_the_table() -> None:
-    import dataclasses
+def table_rows(page: str, columns: int) -> dict[str, list[str]]:
+    """Rows of the tables of so many columns: first cell without backquotes, then the others."""
+    rows = {}
+    for line in read(page).splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|\n "))]
+        if line.startswith("| `") and len(cells) == columns:
+            rows[cells[0].strip("`")] = cells[1:]
+    return rows
 
-    from lambdamap.options import Options
 
-    for field in dataclasses.fields(Options):
+def test_every_option_is_described() -> None:
+    """In the README by name; on its page with default and environment, in the order of the fields."""
+    options = importlib.import_module("lambdamap.options")
+    fields = dataclasses.fields(options.Options)
+    rows = table_rows("docs/options.md", 4)
+    assert list(rows) == [field.name for field in fields]
+    for field in fields:
         assert f"`{field.name}`" in read("README.md"), field.name
+        default, environment, _ = rows[field.name]
+        assert default == f"`{field.default!r}`".replace("'", '"'), field.name
+        assert environment == ("yes" if field.name in options._FROM_ENVIRONMENT else "no")
 
 
-def test_every_exception_is_in_the_table() -> None:
-    from lambdamap import errors
+def test_every_exception_is_described() -> None:
+    """In the README by name; on its page with a base, and with nothing that is not there."""
+    errors = importlib.import_module("lambdamap.errors")
+    rows = table_rows("docs/errors.md", 4)
+    kinds = {
+        name: kind
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, Exception) and not name.startswith("_")
+    }
+    assert set(rows) == set(kinds)
+    for name, kind in kinds.items():
+        assert f"`{name}`" in read("README.md"), name
+        assert rows[name][0].strip("`") in {base.__name__ for base in kind.__mro__[1:]}, name
+        assert set(rows[name][2].replace(" ", "").split(",")) <= {
+            "any",
+            "none",
+            "NOT",
+            "MAYBE",
+            "RAN",
+        }, name
 
-    for name, thing in vars(errors).items():
-        if isinstance(thing, type) and issubclass(thing, Exception) and not name.startswith("_"):
-            assert f"`{name}`" in read("README.md"), name
+
+def test_every_public_name_is_in_the_reference() -> None:
+    text = read("docs/api.md")
+    shown = set(re.findall(r"auto(?:function|class|exception):: (\w+)", text))
+    assert {*lambdamap.__all__, "map"} - {"__version__"} <= shown
+
+
+def test_every_command_is_described() -> None:
+    from lambdamap.cli import COMMANDS
+
+    assert list(table_rows("docs/command-line.md", 2)) == list(COMMANDS)
 
 
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
