@@ -456,6 +456,7 @@ class Engine:
         # A caught exception may hold this map for long: not its buffers too.
         while (completion := self._port.take()) is not None:
             self._left_running += completion.failure == "cancelled" and completion.ran != "NOT"
+        self._left_running += self._port.outstanding
         self._ready.clear()
         self._backlog.clear()
         self.progress.close()

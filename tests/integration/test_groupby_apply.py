@@ -127,6 +127,12 @@ def test_options() -> None:
         lambdamap.groupby_apply(groups.count, FRAME.groupby("l"), chunk_size=3)
 
 
+def test_an_old_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pd, "__version__", "2.1.4")
+    with pytest.raises(lambdamap.ConfigError, match=r"needs pandas 2\.2 or newer"):
+        lambdamap.groupby_apply(groups.count, FRAME.groupby("l"))
+
+
 def test_prints_and_progress(capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[tuple[int, int | None]] = []
     lambdamap.groupby_apply(

@@ -11,6 +11,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -252,7 +253,6 @@ def test_progress() -> None:
 
 
 def test_an_executor_as_backend() -> None:
-    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(2) as executor:
         found = lambdamap.my_map(tasks.square, range(20), 3, backend=executor)
@@ -270,3 +270,18 @@ def test_a_traceback_shows_the_callers_code_and_not_this_librarys() -> None:
     assert names == [
         "test_a_traceback_shows_the_callers_code_and_not_this_librarys", "my_map", "__next__", "numbers",
     ]  # fmt: skip
+
+
+def test_ctrl_c_says_what_runs_on() -> None:
+    def stopped() -> Iterator[float]:
+        yield 0.7
+        yield 0.7
+        time.sleep(0.3)  # the first has begun by now
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(1) as executor:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            lambdamap.my_map(tasks.sleep, stopped(), 1, backend=executor, max_concurrency=2)
+        assert caught.value.__notes__ == [  # type: ignore[attr-defined]
+            "lambdamap: the map is cancelled; 1 invocation runs to the end in the executor"
+        ]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["groupby_apply"]
 
+_OLDEST = (2, 2)  # knows include_groups
 _UNPACKED = 16  # groups that may wait for the packer: each is a frame of its own while it does
 
 
@@ -62,7 +63,7 @@ def groupby_apply(
     TypeError
         `grouped` is something else, or `function` is not callable.
     ConfigError
-        An unknown option, no region, no credentials; ``on_error="return"``.
+        An unknown option, no region, no credentials; ``on_error="return"``; pandas before 2.2.
     EncodeError
         The function or a group cannot be sent.
     Exception
@@ -97,6 +98,10 @@ def groupby_apply(
 
 
 def _check(function: object, grouped: object) -> None:
+    if _version() < _OLDEST:
+        raise errors.ConfigError(
+            "groupby_apply needs pandas 2.2 or newer: pip install --upgrade pandas"
+        )
     from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
 
     if not callable(function):
@@ -111,15 +116,19 @@ def _check(function: object, grouped: object) -> None:
         )
 
 
+def _version() -> tuple[int, ...]:
+    import pandas
+
+    return tuple(int(part) for part in pandas.__version__.split(".")[:2])
+
+
 class _EnoughError(Exception):
     """Ends pandas' loop over the groups."""
 
 
 def _apply(grouped: Any, function: Callable[[Any], Any]) -> Any:
     """``grouped.apply`` without the columns that it is grouped by, in every version of pandas."""
-    import pandas
-
-    if grouped.ndim == 2 and int(pandas.__version__.partition(".")[0]) < 3:
+    if grouped.ndim == 2 and _version() < (3, 0):
         return grouped.apply(function, include_groups=False)
     return grouped.apply(function)
 
