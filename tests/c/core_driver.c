@@ -173,6 +173,7 @@ http1(void)
   } else {
     printf("refused %s\n", err.text);
   }
+  lm_http1_clean_up(&reply);
   lm_buf_clean_up(&body);
 }
 

@@ -186,7 +186,6 @@ static void
 feed(struct reading *reading, const char *bytes, size_t n, size_t first, size_t step)
 {
   lm_http1_init(&reading->reply);
-  reading->reply.line[0] = '!'; /* whatever stands there is not read */
   lm_buf_clear(&reading->body);
   reading->err.code = LM_OK;
   reading->state = LM_HTTP1_MORE;
@@ -205,9 +204,10 @@ feed(struct reading *reading, const char *bytes, size_t n, size_t first, size_t 
     reading->taken += taken;
     CHECK(taken <= size);
     if (reading->state != LM_HTTP1_MORE)
-      return;
+      break;
     CHECK(taken == size);
   }
+  lm_http1_clean_up(&reading->reply);
 }
 
 static void
@@ -391,6 +391,7 @@ endless(const char *start, const char *piece, size_t most)
                           &reading.err);
     fed += n;
   }
+  lm_http1_clean_up(&reading.reply);
   CHECK(state == LM_HTTP1_BAD && reading.err.code == LM_E_LIMIT);
   CHECK(reading.body.len <= BODY_MAX && reading.body.cap <= 256);
   lm_buf_clean_up(&reading.body);
@@ -456,6 +457,7 @@ many_chunks(void)
                             &reading.err);
       CHECK(state == LM_HTTP1_COMPLETE);
     }
+    lm_http1_clean_up(&reading.reply);
     lm_buf_clean_up(&reading.body);
   }
 }

@@ -46,6 +46,7 @@ feed(struct reading *reading, const uint8_t *bytes, size_t n, size_t first, size
   reading->at_eof = lm_http1_eof(&after, &err);
   MUST(reading->at_eof != LM_HTTP1_MORE);
   MUST(reading->state == LM_HTTP1_MORE || reading->at_eof == reading->state);
+  lm_http1_clean_up(&reading->reply);
 }
 
 static void

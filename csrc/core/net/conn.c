@@ -107,6 +107,7 @@ set_options(struct lm_conn *conn, int64_t connect_timeout_ms)
   if (endpoint->tls) {
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
+    SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     if (endpoint->store != NULL) {
       SET(CURLOPT_CAINFO, NULL);
@@ -191,6 +192,7 @@ lm_conn_close(struct lm_conn *conn)
   curl_slist_free_all(conn->resolve);
   lm_shard_drop(conn->shard);
   lm_buf_clean_up(&conn->out);
+  lm_http1_clean_up(&conn->reply);
   lm_free(conn->said);
   lm_free(conn);
 }

@@ -141,4 +141,9 @@ void
 lm_tls_use_store(void *ssl_ctx, struct x509_store_st *store)
 {
   SSL_CTX_set1_cert_store(ssl_ctx, store);
+  /* A record's head and its body in one read. An idle connection keeps no record buffers, and no
+   * session: libcurl makes a context for each connection, so none would ever be resumed. */
+  SSL_CTX_set_read_ahead(ssl_ctx, 1);
+  SSL_CTX_set_mode(ssl_ctx, SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_session_cache_mode(ssl_ctx, SSL_SESS_CACHE_OFF);
 }

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/alloc.h"
+
 enum state {
   STATUS_LINE,
   HEADER,
@@ -18,9 +20,16 @@ enum state {
 void
 lm_http1_init(struct lm_http1 *reply)
 {
-  memset(reply, 0, offsetof(struct lm_http1, line));
+  memset(reply, 0, sizeof *reply);
   reply->content_length = reply->retry_after_ms = reply->date_s = -1;
   reply->state = STATUS_LINE;
+}
+
+void
+lm_http1_clean_up(struct lm_http1 *reply)
+{
+  lm_free(reply->line);
+  reply->line = NULL;
 }
 
 bool
@@ -457,18 +466,26 @@ feed_line(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_buf 
     return lm_error_set(err, LM_E_LIMIT, "the reply's head is larger than %d bytes",
                         LM_HTTP1_MAX_HEAD);
   size_t taken = len;
+  char *held = NULL;
   if (reply->line_len > 0 || end == NULL) {
+    if (reply->line == NULL && (reply->line = lm_alloc(LM_HTTP1_MAX_LINE)) == NULL)
+      return lm_error_nomem(err, LM_HTTP1_MAX_LINE);
     memcpy(reply->line + reply->line_len, bytes, len);
     reply->line_len += len;
     if (end == NULL)
       return (ptrdiff_t)taken;
-    line = reply->line;
+    line = held = reply->line;
     len = reply->line_len;
+    reply->line = NULL;
     reply->line_len = 0;
   }
+  int result;
   if (len < 2 || line[len - 2] != '\r')
-    return lm_error_set(err, LM_E_FORMAT, "a line of the reply does not end in CR LF");
-  return take_line(reply, line, len - 2, body, err) == 0 ? (ptrdiff_t)taken : -1;
+    result = lm_error_set(err, LM_E_FORMAT, "a line of the reply does not end in CR LF");
+  else
+    result = take_line(reply, line, len - 2, body, err);
+  lm_free(held);
+  return result == 0 ? (ptrdiff_t)taken : -1;
 }
 
 static ptrdiff_t

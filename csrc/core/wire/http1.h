@@ -1,5 +1,6 @@
-/* HTTP/1.1 replies, read as their bytes arrive. Pure: no socket, no clock; the only memory that it
- * asks for is the body's, from the caller's buffer. One thread at a time per reader.
+/* HTTP/1.1 replies, read as their bytes arrive. Pure: no socket, no clock; the memory that it asks
+ * for is the body's, from the caller's buffer, and a line's while its end has not come. One thread
+ * at a time per reader.
  *
  * Strict where a lenient reader could be led to take the wrong bytes for a reply (RFC 9112): one
  * Content-Length, no Transfer-Encoding beside it, no other coding than chunked, no obs-fold, no
@@ -57,18 +58,19 @@ struct lm_http1 {
   uint64_t chunk_bytes;   /* announced by them */
   uint64_t left;          /* of the body, or of the present chunk */
   size_t line_len;        /* of a line whose end has not come */
-  char line[LM_HTTP1_MAX_LINE];
+  char *line;             /* owned, LM_HTTP1_MAX_LINE bytes for it; NULL while there is none */
 };
 
 enum lm_http1_state_out { LM_HTTP1_MORE, LM_HTTP1_COMPLETE, LM_HTTP1_BAD };
 
 void lm_http1_init(struct lm_http1 *reply);
+void lm_http1_clean_up(struct lm_http1 *reply); /* then init again before the next use */
 
 /* Read the next bytes. Body bytes are appended to *body, whose max bounds them: a longer
  * Content-Length or chunk is refused when it is announced. MORE: all n bytes are taken. COMPLETE:
  * *taken says how many; what follows belongs to nobody. BAD: *err says why, LM_E_LIMIT when a cap
  * was passed, LM_E_NOMEM when memory is short, else LM_E_FORMAT. Once COMPLETE or BAD it stays so;
- * call lm_http1_init before the next reply. */
+ * call lm_http1_init before the next reply, and lm_http1_clean_up before that unless COMPLETE. */
 enum lm_http1_state_out lm_http1_feed(struct lm_http1 *reply, const uint8_t *bytes, size_t n,
                                       size_t *taken, struct lm_buf *body, struct lm_error *err);
 
