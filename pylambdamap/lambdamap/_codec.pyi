@@ -41,6 +41,8 @@ def decode_text(
     max_output_bytes: int = 268435456,
     max_depth: int = 512,
 ) -> Any: ...
+def encode_json(value: Any, /) -> bytes:
+    """One value as plain JSON in UTF-8; EncodeFailure names the place of what JSON has no form for."""
 
 @final
 class ChunkPacker:

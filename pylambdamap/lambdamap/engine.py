@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from lambdamap import _codec, ambient, errors, failures, log
+from lambdamap import _codec, ambient, errors, failures, log, plain
 from lambdamap.progress import Progress
 from lambdamap.stats import Stats
 
@@ -541,7 +541,10 @@ def _unreadable(
 
 def _items_of(completion: Completion | PlainCompletion) -> list[Any]:
     """The items of a request that was packed here, to be packed again."""
-    items: list[Any] = _codec.decode(completion.request_frame(), allow_pickle=True)[1]
+    chunk = completion.request_frame()
+    if plain.is_plain(chunk):
+        return plain.items_of(chunk)
+    items: list[Any] = _codec.decode(chunk, allow_pickle=True)[1]
     return items
 
 

@@ -44,6 +44,7 @@ _ABORT_S = 0.2  # for the native threads to let go
 _NOT_HERE = {
     "buffersize": "pass it to map()",
     "chunksize": "pass it to map()",
+    "codec": "calls have keyword arguments and tuples, which JSON has not",
     "on_error": "each future holds its own exception",
     "progress": "use as_completed() with a bar of your own",
     "timeout": "use result(timeout), map(timeout=) or invocation_timeout",

@@ -8,10 +8,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from lambdamap import _codec, errors, log
+from lambdamap import _codec, errors, log, plain
 from lambdamap._version import __version__
 from lambdamap.backends import remote_depth
-from lambdamap.engine import Engine, Port
+from lambdamap.engine import Engine, Packer, Port
 
 if TYPE_CHECKING:
     from lambdamap._net import Completion
@@ -140,8 +140,10 @@ def _head(
         from lambdamap.worker.call import source_digest
 
         code = source_digest(shipment.source)
+    codec = {} if options.codec == "native" else {"codec": options.codec}
     return {
         "protocol": _codec.PROTOCOL,
+        **codec,
         "version": __version__,
         "python": _PYTHON,
         "by_value": int(shipment.by_value),
@@ -216,11 +218,34 @@ class Link(NamedTuple):
     map_id: str
     port: Port
     window: Callable[[], int]
-    packer: _codec.ChunkPacker
+    packer: Packer
     unpack: Callable[[Completion | PlainCompletion], tuple[list[Any], dict[int, Any]]]
     repack: Callable[[list[Any]], bytes]
     renew: Callable[[], None] | None  # to be called when the port wants credentials
     runs_on: str  # where cancelled invocations run to their end; "": nowhere
+
+
+def _packers(
+    shipment: Shipment, options: Options, star: bool | Literal["group"]
+) -> Callable[[bool], Packer]:
+    """What makes a packer of this function's chunks; its argument allows pickles.
+
+    Raises
+    ------
+    ConfigError
+        With codec="json", for a function that does not go by its name alone.
+    """
+    if options.codec == "json":
+        function = shipment.function
+        name = f"{getattr(function, '__module__', None)}:{getattr(function, '__qualname__', None)}"
+        if shipment.by_value or name != shipment.path or star == "group":
+            raise errors.ConfigError(
+                f'codec="json" sends a function by its name alone, which {shipment.path} cannot be: '
+                "define it in a module that both sides import, without partial or by_value"
+            )
+        return lambda _: plain.JsonPacker(bool(star))
+    spec = {"f": shipment.function, "star": star}
+    return lambda allow_pickle: _codec.ChunkPacker(spec, allow_pickle=allow_pickle)
 
 
 def connect(shipment: Shipment, options: Options, *, star: bool | Literal["group"]) -> Link:
@@ -240,9 +265,9 @@ def connect(shipment: Shipment, options: Options, *, star: bool | Literal["group
     compression = options.compression is True or (
         options.compression == "auto" and route is not None and not route.trusted
     )
-    spec = {"f": shipment.function, "star": star}
+    new_packer = _packers(shipment, options, star)
     try:
-        packer = _codec.ChunkPacker(spec, allow_pickle=allow_pickle)
+        packer = new_packer(allow_pickle)
     except _codec.EncodeFailure as error:
         raise errors.EncodeError(f"{shipment.path} cannot be sent: {error.args[0]}") from error
     head = _head(shipment, options, map_id, compression, allow_pickle)
@@ -260,6 +285,8 @@ def connect(shipment: Shipment, options: Options, *, star: bool | Literal["group
 
     def unpack(completion: Completion | PlainCompletion) -> tuple[list[Any], dict[int, Any]]:
         frame: Any = completion.frame
+        if plain.is_plain(frame):
+            return plain.results_of(frame)
         decode: Any = _codec.decode_text if isinstance(frame, str) else _codec.decode
         results, guarded = decode(
             frame, allow_pickle=allow_pickle, max_output_bytes=options.max_result_bytes
@@ -267,7 +294,7 @@ def connect(shipment: Shipment, options: Options, *, star: bool | Literal["group
         return results, guarded
 
     def repack(items: list[Any]) -> bytes:
-        again = _codec.ChunkPacker(spec, allow_pickle=True)
+        again = new_packer(True)
         again.fill(iter(items), len(items), 1 << 40)
         return again.take()
 

@@ -62,6 +62,10 @@ class Options:
         Items taken from the input and not yet yielded; default: two windows of chunks.
     compression : {"auto", True, False}
         zlib on the structure of the data, and byte planes on its numbers. "auto": not to loopback.
+    codec : {"native", "json"}
+        "json" sends and gets plain JSON in the same envelope, for a worker in another language: f goes
+        by name, items and results are None, bool, int, finite float, str, list and dict of str keys.
+        Anything else is refused with its place.
     by_value : None, bool or list of modules
         Ship f's code: None: where it has no import path; True: always; modules: for what is defined
         in them.
@@ -104,6 +108,7 @@ class Options:
     max_concurrency: int | None = None
     buffersize: int | None = None
     compression: bool | str = "auto"
+    codec: str = "native"
     by_value: bool | Sequence[Any] | None = None
     allow_pickle: bool | None = None
     depth: int = 0
@@ -181,6 +186,7 @@ def _check(options: Options) -> None:
     _check_int(options, "max_concurrency", 1, 100_000, True)
     _check_int(options, "buffersize", 1, _BIG, True)
     _check_choice(options, "compression", ("auto", True, False))
+    _check_choice(options, "codec", ("native", "json"))
     if options.by_value is not None and not isinstance(options.by_value, (bool, list, tuple)):
         raise _fail("by_value", options.by_value, "None, True, False or a list of modules")
     _check_choice(options, "allow_pickle", (None, True, False))
@@ -224,7 +230,7 @@ _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 _FROM_ENVIRONMENT = {
     "function", "region", "profile", "endpoint_url", "ca_bundle", "backend", "local", "chunksize",
-    "max_concurrency", "buffersize", "compression", "allow_pickle", "depth", "max_inflight_bytes",
+    "max_concurrency", "buffersize", "compression", "codec", "allow_pickle", "depth", "max_inflight_bytes",
     "max_result_bytes", "timeout", "invocation_timeout", "idempotent", "max_attempts", "on_error",
     "progress", "logs",
 }  # fmt: skip

@@ -29,6 +29,14 @@ def add(x: int, y: int = 0) -> int:
     return x + y
 
 
+def reciprocal(x: float) -> float:
+    return 1 / x
+
+
+def pair(x: Any) -> tuple[Any, Any]:
+    return x, x
+
+
 def sleep(seconds: float) -> float:
     time.sleep(seconds)
     return seconds

@@ -78,11 +78,13 @@ ALLOWED = {
     "credentials": BOTTOM,
     "progress": set(),
     "stats": set(),
+    "plain": BOTTOM,
     "log": {"_net", "backends", "engine"},
     "failures": BOTTOM | {"_net", "backends"},
     "engine": BOTTOM
-    | {"ambient", "backends", "failures", "log", "options", "progress", "stats", "_net"},
-    "launch": BOTTOM | {"backends", "engine", "functions", "log", "options", "worker", "_net"},
+    | {"ambient", "backends", "failures", "log", "options", "plain", "progress", "stats", "_net"},
+    "launch": BOTTOM
+    | {"backends", "engine", "functions", "log", "options", "plain", "worker", "_net"},
     "api": BOTTOM | {"engine", "launch", "options"},
     "aio": BOTTOM | {"api", "engine", "launch", "options", "stats"},
     "executor": BOTTOM | {"api", "engine", "failures", "functions", "launch", "options", "worker"},

@@ -27,6 +27,15 @@ fail_as(struct lm_job *job, enum lm_ran ran, enum lm_failure failure, const stru
   job->error = *err;
 }
 
+enum { PLAIN_EXPANSION = 32 /* bytes of objects that a byte of JSON becomes, at most */ };
+
+/* A chunk is a frame, or with codec="json" a JSON object. */
+static bool
+is_plain(const uint8_t *chunk, size_t len)
+{
+  return len > 0 && chunk[0] == '{';
+}
+
 bool
 lm_code_request(struct lm_coder *coder, struct lm_job *job)
 {
@@ -45,9 +54,14 @@ lm_code_request(struct lm_coder *coder, struct lm_job *job)
     lm_buf_reserve(&job->body, guess < job->body.max ? guess : job->body.max);
     lm_envelope_open(&job->body, opts->head, opts->head_len, job->first_item, job->n_items,
                      &job->slots);
-    sealed =
-        lm_frame_to_text(coder, job->frame.data, job->frame.len, opts->compress, &job->body, &err);
-    lm_envelope_close(&job->body);
+    if (is_plain(job->frame.data, job->frame.len)) {
+      sealed = 0;
+      lm_envelope_plain(&job->body, job->frame.data, job->frame.len);
+    } else {
+      sealed = lm_frame_to_text(coder, job->frame.data, job->frame.len, opts->compress, &job->body,
+                                &err);
+      lm_envelope_close(&job->body);
+    }
     if (sealed == 0 && lm_buf_check(&job->body, "the request", &err) == 0) {
       lm_buf_clean_up(&job->frame);
       return true;
@@ -116,6 +130,17 @@ lm_code_reply(struct lm_coder *coder, struct lm_job *job)
                  (unsigned long long)job->first_item);
     return;
   }
+  if (job->view.plain.at != NULL) {
+    job->estimate_bytes = job->view.plain.len * PLAIN_EXPANSION;
+    if (job->estimate_bytes > opts->max_result_bytes)
+      lm_code_fail(job, LM_RAN_YES, LM_FAIL_PROTOCOL, "the results take more than %zu bytes",
+                   opts->max_result_bytes);
+    else
+      lm_buf_append(&job->result, job->view.plain.at, job->view.plain.len);
+    if (lm_buf_check(&job->result, "the results", &err) != 0)
+      fail_as(job, LM_RAN_YES, LM_FAIL_PROTOCOL, &err);
+    return;
+  }
   if (job->view.result.at == NULL) {
     if (job->view.error.at == NULL && job->view.done > 0)
       lm_code_fail(job, LM_RAN_YES, LM_FAIL_PROTOCOL, "the reply holds neither result nor error");
@@ -172,5 +197,9 @@ lm_code_recover(struct lm_coder *coder, const struct lm_job *job, struct lm_buf 
       lm_envelope_request_payload(job->body.data, job->body.len, &text, &len) != 0)
     return lm_error_set(err, LM_E_INVALID, "this request holds no chunk");
   limits.max_output_bytes = frame->max;
+  if (is_plain((const uint8_t *)text, len)) {
+    lm_buf_append(frame, text, len);
+    return lm_buf_check(frame, "the request frame", err);
+  }
   return lm_frame_from_text(coder, text, len, &limits, frame, &estimate, err);
 }

@@ -34,6 +34,15 @@ lm_envelope_close(struct lm_buf *body)
   lm_buf_str(body, "\"}");
 }
 
+void
+lm_envelope_plain(struct lm_buf *body, const uint8_t *json, size_t len)
+{
+  if (body->len > 0 && body->failed == LM_OK)
+    body->len--; /* the quote */
+  lm_buf_append(body, json, len);
+  lm_buf_str(body, "}");
+}
+
 static void
 fill_slot(uint8_t *at, uint64_t number)
 {
@@ -55,17 +64,26 @@ lm_envelope_patch(uint8_t *body, const struct lm_envelope_slots *slots, unsigned
 int
 lm_envelope_request_payload(const uint8_t *body, size_t len, const char **text, size_t *text_len)
 {
-  static const char opening[] = "},\"p\":\"" LM_TEXT_PREFIX;
-  const size_t n = sizeof opening - 1;
-  if (len < n + 2 || memcmp(body + len - 2, "\"}", 2) != 0)
+  static const char opening[] = "},\"p\":", plain[] = "{", text_form[] = "\"" LM_TEXT_PREFIX;
+  const size_t n = sizeof opening - 1, text_n = sizeof text_form - 1;
+  if (len < 2 || body[len - 1] != '}')
     return -1;
-  /* The head is some hundred bytes, and no JSON string in it holds this sequence unescaped. */
-  for (size_t at = 0; at + n + 2 <= len; at++)
-    if (body[at] == '}' && memcmp(body + at, opening, n) == 0) {
-      *text = (const char *)body + at + n - LM_TEXT_PREFIX_LEN;
-      *text_len = len - 2 - (at + n - LM_TEXT_PREFIX_LEN);
+  /* The head is some hundred bytes, and no JSON string in it holds these sequences unescaped. */
+  for (size_t at = 0; at + n + text_n < len; at++) {
+    if (body[at] != '}' || memcmp(body + at, opening, n) != 0)
+      continue;
+    const uint8_t *payload = body + at + n;
+    if (memcmp(payload, plain, 1) == 0) {
+      *text = (const char *)payload;
+      *text_len = len - 1 - (at + n);
       return 0;
     }
+    if (memcmp(payload, text_form, text_n) == 0 && body[len - 2] == '"') {
+      *text = (const char *)payload + 1;
+      *text_len = len - 2 - (at + n + 1);
+      return 0;
+    }
+  }
   return -1;
 }
 
@@ -154,7 +172,8 @@ read_outer(struct lm_json *json, const struct lm_span *key, void *context)
     return ONCE(SEEN_MARKER, lm_json_each_member(json, read_inner, reading));
   }
   if (lm_json_is(key, "r"))
-    return ONCE(SEEN_RESULT, lm_json_read_plain(json, &reply->result));
+    return ONCE(SEEN_RESULT, lm_json_at(json, '{') ? lm_json_read_raw(json, &reply->plain)
+                                                   : lm_json_read_plain(json, &reply->result));
   if (lm_json_is(key, "error"))
     return ONCE(SEEN_ERROR,
                 lm_json_read_raw(json, lm_json_at(json, '{') ? &reply->error : &ignored));

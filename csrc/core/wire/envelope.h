@@ -33,10 +33,12 @@ void lm_envelope_open(struct lm_buf *body, const char *head, size_t head_len, ui
                       uint32_t items, struct lm_envelope_slots *slots);
 /* Append the closing quote and brace. */
 void lm_envelope_close(struct lm_buf *body);
+/* The same for a payload that is plain JSON: an object, `json`, instead of a text. */
+void lm_envelope_plain(struct lm_buf *body, const uint8_t *json, size_t len);
 /* Write the per-attempt numbers into a rendered body. left_ms is cut to 0..999,999,999. */
 void lm_envelope_patch(uint8_t *body, const struct lm_envelope_slots *slots, unsigned attempt,
                        int64_t left_ms);
-/* The payload text (prefix and base64) of a rendered request body, or -1. */
+/* The payload text (prefix and base64, or a JSON object) of a rendered request body, or -1. */
 int lm_envelope_request_payload(const uint8_t *body, size_t len, const char **text,
                                 size_t *text_len);
 
@@ -53,6 +55,7 @@ struct lm_reply {
                          caller's; `code` is the raw JSON value */
   struct lm_span code;
   struct lm_span result; /* string contents of "r": a text-form frame; no escapes are allowed */
+  struct lm_span plain;  /* raw JSON of the object under "r", of a worker that answers in JSON */
   struct lm_span error;  /* raw JSON of the object under "error" */
   struct lm_span output; /* raw JSON of the value under "out" */
 };

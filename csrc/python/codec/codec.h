@@ -222,6 +222,9 @@ lmpy_text(const uint8_t *bytes, uint32_t len)
   return text;
 }
 
+/* json.c: encode_json. */
+PyObject *lmpy_encode_json(PyObject *module, PyObject *object);
+
 extern PyType_Spec lmpy_packer_spec, lmpy_chunker_spec;
 
 #endif

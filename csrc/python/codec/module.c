@@ -250,6 +250,10 @@ PyDoc_STRVAR(decode_doc, "decode($module, frame, /, *, " DECODE_SIGNATURE
 PyDoc_STRVAR(decode_text_doc, "decode_text($module, text, /, *, " DECODE_SIGNATURE
                               "The value of a text that encode_text made.");
 
+PyDoc_STRVAR(encode_json_doc, "encode_json($module, value, /)\n--\n\n"
+                              "One value as plain JSON in UTF-8.\n\n"
+                              "Raises EncodeFailure(message, path) for what JSON has no form for.");
+
 static PyMethodDef methods[] = {
     {"encode", (PyCFunction)(void (*)(void))encode, METH_VARARGS | METH_KEYWORDS, encode_doc},
     {"encode_text", (PyCFunction)(void (*)(void))encode_text, METH_VARARGS | METH_KEYWORDS,
@@ -257,6 +261,7 @@ static PyMethodDef methods[] = {
     {"decode", (PyCFunction)(void (*)(void))decode, METH_VARARGS | METH_KEYWORDS, decode_doc},
     {"decode_text", (PyCFunction)(void (*)(void))decode_text, METH_VARARGS | METH_KEYWORDS,
      decode_text_doc},
+    {"encode_json", lmpy_encode_json, METH_O, encode_json_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -123,14 +123,19 @@ class InProcessMap:
         if self._cancelled or self._is_late():
             self._finish(completion, *self._why_not())
             return True
-        value = _codec.decode(frame, allow_pickle=True)
-        text = _codec.encode_text(value, allow_pickle=True, compression=False)
+        payload: Any
+        if frame[:1] == b"{":
+            size, payload = len(frame), json.loads(frame)
+        else:
+            value = _codec.decode(frame, allow_pickle=True)
+            payload = _codec.encode_text(value, allow_pickle=True, compression=False)
+            size = len(payload)
         event = {
             "lambdamap": {**self._head, "chunk": first_item, "items": n_items, "attempt": 1},
-            "p": text,
+            "p": payload,
         }
         self._counts["requests"] += 1
-        self._counts["bytes_sent"] += len(text)
+        self._counts["bytes_sent"] += size
         if self._executor is None:
             completion.fill(run_event(event, interruptible=True))
             self._finish(completion)

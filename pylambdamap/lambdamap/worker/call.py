@@ -101,6 +101,12 @@ def _check(head: dict[str, Any], trusted: bool) -> None:
             f"the caller speaks protocol {protocol} (lambdamap {head.get('version')}), this worker "
             f"{_codec.PROTOCOL} (lambdamap {__version__}): deploy the same release on both sides",
         )
+    if head.get("codec", "native") not in ("native", "json"):
+        raise _Failure(
+            "protocol",
+            f"the caller's codec is {head['codec']!r}, this worker (lambdamap {__version__}) knows "
+            "'native' and 'json': deploy the same release on both sides",
+        )
     if head.get("by_value"):
         if not allow.by_value_allowed(trusted):
             raise _Failure(
@@ -138,8 +144,13 @@ def _decode(
     # Whoever may send code may send pickled items: they may hold code, too.
     allow_pickle = allow.by_value_allowed(trusted) and head.get("python") == PYTHON
     try:
-        spec, items = _codec.decode_text(event["p"], allow_pickle=allow_pickle, resolve=resolve)
-        function, star = spec["f"], spec.get("star")
+        if head.get("codec", "native") == "native":
+            spec, items = _codec.decode_text(event["p"], allow_pickle=allow_pickle, resolve=resolve)
+            function, star = spec["f"], spec.get("star")
+        else:  # plain JSON
+            module, _, qualname = str(head.get("function")).partition(":")
+            function = resolve(module, qualname)
+            items, star = event["p"]["items"], event["p"].get("star")
     except Exception as error:
         if refusals:
             kind = "init" if isinstance(refusals[0], allow.NotFound) else "refused"
@@ -278,6 +289,7 @@ class _Chunk:
     """The items of one request and what became of them."""
 
     def __init__(self, head: dict[str, Any], context: Context | None, interruptible: bool) -> None:
+        self.json = head.get("codec") == "json"
         self.compression = bool(head.get("compression", 1))
         self.python = head.get("python")
         self.allow_pickle = bool(head.get("allow_pickle"))
@@ -345,6 +357,12 @@ class _Chunk:
 
     def measure(self, result: Any) -> int:
         """Bytes that the result takes in the reply; raises what encoding it raises."""
+        if self.json:
+            try:
+                return len(_codec.encode_json(result))
+            except _codec.EncodeFailure as failure:
+                message, path = failure.args
+                raise _codec.EncodeFailure(f"the result{path} cannot be sent: {message}") from None
         if result is None or type(result) in (int, float, bool):
             return 9
         allowed = self.allow_pickle and self.python == PYTHON
@@ -357,7 +375,9 @@ class _Chunk:
             text = f"{failure.args[0]} ({pythons} therefore pickles no results)"
             raise _codec.EncodeFailure(text, *failure.args[1:]) from None
 
-    def encode(self) -> str:
+    def encode(self) -> str | dict[str, Any]:
+        if self.json:
+            return {"results": self.results, "errors": {str(i): e for i, e in self.errors.items()}}
         return _codec.encode_text(
             [self.results, self.errors],
             allow_pickle=self.allow_pickle,

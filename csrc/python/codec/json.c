@@ -1,0 +1,170 @@
+/* Values as plain JSON, for codec="json": what JSON has no form for is refused with its place, never
+ * changed to something near it. */
+#include "codec.h"
+
+enum { MAX_DEPTH = 56 /* the envelope around it has some more; json.h takes 64 */ };
+
+static int value(struct lmpy_pack *pack, PyObject *object);
+
+static int
+put(struct lmpy_pack *pack, const void *bytes, size_t n)
+{
+  lm_buf_append(&pack->structure, bytes, n);
+  return pack->structure.failed == LM_OK ? 0 : lmpy_pack_no_memory(pack);
+}
+
+static int
+put_str(struct lmpy_pack *pack, const char *text)
+{
+  return put(pack, text, strlen(text));
+}
+
+static int
+text(struct lmpy_pack *pack, PyObject *object)
+{
+  static const char hex[] = "0123456789abcdef";
+  Py_ssize_t n;
+  const char *at = PyUnicode_AsUTF8AndSize(object, &n);
+  if (at == NULL) {
+    if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
+      return -1;
+    PyErr_Clear();
+    return lmpy_pack_refuse(pack, "JSON has no text with lone surrogates");
+  }
+  if ((size_t)n > SIZE_MAX / 8)
+    return lmpy_pack_refuse(pack, "a text that is too long");
+  uint8_t *out = lm_buf_reserve(&pack->structure, (size_t)n * 6 + 2), *start = out;
+  if (out == NULL)
+    return lmpy_pack_no_memory(pack);
+  *out++ = '"';
+  for (Py_ssize_t i = 0; i < n; i++) {
+    uint8_t c = (uint8_t)at[i];
+    if (c == '"' || c == '\\') {
+      *out++ = '\\';
+      *out++ = c;
+    } else if (c < 0x20) {
+      const uint8_t escape[] = {'\\', 'u', '0', '0', (uint8_t)hex[c >> 4], (uint8_t)hex[c & 15]};
+      memcpy(out, escape, sizeof escape);
+      out += sizeof escape;
+    } else {
+      *out++ = c;
+    }
+  }
+  *out++ = '"';
+  pack->structure.len += (size_t)(out - start);
+  return 0;
+}
+
+static int
+number(struct lmpy_pack *pack, PyObject *object)
+{
+  if (PyFloat_CheckExact(object)) {
+    double x = PyFloat_AS_DOUBLE(object);
+    if (x != x || x - x != 0)
+      return lmpy_pack_refuse(pack, "JSON has no NaN and no infinity: pass None, or another codec");
+    char *digits = PyOS_double_to_string(x, 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
+    if (digits == NULL)
+      return -1;
+    int result = put_str(pack, digits);
+    PyMem_Free(digits);
+    return result;
+  }
+  PyObject *digits = PyObject_Str(object);
+  if (digits == NULL) {
+    if (!PyErr_ExceptionMatches(PyExc_ValueError))
+      return -1;
+    PyErr_Clear();
+    return lmpy_pack_refuse(pack, "an integer with more digits than Python writes");
+  }
+  int result = put(pack, PyUnicode_1BYTE_DATA(digits), (size_t)PyUnicode_GET_LENGTH(digits));
+  Py_DECREF(digits);
+  return result;
+}
+
+static int
+enter(struct lmpy_pack *pack)
+{
+  if (pack->depth == MAX_DEPTH)
+    return lmpy_pack_refuse(pack, "it is nested deeper than %d levels, or contains itself",
+                            MAX_DEPTH);
+  pack->depth++;
+  return 0;
+}
+
+/* Nothing below runs anybody's code, so containers stay as they are. */
+static int
+list(struct lmpy_pack *pack, PyObject *object)
+{
+  if (enter(pack) != 0 || put(pack, "[", 1) != 0)
+    return -1;
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(object); i++) {
+    if (i > 0 && put(pack, ",", 1) != 0)
+      return -1;
+    if (value(pack, PyList_GET_ITEM(object, i)) != 0) {
+      lmpy_pack_index_step(pack, i);
+      return -1;
+    }
+  }
+  pack->depth--;
+  return put(pack, "]", 1);
+}
+
+static int
+dict(struct lmpy_pack *pack, PyObject *object)
+{
+  PyObject *key, *cell;
+  Py_ssize_t at = 0, seen = 0;
+  if (enter(pack) != 0 || put(pack, "{", 1) != 0)
+    return -1;
+  while (PyDict_Next(object, &at, &key, &cell)) {
+    if (!PyUnicode_CheckExact(key))
+      return lmpy_pack_refuse(pack,
+                              "JSON has no keys but texts, and %R is a %s: pass a list of pairs",
+                              key, Py_TYPE(key)->tp_name);
+    if ((seen++ > 0 && put(pack, ",", 1) != 0) || text(pack, key) != 0 || put(pack, ":", 1) != 0)
+      return -1;
+    if (value(pack, cell) != 0) {
+      lmpy_pack_key_step(pack, key);
+      return -1;
+    }
+  }
+  pack->depth--;
+  return put(pack, "}", 1);
+}
+
+static int
+value(struct lmpy_pack *pack, PyObject *object)
+{
+  PyTypeObject *type = Py_TYPE(object);
+  if (object == Py_None)
+    return put(pack, "null", 4);
+  if (type == &PyBool_Type)
+    return object == Py_True ? put(pack, "true", 4) : put(pack, "false", 5);
+  if (type == &PyUnicode_Type)
+    return text(pack, object);
+  if (type == &PyLong_Type || type == &PyFloat_Type)
+    return number(pack, object);
+  if (type == &PyList_Type)
+    return list(pack, object);
+  if (type == &PyDict_Type)
+    return dict(pack, object);
+  if (type == &PyTuple_Type)
+    return lmpy_pack_refuse(pack, "JSON has no tuple: pass a list");
+  return lmpy_pack_refuse(pack, "JSON has no %s: pass None, bool, int, float, str, list or dict",
+                          type->tp_name);
+}
+
+PyObject *
+lmpy_encode_json(PyObject *module, PyObject *object)
+{
+  struct lmpy_pack pack;
+  PyObject *bytes = NULL;
+  lmpy_pack_init(&pack, PyModule_GetState(module), false);
+  if (value(&pack, object) != 0)
+    lmpy_codec_path_error(&pack);
+  else
+    bytes = PyBytes_FromStringAndSize((const char *)pack.structure.data,
+                                      (Py_ssize_t)pack.structure.len);
+  lmpy_pack_clean_up(&pack);
+  return bytes;
+}
