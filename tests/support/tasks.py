@@ -163,3 +163,19 @@ def nested_joblib(n: int) -> tuple[list[int], str]:
     parallel = joblib.Parallel(n_jobs=2)
     found = parallel(joblib.delayed(square)(i) for i in range(n))
     return found, type(parallel._backend).__name__
+
+
+def act(op: tuple[str, int]) -> int:
+    """What an item of the property tests says: give a number, or raise."""
+    kind, number = op
+    if kind == "value":
+        raise ValueError("asked for", number)
+    if kind == "key":
+        raise KeyError(number)
+    if kind == "zero":
+        return number // 0
+    return number * 3 + 1
+
+
+def act_on_two(op: tuple[str, int], number: int) -> int:
+    return act(op) + number
