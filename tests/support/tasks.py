@@ -179,3 +179,14 @@ def act(op: tuple[str, int]) -> int:
 
 def act_on_two(op: tuple[str, int], number: int) -> int:
     return act(op) + number
+
+
+def record_for(item: tuple[str, int, float]) -> int:
+    path, number, seconds = item
+    time.sleep(seconds)
+    return record((path, number))
+
+
+def record_megabyte(item: tuple[str, int]) -> bytes:
+    record(item)
+    return b"x" * 1_000_000
