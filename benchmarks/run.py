@@ -1,6 +1,6 @@
 """The figures of lambdamap beside its rivals, measured in the same run.
 
-``./dev bench`` runs all; ``./dev bench dispatch|codec|map|import`` one part; ``--write`` puts the
+``./dev bench`` runs all; ``./dev bench dispatch|codec|map|chunks|tsfresh|import`` one part; ``--write`` puts the
 tables into docs/benchmarks.md with the command and what machine this is.
 """
 
@@ -16,14 +16,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import chunks
 import click
 import clients
 import codec_rows
+import series
 from target import Target
 
 import lambdamap
 
-PARTS = ("dispatch", "codec", "map", "import")
+PARTS = ("dispatch", "codec", "map", "chunks", "tsfresh", "import")
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
@@ -223,7 +225,28 @@ def import_time(quick: bool) -> str:
     return "\n" + table(("import", "goal", "over bare Python"), rows)
 
 
-RUNS = {"dispatch": dispatch, "codec": codec, "map": whole_map, "import": import_time}
+def chunk_sizes(quick: bool) -> str:
+    """chunksize="auto" in simulated time: 64 at once, 10 ms an invocation beyond its items."""
+    head = ("items", "ideal", "best fixed size", '"auto"', "over the best fixed", "over the ideal")
+    goal = "\nGoal: within 10 % of the best fixed size, or of the ideal. Simulated time.\n\n"
+    return goal + table(head, chunks.rows(quick))
+
+
+def tsfresh(quick: bool) -> str:
+    """Features of the flights by aircraft and day, tsfresh's own processes beside."""
+    head = ("", "MultiprocessingDistributor", "LambdaDistributor", "times as fast")
+    text = "\nMinimalFCParameters; the local Lambda, both on all cores; the same frame.\n\n"
+    return text + table(head, series.rows(quick))
+
+
+RUNS = {
+    "dispatch": dispatch,
+    "codec": codec,
+    "map": whole_map,
+    "chunks": chunk_sizes,
+    "tsfresh": tsfresh,
+    "import": import_time,
+}
 
 
 def machine() -> str:
