@@ -153,7 +153,15 @@ def __getattr__(name: str) -> Any:
     module = _MODULES.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    try:
+        value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    except ImportError as error:
+        if "subinterpreters" not in str(error):
+            raise
+        raise ImportError(
+            "lambdamap cannot be used in an interpreter with a GIL of its own, since CPython's hashlib, "
+            "ssl and datetime cannot: use a thread, a process, or an interpreter that shares the GIL"
+        ) from error
     globals()[name] = value
     return value
 

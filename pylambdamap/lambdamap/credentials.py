@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from lambdamap.errors import ConfigError
 
@@ -24,6 +24,9 @@ class Credentials(NamedTuple):
     token: str | None
     expires_at: float | None  # seconds since 1970
     source: str
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("AWS credentials are not pickled: let the other process find its own")
 
     def __repr__(self) -> str:
         return f"Credentials(access_key={self.access_key!r}, source={self.source!r})"

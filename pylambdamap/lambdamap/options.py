@@ -125,6 +125,13 @@ class Options:
     def __post_init__(self) -> None:
         _check(self)
 
+    def __getstate__(self) -> dict[str, Any]:
+        if self.credentials is not None:
+            raise TypeError(
+                "Options with credentials are not pickled: let the other process find its own"
+            )
+        return dict(vars(self))
+
 
 NAMES = tuple(field.name for field in dataclasses.fields(Options))
 

@@ -84,6 +84,8 @@ class Connection:
         self.buffer = b""
         self.received = 0
         self.open = True
+        self.forgotten = False  # by everything between: what still comes is never answered
+        self.swallowed = 0
 
     # --- reading
 
@@ -93,6 +95,9 @@ class Connection:
         except OSError:
             data = b""
         self.received += len(data)
+        if self.forgotten and data:
+            self.swallowed += len(data)
+            return self._more()
         self.buffer += data
         return bool(data)
 

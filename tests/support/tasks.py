@@ -190,3 +190,20 @@ def record_for(item: tuple[str, int, float]) -> int:
 def record_megabyte(item: tuple[str, int]) -> bytes:
     record(item)
     return b"x" * 1_000_000
+
+
+def depth_left(_: Any) -> int:
+    """Levels of maps inside f that may run remotely."""
+    from lambdamap.worker.call import depth_left
+
+    left: int | None = depth_left.get()
+    assert left is not None
+    return left
+
+
+def depth_of_a_map_inside(wanted: int) -> int:
+    """What a map in f would leave to its own f, whatever it asks for; -1: it runs inline."""
+    from lambdamap.backends import remote_depth
+    from lambdamap.options import resolve
+
+    return remote_depth(resolve(depth=wanted))

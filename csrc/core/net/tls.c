@@ -146,4 +146,5 @@ lm_tls_use_store(void *ssl_ctx, struct x509_store_st *store)
   SSL_CTX_set_read_ahead(ssl_ctx, 1);
   SSL_CTX_set_mode(ssl_ctx, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_session_cache_mode(ssl_ctx, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_keylog_callback(ssl_ctx, NULL); /* libcurl sets one when SSLKEYLOGFILE is there */
 }

@@ -27,7 +27,8 @@ const char *lm_tls_default_ca_file(void);
 void lm_tls_lock(void);
 void lm_tls_unlock(void);
 
-/* Make an SSL_CTX verify against the store. */
+/* Make an SSL_CTX verify against the store, and keep its keys to itself: SSLKEYLOGFILE, which would
+ * write them to a file, is not honoured. */
 void lm_tls_use_store(void *ssl_ctx, struct x509_store_st *store);
 
 #endif

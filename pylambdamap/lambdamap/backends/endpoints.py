@@ -170,7 +170,8 @@ def check_url(url: str) -> str:
         or not all(33 <= ord(c) < 127 and c not in '\\"<>^`{|}' for c in url)
         or not set(host) <= _HOST
     ):
-        raise ConfigError(f"endpoint_url must look like https://host[:port], not {url!r}")
+        shown = re.sub(r"//[^/]*@", "//...@", url)  # a password, perhaps
+        raise ConfigError(f"endpoint_url must look like https://host[:port], not {shown!r}")
     return url
 
 
