@@ -87,6 +87,17 @@ def extension(name: str, sources: list[str], flags: list[str]) -> Extension:
     )
 
 
+def static_libraries(prefix: str) -> list[str]:
+    """Flags that build a libcurl under prefix, and the system's OpenSSL and zlib, into the extension:
+    it then needs the C library alone, and hides theirs from others that are loaded beside it."""
+    return [
+        f"-I{prefix}/include",
+        f"-L{prefix}/lib",
+        *("-l:libcurl.a", "-l:libssl.a", "-l:libcrypto.a"),
+        *("-lpthread", "-ldl", "-Wl,--exclude-libs,ALL", "-Wl,--strip-all"),
+    ]
+
+
 def core(*folders: str) -> list[str]:
     return [path for folder in folders for path in glob.glob(f"csrc/core/{folder}/*.c")]
 
@@ -96,8 +107,14 @@ NET_ONLY = {"http1.c", "envelope.c", "json.c", "names.c", "redact.c"}
 
 def extensions() -> list[Extension]:
     only = os.environ.get("LAMBDAMAP_ONLY")
+    static_curl = os.environ.get("LAMBDAMAP_STATIC_CURL")  # ./dev wheel builds it
     found = []
     zlib = library(("zlib",), "1.2.11")
+    if static_curl:
+        zlib = ["-l:libz.a", "-Wl,--exclude-libs,ALL", "-Wl,--strip-all"]
+        client = static_libraries(static_curl)
+    elif only in (None, "net"):
+        client = [*library(("libcurl",), "7.76"), *library(("openssl",), "1.1.1")]
     if only in (None, "codec"):
         wire = [path for path in core("wire") if os.path.basename(path) not in NET_ONLY]
         found.append(
@@ -123,8 +140,7 @@ def extensions() -> list[Extension]:
                     *glob.glob("csrc/python/net/*.c"),
                 ],
                 [
-                    *library(("libcurl",), "7.76"),
-                    *library(("openssl",), "1.1.1"),
+                    *client,
                     *zlib,
                     *msgpack_headers(),
                     "-lpthread",

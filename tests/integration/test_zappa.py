@@ -2,84 +2,42 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import re
-import signal
-import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
-import boto3
 import pytest
-from botocore.config import Config
 
 import lambdamap
 import tasks
+from served import Served, http_event, read_answer, rest_event
 
 ROOT = Path(__file__).parents[2]
 APPLICATION = ROOT / "examples" / "flask_app"
 PYTHON = ROOT / ".cache" / "zappa" / "bin" / "python"  # zappa brings an environment of its own
-HANG_GUARD_S = 90
 
 pytestmark = pytest.mark.skipif(
     not PYTHON.exists(), reason="./dev test makes the environment that zappa runs in"
 )
 
 
-class Function:
-    """zappa's handler behind the Invoke API of the local Lambda, run by the environment of zappa."""
+class Function(Served):
+    """The application behind zappa's handler, run by zappa's environment on the sources of here."""
 
     def __init__(self, folder: Path, kind: str, environment: Mapping[str, str]) -> None:
-        self.log = folder / "log"
         self.runs = folder / "runs"
         self.runs.touch()
-        paths = [Path(lambdamap.__file__).parents[1], Path(tasks.__file__).parent]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(PYTHON, "-m", "lambdamap", "serve", "--port=0", f"--local={kind}"),
-                    *("--handler=zappa.handler.lambda_handler", "--function-name=app"),
-                    *("--self-invocation", "--sandboxes=3"),
-                ],
-                cwd=APPLICATION,
-                env={
-                    **os.environ,
-                    **environment,
-                    "ZAPPA_RUNS": str(self.runs),
-                    "PYTHONPATH": os.pathsep.join(str(path) for path in paths),
-                },
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self.process.stdout is not None
-        lines = [self.process.stdout.readline() for _ in range(3)]
-        found = dict(re.findall(r"(\w+)=(\S+)", "".join(lines[1:])))
-        assert found, self.log.read_text()
-        self.client = boto3.client(
-            "lambda",
-            region_name="us-east-1",
-            endpoint_url=found["AWS_ENDPOINT_URL_LAMBDA"],
-            aws_access_key_id=found["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=found["AWS_SECRET_ACCESS_KEY"],
-            config=Config(read_timeout=HANG_GUARD_S, retries={"total_max_attempts": 1}),
+        super().__init__(
+            PYTHON,
+            APPLICATION,
+            "zappa.handler.lambda_handler",
+            f"--local={kind}",
+            path=(Path(lambdamap.__file__).parents[1], Path(tasks.__file__).parent),
+            log=folder / "log",
+            environment={**os.environ, **environment, "ZAPPA_RUNS": str(self.runs)},
         )
-
-    def invoke(self, event: Any) -> Any:
-        """The function's answer, whatever it is."""
-        answer = self.client.invoke(FunctionName="app", Payload=json.dumps(event).encode())
-        body = json.loads(answer["Payload"].read())
-        assert "FunctionError" not in answer, (body, self.log.read_text())
-        return body
-
-    def request(self, method: str, path: str, body: str = "", **query: str) -> tuple[int, str]:
-        """A request as a REST API of API Gateway passes it on; status and text of the answer."""
-        return read(self.invoke(rest_event(method, path, body, query)))
 
     def told(self, path: str, **query: str) -> Any:
         status, text = self.request("GET", path, **query)
@@ -88,63 +46,6 @@ class Function:
 
     def lines_of_runs(self) -> list[str]:
         return self.runs.read_text().splitlines()
-
-    def stop(self) -> None:
-        self.client.close()
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.stdout is not None
-        with self.process.stdout:
-            self.process.wait(30)
-
-
-def read(answer: Any) -> tuple[int, str]:
-    text = answer.get("body") or ""
-    if answer.get("isBase64Encoded"):
-        text = base64.b64decode(text).decode()
-    return answer["statusCode"], text
-
-
-def rest_event(
-    method: str, path: str, body: str, query: Mapping[str, str], age_s: float = 0
-) -> dict[str, Any]:
-    """The event of a REST API, "version 1"."""
-    return {
-        "resource": "/{proxy+}",
-        "path": path,
-        "httpMethod": method,
-        "headers": {"Host": "x.execute-api.eu-central-1.amazonaws.com",
-                    "Content-Type": "application/json" if body[:1] == "[" else "text/csv"},
-        "multiValueQueryStringParameters": {name: [value] for name, value in query.items()},
-        "queryStringParameters": dict(query),
-        "pathParameters": {"proxy": path.lstrip("/")},
-        "stageVariables": None,
-        "requestContext": {
-            "stage": "dev",
-            "requestTimeEpoch": int((time.time() - age_s) * 1000),
-            "identity": {"sourceIp": "192.0.2.1"},
-        },
-        "body": body,
-        "isBase64Encoded": False,
-    }  # fmt: skip
-
-
-def http_event(method: str, path: str, body: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """The event of an HTTP API, "version 2.0"."""
-    return {
-        "version": "2.0",
-        "routeKey": "$default",
-        "rawPath": f"/dev{path}",
-        "rawQueryString": urlencode(query),
-        "headers": {"host": "x.execute-api.eu-central-1.amazonaws.com", "content-type": "text/csv"},
-        "queryStringParameters": dict(query),
-        "requestContext": {
-            "stage": "dev",
-            "timeEpoch": int(time.time() * 1000),
-            "http": {"method": method, "path": f"/dev{path}", "sourceIp": "192.0.2.1"},
-        },
-        "body": base64.b64encode(body.encode()).decode(),
-        "isBase64Encoded": True,
-    }
 
 
 @pytest.fixture(
@@ -173,7 +74,7 @@ SUMS = "id,result\n" + "".join(f"{k},{sum(n / 2 for n in range(k, 210, 7))}\n" f
 @pytest.mark.parametrize("form", [rest_event, http_event])
 def test_the_example_maps_over_its_own_function(function: Function, form: Any) -> None:
     before = function.log.read_text().count("Result of lambdamap.worker.entry.zappa_task")
-    answer = read(function.invoke(form("PUT", "/", TABLE, {"chunksize": "2"})))
+    answer = read_answer(function.invoke(form("PUT", "/", TABLE, {"chunksize": "2"})))
     assert answer == (200, SUMS)
     log = function.log.read_text()
     assert log.count("Result of lambdamap.worker.entry.zappa_task") - before == 4
@@ -232,7 +133,7 @@ def test_the_trace_goes_on(function: Function) -> None:
 
     events.register("before-call.lambda.Invoke", add)
     try:
-        _, text = read(function.invoke(event))
+        _, text = read_answer(function.invoke(event))
     finally:
         events.unregister("before-call.lambda.Invoke", add)
     [(trace, name)] = json.loads(text)["results"]
@@ -243,7 +144,7 @@ def test_the_trace_goes_on(function: Function) -> None:
 def test_a_request_that_is_nearly_over_at_the_gateway(function: Function) -> None:
     """26 of 28 s have gone in front of the function: what is left ends in DeadlineError."""
     event = rest_event("GET", "/map/nap", "", {"items": "0.0,30.0"}, age_s=26)
-    status, text = read(function.invoke(event))
+    status, text = read_answer(function.invoke(event))
     assert status == 200, text
     told = json.loads(text)
     assert told["type"] == "DeadlineError"

@@ -118,7 +118,7 @@ def open_target(
                 expires_at=keys.expires_at,
                 **arguments,  # type: ignore[arg-type]  # the names are open_target's
             )
-        except ValueError as error:
+        except ValueError as error:  # such as CA certificates that cannot be read
             raise ConfigError(str(error)) from None
         while len(_targets) >= _MOST_TARGETS:
             _targets.pop(next(iter(_targets)))
