@@ -180,6 +180,29 @@ class TestTime:
     def test_what_a_map_gets(self, config: Any, environ: Any, seconds: float) -> None:
         assert left_in_request(make(**config), **environ) == pytest.approx(seconds)
 
+    @pytest.mark.usefixtures("clock")
+    @pytest.mark.parametrize(
+        ("text", "config", "seconds"),
+        [
+            ("7", {}, 7),
+            ("7", {"LAMBDAMAP_REQUEST_TIMEOUT": 8}, 8),
+            (" ", {}, 25),
+            ("none", {}, None),
+        ],
+    )
+    def test_the_environment_stands_behind_the_configuration(
+        self, monkeypatch: pytest.MonkeyPatch, text: str, config: Any, seconds: float | None
+    ) -> None:
+        monkeypatch.setenv("LAMBDAMAP_REQUEST_TIMEOUT", text)
+        assert left_in_request(make(**config)) == seconds
+
+    def test_the_environment_is_checked_when_the_extension_is_set_up(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LAMBDAMAP_REQUEST_TIMEOUT", "soon")
+        with pytest.raises(lambdamap.ConfigError, match="'soon'"):
+            make()
+
     def test_no_limit(self) -> None:
         assert left_in_request(make(LAMBDAMAP_REQUEST_TIMEOUT=None)) is None
 

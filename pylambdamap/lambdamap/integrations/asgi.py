@@ -43,7 +43,8 @@ class LambdaMapMiddleware:
     request_timeout : float or None
         Seconds from the beginning of a request by which all its maps have ended; those that have
         not raise `DeadlineError`, with what has finished in ``partial``. Default: 25, and behind API
-        Gateway 28 from the arrival of its event. None: no limit but the Lambda function's own.
+        Gateway 28 from the arrival of its event, or what ``LAMBDAMAP_REQUEST_TIMEOUT`` in the
+        environment says. None: no limit but the Lambda function's own.
     **options
         Of `lambdamap.Options`: for maps in requests, below an argument of the call and a ``with
         lambdamap.configure(...)``.

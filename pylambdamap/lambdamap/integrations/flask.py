@@ -22,7 +22,12 @@ from flask.signals import request_started
 from lambdamap import ambient
 from lambdamap import options as _options
 from lambdamap.errors import ConfigError
-from lambdamap.integrations.request import RequestScope, check_timeout
+from lambdamap.integrations.request import (
+    TIMEOUT,
+    RequestScope,
+    check_timeout,
+    timeout_of_environment,
+)
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -31,7 +36,6 @@ __all__ = ["LambdaMap"]
 
 _PREFIX = "LAMBDAMAP_"
 _SCOPE = "lambdamap.scope"  # in the WSGI environment of a request
-_TIMEOUT = "LAMBDAMAP_REQUEST_TIMEOUT"
 _NOT_OPTIONS = {"request_timeout", "allow"}  # ours, and the worker's
 
 
@@ -47,7 +51,8 @@ class LambdaMap:
     all its maps have ended; those that have not raise `DeadlineError`, with what has finished in
     ``partial``. Default: 25, below the 30 after which gunicorn kills a sync worker, and behind API
     Gateway 28 from the arrival of its event, below the 29 after which it answers 504. None: no such
-    limit. On Lambda the function's own remaining time limits it, too.
+    limit. The environment's variable of that name stands behind ``app.config``. On Lambda the
+    function's own remaining time limits it, too.
 
     What a request leaves running when it ends is cancelled; a response that is streamed ends with its
     last byte, or when its reader hangs up. A map that is called while it is streamed belongs to the
@@ -124,10 +129,10 @@ class LambdaMap:
 
 
 def _request_timeout(app: Flask) -> float | None:
-    """What the configuration says; None: nothing."""
-    if _TIMEOUT not in app.config:
-        return None
-    return check_timeout(_TIMEOUT, app.config[_TIMEOUT])
+    """What the configuration or the environment says; None: nothing."""
+    if TIMEOUT not in app.config:
+        return timeout_of_environment()
+    return check_timeout(TIMEOUT, app.config[TIMEOUT])
 
 
 # --- one request ----------------------------------------------------------------------------------
@@ -150,7 +155,7 @@ def _begin(app: Flask, **_: object) -> None:
     """Before the first function of the request."""
     extension: LambdaMap = app.extensions["lambdamap"]
     request.environ[_SCOPE] = RequestScope(
-        lambda: extension.options_of(app), request.environ, _request_timeout(app), _TIMEOUT
+        lambda: extension.options_of(app), request.environ, _request_timeout(app), TIMEOUT
     )
 
 

@@ -6,6 +6,7 @@ What `flask` and `asgi` have in common.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 from lambdamap import ambient
 from lambdamap.errors import ConfigError
 
-__all__ = ["NO_LIMIT", "RequestScope", "check_timeout"]
+__all__ = ["TIMEOUT", "RequestScope", "check_timeout", "timeout_of_environment"]
+
+TIMEOUT = "LAMBDAMAP_REQUEST_TIMEOUT"
 
 _REQUEST_S = 25.0  # gunicorn's sync workers are killed after 30 s
 _GATEWAY_S = 28.0  # API Gateway answers 504 after 29 s
@@ -25,7 +28,7 @@ _ADAPTERS = ("lambda", "aws", "serverless", "awsgi", "apig_wsgi")
 
 _log = logging.getLogger("lambdamap")
 
-NO_LIMIT = float("inf")
+_NO_LIMIT = float("inf")
 
 
 def check_timeout(name: str, value: object) -> float:
@@ -37,7 +40,7 @@ def check_timeout(name: str, value: object) -> float:
         It is neither.
     """
     if value is None:
-        return NO_LIMIT
+        return _NO_LIMIT
     try:
         seconds = -1.0 if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -45,6 +48,20 @@ def check_timeout(name: str, value: object) -> float:
     if not seconds > 0:
         raise ConfigError(f"{name} must be a number of seconds above 0, or None, not {value!r}")
     return seconds
+
+
+def timeout_of_environment() -> float | None:
+    """What the variable ``LAMBDAMAP_REQUEST_TIMEOUT`` says, "none" for no limit; None: nothing.
+
+    Raises
+    ------
+    ConfigError
+        It is no number above 0.
+    """
+    text = os.environ.get(TIMEOUT, "").strip()
+    if not text:
+        return None
+    return check_timeout(TIMEOUT, None if text.lower() == "none" else text)
 
 
 class RequestScope:
@@ -57,8 +74,8 @@ class RequestScope:
     surroundings
         The WSGI environment or the ASGI scope: where an adapter keeps Lambda's event and context.
     timeout
-        Seconds from the request's beginning, or from its arrival at API Gateway; None: the default
-        of either.
+        Seconds from the request's beginning, or from its arrival at API Gateway; None: the
+        environment's, else the default of either.
     setting
         What a user sets to have more time.
     """
@@ -74,6 +91,7 @@ class RequestScope:
         self.is_streamed = False  # the end of its response is the end of the request
         self._maps = ambient.Maps()
         age = _age_at_gateway(surroundings)
+        timeout = timeout or timeout_of_environment()
         left = (timeout or (_REQUEST_S if age is None else _GATEWAY_S)) - (age or 0.0)
         self._mend = f"raise {setting}, or answer with fewer maps a request"
         context_left = _context_left(surroundings)
@@ -83,7 +101,7 @@ class RequestScope:
         self._ends = time.monotonic() + left
 
     def deadline(self) -> tuple[float, str] | None:
-        return None if self._ends == NO_LIMIT else (self._ends, self._mend)
+        return None if self._ends == _NO_LIMIT else (self._ends, self._mend)
 
     def adopt(self, engine: ambient.Running) -> None:
         self._maps.add(engine)
