@@ -1,12 +1,13 @@
-"""What surrounds a map without being said in its call: a request of a web framework.
+"""What surrounds a map without being said in its call: an invocation of Lambda, a web request.
 
-A framework's integration registers once per process how to find the present `Scope`. A map that is
-called in one takes options from it, ends with it, and is known to it, so that nothing goes on behind
-a request that is over.
+A map that is called in an invocation ends before Lambda kills it. A web framework's integration
+registers once per process how to find the present `Scope`; a map that is called in one takes options
+from it, ends with it, and is known to it, so that nothing goes on behind a request that is over.
 """
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Mapping
 from time import monotonic
@@ -14,7 +15,9 @@ from typing import Any, Protocol
 
 from lambdamap.errors import DeadlineError
 
-__all__ = ["Maps", "Running", "Scope", "adopt", "limit", "options", "register"]
+__all__ = ["FUNCTION_TIMEOUT", "Maps", "Running", "Scope", "adopt", "limit", "options", "register"]
+
+FUNCTION_TIMEOUT = "raise the Lambda function's timeout"
 
 
 class Running(Protocol):
@@ -78,21 +81,30 @@ def options() -> Mapping[str, Any]:
     return {} if scope is None else scope.options()
 
 
+def _deadline() -> tuple[float, str] | None:
+    scope = _current()
+    found = [] if scope is None else [scope.deadline()]
+    invocation = sys.modules.get("lambdamap.worker.deadline")  # loaded where there is one
+    ends = None if invocation is None else invocation.ends.get()
+    if ends is not None:
+        found.append((ends, FUNCTION_TIMEOUT))
+    return min((known for known in found if known is not None), default=None)
+
+
 def limit(timeout: float | None) -> float | None:
-    """A map's timeout, in seconds, cut to what is left of the present scope.
+    """A map's timeout, in seconds, cut to what is left of the present scope and invocation.
 
     Raises
     ------
     DeadlineError
         Nothing is left.
     """
-    scope = _current()
-    found = None if scope is None else scope.deadline()
+    found = _deadline()
     if found is None:
         return timeout
     left = found[0] - monotonic()
     if left <= 0:
-        raise DeadlineError(f"the time for maps in this request is over [nothing ran; {found[1]}]")
+        raise DeadlineError(f"the time for maps here is over [nothing ran; {found[1]}]")
     return left if timeout is None else min(timeout, left)
 
 

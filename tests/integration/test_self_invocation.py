@@ -8,16 +8,22 @@ from typing import Any
 
 import pytest
 
+import handlers
 import lambdamap
 import tasks
 from lambdamap.local import LocalLambda
 
 
 @contextmanager
-def running(kind: Any, handler: str) -> Iterator[LocalLambda]:
+def running(kind: Any, handler: str, timeout_s: float = 60) -> Iterator[LocalLambda]:
     with (
         LocalLambda(
-            kind=kind, handler=handler, function_name="mine", sandboxes=2, self_invocation=True
+            kind=kind,
+            handler=handler,
+            function_name="mine",
+            sandboxes=2,
+            timeout_s=timeout_s,
+            self_invocation=True,
         ) as function,
         lambdamap.configure(
             function="mine",
@@ -35,6 +41,24 @@ def test_a_wrapped_handler(sandbox_kind: Any) -> None:
         assert answer == [0, 1, 4, 9, 16, 25]
         assert function.stats["invocations"] == 1 + 3
         assert lambdamap.my_map(tasks.square, range(3)) == [0, 1, 4]  # a caller's own
+
+
+def test_a_map_in_a_handler_ends_before_lambda_kills_it(sandbox_kind: Any) -> None:
+    with running(sandbox_kind, "handlers.slow", timeout_s=5) as function:
+        assert next(lambdamap.invoke_map(None, [{"naps": [0]}])) == {"finished": 1}
+        [answer] = lambdamap.invoke_map(None, [{"naps": [0, 60, 60]}])
+        assert answer["finished"] == 1
+        assert "raise" in answer["says"]
+        assert function.stats["timeouts"] <= 1  # of the nap that nobody waits for any more
+
+
+def test_a_map_in_f_ends_before_lambda_kills_it(sandbox_kind: Any) -> None:
+    with (
+        running(sandbox_kind, "handlers.go", timeout_s=5),
+        pytest.raises(lambdamap.RemoteError) as caught,
+    ):
+        lambdamap.my_map(handlers.nested_naps, [[0, 60]], depth=1)
+    assert caught.value.remote_type == "lambdamap.errors.DeadlineError"
 
 
 def test_one_that_forgot_is_told_the_line(sandbox_kind: Any) -> None:

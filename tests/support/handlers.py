@@ -17,3 +17,22 @@ def forgetful(event: Any, context: Any) -> Any:
 
 
 go = wrap(forgetful)
+
+
+def slow(event: Any, context: Any) -> Any:
+    """Maps for longer than the function may run."""
+    results: list[float] = []
+    try:
+        for nap in lambdamap.map(tasks.sleep, event["naps"], chunksize=1, max_concurrency=1):
+            results.append(nap)
+    except lambdamap.DeadlineError as error:
+        return {"finished": len(results) + len(error.partial), "says": str(error)}
+    return {"finished": len(results)}
+
+
+slow = wrap(slow)
+
+
+def nested_naps(naps: list[float]) -> list[float]:
+    """f that calls a map itself."""
+    return list(lambdamap.map(tasks.sleep, naps, chunksize=1))

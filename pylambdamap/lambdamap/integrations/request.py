@@ -13,6 +13,7 @@ from typing import Any
 
 from lambdamap import ambient
 from lambdamap.errors import ConfigError
+from lambdamap.worker.deadline import time_left
 
 __all__ = ["TIMEOUT", "RequestScope", "check_timeout", "timeout_of_environment"]
 
@@ -94,10 +95,10 @@ class RequestScope:
         timeout = timeout or timeout_of_environment()
         left = (timeout or (_REQUEST_S if age is None else _GATEWAY_S)) - (age or 0.0)
         self._mend = f"raise {setting}, or answer with fewer maps a request"
-        context_left = _context_left(surroundings)
-        if context_left is not None and context_left < left:
-            left = context_left
-            self._mend = "raise the Lambda function's timeout"
+        invocation_left = time_left(_of_adapter(surroundings, "context"))
+        if invocation_left is not None and invocation_left < left:
+            left = invocation_left
+            self._mend = ambient.FUNCTION_TIMEOUT
         self._ends = time.monotonic() + left
 
     def deadline(self) -> tuple[float, str] | None:
@@ -133,13 +134,3 @@ def _age_at_gateway(surroundings: Mapping[str, Any]) -> float | None:
         return 0.0
     age = time.time() - arrived_ms / 1000
     return age if 0 <= age <= _OLDEST_EVENT_S else 0.0
-
-
-def _context_left(surroundings: Mapping[str, Any]) -> float | None:
-    """Seconds until Lambda ends this invocation, less what the answer needs."""
-    context = _of_adapter(surroundings, "context")
-    remaining = getattr(context, "get_remaining_time_in_millis", None)
-    if remaining is None:
-        return None
-    left = float(remaining()) / 1000
-    return left - max(0.5, 0.05 * left)

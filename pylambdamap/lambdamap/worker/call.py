@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from lambdamap import _codec
 from lambdamap._version import __version__
-from lambdamap.worker import allow
+from lambdamap.worker import allow, deadline
 from lambdamap.worker.output import Output, captured
 
 __all__ = ["MARKER", "Context", "depth_left", "is_request", "run_request", "source_digest"]
@@ -468,7 +468,8 @@ def run_request(
         token = depth_left.set(depth if type(depth) is int and depth > 0 else 0)
         started = True
         try:
-            chunk.run(function, star, items)
+            with deadline.until(context, chunk.ends):  # for maps that f calls
+                chunk.run(function, star, items)
         finally:
             depth_left.reset(token)
         reply = _answer(head, len(chunk.results), chunk.microseconds)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from lambdamap.worker import deadline
 from lambdamap.worker.call import MARKER, is_request, run_request
 
 __all__ = ["Reply", "handler", "wrap", "zappa_task"]
@@ -53,6 +54,9 @@ def zappa_task(event: Any, context: Any) -> dict[str, Any]:
 def wrap(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """A handler that does lambdamap's work and passes every other event on.
 
+    A map that the handler calls goes to the function itself, unless it names another, and raises
+    `DeadlineError` before the function's time is over.
+
     Parameters
     ----------
     handler
@@ -72,7 +76,8 @@ def wrap(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def wrapped(event: Any, context: Any) -> Any:
         if is_request(event):
             return run_request(event, context)
-        return handler(event, context)
+        with deadline.until(context):
+            return handler(event, context)
 
     wrapped.__lambdamap__ = True  # type: ignore[attr-defined]  # a mark for self-invocation
     return wrapped
