@@ -53,7 +53,7 @@ class Served:
             self.process = subprocess.Popen(
                 [
                     *(python, "-m", "lambdamap", "serve", "--port=0", f"--handler={handler}"),
-                    *(f"--function-name={NAME}", "--self-invocation", "--sandboxes=3", *arguments),
+                    *(f"--function-name={NAME}", "--self-invocation", *arguments),
                 ],
                 cwd=folder,
                 env={**environment, "PYTHONPATH": os.pathsep.join(str(place) for place in path)},
