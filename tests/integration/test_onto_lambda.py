@@ -323,7 +323,7 @@ def package_of_zappa(wheel: Path) -> Path:
     """What `zappa package` makes of the example, unpacked; kept while nothing in it changes."""
     work = ROOT / ".cache" / "zappa-package"
     digest = hashlib.sha256(wheel.read_bytes() + (ZAPPA.parents[1] / "pyvenv.cfg").read_bytes())
-    for path in sorted(APPLICATION.glob("*.*")):
+    for path in sorted([*APPLICATION.glob("*.py"), *APPLICATION.glob("*.json")]):
         digest.update(path.read_bytes())
     found = work / digest.hexdigest()[:16]
     if found.exists():
@@ -334,7 +334,10 @@ def package_of_zappa(wheel: Path) -> Path:
     settings["dev"].update(
         slim_handler=False,  # the two zips of slim_handler meet in S3
         runtime=f"python{sys.version_info[0]}.{sys.version_info[1]}",
-        exclude=["boto3", "botocore", "s3transfer", "awslambdaric"],  # are in Lambda's image
+        exclude=[
+            *("boto3", "botocore", "s3transfer", "awslambdaric"),  # are in Lambda's image
+            *("tests", "troposphere", "*.ipynb"),  # nothing needs them there
+        ],
     )
     (work / "app" / "zappa_settings.json").write_text(json.dumps(settings))
     pip = [ZAPPA, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", wheel]
