@@ -187,7 +187,7 @@ def peak_mb(what: str, rows: int, budget: int, function: LocalLambda) -> float:
 
 @pytest.mark.parametrize(
     ("rows", "budget_mb"),
-    [(20_000, 3), pytest.param(1_000_000, 64, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])],
+    [(10_000, 3), pytest.param(1_000_000, 64, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])],
 )
 def test_memory_is_that_of_the_loop_and_the_budget(rows: int, budget_mb: int) -> None:
     """Ten rows a group; the local Lambda, which holds bytes of its own, is in this process."""

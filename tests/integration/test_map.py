@@ -253,7 +253,6 @@ def test_progress() -> None:
 
 
 def test_an_executor_as_backend() -> None:
-
     with ThreadPoolExecutor(2) as executor:
         found = lambdamap.my_map(tasks.square, range(20), 3, backend=executor)
     assert found == [x * x for x in range(20)]

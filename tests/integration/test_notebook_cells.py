@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -215,8 +217,24 @@ def test_an_interrupt_says_what_runs_on_elsewhere(tmp_path: Path) -> None:
             )
             """,
         )
-        run(kernel, SLOW)
-        shown = kernel.run("lambdamap.my_map(slow, input(), 1)", Interrupter())
+        run(
+            kernel,
+            f"""
+            import pathlib, time
+            def slow(x):
+                pathlib.Path({str(tmp_path / "begun")!r}).touch()
+                time.sleep(600)
+            """,
+        )
+        threading.Thread(target=interrupt_when_there, args=(kernel, tmp_path / "begun")).start()
+        shown = kernel.run("lambdamap.my_map(slow, [1], 1)")
         assert shown.error[0] == "KeyboardInterrupt"
-        assert "the map is cancelled; " in shown.error[2]
-        assert "to the end on far" in shown.error[2]
+        text = "the map is cancelled; 1 invocation runs to the end on far"
+        assert text in shown.error[2]
+
+
+def interrupt_when_there(kernel: Kernel, path: Path) -> None:
+    ends = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < ends:
+        time.sleep(0.05)
+    kernel.interrupt()

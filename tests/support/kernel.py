@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -85,7 +86,8 @@ class Kernel:
         return shown
 
     def interrupt(self) -> None:
-        self._manager.interrupt_kernel()
+        """What the stop button does. From any thread: the manager's own way makes an event loop."""
+        os.kill(self._manager.provisioner.pid, signal.SIGINT)
 
     def __enter__(self) -> Kernel:
         return self
