@@ -299,10 +299,11 @@ def _call(
         return "error", _error_body(kind or type(error).__name__, error, request_id, frames)
 
 
-def _loop(path: str) -> None:
-    api = _Api()
+def _load_handler(path: str) -> Callable[[Any, Any], Any]:
+    """The handler. Why it cannot be loaded is told to the server and ends this process; awslambdaric
+    would tell it to an address without a path only."""
     try:
-        handler = _find_handler(path)
+        return _find_handler(path)
     except Exception as error:
         import traceback
 
@@ -312,9 +313,15 @@ def _loop(path: str) -> None:
                 AttributeError: "HandlerNotFound", SyntaxError: "UserCodeSyntaxError"}.get(
                     type(error))  # fmt: skip
         kind = f"Runtime.{name}" if name else type(error).__name__
+        api = _Api()
         api.send(api.post("/init/error", _error_body(kind, text, "", [])))
         api.receive()
         sys.exit(1)
+
+
+def _loop(path: str) -> None:
+    handler = _load_handler(path)
+    api = _Api()
     _send_report()
     more = api.get("/invocation/next")
     api.send(more)
@@ -357,10 +364,7 @@ def main() -> None:
             return
         from awslambdaric import __main__ as runtime
 
-        try:
-            _find_handler(path)
-        except Exception:
-            runtime.main(["awslambdaric", path])  # it says what is wrong with the handler
+        _load_handler(path)
         _send_report()
         runtime.main(["awslambdaric", "lambdamap.local.sandbox.reporting_handler"])
     except _GoneError:
