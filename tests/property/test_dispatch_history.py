@@ -1,0 +1,364 @@
+"""Random maps against a server that answers each request with a random fault; then the history of
+every item is checked.
+
+What must hold, whatever happened: each item is in the results or in the one error, never in both;
+results are right and in order; f ran at most once for an item unless idempotent=True; "NOT" is said
+only of items that did not run, "RAN" only of such that did; threads, sockets, maps and bytes are
+back where they were. LAMBDAMAP_SEED repeats a run's choices.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+import lambdamap
+import tasks
+from certificates import Authority
+from driver import api_options, open_map, open_target
+from scripted import (
+    Connection,
+    Request,
+    Server,
+    Step,
+    aws_error,
+    fin,
+    function_error,
+    plain_reply,
+    reset,
+    run_reply,
+    throttle,
+)
+
+RAISED = {"errorType": "ValueError", "errorMessage": "boom", "stackTrace": []}
+
+
+@dataclass
+class World:
+    """The server's side: what it does to a request depends on the seed, the chunk, and how often
+    that was asked for."""
+
+    seed: int
+    asked: Counter[tuple[Any, ...]] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def step(self, connection: Connection, request: Request) -> None:
+        body = request.json()
+        envelope = body.get("lambdamap", body)
+        key = (envelope["map"], envelope.get("chunk"), body.get("item"))
+        with self.lock:
+            self.asked[key] += 1
+            chance = random.Random(f"{self.seed}/{key[1:]}/{self.asked[key]}/{len(self.asked)}")
+        if chance.random() < 0.1:
+            connection.wait(chance.random() * 0.02)
+        names = list(FAULTS)
+        (fault,) = chance.choices(names, [FAULTS[name][1] for name in names])
+        FAULTS[fault][0](connection, request)
+
+
+def answer(request: Request) -> bytes:
+    """Run it, and the reply."""
+    body = request.json()
+    if "lambdamap" in body:
+        return plain_reply(json.dumps(run_reply(request)).encode())
+    tasks.counted((body["map"], body["item"], "good"))
+    return plain_reply(json.dumps({"item": body["item"]}).encode())
+
+
+def good(connection: Connection, request: Request) -> None:
+    connection.send(answer(request))
+
+
+def after_run(step: Step) -> Step:
+    def both(connection: Connection, request: Request) -> None:
+        answer(request)
+        step(connection, request)
+
+    return both
+
+
+def cut(connection: Connection, request: Request) -> None:
+    """The reply's end is lost."""
+    reply = answer(request)
+    connection.send(reply[: len(reply) - 5])
+    connection.close()
+
+
+def cut_in_head(connection: Connection, request: Request) -> None:
+    connection.send(answer(request)[:20])
+    connection.reset()
+
+
+def in_part(connection: Connection, request: Request) -> None:
+    """The worker has no time for more than half of the items."""
+    body = request.json()
+    if body.get("lambdamap", {}).get("items", 1) < 2:
+        good(connection, request)
+        return
+    body["lambdamap"]["left_ms"] = 0  # it stops behind the first item
+    request.body = json.dumps(body).encode()
+    good(connection, request)
+
+
+def too_large(connection: Connection, request: Request) -> None:
+    if request.json().get("lambdamap", {}).get("items", 1) < 2:
+        good(connection, request)
+    else:
+        aws_error(413, "RequestEntityTooLargeException")(connection, request)
+
+
+def misrouted(connection: Connection, request: Request) -> None:
+    reply = json.loads(answer(request).partition(b"\r\n\r\n")[2])
+    if "lambdamap" in reply:
+        reply["lambdamap"]["map"] = "f" * 32
+    else:
+        reply = {"item": -1}
+    connection.send(plain_reply(json.dumps(reply).encode()))
+
+
+def late(connection: Connection, request: Request) -> None:
+    reply = answer(request)
+    connection.wait(0.4)
+    connection.send(reply)
+
+
+FAULTS: dict[str, tuple[Step, int]] = {
+    "good": (good, 600),
+    "throttle": (throttle(), 40),
+    "rate": (throttle("FunctionInvocationRateLimitExceeded"), 5),
+    "service": (aws_error(500, "ServiceException"), 30),
+    "pending": (aws_error(409, "ResourceConflictException"), 10),
+    "fin": (fin(), 10),
+    "reset": (reset(), 10),
+    "fin after run": (after_run(fin()), 15),
+    "reset after run": (after_run(reset()), 15),
+    "proxy after run": (after_run(aws_error(502, None)), 15),
+    "raised after run": (after_run(function_error(RAISED)), 10),
+    "cut": (cut, 15),
+    "cut in head": (cut_in_head, 10),
+    "in part": (in_part, 40),
+    "too large": (too_large, 30),
+    "misrouted": (misrouted, 5),
+    "late": (late, 8),
+    "denied": (aws_error(403, "AccessDeniedException"), 2),
+    "garbage after run": (after_run(fin(b"HTTP/1.1 200 OK\r\nbroken\x00\r\n\r\n")), 5),
+}
+
+
+# --- maps ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Plan:
+    """One random map."""
+
+    number: int
+    items: list[tuple[int, int, str]]
+    ordered: bool
+    plain: bool
+    idempotent: bool
+    stop_at: int | None
+    options: dict[str, Any]
+    taken: list[Any] = field(default_factory=list)
+    error: BaseException | None = None
+    whole: bool = False  # ended by itself, without an error
+
+    @classmethod
+    def random(cls, number: int, chance: random.Random) -> Plan:
+        count = chance.choice([0, 1, 2, chance.randint(3, 60)])
+        bad = chance.random() < 0.2
+        items = [
+            (number, index, "bad" if bad and chance.random() < 0.05 else "good")
+            for index in range(count)
+        ]
+        idempotent = chance.random() < 0.4
+        options: dict[str, Any] = {
+            "chunksize": chance.choice([1, 1, 2, 3, 7, "auto"]),
+            "max_concurrency": chance.choice([1, 2, 8, 16]),
+            "idempotent": idempotent,
+            "invocation_timeout": chance.choice([None, None, 0.25]),
+            "timeout": chance.choice([None, None, None, 0.1, 0.5]),
+            "on_error": chance.choice(["raise", "raise", "return"]),
+            "max_attempts": chance.choice([1, 3, 5]),
+        }
+        return cls(
+            number=number,
+            items=items,
+            ordered=chance.random() < 0.7,
+            plain=chance.random() < 0.3,
+            idempotent=idempotent,
+            stop_at=chance.randint(0, count) if chance.random() < 0.15 else None,
+            options=options,
+        )
+
+    def run(self, options: dict[str, Any]) -> None:
+        call = lambdamap.map if self.ordered else lambdamap.map_unordered
+        try:
+            with call(tasks.counted, self.items, **{**options, **self.options}) as results:
+                for result in results:
+                    self.taken.append(result)
+                    if len(self.taken) == self.stop_at:
+                        return
+            self.whole = True
+        except Exception as error:
+            error.__traceback__ = None
+            self.error = error
+
+    def check(self) -> None:
+        runs = {index: tasks.RUNS[item] for index, item in enumerate(self.items)}
+        if not self.idempotent:
+            assert all(count <= 1 for count in runs.values()), runs
+        places = [self.place(result) for result in self.taken]
+        assert len(set(places)) == len(places)
+        if self.ordered:
+            assert places == list(range(len(places)))
+        assert all(runs[place] >= 1 for place in places)
+        if self.whole:
+            assert len(places) == len(self.items)
+        if self.error is not None:
+            self.check_error(self.error, set(places), runs)
+
+    def place(self, result: Any) -> int:
+        """Which item a result belongs to; it must be right."""
+        if isinstance(result, ValueError):
+            assert self.options["on_error"] == "return"
+            result = result.args[1]
+            assert self.items[result[1]][2] == "bad"
+        assert result == self.items[result[1]]
+        index: int = result[1]
+        return index
+
+    def check_error(self, error: BaseException, taken: set[int], runs: dict[int, int]) -> None:
+        known = error if isinstance(error, lambdamap.LambdaMapError) else error.__cause__
+        assert isinstance(known, lambdamap.LambdaMapError), repr(error)
+        blamed, never, partial = set(known.indices), set(known.not_run), set(known.partial)
+        assert blamed
+        assert not blamed & taken and not blamed & partial and not taken & partial
+        assert not never & (taken | partial | blamed)
+        assert all(self.place(result) == index for index, result in known.partial.items())
+        if known.ran == "NOT":
+            assert all(runs[index] == 0 for index in blamed), (known, runs)
+        if known.ran == "RAN":  # to the end, or as far as the worker's time went
+            assert any(runs[index] >= 1 for index in blamed), (known, runs)
+        assert all(runs[index] == 0 for index in never)
+        if self.ordered and not known.partial and known.ran != "NOT":
+            assert min(blamed) >= len(taken)
+
+
+@dataclass
+class PlainPlan:
+    """One random map straight on the dispatcher: every chunk must end, once."""
+
+    number: int
+    count: int
+    idempotent: bool
+    cancel_after: int | None
+    timeout_ms: int
+    ends: list[Any] = field(default_factory=list)
+
+    @classmethod
+    def random(cls, number: int, chance: random.Random) -> PlainPlan:
+        count = chance.randint(1, 50)
+        return cls(
+            number=number,
+            count=count,
+            idempotent=chance.random() < 0.4,
+            cancel_after=chance.randint(0, count) if chance.random() < 0.3 else None,
+            timeout_ms=chance.choice([-1, -1, 60, 400]),
+        )
+
+    def run(self, target: Any) -> None:
+        net_map = open_map(
+            target,
+            idempotent=self.idempotent,
+            timeout_ms=self.timeout_ms,
+            invocation_timeout_ms=2000,
+        )
+        sent = 0
+        while sent < self.count or net_map.outstanding:
+            if self.cancel_after is not None and len(self.ends) >= self.cancel_after:
+                net_map.cancel()
+            if sent < self.count:
+                body = json.dumps({"map": self.number, "item": sent}).encode()
+                if net_map.submit(body, sent, 1):
+                    sent += 1
+            while (end := net_map.take()) is not None:
+                self.ends.append(end)
+            if sent == self.count and net_map.outstanding:
+                net_map.wait(1.0)
+
+    def check(self) -> None:
+        assert sorted(end.first_item for end in self.ends) == list(range(self.count))
+        for end in self.ends:
+            runs = tasks.RUNS[(self.number, end.first_item, "good")]
+            if not self.idempotent:
+                assert runs <= 1, (end.first_item, runs)
+            assert (end.body is not None) == (end.failure == "")
+            if end.failure == "":
+                assert json.loads(end.body)["item"] in (end.first_item, -1)
+                assert runs >= 1
+            if end.ran == "NOT":
+                assert runs == 0, (end.failure, end.message)
+            if end.ran == "RAN":
+                assert runs >= 1, (end.failure, end.message)
+
+
+@pytest.fixture
+def short_periods() -> Iterator[None]:
+    from lambdamap import _net
+
+    before = _net.debug_periods(
+        transient_base_s=0.004, throttle_base_s=0.01, poll_base_s=0.01, poll_patience_s=0.1
+    )
+    yield
+    _net.debug_periods(**before)
+
+
+@pytest.mark.usefixtures("short_periods")
+@pytest.mark.parametrize("scheme", ["plain", "tls"])
+@pytest.mark.parametrize(
+    "invocations",
+    [1_000, pytest.param(50_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])],
+)
+def test_every_item_has_one_history(
+    serve: Callable[..., Server], authority: Authority, scheme: str, invocations: int
+) -> None:
+    seed = int(os.environ.get("LAMBDAMAP_SEED", 0)) or random.randrange(1, 1 << 32)
+    print(f"LAMBDAMAP_SEED={seed}")
+    chance = random.Random(seed)
+    world = World(seed)
+    tls = authority.context() if scheme == "tls" else None
+    server = serve(then=world.step, tls=tls)
+    number = 0
+    while server.complete < invocations:
+        tasks.RUNS.clear()
+        options = api_options(server, ca_bundle=str(authority.ca_file))
+        target = open_target(server.url, ca_file=authority.ca_file, max_concurrency=8)
+        plans: list[Plan | PlainPlan] = []
+        for _ in range(chance.randint(1, 4)):
+            number += 1
+            if chance.random() < 0.3:
+                plans.append(PlainPlan.random(number, chance))
+            else:
+                plans.append(Plan.random(number, chance))
+        threads = [
+            threading.Thread(
+                target=plan.run, args=(target if isinstance(plan, PlainPlan) else options,)
+            )
+            for plan in plans
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive(), f"a map hangs; LAMBDAMAP_SEED={seed}"
+        for plan in plans:
+            plan.check()
