@@ -1,0 +1,147 @@
+"""The format on the wire: frames of earlier builds, and a second reader that knows only the page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import golden
+import reference_decoder
+from lambdamap import _codec
+from reference_decoder import Ext
+from same import same
+
+VECTORS = list(golden.vectors())
+PAGE = Path(__file__).parents[2] / "docs" / "wire-format.md"
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
+def test_golden_frames(vector: golden.Vector) -> None:
+    value = vector.value()
+    for frame in (vector.raw, vector.sealed):
+        assert same(_codec.decode(frame), value)
+        assert same(reference_decoder.decode(frame), value)
+    assert same(reference_decoder.decode(_codec.encode(value)), value)
+    assert same(reference_decoder.decode_text(_codec.encode_text(value)), value)
+
+
+def test_every_vector_has_a_frame_and_they_cover_every_kind_of_column() -> None:
+    assert {vector.name for vector in VECTORS} == set(golden.VECTORS)
+    read: set[int] = set()
+
+    class Watched(reference_decoder._Reader):
+        def column(self, source: Any, n: int) -> list[Any]:
+            read.add(source.data[source.at])
+            return super().column(source, n)
+
+    for vector in VECTORS:
+        view = reference_decoder._Bytes(vector.raw)
+        view.take(4)
+        structure, _, packed, _, words, _, blobs = (view.varint() for _ in range(7))
+        inner = reference_decoder._Bytes(view.take(structure))
+        Watched(view.take(packed), view.take(8 * words), view.take(8 * blobs)).value(inner)
+    assert read == set(range(13))  # the others hold arrays and frames
+
+
+def unpack_numpy(value: Any) -> Any:
+    """The second reader's parts of arrays and scalars, put together."""
+    if isinstance(value, list):
+        return [unpack_numpy(item) for item in value]
+    if not isinstance(value, Ext):
+        return value
+    if value.kind == 12:
+        return np.frombuffer(value.payload[1], value.payload[0])[0]
+    descr, shape, order, data = value.payload
+    return np.frombuffer(data, descr).reshape(shape, order=order)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(50.0) / 7, np.arange(50) / 4, np.arange(2000.0).reshape(50, 40),
+        np.asfortranarray(np.arange(12.0).reshape(3, 4)), np.arange(300), np.arange(300, dtype="u1"),
+        np.arange(-9, 300, dtype="i2"), np.arange(600, dtype="u4") * 7_000_000,
+        np.array([2**64 - 1, 0], "u8"), np.arange(5, dtype=">i4"), np.arange(5, dtype="f4"),
+        np.array([True, False, True]), np.array(["2020", "NaT"], "M8[D]"), np.array(["a", "bc"]),
+        np.array([1.5, np.nan, 2.5]), np.zeros((0, 3)), np.array(5), np.arange(5) + 1j,
+        np.arange(1000)[::3], np.random.default_rng(1).random(1000),
+    ],
+    ids=lambda array: f"{array.dtype}-{array.shape}",
+)  # fmt: skip
+def test_arrays(array: Any) -> None:
+    for compression in (True, False):
+        frame = _codec.encode(array, compression=compression)
+        assert same(_codec.decode(frame), array)
+        assert same(unpack_numpy(reference_decoder.decode(frame)), array)
+
+
+def test_numpy_scalars_in_lists() -> None:
+    for value in ([np.float64(i / 3) for i in range(20)], [np.int64(i) for i in range(-20, 20)]):
+        frame = _codec.encode(value)
+        assert same(_codec.decode(frame), value)
+        assert same(unpack_numpy(reference_decoder.decode(frame)), value)
+
+
+def test_the_example_of_the_page() -> None:
+    text = PAGE.read_text().split("## Example")[1]
+    shown, lines = re.findall(r"`(\[.*?\])` as a raw frame:\n\n```text\n(.*?)```", text, re.DOTALL)[
+        0
+    ]
+    dump = "".join(
+        match.group(1)
+        for line in lines.splitlines()
+        if (
+            match := re.match(
+                r" *((?:[0-9a-f]{2} {1,2})+|(?:[0-9a-f]{2} )*[0-9a-f]{2}$)", line + " " * 3
+            )
+        )
+    )
+    frame = bytes.fromhex(dump)
+    assert same(_codec.decode(frame), eval(shown))
+    assert frame == _codec.encode(eval(shown), compression=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ((1, 9), r"wire version 9.*version 1"),
+        ((2, 0x40), r"flags 0x4000.*0x0700"),
+        ((3, 1), r"flags 0x0001"),
+    ],
+)
+def test_what_is_newer_is_refused_by_name(change: tuple[int, int], text: str) -> None:
+    frame = bytearray(_codec.encode([1.5] * 10))
+    frame[change[0]] = change[1]
+    with pytest.raises(_codec.DecodeFailure, match=text):
+        _codec.decode(bytes(frame))
+
+
+def head(structure: bytes) -> bytes:
+    n = len(structure)
+    return bytes([0x4C, 1, 0, 0, n, n, 0, 0, 0, 0, 0]) + structure
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize(
+    ("structure", "text"),
+    [
+        (b"\xd4\x63\x00", "extension type 99; 1 to 14 and 127 are known"),
+        (b"\xc7\x02\x01\x05\x63", r"kind that this side does not know"),
+        (b"\xc7\x04\x01\x05\x01\x63\x00", "element this side does not know"),
+        (b"\xc7\x04\x0a\x92\xa1x\x01", "unknown kind 'x'"),
+    ],
+)
+def test_newer_values_are_refused_by_name(structure: bytes, text: str, sealed: bool) -> None:
+    frame = head(structure)
+    if sealed:  # the other of the two readers: nothing is compressed, but text is always checked
+        import base64
+
+        with pytest.raises(_codec.DecodeFailure, match=text):
+            _codec.decode_text("lm1:" + base64.b64encode(frame).decode())
+    else:
+        with pytest.raises(_codec.DecodeFailure, match=text):
+            _codec.decode(frame)
