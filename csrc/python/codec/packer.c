@@ -138,7 +138,7 @@ add(struct packer_object *self, PyObject *item, size_t max_bytes)
 static int
 fill(struct packer_object *self, PyObject *iterator, uint32_t max_items, size_t max_bytes)
 {
-  while (items_of(self) < max_items && chunk_bytes(self) < max_bytes) {
+  while (items_of(self) < max_items && (items_of(self) == 0 || chunk_bytes(self) < max_bytes)) {
     PyObject *item = self->held;
     self->held = NULL;
     if (item == NULL) {
