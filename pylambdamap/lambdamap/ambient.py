@@ -7,6 +7,7 @@ from it, ends with it, and is known to it, so that nothing goes on behind a requ
 
 from __future__ import annotations
 
+import os
 import sys
 import weakref
 from collections.abc import Callable, Mapping
@@ -86,6 +87,10 @@ def _deadline() -> tuple[float, str] | None:
     found = [] if scope is None else [scope.deadline()]
     invocation = sys.modules.get("lambdamap.worker.deadline")  # loaded where there is one
     ends = None if invocation is None else invocation.ends.get()
+    if ends is None and "AWS_LAMBDA_RUNTIME_API" in os.environ:
+        from lambdamap.worker.deadline import of_runtime
+
+        ends = of_runtime()  # a plain handler
     if ends is not None:
         found.append((ends, FUNCTION_TIMEOUT))
     return min((known for known in found if known is not None), default=None)

@@ -98,3 +98,20 @@ def test_region_and_arn() -> None:
         lambdamap.invoke_map(arn, [1], region="us-east-1", credentials=("A", "S"))
     with pytest.raises(lambdamap.ConfigError, match="no AWS region"):
         lambdamap.invoke_map("f", [1], credentials=("A", "S"))
+
+
+def test_a_plain_handler_has_its_functions_time(sandbox_kind: Any) -> None:
+    """Maps in a handler that is not wrapped end before Lambda ends it."""
+    with LocalLambda(
+        kind=sandbox_kind, handler="tasks.plain_handler", function_name="f", sandboxes=1,
+        timeout_s=60,
+    ) as running:  # fmt: skip
+        left, own = lambdamap.invoke_map(
+            "f",
+            [None, 3],
+            endpoint_url=running.endpoint_url,
+            region="us-east-1",
+            credentials=(running.access_key, running.secret_key),
+        )
+    assert 30 < left <= 57  # 60 less a twentieth
+    assert own == 3

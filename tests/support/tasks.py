@@ -120,6 +120,13 @@ def handler(event: Any, context: Any) -> Any:
     return {"event": event, "left_ms": context.get_remaining_time_in_millis()}
 
 
+def plain_handler(event: Any, context: Any) -> Any:
+    """What a map in a handler that is not wrapped may take, in seconds."""
+    from lambdamap.options import resolve
+
+    return resolve(timeout=event).timeout
+
+
 def unsendable(x: int) -> Any:
     return x if x == 1 else (y for y in ())
 
