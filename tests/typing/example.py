@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Any
 
 from typing_extensions import assert_type
@@ -37,6 +38,10 @@ async def main() -> None:
     async with lambdamap.amap_unordered(f, [1, 2]) as unordered:
         assert_type([x async for x in unordered], list[int])
 
+
+with lambdamap.LambdaExecutor(8, "function", region="eu-central-1") as executor:
+    assert_type(executor.submit(f, 1), Future[int])
+    assert_type(list(executor.map(f, [1, 2], timeout=3, buffersize=2)), list[int])
 
 options = Options(chunksize=5)
 assert issubclass(ConfigError, ValueError)
