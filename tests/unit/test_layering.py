@@ -71,7 +71,7 @@ ALLOWED = {
     "__main__": {"cli"},
     "__init__": BOTTOM
     | {"aio", "api", "classic", "engine", "executor", "integrations", "options", "stats"},
-    "ambient": BOTTOM,
+    "ambient": BOTTOM | {"worker"},
     "options": BOTTOM | {"ambient"},
     "integrations": {"*"},
     "functions": BOTTOM,
