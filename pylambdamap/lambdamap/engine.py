@@ -379,7 +379,7 @@ class Engine:
             if (error := self._fatal or self._raised) is not None:
                 raise self._with_partial(error)
             if self._renew is not None and self._port.wants_credentials:
-                self._renew()
+                self._look_for_credentials(self._renew)
             self.fill()
             while (chunk := self._next_chunk()) is not None:
                 if chunk and isinstance(chunk[-1], _Raised):
@@ -398,6 +398,12 @@ class Engine:
             raise
         self.close()
         return ()
+
+    def _look_for_credentials(self, renew: Callable[[], None]) -> None:
+        try:
+            renew()
+        except errors.LambdaMapError as error:
+            raise self._with_partial(error) from None
 
     def _next_chunk(self) -> list[Any] | None:
         first = self._head if self._ordered else next(iter(self._ready), -1)

@@ -507,9 +507,69 @@ retries_first(void)
   tear_down(&bench);
 }
 
+/* At the deadline: what was never answered but by 429 says so, the rest was not sent. */
+static void
+starved(void)
+{
+  struct bench bench;
+  struct lm_map map;
+  struct lm_list expired;
+  lm_list_init(&expired);
+  set_up(&bench, 1, 1 << 20);
+  open_map(&bench, &map);
+  map.deadline_ns = SECOND;
+  for (uint64_t i = 0; i < 3; i++)
+    CHECK(submit(&bench, &map, i, 10) == 0);
+  CHECK(!end(&bench, lm_sched_next(&bench.sched, 0), 429, FULL, 0));
+  lm_sched_tick(&bench.sched, SECOND, &expired);
+  unsigned n = 0, n_starved = 0;
+  for (struct lm_node *node; (node = lm_list_pop_front(&expired)) != NULL; n++) {
+    struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
+    CHECK(job->starved == (job->first_item == 0));
+    n_starved += job->starved;
+    let_go(&bench, job);
+  }
+  CHECK(n == 3 && n_starved == 1);
+  drop(&bench, &map);
+  tear_down(&bench);
+}
+
+/* A second map of a function that gave nothing for long has patience of its own. */
+static void
+patience(void)
+{
+  struct bench bench;
+  struct lm_map first, second;
+  set_up(&bench, 8, 1 << 20);
+  open_map(&bench, &first);
+  open_map(&bench, &second);
+  int64_t now = SECOND, asked = 0;
+  CHECK(submit(&bench, &first, 0, 10) == 0);
+  for (; !second.stopped; now += 10 * MS) {
+    CHECK(now < 300 * SECOND);
+    struct lm_job *job = lm_sched_next(&bench.sched, now);
+    if (job == NULL)
+      continue;
+    if (end(&bench, job, 429, FULL, now)) {
+      let_go(&bench, job);
+      if (asked == 0) {
+        CHECK(first.stopped && now > 60 * SECOND);
+        asked = now;
+        CHECK(submit(&bench, &second, 0, 10) == 0);
+      }
+    }
+  }
+  CHECK(now > asked + 60 * SECOND);
+  drop(&bench, &first);
+  drop(&bench, &second);
+  tear_down(&bench);
+}
+
 int
 main(void)
 {
+  starved();
+  patience();
   order();
   quota();
   polling();

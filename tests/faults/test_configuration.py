@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import email.utils
 import threading
@@ -112,6 +113,19 @@ def test_row_25_no_newer_token(site: Any) -> None:
     assert not server.runs
 
 
+def test_row_25_what_is_done_is_on_the_error(plain_site: Any) -> None:
+    keys = (scripted.ACCESS_KEY, scripted.SECRET_KEY, "old")
+    server = plain_site.server([run()] * 5, then=only("new", run()))
+    results = plain_site.map(server, tasks.square, range(20), credentials=keys, max_concurrency=1)
+    taken = [next(results)]
+    server.wait_for(6)
+    with pytest.raises(lambdamap.AccessDeniedError) as caught:
+        for result in results:
+            taken.append(result)
+    done = [*taken, *(caught.value.partial[i] for i in sorted(caught.value.partial))]
+    assert done == [x * x for x in range(5)]
+
+
 def test_row_25_newer_ones_are_refused_too(site: Any) -> None:
     keys = Keys("old", "older", "oldest", "antique", "last")
     server = site.server(then=only("new", run()))
@@ -121,14 +135,14 @@ def test_row_25_newer_ones_are_refused_too(site: Any) -> None:
 
 
 def test_row_25_credentials_are_renewed_before_they_expire(
-    site: Any, periods: Callable[..., None]
+    plain_site: Any, periods: Callable[..., None]
 ) -> None:
     """Nobody waits for a refusal: with less than 10 min left (here 4 of 5 s) newer ones are looked
     for, once, in the middle of the map."""
     periods(refresh_before_s=4)
     keys = Keys("soon", "new", lives_s=5.5)
-    server = site.server(then=run())
-    results = site.map(
+    server = plain_site.server(then=run())
+    results = plain_site.map(
         server, tasks.square, slowly(range(30), 0.1), credentials=keys, max_concurrency=4
     )
     assert list(results) == [x * x for x in range(30)]
@@ -137,6 +151,19 @@ def test_row_25_credentials_are_renewed_before_they_expire(
     assert tokens == sorted(tokens, reverse=True)  # "soon" before "new"
     assert set(tokens) == {"soon", "new"}
     assert server.complete == 30
+
+
+def test_row_25_in_an_event_loop(plain_site: Any) -> None:
+    """The loop is woken to look for them, though no reply has come."""
+    keys = Keys("old", "new")
+    server = plain_site.server(then=only("new", run()))
+
+    async def collect() -> list[int]:
+        options = plain_site.options(server, credentials=keys, max_concurrency=4)
+        return [result async for result in lambdamap.amap(tasks.square, range(20), **options)]
+
+    assert asyncio.run(collect()) == [x * x for x in range(20)]
+    assert keys.lookups == 2
 
 
 def slowly(data: Any, seconds: float) -> Any:
