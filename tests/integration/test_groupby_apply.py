@@ -123,6 +123,8 @@ def test_wrong_arguments(function: Any, grouped: Any, kind: type[Exception], tex
 def test_options() -> None:
     with pytest.raises(lambdamap.ConfigError, match="on_error='return' would put exceptions"):
         lambdamap.groupby_apply(groups.count, FRAME.groupby("l"), on_error="return")
+    with pytest.raises(lambdamap.ConfigError, match="codec='json' has no form for groups"):
+        lambdamap.groupby_apply(groups.count, FRAME.groupby("l"), codec="json")
     with pytest.raises(lambdamap.ConfigError, match="did you mean chunksize"):
         lambdamap.groupby_apply(groups.count, FRAME.groupby("l"), chunk_size=3)
 

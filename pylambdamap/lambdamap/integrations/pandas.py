@@ -63,7 +63,8 @@ def groupby_apply(
     TypeError
         `grouped` is something else, or `function` is not callable.
     ConfigError
-        An unknown option, no region, no credentials; ``on_error="return"``; pandas before 2.2.
+        An unknown option, no region, no credentials; ``on_error="return"``; ``codec="json"``; pandas
+        before 2.2.
     EncodeError
         The function or a group cannot be sent.
     Exception
@@ -88,6 +89,8 @@ def groupby_apply(
             "on_error='return' would put exceptions into a frame: use lambdamap.map(function, "
             "(group for _, group in grouped), on_error='return')"
         )
+    if resolved.codec == "json":
+        raise errors.ConfigError("codec='json' has no form for groups: leave it out")
     try:
         results = _map(function, grouped, resolved)
     except Exception as error:
