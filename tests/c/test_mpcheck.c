@@ -20,6 +20,8 @@ static const struct row ROWS[] = {
     ROW("never used byte", "\xc1", 0, LM_E_FORMAT),
     ROW("two values", "\xc0\xc0", 0, LM_E_FORMAT),
     ROW("array", "\x93\x01\xc2\xc3", 0, LM_OK),
+    ROW("an array16 at the end", "\xdc\x00\x00", 0, LM_OK),
+    ROW("a text16 at the end", "\xda\x00\x00", 0, LM_OK),
     ROW("short array", "\x93\x01\xc2", 0, LM_E_FORMAT),
     ROW("lying array", "\xdd\xff\xff\xff\xff\xc0", 0, LM_E_FORMAT),
     ROW("lying map", "\xdf\x80\x00\x00\x00\xc0", 0, LM_E_FORMAT),
@@ -94,11 +96,16 @@ static enum lm_code
 verdict(const uint8_t *structure, size_t len, size_t words_len, size_t max, unsigned depth)
 {
   static const uint8_t words[64];
-  struct lm_frame_view view = {structure, len, NULL, 0, words, words_len, NULL, 0};
+  uint8_t *own = malloc(len); /* so that a byte read behind it is noticed */
+  CHECK(own != NULL);
+  memcpy(own, structure, len);
+  struct lm_frame_view view = {own, len, NULL, 0, words, words_len, NULL, 0};
   struct lm_frame_limits limits = {max, depth};
   struct lm_error err = {LM_OK, 0, 0, ""};
   size_t estimate = 0;
-  if (lm_mpcheck(&view, &limits, &estimate, &err) != 0)
+  int wrong = lm_mpcheck(&view, &limits, &estimate, &err);
+  free(own);
+  if (wrong != 0)
     return err.code;
   CHECK(estimate >= len);
   return LM_OK;

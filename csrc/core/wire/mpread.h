@@ -57,6 +57,14 @@ struct lm_mp_token {
   } value;
 };
 
+static inline uint32_t
+lm_mp_load16(const uint8_t *at)
+{
+  uint16_t n; /* the macro reads as many bytes as the type has */
+  _msgpack_load16(uint16_t, at, &n);
+  return n;
+}
+
 /* Read one token; *at moves behind it (behind the header of an ARRAY or MAP). A count is never more
  * than the bytes left can hold. */
 static inline void
@@ -111,7 +119,7 @@ lm_mp_next(const uint8_t **at, const uint8_t *end, struct lm_mp_token *token)
     case 0xda:
     case 0xc8:
       NEED(2);
-      _msgpack_load16(uint32_t, p, &n);
+      n = lm_mp_load16(p);
       p += 2;
       left -= 2;
       if (c == 0xda)
@@ -188,7 +196,7 @@ lm_mp_next(const uint8_t **at, const uint8_t *end, struct lm_mp_token *token)
       goto ext;
     case 0xdc:
       NEED(2);
-      _msgpack_load16(uint32_t, p, &n);
+      n = lm_mp_load16(p);
       p += 2;
       left -= 2;
       goto array;
@@ -200,7 +208,7 @@ lm_mp_next(const uint8_t **at, const uint8_t *end, struct lm_mp_token *token)
       goto array;
     case 0xde:
       NEED(2);
-      _msgpack_load16(uint32_t, p, &n);
+      n = lm_mp_load16(p);
       p += 2;
       left -= 2;
       goto map;
