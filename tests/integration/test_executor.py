@@ -499,3 +499,28 @@ def test_a_child_of_fork() -> None:
             os._exit(1)
         assert os.waitpid(child, 0)[1] == 0
         assert executor.submit(tasks.square, 4).result() == 16
+
+
+def test_a_thread_that_breaks_leaves_nobody_waiting(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from lambdamap import pump
+
+    executor = executor_on(serve(then=hold()), max_workers=1)
+    calls = [executor.submit(tasks.square, i) for i in range(3)]
+    until(calls[0].running)
+    results = executor.map(tasks.square, range(5))
+
+    def fail(*_: object) -> None:
+        raise OSError("no descriptors")
+
+    monkeypatch.setattr(pump.Pump, "_wait", fail)
+    executor._pump.wake()
+    for call in calls:
+        with pytest.raises(RuntimeError, match="broken: OSError"):
+            call.result(HANG_S)
+    with pytest.raises(RuntimeError, match="broken: OSError"):
+        next(results)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(tasks.square, 1)
+    assert "ended by an error" in caplog.text

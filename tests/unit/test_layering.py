@@ -87,7 +87,8 @@ ALLOWED = {
     | {"backends", "engine", "functions", "log", "options", "plain", "worker", "_net"},
     "api": BOTTOM | {"engine", "launch", "options"},
     "aio": BOTTOM | {"api", "engine", "launch", "options", "stats"},
-    "executor": BOTTOM | {"api", "engine", "failures", "functions", "launch", "options", "worker"},
+    "pump": BOTTOM | {"engine", "failures", "functions", "launch", "options"},
+    "executor": BOTTOM | {"api", "engine", "functions", "launch", "options", "pump", "worker"},
     "classic": BOTTOM | {"api", "backends", "options", "worker", "functions"},
 }
 
