@@ -39,7 +39,7 @@ _MENDS = {
     "function_not_found": "check the function's name, the region and the account",
     "throttled": "raise the function's reserved concurrency, or lower max_concurrency",
     "connect": "check the network, the endpoint and the proxy settings",
-    "connection_lost": "f may have run; set idempotent=True if it may run twice",
+    "connection_lost": "set idempotent=True if it may run twice",
     "deadline": "raise timeout or invocation_timeout (in a Flask request LAMBDAMAP_REQUEST_TIMEOUT), or "
     "use a smaller chunksize",
     "worker_timeout": "raise the function's timeout, or use a smaller chunksize",

@@ -78,6 +78,7 @@ storm(uint16_t port, unsigned chunks, bool with_cancels)
   struct lm_error err;
   struct lm_dispatch *dispatch = NULL;
   CHECK(lm_dispatch_acquire(64 << 20, &dispatch, &err) == 0);
+  CHECK(dispatch->n_io == LM_MAX_IO_THREADS);
   struct lm_target *target = open_target(dispatch, port);
   CHECK(target != NULL);
   struct caller callers[4];
@@ -155,6 +156,7 @@ main(void)
 {
   pid_t process;
   uint16_t port = start_server(&process);
+  use_four_io_threads();
   storm(port, 500, false);
   atomic_store(&server->close_every, 7);
   storm(port, 200, false);

@@ -78,6 +78,7 @@ main(void)
 {
   pid_t process;
   uint16_t port = start_server(&process);
+  use_four_io_threads();
   unsigned long n = 1, in_a_row = 0;
   for (; in_a_row < 20; n++) { /* how many there are varies with the threads */
     CHECK(n < 10000);

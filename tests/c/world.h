@@ -16,6 +16,20 @@
 #include "check.h"
 #include "net/dispatch.h"
 #include "net/map.h"
+#include "net/seams.h"
+
+/* As many I/O threads as there may be, whatever machine this is. */
+static unsigned
+four(void)
+{
+  return LM_MAX_IO_THREADS;
+}
+
+static void
+use_four_io_threads(void)
+{
+  lm_seams.cores = four;
+}
 
 /* --- a server that answers every POST; each connection is a thread. It is a process of its own: a
  * fork while another thread is inside pthread_create leaves the sanitizer's own lock held in the
@@ -102,11 +116,11 @@ start_server(pid_t *process)
 /* --- maps; NULL: no memory --- */
 
 static struct lm_target *
-open_target(struct lm_dispatch *dispatch, uint16_t port)
+open_target_at(struct lm_dispatch *dispatch, uint16_t port, bool tls)
 {
   static const char *const no_headers[] = {NULL};
   struct lm_error err;
-  struct lm_endpoint_spec where = {.host = "127.0.0.1", .port = port};
+  struct lm_endpoint_spec where = {.tls = tls, .host = "127.0.0.1", .port = port};
   struct lm_target_spec how = {.path = "/2015-03-31/functions/f/invocations",
                                .query = "",
                                .region = "us-east-1",
@@ -125,6 +139,12 @@ open_target(struct lm_dispatch *dispatch, uint16_t port)
   return target;
 }
 
+static inline struct lm_target *
+open_target(struct lm_dispatch *dispatch, uint16_t port)
+{
+  return open_target_at(dispatch, port, false);
+}
+
 static struct lm_map *
 open_map(struct lm_dispatch *dispatch, struct lm_target *target)
 {
@@ -133,6 +153,8 @@ open_map(struct lm_dispatch *dispatch, struct lm_target *target)
   struct lm_map_opts opts = {.invocation_timeout_ms = 10000,
                              .timeout_ms = -1,
                              .idempotent = true,
+                             .keep_notes = true,
+                             .trace = true, /* so that notes are made, kept and lost */
                              .max_result_bytes = 1 << 20,
                              .max_reply_bytes = 1 << 20};
   memset(opts.map_id, 'a', LM_MAP_ID_LEN);

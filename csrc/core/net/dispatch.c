@@ -153,7 +153,7 @@ new_dispatch(size_t budget_bytes, struct lm_error *err)
     lm_error_nomem(err, sizeof *dispatch);
     return NULL;
   }
-  unsigned cores = lm_cores();
+  unsigned cores = lm_seams.cores();
   unsigned wanted = cores < LM_MAX_IO_THREADS ? cores : LM_MAX_IO_THREADS;
   atomic_init(&dispatch->refs, 1);
   dispatch->generation = lm_dispatch_generation();

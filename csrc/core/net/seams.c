@@ -7,6 +7,8 @@
 #include <sys/random.h>
 #endif
 
+#include "net/threads.h"
+
 static int64_t
 now_ns(void)
 {
@@ -43,4 +45,4 @@ struct lm_periods lm_periods = {
     .refresh_before_ns = 600000000000,
 };
 
-struct lm_seams lm_seams = {now_ns, unix_s, random_unit, getaddrinfo};
+struct lm_seams lm_seams = {now_ns, unix_s, random_unit, getaddrinfo, lm_cores};

@@ -14,6 +14,7 @@ struct lm_seams {
                                    must not share a seed */
   int (*resolve)(const char *host, const char *port, const struct addrinfo *hints,
                  struct addrinfo **out); /* getaddrinfo's contract; freed by freeaddrinfo */
+  unsigned (*cores)(void);               /* this process may use, at least 1 */
 };
 
 /* The real world, or what a test has put in its place before the first dispatcher was made. */
