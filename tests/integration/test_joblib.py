@@ -173,6 +173,7 @@ def scores(backend: str, **options: Any) -> tuple[Any, Any]:
         return validated, forest.predict_proba(x[1000:])
 
 
+@pytest.mark.timeout(300)  # importing scikit-learn, here, in loky's processes and in every sandbox
 def test_scikit_learn_gives_the_same_numbers() -> None:
     import numpy as np
 

@@ -11,7 +11,11 @@ import pytest
 import lambdamap
 from lambdamap.cli.flights import read_flights
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+# Importing tsfresh takes seconds, here and in every sandbox; many on a machine that is loaded.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    pytest.mark.timeout(300),
+]
 
 
 @functools.cache
