@@ -13,7 +13,8 @@ from df_utils import calculate_result
 from flask import Flask, Response, request
 from options import BadRequestError, Options
 
-from lambdamap import LambdaMapError
+from lambdamap import DeadlineError, LambdaMapError
+from lambdamap.integrations.flask import LambdaMap
 
 
 def get_options() -> Options:
@@ -51,6 +52,11 @@ def add_routes(app: Flask) -> None:
     def bad_request(error: BadRequestError) -> Response:
         return Response(f"{error}\n", status=400, mimetype="text/plain")
 
+    @app.errorhandler(DeadlineError)
+    def map_took_too_long(error: DeadlineError) -> Response:
+        text = f"not finished in time, {len(error.partial)} groups were: {error}\n"
+        return Response(text, status=504, mimetype="text/plain")
+
     @app.errorhandler(LambdaMapError)
     def map_failed(error: LambdaMapError) -> Response:
         app.logger.exception("the map failed")
@@ -58,4 +64,5 @@ def add_routes(app: Flask) -> None:
 
 
 app = Flask(__name__)
+LambdaMap(app)  # ends the maps of a request in time, and with it
 add_routes(app)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import functools
 import io
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,7 +38,7 @@ def service(
         "app:app",
         *("--workers=2", "--timeout=120", f"--chdir={APPLICATION}"),
         *["--preload"] * preload,
-        environment={"LAMBDAMAP_LOCAL": kind},
+        environment={"LAMBDAMAP_LOCAL": kind, "LAMBDAMAP_REQUEST_TIMEOUT": "110"},
     )
     try:
         yield running
@@ -142,3 +144,16 @@ def test_a_bad_request_is_told_what_is_wrong(
     assert status == 400, text
     assert says in text
     assert "Traceback" not in text
+
+
+def test_a_map_that_takes_too_long_is_told() -> None:
+    code = (
+        "from app import app; app.config['LAMBDAMAP_REQUEST_TIMEOUT'] = 1e-6; "
+        "answer = app.test_client().put('/', data=b'id,value\\n1,2\\n'); "
+        "print(answer.status_code, answer.text)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=APPLICATION, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.startswith("504 not finished in time, 0 groups were")
+    assert "LAMBDAMAP_REQUEST_TIMEOUT" in ran.stdout

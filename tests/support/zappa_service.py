@@ -11,10 +11,8 @@ from df_utils import feature_calculation
 from flask import request
 
 import lambdamap
-from lambdamap.integrations.flask import LambdaMap
 
 app.config["LAMBDAMAP_CHUNKSIZE"] = 1
-LambdaMap(app)
 
 
 def swallow(error: Exception, event: Any, context: Any) -> bool:
