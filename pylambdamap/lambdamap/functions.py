@@ -191,9 +191,13 @@ def _pickle(function: Any, path: str, by_value: Any, through: Any) -> bytes:
         try:
             blob: bytes = cloudpickle.dumps(shipped, protocol=5)
         except Exception as error:
+            mend = "make them inside the function"
+            if isinstance(by_value, (list, tuple)):
+                mend += ". Code that says module.name takes all of a module of by_value along: "
+                mend += "import the name instead"
             raise EncodeError(
                 f"{path} cannot be shipped by value ({type(error).__name__}: {error}). Files, "
-                "locks, connections and generators do not travel: make them inside the function"
+                f"locks, connections and generators do not travel: {mend}"
             ) from error
         _check_size(path, len(blob), function)
     return blob

@@ -11,6 +11,7 @@ import cloudpickle
 import pytest
 
 import lambdamap
+import remote_functions
 import tasks
 from lambdamap.functions import ship
 
@@ -62,6 +63,8 @@ def test_refusals_say_why() -> None:
     lock = threading.Lock()
     with pytest.raises(lambdamap.EncodeError, match=r"cannot be shipped by value .*lock"):
         ship(lambda x: (lock, x))
+    with pytest.raises(lambdamap.EncodeError, match=r"_thread.lock.*takes all of a module"):
+        ship(lambda x: tasks.square(x), [tasks])  # the module has a lock
     with pytest.raises(lambdamap.EncodeError, match="must be callable"):
         ship(5)  # type: ignore[arg-type]
 
@@ -107,12 +110,12 @@ def test_everything_captured_is_looked_at(
 
 
 def test_cloudpickles_own_register_is_left_as_it_was() -> None:
-    cloudpickle.register_pickle_by_value(tasks)
+    cloudpickle.register_pickle_by_value(remote_functions)
     try:
-        assert ship(lambda x: tasks.square(x), [tasks, "functools"]).by_value
-        assert cloudpickle.list_registry_pickle_by_value() == {"tasks"}
+        assert ship(lambda x: remote_functions.double(x), [remote_functions, tasks]).by_value
+        assert cloudpickle.list_registry_pickle_by_value() == {"remote_functions"}
     finally:
-        cloudpickle.unregister_pickle_by_value(tasks)
+        cloudpickle.unregister_pickle_by_value(remote_functions)
     with pytest.raises(lambdamap.EncodeError, match="lists 'no_such_module', which is no imported"):
         ship(tasks.square, ["no_such_module", tasks])
     assert not cloudpickle.list_registry_pickle_by_value()
