@@ -152,7 +152,7 @@ def test_row_12_at_full_length(site: Any) -> None:
     invoke(target)
     started = time.monotonic()
     with netns.drop(server.port):
-        (lost,) = invoke(target, invocation_timeout_ms=300_000)
+        (lost,) = invoke(target, hang_s=300, invocation_timeout_ms=300_000)
     assert (lost.failure, lost.ran, lost.attempts) == ("connection_lost", "MAYBE", 1)
     assert 55 < time.monotonic() - started < 100
 
@@ -171,7 +171,9 @@ def vanish_while_waiting(site: Any, seconds: float, idempotent: bool = False) ->
     thread = threading.Thread(target=cutter)
     thread.start()
     started = time.monotonic()
-    (lost,) = invoke(target, idempotent=idempotent, invocation_timeout_ms=int(seconds * 1000))
+    (lost,) = invoke(
+        target, hang_s=300, idempotent=idempotent, invocation_timeout_ms=int(seconds * 1000)
+    )
     took = time.monotonic() - started
     cut.set()
     thread.join()

@@ -85,14 +85,18 @@ def collect(net_map: _net.Map, seconds: float = HANG_S) -> list[_net.Completion]
 
 
 def invoke(
-    target: _net.Target, bodies: Iterable[bytes] = (b'{"body":1}',), **changes: Any
+    target: _net.Target,
+    bodies: Iterable[bytes] = (b'{"body":1}',),
+    *,
+    hang_s: float = HANG_S,
+    **changes: Any,
 ) -> list[_net.Completion]:
     """One map of these bodies, one after the other in flight as the window allows."""
     net_map = open_map(target, **changes)
     for number, body in enumerate(bodies):
         while not net_map.submit(body, number, 1):
             net_map.wait(1.0)
-    return collect(net_map)
+    return collect(net_map, hang_s)
 
 
 def api_options(server: scripted.Server, **changes: Any) -> dict[str, Any]:
