@@ -6,9 +6,12 @@ import contextlib
 import datetime as dt
 from typing import Any
 
-from hypothesis import given
+import numpy as np
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
+import reference_decoder
 from lambdamap import _codec
 from same import same
 
@@ -47,6 +50,72 @@ values = st.recursive(
 )
 
 
+# Lists whose items are alike, in all the ways that columns know, and nearly so.
+cells = {
+    "float": st.floats(), "decimal float": st.integers(-(10**6), 10**6).map(lambda n: n / 100),
+    "int": st.integers(-(2**63), 2**63 - 1), "small": st.integers(0, 300), "any int": st.integers(),
+    "bool": st.booleans(), "text": st.text(max_size=12), "ascii": st.sampled_from(["a", "bb", ""]),
+    "bytes": st.binary(max_size=9), "date": st.dates(), "datetime": st.datetimes(),
+    "Decimal": st.decimals(allow_nan=False), "none": st.none(),
+    "float64": st.floats().map(np.float64), "int64": st.integers(-(2**63), 2**63 - 1).map(np.int64),
+}  # fmt: skip
+
+
+@st.composite
+def even_lists(draw: st.DrawFn, depth: int = 2) -> list[Any]:
+    kind = draw(st.sampled_from([*cells, *(["list", "dict", "tuple"] if depth else [])]))
+    n = draw(st.integers(0, 40))
+    if kind == "list":
+        cell: Any = even_lists(depth - 1).map(lambda items: items[:6])
+    elif kind in ("dict", "tuple"):
+        names = draw(st.lists(st.text(max_size=5), min_size=1, max_size=4, unique=True))
+        columns = [draw(even_lists(depth - 1)) for _ in names]
+        rows = [
+            [column[i % len(column)] if column else None for column in columns] for i in range(n)
+        ]
+        made: list[Any] = [
+            dict(zip(names, row, strict=True)) if kind == "dict" else tuple(row) for row in rows
+        ]
+        cell = st.none()
+    else:
+        cell = cells[kind]
+    if kind not in ("dict", "tuple"):
+        made = draw(st.lists(cell, min_size=n, max_size=n))
+    for _ in range(draw(st.integers(0, 2))):  # what does not fit
+        odd = draw(st.none() | scalars | st.just({}) | st.just([]))
+        made.insert(draw(st.integers(0, len(made))), odd)
+    return made
+
+
+@given(even_lists(), st.booleans())
+def test_lists_of_one_kind(value: list[Any], compression: bool) -> None:
+    frame = _codec.encode(value, compression=compression)
+    assert same(value, _codec.decode(frame))
+    reference_decoder.decode(frame)
+    packer = _codec.ChunkPacker(None)
+    packer.fill(iter(value), 1000, 1 << 30)
+    assert same(value, _codec.decode(packer.take())[1])
+
+
+dtypes = st.one_of(
+    npst.integer_dtypes(), npst.unsigned_integer_dtypes(), npst.floating_dtypes(),
+    npst.boolean_dtypes(), npst.datetime64_dtypes(), npst.timedelta64_dtypes(),
+    npst.complex_number_dtypes(), npst.unicode_string_dtypes(max_len=5), npst.byte_string_dtypes(max_len=5),
+)  # fmt: skip
+
+
+@given(
+    npst.arrays(dtypes, npst.array_shapes(max_dims=3, max_side=20)),
+    st.booleans(),
+    st.integers(1, 3),
+)
+def test_arrays(array: Any, compression: bool, step: int) -> None:
+    for value in (array, array.T, array[::step]):
+        assert same(
+            value.copy(order="K"), _codec.decode(_codec.encode(value, compression=compression))
+        )
+
+
 @given(values, st.booleans())
 def test_round_trip(value: Any, compression: bool) -> None:
     again = _codec.decode(_codec.encode(value, compression=compression))
@@ -54,6 +123,7 @@ def test_round_trip(value: Any, compression: bool) -> None:
     assert same(value, _codec.decode_text(_codec.encode_text(value)))
 
 
+@settings(max_examples=25)
 @given(st.lists(values, max_size=20), st.integers(1, 5), st.integers(40, 2000))
 def test_chunks_hold_every_item_once_and_in_order(
     items: list[Any], max_items: int, max_bytes: int
