@@ -42,7 +42,9 @@ def shape(frame: Any) -> _Shape | None:
     if index is None or type(frame) is not pandas.DataFrame or frame.attrs:
         return None
     try:
-        blocks = [(b.dtype, b.mgr_locs.as_array.tobytes(), b.mgr_locs) for b in frame._mgr.blocks]
+        blocks = [
+            (b.values.dtype, b.mgr_locs.as_array.tobytes(), b.mgr_locs) for b in frame._mgr.blocks
+        ]
         known = [_kinds.pack_values(pandas, _rows_of(b.values)[0]) for b in frame._mgr.blocks]
     except (AttributeError, IndexError, TypeError):
         return None
@@ -78,11 +80,12 @@ def snapshot(shape: _Shape, frame: Any, copy: bool) -> tuple[tuple[Any, ...], in
     rows = len(index)
     size = 64
     for block, (dtype, places, same_places) in zip(blocks, shape.blocks, strict=True):
-        if block.dtype is not dtype and block.dtype != dtype:
-            return None
-        if block.mgr_locs is not same_places and block.mgr_locs.as_array.tobytes() != places:
-            return None
         value = block.values
+        if value.dtype is not dtype and value.dtype != dtype:
+            return None
+        own_places = block.mgr_locs
+        if own_places is not same_places and own_places.as_array.tobytes() != places:
+            return None
         if dtype.kind == "O":
             if not _is_text(pandas, value):
                 return None

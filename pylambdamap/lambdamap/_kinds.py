@@ -38,6 +38,7 @@ __all__ = [
 _TUPLE, _TIME, _ARRAY, _DECIMAL, _NAMED, _PANDAS, _NUMPY, _BUFFER, _FRAMES, _PICKLE = (
     3, 4, 5, 6, 10, 11, 12, 13, 14, 127,
 )  # fmt: skip
+_MANY_TEXTS = 64  # from here on, few different ones are looked for
 _VALUE = 0  # not an extension: the payload is another value that stands for this one
 
 Resolve = Callable[[str, str], Any]
@@ -370,6 +371,10 @@ def pack_values(pandas: Any, values: Any) -> tuple[Any, ...] | None:
     if isinstance(dtype, pandas.PeriodDtype):
         return ("period", values.asi8, values.freqstr)
     if isinstance(dtype, pandas.StringDtype):
+        if len(values) >= _MANY_TEXTS:
+            codes, unique = pandas.factorize(values)
+            if len(unique) <= len(values) // 4:
+                return ("take", pack_values(pandas, unique), codes)
         texts = values.to_numpy(object, na_value=None).tolist()
         return ("str", dtype.storage, getattr(dtype, "na_value", pandas.NA) is pandas.NA, texts)
     if dtype.kind in "mM" and hasattr(values, "to_numpy"):
@@ -403,6 +408,8 @@ def _unpack_values(pandas: Any, parts: Any) -> Any:
     if tag == "nan":
         rest[0][pandas.isna(rest[0])] = float("nan")
         return rest[0]
+    if tag == "take":
+        return _unpack_values(pandas, rest[0]).take(rest[1], allow_fill=True)
     if tag == "cat":
         codes, categories, ordered = rest
         return pandas.Categorical.from_codes(

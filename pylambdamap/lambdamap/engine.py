@@ -219,7 +219,15 @@ class Engine:
             count, self._open_items, self._wanted = self._open_items, 0, 0
             if count == 0:
                 return
-            chunk = (self._packer.take(), self._packer.items_packed - count, count)
+            first = self._packer.items_packed - count
+            try:
+                chunk = (self._packer.take(), first, count)
+            except _codec.EncodeFailure as failure:  # of items that only fail together
+                raise errors.EncodeError(
+                    f"items {first} to {first + count - 1} cannot be sent: {failure.args[0]}",
+                    indices=range(first, first + count),
+                    ran="NOT",
+                ) from failure
             if not self._port.submit(*chunk):
                 self._backlog.append(chunk)
                 return

@@ -56,6 +56,13 @@ def test_round_trip(value: Any, compression: bool) -> None:
     assert all(same(value, again) for again in _codec.decode_text(text))
 
 
+@pytest.mark.parametrize("dtype", ["string", "str", "object"])
+def test_few_different_texts(dtype: str) -> None:
+    texts = pd.Series(["red", None, "green", "ü"] * 50, dtype=dtype)
+    for value in (texts, texts.to_frame("a"), texts[texts.notna()], pd.Index(texts)):
+        assert same(value, _codec.decode(_codec.encode(value)))
+
+
 # --- frames that travel together ------------------------------------------------------------------
 
 
