@@ -1,7 +1,8 @@
 """The figures of lambdamap beside its rivals, measured in the same run.
 
 ``./dev bench`` runs all; ``./dev bench dispatch|codec|map|chunks|tsfresh|import`` one part; ``--write`` puts the
-tables into docs/benchmarks.md with the command and what machine this is.
+tables into docs/benchmarks.md with the command and what machine this is. ``./dev bench study`` is
+apart from these: it makes docs/scaling.md.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import click
 import clients
 import codec_rows
 import series
+import study
 from target import Target
 
 import lambdamap
@@ -301,11 +303,16 @@ def machine() -> str:
 
 
 @click.command()
-@click.argument("parts", nargs=-1, type=click.Choice(PARTS))
+@click.argument("parts", nargs=-1, type=click.Choice((*PARTS, "study")))
 @click.option("--quick", is_flag=True, help="Tiny sizes, to see that everything runs.")
 @click.option("--write", is_flag=True, help="Write docs/benchmarks.md.")
 def main(parts: tuple[str, ...], quick: bool, write: bool) -> None:
-    """Run the benchmarks named (default: all) and print their tables."""
+    """Run the benchmarks named (default: all but the study) and print their tables."""
+    if "study" in parts:
+        if len(parts) > 1:
+            raise click.UsageError("the study runs by itself")
+        click.echo(study.study(quick, write, machine()))
+        return
     head = "# Benchmarks\n\nMade by `./dev bench --write`; every rival runs in the same run.\n\n"
     head += machine() + "\n"
     click.echo(head)
