@@ -64,10 +64,11 @@ def run_inside(items: Sequence[pytest.Item]) -> dict[str, str]:
         )  # fmt: skip
         if not report.exists():
             return dict.fromkeys((item.name for item in items), done.stdout + done.stderr)
-        ends = {}
+        ends: dict[str, str] = {}
         for case in ET.parse(report).getroot().iter("testcase"):
             bad = [part.text or "" for part in case if part.tag in ("failure", "error", "skipped")]
-            ends[case.get("name", "")] = "\n".join(bad)
+            name = case.get("name", "")  # a tear-down that fails is a case of its own
+            ends[name] = "\n".join(filter(None, [ends.get(name, ""), *bad]))
         return {item.name: ends.get(item.name, f"did not run:\n{done.stdout}") for item in items}
 
 
