@@ -28,12 +28,12 @@ def test_row_51_few_descriptors(limit: int, site: Any) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, hard))
         results = lambdamap.map(tasks.square, range({N}), **options)
         assert list(results) == [x * x for x in range({N})]
-        print(results.stats.connections < {limit}, results.stats.retries)
+        print(results.stats.connections < {limit})
         """,
         site.options(server, max_concurrency=1000),
     )
-    assert (done.stdout, done.stderr) == ("True 0\n", "")
-    assert set(server.items.values()) == {1}
+    assert (done.stdout, done.stderr) == ("True\n", "")
+    assert set(server.items.values()) == {1}  # one that found none was not sent, and went later
 
 
 def test_row_51_descriptors_that_run_out_on_the_way(serve: Callable[..., Server]) -> None:
