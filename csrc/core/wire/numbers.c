@@ -160,12 +160,24 @@ convert(const double *doubles, size_t n, double ten, double *whole)
   return good;
 }
 
+/* The first exponent from *exponent + 1 on that does for x; false: there is none. */
+static bool
+raise_exponent(double x, unsigned *exponent)
+{
+  double m;
+  while (++*exponent <= LM_MAX_EXPONENT)
+    if (as_decimal(x, TENS[*exponent], &m))
+      return true;
+  return false;
+}
+
 bool
 lm_decimal_find(const double *doubles, size_t n, int64_t *numbers, struct lm_decimal *found)
 {
   unsigned exponent;
   if (n == 0 || !find_exponent(doubles, n, &exponent))
     return false;
+again:; /* at most once for each exponent: the samples were rounder than the rest */
   double ten = TENS[exponent];
   int64_t low = INT64_MAX, high = INT64_MIN;
   size_t missing = 0;
@@ -188,8 +200,11 @@ lm_decimal_find(const double *doubles, size_t n, int64_t *numbers, struct lm_dec
         missing++;
         continue;
       }
-      if (!as_decimal(doubles[from + i], ten, &m))
-        return false;
+      if (!as_decimal(doubles[from + i], ten, &m)) {
+        if (!raise_exponent(doubles[from + i], &exponent))
+          return false;
+        goto again;
+      }
       numbers[from + i] = (int64_t)m;
       low = (int64_t)m < low ? (int64_t)m : low;
       high = (int64_t)m > high ? (int64_t)m : high;
