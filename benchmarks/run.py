@@ -7,6 +7,7 @@ apart from these: it makes docs/scaling.md.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -103,7 +104,13 @@ def _many_at_once(target: Target, quick: bool) -> str:
             )
     text = f"\n### {width:,} invocations of 100 ms at once (goals 0.15 s warm, 0.22 cold; TLS 0.18, 1.0)\n\n"
     text += table(("", "lambdamap", "pycurl + Python signer", "boto3, a thread each"), rows)
-    return text + _in_flight(target, quick) + _for_long(target, quick) + _connecting(target, quick)
+    return (
+        text
+        + _in_flight(target, quick)
+        + _for_long(target, quick)
+        + _connecting(target, quick)
+        + _large(target, quick)
+    )
 
 
 def _bare_mb() -> float:
@@ -150,6 +157,29 @@ def _for_long(target: Target, quick: bool) -> str:
     return f"\n### {title}\n\n" + table(
         ("plain", "lambdamap", "against the ideal", "peak MB"), rows
     )
+
+
+def _large(target: Target, quick: bool) -> str:
+    """6 MB up and down at 64 in flight, and what small invocations of another map see of it."""
+    rows = []
+    with Target() as other:
+        command = [sys.executable, str(Path(__file__).with_name("large.py"))]
+        command += [other.url(False), target.url(False), "8" if quick else "256"]
+        runs = []
+        for _ in range(1 if quick else 3):
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            runs.append(json.loads(done.stdout))
+        pairs = [
+            f"{median(r[key][0] for r in runs):.1f} / {median(r[key][1] for r in runs):.1f} ms"
+            for key in ("alone", "beside")
+        ]
+        added = median(r["beside"][1] - r["alone"][1] for r in runs)
+        rate = median(r["mb_per_s"] for r in runs)
+        cpu = median(r["cpu_ms"] for r in runs)
+        rows.append((*pairs, f"{added:.1f} ms", f"{rate:,.0f} MB/s", f"{cpu:.1f} ms"))
+    head = ("small alone, p50 / p99", "beside", "p99 added", "large ones", "CPU each")
+    title = "Small invocations beside 64 of 6 MB each way (goal: p99 at most 20 ms more)"
+    return f"\n### {title}\n\n" + table(head, rows)
 
 
 def _connecting(target: Target, quick: bool) -> str:

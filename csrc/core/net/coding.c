@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "net/map.h"
+#include "policy/deadline.h"
 
 void
 lm_code_fail(struct lm_job *job, enum lm_ran ran, enum lm_failure failure, const char *format, ...)
@@ -78,6 +79,15 @@ lm_code_request(struct lm_coder *coder, struct lm_job *job)
   if (opts->head != NULL)
     lm_buf_clean_up(&job->body); /* the frame is still there to be split */
   return false;
+}
+
+void
+lm_code_patch(struct lm_job *job, int64_t now_ns)
+{
+  job->digested_ns = 0;
+  if (job->map->opts.head != NULL)
+    lm_envelope_patch(job->body.data, &job->slots, job->attempts,
+                      lm_deadline_left_ms(job->deadline_ns, now_ns, 900000));
 }
 
 static bool

@@ -13,6 +13,9 @@ enum { LM_INLINE_BYTES = 65536 /* larger requests and replies go to the CPU pool
 /* frame -> body. false: job->outcome and job->error say why (nothing was sent). */
 bool lm_code_request(struct lm_coder *coder, struct lm_job *job);
 
+/* Write attempt and time left into a rendered body; a digest of it is void. */
+void lm_code_patch(struct lm_job *job, int64_t now_ns);
+
 /* reply of a 200 without function error -> view and result, outcome. */
 void lm_code_reply(struct lm_coder *coder, struct lm_job *job);
 

@@ -25,8 +25,11 @@ enum {
   MAX_HEAD_BYTES = 32768 + 8192,
   TOGETHER_BYTES = 65536, /* a body up to this travels in one write with its head */
   SLICE_BYTES = 262144,   /* one write of a larger one */
-  TURN_BYTES = 1 << 20    /* moved per turn of the loop before others have theirs */
+  TURN_BYTES = 1 << 18    /* moved per turn of the loop before others have theirs */
 };
+
+/* A large body is patched and digested before it waits for a connection: anew, if that was long. */
+static const int64_t STALE_NS = 1000000000;
 
 static void on_event(void *owner, int fd, int events);
 
@@ -358,6 +361,7 @@ sign(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
       .extra = target->signed_headers,
       .body = job->body.data,
       .body_len = job->body.len,
+      .body_digest = job->digested_ns != 0 ? job->body_digest : NULL,
       .region = target->region,
       .access_key = credentials->access_key,
       .secret_key = credentials->secret_key,
@@ -504,15 +508,21 @@ receive(struct lm_conn *conn)
   struct lm_error err;
   size_t moved = 0;
   for (;;) {
-    size_t n = 0, taken = 0;
+    size_t n = 0, taken = 0, room = LM_SCRATCH_BYTES;
     enum lm_http1_state_out state;
-    CURLcode code = curl_easy_recv(conn->easy, io->scratch, LM_SCRATCH_BYTES, &n);
+    uint8_t *in_place = lm_http1_room(&conn->reply, &job->reply, &room);
+    CURLcode code = curl_easy_recv(conn->easy, in_place != NULL ? in_place : io->scratch, room, &n);
     if (code == CURLE_AGAIN)
       return false;
     if (code == CURLE_OK && n > 0) {
       job->bytes_received += n;
-      state = lm_http1_feed(&conn->reply, io->scratch, n, &taken, &job->reply, &err);
       moved += n;
+      if (in_place == NULL) {
+        state = lm_http1_feed(&conn->reply, io->scratch, n, &taken, &job->reply, &err);
+      } else {
+        lm_http1_filled(&conn->reply, &job->reply, n);
+        state = LM_HTTP1_MORE;
+      }
     } else if (code == CURLE_OK) {
       state = lm_http1_eof(&conn->reply, &err);
       taken = n;
@@ -568,9 +578,8 @@ lm_conn_start(struct lm_conn *conn)
   lm_http1_init(&conn->reply);
   lm_list_push_back(&io->active, &conn->link);
   job->state = LM_SENDING;
-  if (job->map->opts.head != NULL)
-    lm_envelope_patch(job->body.data, &job->slots, job->attempts,
-                      lm_deadline_left_ms(job->deadline_ns, io->now_ns, 900000));
+  if (job->digested_ns == 0 || io->now_ns - job->digested_ns > STALE_NS)
+    lm_code_patch(job, io->now_ns);
   if (lm_heap_set(&io->timers, &conn->timer, job->deadline_ns) != 0) {
     lose(conn, LM_FAIL_MEMORY, "out of memory");
     return;

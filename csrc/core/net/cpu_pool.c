@@ -3,6 +3,7 @@
 #include "net/coding.h"
 #include "net/io_thread.h"
 #include "net/seams.h"
+#include "net/sigv4.h"
 #include "net/threads.h"
 
 void
@@ -25,16 +26,21 @@ lm_cpu_pool_clean_up(struct lm_cpu_pool *pool)
 }
 
 static void
-code(struct lm_coder *coder, struct lm_job *job)
+code(struct lm_coder *coder, struct lm_sigv4 *signer, struct lm_job *job)
 {
   struct lm_io *io = job->io;
-  if (coder == NULL)
+  if (coder == NULL || signer == NULL) {
     lm_code_fail(job, job->head.status != 0 ? LM_RAN_YES : LM_RAN_NOT, LM_FAIL_MEMORY,
                  "out of memory");
-  else if (job->head.status != 0)
+  } else if (job->head.status != 0) {
     lm_code_complete(coder, job);
-  else
-    lm_code_request(coder, job);
+  } else if (job->body.len > 0 || lm_code_request(coder, job)) {
+    int64_t now_ns = lm_seams.now_ns();
+    lm_code_patch(job, now_ns);
+    if (lm_sigv4_digest(signer, job->body.data, job->body.len, job->body_digest))
+      job->digested_ns = now_ns;
+    job->coded = true;
+  }
   lm_io_return(io, job);
 }
 
@@ -43,6 +49,7 @@ run(void *argument)
 {
   struct lm_cpu_pool *pool = argument;
   struct lm_coder *coder = lm_coder_new();
+  struct lm_sigv4 *signer = lm_sigv4_new();
   pthread_mutex_lock(&pool->lock);
   for (;;) {
     while (pool->parked || (lm_list_empty(&pool->queue) && !pool->stopping))
@@ -52,7 +59,7 @@ run(void *argument)
       break;
     pool->busy++;
     pthread_mutex_unlock(&pool->lock);
-    code(coder, LM_CONTAINER(node, struct lm_job, link));
+    code(coder, signer, LM_CONTAINER(node, struct lm_job, link));
     pthread_mutex_lock(&pool->lock);
     pool->busy--;
     pthread_cond_broadcast(&pool->changed);
@@ -60,6 +67,7 @@ run(void *argument)
   pool->threads--;
   pthread_cond_broadcast(&pool->changed);
   pthread_mutex_unlock(&pool->lock);
+  lm_sigv4_destroy(signer);
   lm_coder_destroy(coder);
   return NULL;
 }

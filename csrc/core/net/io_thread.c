@@ -187,6 +187,8 @@ begin(struct lm_io *io, struct lm_job *job)
   struct lm_map *map = job->map;
   job->head = (struct lm_reply_head){.retry_after_ms = -1, .date_s = -1};
   job->view = (struct lm_reply){0};
+  job->coded = false;
+  job->digested_ns = 0;
   lm_buf_clear(&job->reply);
   lm_buf_clear(&job->result);
   job->deadline_ns = lm_deadline_earlier(
@@ -194,6 +196,9 @@ begin(struct lm_io *io, struct lm_job *job)
   if (atomic_load(&map->cancelled) || atomic_load(&map->stopped)) {
     lm_code_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "cancelled");
     lm_io_ended(io, job);
+  } else if (job->body.len > LM_INLINE_BYTES &&
+             lm_cpu_pool_code(&io->dispatch->cpu_pool, io, job)) {
+    return; /* to be digested once more */
   } else if (job->body.len > 0) {
     send_job(io, job);
   } else if (job->frame.len <= LM_INLINE_BYTES ||
@@ -219,7 +224,9 @@ empty_inbox(struct lm_io *io)
   pthread_mutex_unlock(&io->inbox_lock);
   for (struct lm_node *node; (node = lm_list_pop_front(&jobs)) != NULL;) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
-    if (job->head.status == 0 && job->body.len > 0) /* the request was coded */
+    bool to_send = job->coded && job->head.status == 0;
+    job->coded = false; /* the next time it comes back, it is with a reply */
+    if (to_send)
       send_job(io, job);
     else
       lm_io_ended(io, job);
@@ -275,8 +282,14 @@ go_on(struct lm_io *io)
   struct lm_list again;
   lm_list_init(&again);
   lm_list_splice(&again, &io->again);
-  for (struct lm_node *node; (node = lm_list_pop_front(&again)) != NULL;)
+  int64_t until = lm_seams.now_ns() + LM_LOOP_DELIVER_NS;
+  for (struct lm_node *node; (node = lm_list_pop_front(&again)) != NULL;) {
     lm_conn_continue(LM_CONTAINER(node, struct lm_conn, again));
+    if (lm_seams.now_ns() >= until)
+      break;
+  }
+  lm_list_splice(&again, &io->again); /* those whose turn did not come are first in the next one */
+  lm_list_splice(&io->again, &again);
 }
 
 static void

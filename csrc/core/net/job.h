@@ -45,9 +45,12 @@ struct lm_job {
   struct lm_buf frame; /* moved in by submit; freed when body exists */
   struct lm_buf body;  /* the rendered request; kept while a retry or split is possible */
   struct lm_envelope_slots slots;
-  struct lm_buf reply;  /* the reply's body, bounded */
-  struct lm_buf result; /* checked raw frame out of the reply */
-  struct lm_reply view; /* spans into reply; valid for a marked reply */
+  bool coded;              /* back from a CPU thread, and body is to be sent */
+  uint8_t body_digest[32]; /* SHA-256 of a large body, made by a CPU thread */
+  int64_t digested_ns;     /* when, 0: it is not valid */
+  struct lm_buf reply;     /* the reply's body, bounded */
+  struct lm_buf result;    /* checked raw frame out of the reply */
+  struct lm_reply view;    /* spans into reply; valid for a marked reply */
   struct lm_reply_head head;
 
   struct lm_outcome outcome; /* of the last attempt */

@@ -187,7 +187,7 @@ lm_loop_deliver(struct lm_loop *loop)
     struct slot slot = loop->slots[ready->fd];
     if (slot.handler != NULL && slot.generation == ready->generation)
       slot.handler(slot.owner, ready->fd, ready->events);
-    if (loop->next_ready % 8 == 0 && lm_seams.now_ns() >= until)
+    if (lm_seams.now_ns() >= until)
       return;
   }
 }

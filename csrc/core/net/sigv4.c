@@ -101,6 +101,12 @@ digest(struct lm_sigv4 *signer, const void *first, size_t first_len, const void 
          EVP_DigestFinal_ex(signer->context, out, NULL) == 1;
 }
 
+bool
+lm_sigv4_digest(struct lm_sigv4 *signer, const uint8_t *bytes, size_t len, uint8_t out[DIGEST])
+{
+  return digest(signer, bytes, len, NULL, 0, out);
+}
+
 /* HMAC-SHA-256 (RFC 2104). A key longer than BLOCK is digested first. `out` may be `key`. */
 static bool
 hmac(struct lm_sigv4 *signer, const void *key, size_t key_len, const void *text, size_t text_len,
@@ -317,7 +323,9 @@ build_canonical(struct lm_sigv4 *signer, const struct lm_sigv4_request *request,
   lm_buf_byte(text, '\n');
   lm_buf_append(text, signer->signed_names.data, signer->signed_names.len);
   lm_buf_byte(text, '\n');
-  if (!digest(signer, request->body, request->body_len, NULL, 0, hash))
+  if (request->body_digest != NULL)
+    memcpy(hash, request->body_digest, sizeof hash);
+  else if (!digest(signer, request->body, request->body_len, NULL, 0, hash))
     return no_digest(err);
   append_hex(text, hash);
   return lm_buf_check(text, "the canonical request", err);

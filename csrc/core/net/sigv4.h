@@ -8,6 +8,7 @@
 #ifndef LM_NET_SIGV4_H
 #define LM_NET_SIGV4_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,7 @@ struct lm_sigv4_request {   /* all borrowed for the call */
                                sorted by name, no name twice; may be NULL */
   const uint8_t *body;
   size_t body_len;
+  const uint8_t *body_digest; /* its SHA-256 where that is known, else NULL */
   const char *region;
   const char *access_key, *secret_key;
   const char *token; /* NULL for none */
@@ -34,6 +36,9 @@ struct lm_sigv4_request {   /* all borrowed for the call */
 
 struct lm_sigv4 *lm_sigv4_new(void); /* NULL when out of memory */
 void lm_sigv4_destroy(struct lm_sigv4 *signer);
+
+/* SHA-256, for body_digest. False: libcrypto cannot. */
+bool lm_sigv4_digest(struct lm_sigv4 *signer, const uint8_t *bytes, size_t len, uint8_t out[32]);
 
 /* Append the header lines X-Amz-Date, X-Amz-Security-Token (with a token) and Authorization to
  * *out. Content-Type: application/json is signed too, and the caller's to send. LM_E_INVALID for a

@@ -546,6 +546,23 @@ lm_http1_feed(struct lm_http1 *reply, const uint8_t *bytes, size_t n, size_t *ta
   return reply->state == COMPLETE ? LM_HTTP1_COMPLETE : LM_HTTP1_MORE;
 }
 
+uint8_t *
+lm_http1_room(struct lm_http1 *reply, struct lm_buf *body, size_t *n)
+{
+  if (reply->state != BODY || reply->left <= LM_HTTP1_TAIL)
+    return NULL;
+  uint64_t most = reply->left - LM_HTTP1_TAIL;
+  *n = most < LM_HTTP1_TRUSTED / 4 ? (size_t)most : LM_HTTP1_TRUSTED / 4;
+  return lm_buf_reserve(body, *n);
+}
+
+void
+lm_http1_filled(struct lm_http1 *reply, struct lm_buf *body, size_t n)
+{
+  body->len += n;
+  reply->left -= n;
+}
+
 enum lm_http1_state_out
 lm_http1_eof(struct lm_http1 *reply, struct lm_error *err)
 {

@@ -26,6 +26,7 @@ enum {
                                 chunk-size lines may take beyond 8 times the data */
   LM_HTTP1_MAX_INFORMATIONAL = 16, /* 1xx replies before the real one */
   LM_HTTP1_TRUSTED = 1 << 20,      /* bytes reserved at once on the word of a Content-Length */
+  LM_HTTP1_TAIL = 65536,           /* of a body, always fed */
   LM_HTTP1_TEXT = 160              /* kept bytes of a header value that is text */
 };
 
@@ -73,6 +74,12 @@ void lm_http1_clean_up(struct lm_http1 *reply); /* then init again before the ne
  * call lm_http1_init before the next reply, and lm_http1_clean_up before that unless COMPLETE. */
 enum lm_http1_state_out lm_http1_feed(struct lm_http1 *reply, const uint8_t *bytes, size_t n,
                                       size_t *taken, struct lm_buf *body, struct lm_error *err);
+
+/* Where the next bytes of a long body of known length may be written instead of being fed: *n bytes
+ * of room (never up to the body's end, so that what follows it is seen), or NULL. lm_http1_filled
+ * tells how many were. */
+uint8_t *lm_http1_room(struct lm_http1 *reply, struct lm_buf *body, size_t *n);
+void lm_http1_filled(struct lm_http1 *reply, struct lm_buf *body, size_t n);
 
 /* The peer closed. COMPLETE for a body that a close ends, else BAD (truncated). */
 enum lm_http1_state_out lm_http1_eof(struct lm_http1 *reply, struct lm_error *err);

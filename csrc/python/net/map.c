@@ -7,7 +7,10 @@
 
 #include "net/seams.h"
 
-enum { SLICE_MS = 50 /* how late a signal that hit another thread may be noticed */ };
+enum {
+  SLICE_MS = 50,      /* how late a signal that hit another thread may be noticed */
+  LARGE_BYTES = 65536 /* copied without the GIL */
+};
 
 struct map_object {
   PyObject_HEAD struct lm_map *map; /* strong */
@@ -109,7 +112,13 @@ submit(PyObject *object, PyObject *args)
   struct lm_error err;
   PyObject *result = NULL;
   lm_buf_init(&frame, SIZE_MAX);
-  lm_buf_append(&frame, chunk.buf, (size_t)chunk.len);
+  if (chunk.len < LARGE_BYTES) {
+    lm_buf_append(&frame, chunk.buf, (size_t)chunk.len);
+  } else {
+    Py_BEGIN_ALLOW_THREADS; /* `chunk` holds the bytes */
+    lm_buf_append(&frame, chunk.buf, (size_t)chunk.len);
+    Py_END_ALLOW_THREADS;
+  }
   if (lm_buf_check(&frame, "the chunk", &err) != 0) {
     lmpy_raise(&err, PyExc_ValueError);
   } else if (lm_map_submit(self->map, &frame, first_item, n_items, &err) == 0) {
