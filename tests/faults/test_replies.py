@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from driver import invoke
-from scripted import plain_reply, raw
+from scripted import in_one_segment, plain_reply, raw
 
 ANSWER = b'{"ok":1}'
 
@@ -51,6 +51,18 @@ def test_row_39_endless_informational_replies(site: Any) -> None:
 )
 def test_row_37_broken_replies(site: Any, reply: bytes, ran: str) -> None:
     refused_and_then_clean(site, reply, ran)
+
+
+def test_row_37_a_second_reply_behind_the_first(site: Any) -> None:
+    """It is nobody's: not the first request's, whose reply is whole, nor the next one's."""
+    stray = plain_reply(b'{"ok":"stray"}')
+    server = site.server([in_one_segment(plain_reply(ANSWER), stray)], then=raw(plain_reply(ANSWER)))
+    target = site.target(server)
+    (first,) = invoke(target)
+    assert (first.failure, first.body) in [("", ANSWER), ("protocol", None)]
+    (second,) = invoke(target)
+    assert (second.failure, second.body) == ("", ANSWER)
+    assert [request.connection for request in server.requests] == [0, 1]
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "gzip, identity"])

@@ -527,6 +527,18 @@ def raw(*pieces: bytes | float, close: bool = False) -> Step:
     return step
 
 
+def in_one_segment(*pieces: bytes) -> Step:
+    """Send these at once; over TLS each is a record of its own."""
+
+    def step(connection: Connection, request: Request) -> None:
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        for piece in pieces:
+            connection.send(piece)
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+
+    return step
+
+
 def fin(*pieces: bytes | float) -> Step:
     """Send these, then close."""
     return raw(*pieces, close=True)

@@ -602,11 +602,18 @@ lm_conn_expire(struct lm_conn *conn)
                                          : "the time was over before a reply came");
 }
 
+bool
+lm_conn_is_silent(struct lm_conn *conn)
+{
+  struct lm_io *io = conn->pool->io;
+  size_t n = 0;
+  return curl_easy_recv(conn->easy, io->scratch, LM_SCRATCH_BYTES, &n) == CURLE_AGAIN;
+}
+
 static void
 on_event(void *owner, int fd, int events)
 {
   struct lm_conn *conn = owner;
-  struct lm_io *io = conn->pool->io;
   (void)fd;
   conn->peer_closed = conn->peer_closed || (events & LM_LOOP_HANGUP);
   if (conn->state == LM_CONN_BUSY) {
@@ -615,7 +622,6 @@ on_event(void *owner, int fd, int events)
   }
   if (!(events & LM_LOOP_READ))
     return;
-  size_t n = 0; /* idle: only the TLS layer may have something to say */
-  if (curl_easy_recv(conn->easy, io->scratch, LM_SCRATCH_BYTES, &n) != CURLE_AGAIN)
+  if (!lm_conn_is_silent(conn))
     lm_conn_close(conn);
 }

@@ -61,6 +61,10 @@ void lm_conn_connected(struct lm_conn *conn, CURLcode code);
 /* Go on after a slice of a long transfer. */
 void lm_conn_continue(struct lm_conn *conn);
 
+/* Of an idle connection: whether nothing has come since the end of its last reply but what concerns
+ * the TLS layer alone. One that is not silent is good for nothing any more. */
+bool lm_conn_is_silent(struct lm_conn *conn);
+
 /* The attempt's time is over. */
 void lm_conn_expire(struct lm_conn *conn);
 

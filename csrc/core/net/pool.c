@@ -238,7 +238,8 @@ lm_pool_send(struct lm_pool *pool, struct lm_job *job, int64_t now_ns)
 {
   for (struct lm_node *node; (node = lm_list_first(&pool->idle)) != NULL;) {
     struct lm_conn *conn = LM_CONTAINER(node, struct lm_conn, link);
-    if (is_old(conn, now_ns)) {
+    /* A TLS layer that has read ahead may hold what the socket no longer tells of. */
+    if (is_old(conn, now_ns) || (pool->endpoint->tls && !lm_conn_is_silent(conn))) {
       lm_conn_close(conn);
       continue;
     }
