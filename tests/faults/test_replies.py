@@ -56,7 +56,9 @@ def test_row_37_broken_replies(site: Any, reply: bytes, ran: str) -> None:
 def test_row_37_a_second_reply_behind_the_first(site: Any) -> None:
     """It is nobody's: not the first request's, whose reply is whole, nor the next one's."""
     stray = plain_reply(b'{"ok":"stray"}')
-    server = site.server([in_one_segment(plain_reply(ANSWER), stray)], then=raw(plain_reply(ANSWER)))
+    server = site.server(
+        [in_one_segment(plain_reply(ANSWER), stray)], then=raw(plain_reply(ANSWER))
+    )
     target = site.target(server)
     (first,) = invoke(target)
     assert (first.failure, first.body) in [("", ANSWER), ("protocol", None)]
