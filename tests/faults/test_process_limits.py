@@ -32,7 +32,7 @@ def test_row_51_few_descriptors(limit: int, site: Any) -> None:
         """,
         site.options(server, max_concurrency=1000),
     )
-    assert (done.stdout, done.stderr) == ("True\n", "")
+    assert done.stdout == "True\n", done.stderr  # where retries may have been logged
     assert set(server.items.values()) == {1}  # one that found none was not sent, and went later
 
 

@@ -211,8 +211,18 @@ class LocalLambda:
         try:
             loop.run_forever()
         finally:
+            loop.run_until_complete(self._drop_latecomers())
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
+
+    async def _drop_latecomers(self) -> None:
+        """Close connections that were being accepted while the server was stopped."""
+        accepting = asyncio.all_tasks() - {asyncio.current_task()}
+        if accepting:
+            await asyncio.wait(accepting, timeout=1)
+        for connection in list(self._connections):
+            connection.drop()
+        await asyncio.sleep(0)  # for the transports to close
 
     async def _listen(self) -> None:
         def connect() -> Connection:
