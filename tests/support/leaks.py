@@ -50,6 +50,14 @@ def _left(threads: set[threading.Thread], sockets: set[str]) -> list[str]:
     return left
 
 
+def _stop_local_lambdas() -> None:
+    """Those that earlier tests of this process have left running: their sandboxes open connections
+    when they like. A later test gets new ones."""
+    server = sys.modules.get("lambdamap.local.server")
+    for function in list(server._shared.values()) if server is not None else []:
+        function.stop()
+
+
 @contextmanager
 def nothing_left() -> Iterator[None]:
     """Fail when the body leaves Python threads, sockets, maps, bytes or jobs.
@@ -57,6 +65,7 @@ def nothing_left() -> Iterator[None]:
     The dispatcher's own threads, epoll and event descriptors stay by design. It has a moment to
     notice that a peer has closed.
     """
+    _stop_local_lambdas()
     threads, sockets = _python_threads(), _sockets()
     yield
     gc.collect()  # a caught exception and the frame that caught it hold each other, and a map
