@@ -123,7 +123,7 @@ def open_map(
     trace: bool,  # every connection, request head and reply as well
 ) -> Map: ...
 def set_budget(max_inflight_bytes: int, /) -> None: ...
-def shutdown(timeout_s: float, /) -> None:
+def shutdown(timeout_s: float, at_exit: bool = False, /) -> None:
     """Stop the I/O threads (atexit)."""
 
 def debug_periods(**seconds: float) -> dict[str, float]:

@@ -28,6 +28,18 @@ WAYS: dict[str, tuple[str, int]] = {
         """,
         0,
     ),
+    "daemon threads that get the GIL after the dispatcher's end": (
+        """
+        import atexit
+        atexit.unregister(_net.shutdown)
+        atexit.register(time.sleep, 0.3)
+        atexit.register(_net.shutdown, 2.0, True)
+        for _ in range(3):
+            threading.Thread(target=forever, daemon=True).start()
+        time.sleep(0.2)
+        """,
+        0,
+    ),
     "sys.exit beside a daemon thread": (
         """
         threading.Thread(target=forever, daemon=True).start()
@@ -111,7 +123,7 @@ WAYS: dict[str, tuple[str, int]] = {
             os.write(1, b"mapped")
         atexit.unregister(_net.shutdown)
         atexit.register(last)
-        atexit.register(_net.shutdown, 2.0)
+        atexit.register(_net.shutdown, 2.0, True)
         list(lambdamap.map(tasks.square, [3], **options))
         """,
         0,

@@ -602,6 +602,12 @@ lm_conn_expire(struct lm_conn *conn)
                                          : "the time was over before a reply came");
 }
 
+void
+lm_conn_cancel(struct lm_conn *conn, const char *why)
+{
+  lose(conn, LM_FAIL_CANCELLED, why);
+}
+
 bool
 lm_conn_is_silent(struct lm_conn *conn)
 {

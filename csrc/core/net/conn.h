@@ -65,8 +65,9 @@ void lm_conn_continue(struct lm_conn *conn);
  * the TLS layer alone. One that is not silent is good for nothing any more. */
 bool lm_conn_is_silent(struct lm_conn *conn);
 
-/* The attempt's time is over. */
+/* The attempt ends now: its time is over, or it is not wanted any more. */
 void lm_conn_expire(struct lm_conn *conn);
+void lm_conn_cancel(struct lm_conn *conn, const char *why);
 
 /* Close; a job on it must have been taken away before. */
 void lm_conn_close(struct lm_conn *conn);

@@ -270,7 +270,7 @@ drop_cancelled(struct lm_io *io)
   LM_LIST_EACH (&io->active, node) {
     struct lm_conn *conn = LM_CONTAINER(node, struct lm_conn, link);
     if (atomic_load(&conn->job->map->cancelled))
-      lm_conn_expire(conn);
+      lm_conn_cancel(conn, "cancelled");
   }
   LM_LIST_EACH (&io->pools, node)
     lm_pool_retry_waiting(LM_CONTAINER(node, struct lm_pool, link), io->now_ns);
@@ -369,7 +369,7 @@ wind_up(struct lm_io *io)
 {
   empty_inbox(io);
   LM_LIST_EACH (&io->active, node)
-    lm_conn_expire(LM_CONTAINER(node, struct lm_conn, link));
+    lm_conn_cancel(LM_CONTAINER(node, struct lm_conn, link), "the dispatcher is shutting down");
   LM_LIST_EACH (&io->pools, node) {
     struct lm_pool *pool = LM_CONTAINER(node, struct lm_pool, link);
     LM_LIST_EACH (&pool->waiting, waiting) {

@@ -18,12 +18,20 @@ struct map_object {
   Py_ssize_t outstanding;
 };
 
+static void
+stay_if_ended(const struct map_object *self)
+{
+  lmpy_stay_if_ended(PyType_GetModuleState(Py_TYPE(self)), self->map->dispatch);
+}
+
 static struct map_object *
 get(PyObject *object)
 {
   struct map_object *self = (struct map_object *)object;
-  if (self->generation == lm_dispatch_generation())
+  if (self->generation == lm_dispatch_generation()) {
+    stay_if_ended(self);
     return self;
+  }
   PyErr_SetString(PyExc_RuntimeError,
                   "this map was started before a fork: it goes on in the parent only");
   return NULL;
@@ -92,6 +100,7 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
   if (self == NULL)
     return NULL;
   self->generation = lm_dispatch_generation();
+  lmpy_stay_if_ended(state, lmpy_target_dispatch(target_object));
   if (lm_map_open(lmpy_target_dispatch(target_object), target, &opts, &self->map, &err) != 0) {
     Py_DECREF(self);
     return lmpy_raise(&err, PyExc_ValueError);
@@ -178,6 +187,7 @@ wait(PyObject *object, PyObject *timeout)
     int64_t left_ms = (until - lm_seams.now_ns() + 999999) / 1000000;
     int slice = left_ms < 0 ? 0 : left_ms < SLICE_MS ? (int)left_ms : SLICE_MS;
     int ready = wait_slice(lm_map_fd(self->map), slice);
+    stay_if_ended(self);
     if (ready < 0)
       return NULL;
     if (ready > 0)

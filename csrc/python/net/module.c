@@ -1,6 +1,8 @@
 /* lambdamap._net: the dispatcher for Python. Imported at the first remote map. */
 #include "net.h"
 
+#include <unistd.h>
+
 #include "net/seams.h"
 #include "net/tls.h"
 #include "wire/frame.h"
@@ -19,6 +21,15 @@ lmpy_net_dispatch(struct lmpy_net_state *state)
   return state->dispatch;
 }
 
+void
+lmpy_stay_if_ended(const struct lmpy_net_state *state, const struct lm_dispatch *dispatch)
+{
+  if (state->ended != dispatch || pthread_equal(state->ended_by, pthread_self()))
+    return;
+  Py_BEGIN_ALLOW_THREADS for (;;) pause();
+  Py_END_ALLOW_THREADS
+}
+
 static PyObject *
 set_budget(PyObject *module, PyObject *number)
 {
@@ -33,14 +44,19 @@ set_budget(PyObject *module, PyObject *number)
 }
 
 static PyObject *
-shut_down(PyObject *module, PyObject *timeout)
+shut_down(PyObject *module, PyObject *args)
 {
   struct lmpy_net_state *state = PyModule_GetState(module);
-  double seconds = PyFloat_AsDouble(timeout);
-  if (seconds == -1 && PyErr_Occurred())
+  double seconds;
+  int at_exit = 0;
+  if (!PyArg_ParseTuple(args, "d|p:shutdown", &seconds, &at_exit))
     return NULL;
   struct lm_dispatch *dispatch = state->dispatch;
   state->dispatch = NULL;
+  if (dispatch != NULL && at_exit && state->ended == NULL) {
+    state->ended = lm_dispatch_ref(dispatch);
+    state->ended_by = pthread_self();
+  }
   if (dispatch != NULL) {
     Py_BEGIN_ALLOW_THREADS lm_dispatch_release(dispatch, (int64_t)(seconds * 1000));
     Py_END_ALLOW_THREADS
@@ -123,9 +139,11 @@ debug_periods(PyObject *module, PyObject *args, PyObject *kwargs)
 PyDoc_STRVAR(set_budget_doc, "set_budget($module, max_inflight_bytes, /)\n--\n\n"
                              "Bound the bytes of requests, expected replies and untaken results of "
                              "all maps together.");
-PyDoc_STRVAR(shutdown_doc, "shutdown($module, timeout_s, /)\n--\n\n"
+PyDoc_STRVAR(shutdown_doc, "shutdown($module, timeout_s, at_exit=False, /)\n--\n\n"
                            "Stop the native threads, waiting for at most timeout_s seconds.\n\n"
-                           "Outstanding chunks complete as cancelled. The next map starts anew.");
+                           "Outstanding chunks complete as cancelled. The next map starts anew.\n"
+                           "at_exit leaves other (daemon) threads waiting in the maps it ends,\n"
+                           "as the interpreter does with daemon threads a moment later.");
 PyDoc_STRVAR(debug_state_doc, "debug_state($module, /)\n--\n\n"
                               "Threads, open maps, bytes and jobs in flight, for tests.");
 PyDoc_STRVAR(debug_periods_doc,
@@ -151,7 +169,7 @@ static PyMethodDef methods[] = {
     {"open_map", (PyCFunction)(void (*)(void))lmpy_open_map, METH_VARARGS | METH_KEYWORDS,
      open_map_doc},
     {"set_budget", set_budget, METH_O, set_budget_doc},
-    {"shutdown", shut_down, METH_O, shutdown_doc},
+    {"shutdown", shut_down, METH_VARARGS, shutdown_doc},
     {"debug_state", debug_state, METH_NOARGS, debug_state_doc},
     {"debug_periods", (PyCFunction)(void (*)(void))debug_periods, METH_VARARGS | METH_KEYWORDS,
      debug_periods_doc},
@@ -166,7 +184,7 @@ stop_at_exit(PyObject *module)
   PyObject *function = PyObject_GetAttrString(module, "shutdown");
   PyObject *registered = NULL;
   if (atexit != NULL && function != NULL &&
-      (registered = PyObject_CallMethod(atexit, "register", "Od", function, 2.0)) != NULL)
+      (registered = PyObject_CallMethod(atexit, "register", "OdO", function, 2.0, Py_True)) != NULL)
     result = 0;
   Py_XDECREF(registered);
   Py_XDECREF(function);
@@ -229,7 +247,9 @@ free_state(void *module)
   struct lmpy_net_state *state = PyModule_GetState(module);
   if (state->dispatch != NULL)
     lm_dispatch_release(state->dispatch, 2000);
-  state->dispatch = NULL;
+  if (state->ended != NULL)
+    lm_dispatch_unref(state->ended);
+  state->dispatch = state->ended = NULL;
   lm_coder_destroy(state->coder);
   state->coder = NULL;
   clear(module);

@@ -2,6 +2,8 @@
 #ifndef LMPY_NET_H
 #define LMPY_NET_H
 
+#include <pthread.h>
+
 #include "lmpy.h"
 
 #include "net/dispatch.h"
@@ -10,6 +12,8 @@
 struct lmpy_net_state {
   PyTypeObject *target_type, *map_type, *completion_type; /* strong */
   struct lm_dispatch *dispatch; /* a hold; NULL before the first target and after shutdown */
+  struct lm_dispatch *ended;    /* strong; shut down at the interpreter's end, by ended_by */
+  pthread_t ended_by;
   size_t budget_bytes;
   struct lm_coder *coder; /* owned; for recovering request frames, under the GIL */
 };
@@ -19,6 +23,10 @@ extern PyType_Spec lmpy_target_spec, lmpy_map_spec, lmpy_completion_spec;
 
 /* The process's dispatcher, acquired when needed; borrowed from the state. NULL and an exception. */
 struct lm_dispatch *lmpy_net_dispatch(struct lmpy_net_state *state);
+
+/* At the interpreter's end a daemon thread stays in the map that it works on, for ever. Given the
+ * map's end as an error it would print a traceback, or not, as its race with finalization goes. */
+void lmpy_stay_if_ended(const struct lmpy_net_state *state, const struct lm_dispatch *dispatch);
 
 /* open_target, open_map: METH_VARARGS | METH_KEYWORDS functions of the module. */
 PyObject *lmpy_open_target(PyObject *module, PyObject *args, PyObject *kwargs);
