@@ -94,6 +94,24 @@ storm(uint16_t port, unsigned chunks, bool with_cancels)
   lm_dispatch_release(dispatch, 10000);
 }
 
+/* Whichever threads take the jobs, they go to where a connection is idle. */
+static void
+warm_maps_connect_no_more(uint16_t port)
+{
+  struct lm_error err;
+  struct lm_dispatch *dispatch = NULL;
+  CHECK(lm_dispatch_acquire(64 << 20, &dispatch, &err) == 0);
+  struct lm_target *target = open_target(dispatch, port);
+  CHECK(target != NULL);
+  struct caller caller = {dispatch, target, 32, false}; /* all at once: the target's limit */
+  for (int i = 0; i < 100; i++) {
+    run_map(&caller);
+    CHECK(atomic_load(&dispatch->connections) <= 32);
+  }
+  lm_target_unref(target);
+  lm_dispatch_release(dispatch, 10000);
+}
+
 static void
 shut_down_in_the_middle(uint16_t port)
 {
@@ -159,6 +177,9 @@ main(void)
   uint16_t port = start_server(&process);
   use_four_io_threads();
   storm(port, 500, false);
+  atomic_store(&server->delay_us, 2000);
+  warm_maps_connect_no_more(port);
+  atomic_store(&server->delay_us, 0);
   atomic_store(&server->close_every, 7);
   storm(port, 200, false);
   atomic_store(&server->delay_us, 500);

@@ -20,8 +20,6 @@
 #include "net/sched.h"
 #include "net/target.h"
 
-enum { LM_MAX_IO_THREADS = 4 };
-
 struct lm_dispatch {
   atomic_uint refs;    /* holders, maps and targets */
   unsigned generation; /* of the process that made it */

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "net/threads.h"
 
 struct lm_endpoint_spec { /* all borrowed for the call */
   bool tls;
@@ -22,6 +23,13 @@ struct lm_endpoint_spec { /* all borrowed for the call */
   uint16_t proxy_port;
   const char *ca_file; /* NULL: the distribution's */
   const char *ca_path;
+};
+
+/* Idle connections of one I/O thread, less the jobs on their way there to use them; below zero when
+ * such a connection is gone. Each has a cache line of its own. */
+struct lm_idle {
+  atomic_int n;
+  char apart[60];
 };
 
 struct lm_endpoint {
@@ -35,9 +43,10 @@ struct lm_endpoint {
   struct x509_store_st *store; /* borrowed for ever; NULL without TLS or when not usable */
   char *dial_host;             /* host, or the proxy's */
   uint16_t dial_port;
-  bool literal;                       /* dial_host is an address: nothing to look up */
-  atomic_int_fast64_t clock_offset_s; /* to be added to our clock when signing; changes */
-  struct lm_addresses *known;         /* the rest is endpoint.c's */
+  bool literal;                           /* dial_host is an address: nothing to look up */
+  atomic_int_fast64_t clock_offset_s;     /* to be added to our clock when signing; changes */
+  struct lm_idle idle[LM_MAX_IO_THREADS]; /* by the thread's index */
+  struct lm_addresses *known;             /* the rest is endpoint.c's */
 };
 
 struct lm_endpoint *lm_endpoint_new(const struct lm_endpoint_spec *spec, struct lm_error *err);

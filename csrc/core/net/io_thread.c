@@ -169,6 +169,46 @@ pool_of(struct lm_io *io, struct lm_endpoint *endpoint)
   return pool;
 }
 
+static bool
+claim(struct lm_idle *idle)
+{
+  int n = atomic_load(&idle->n);
+  while (n > 0)
+    if (atomic_compare_exchange_weak(&idle->n, &n, n - 1))
+      return true;
+  return false;
+}
+
+/* Give the job to a thread with an idle connection, rather than connect: a TLS handshake costs
+ * thirty invocations. */
+static bool
+pass(struct lm_io *io, struct lm_job *job)
+{
+  struct lm_dispatch *dispatch = io->dispatch;
+  struct lm_endpoint *endpoint = job->map->target->endpoint;
+  if (atomic_load(&endpoint->idle[io->index].n) > 0)
+    return false;
+  for (unsigned i = 0; i < dispatch->n_io; i++) {
+    struct lm_io *other = dispatch->io[i];
+    if (other == io || !claim(&endpoint->idle[i]))
+      continue;
+    pthread_mutex_lock(&other->inbox_lock);
+    bool open = !other->shut;
+    if (open) {
+      job->passed = true;
+      lm_list_push_back(&other->inbox, &job->link);
+    }
+    pthread_mutex_unlock(&other->inbox_lock);
+    if (open) {
+      change_load(io, -1);
+      atomic_store(&other->returned, true);
+      lm_io_wake(other);
+      return true;
+    }
+  }
+  return false;
+}
+
 static void
 send_job(struct lm_io *io, struct lm_job *job)
 {
@@ -179,6 +219,24 @@ send_job(struct lm_io *io, struct lm_job *job)
   } else if (!lm_pool_send(pool, job, io->now_ns)) {
     lm_io_ended(io, job);
   }
+}
+
+static void
+pass_or_send(struct lm_io *io, struct lm_job *job)
+{
+  if (!pass(io, job))
+    send_job(io, job);
+}
+
+/* Whether its map has been given up meanwhile; the job has ended then. */
+static bool
+unwanted(struct lm_io *io, struct lm_job *job)
+{
+  if (!atomic_load(&job->map->cancelled) && !atomic_load(&job->map->stopped))
+    return false;
+  lm_code_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "cancelled");
+  lm_io_ended(io, job);
+  return true;
 }
 
 static void
@@ -193,18 +251,17 @@ begin(struct lm_io *io, struct lm_job *job)
   lm_buf_clear(&job->result);
   job->deadline_ns = lm_deadline_earlier(
       lm_deadline_in(io->now_ns, map->opts.invocation_timeout_ms), map->deadline_ns);
-  if (atomic_load(&map->cancelled) || atomic_load(&map->stopped)) {
-    lm_code_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "cancelled");
-    lm_io_ended(io, job);
+  if (unwanted(io, job)) {
+    return;
   } else if (job->body.len > LM_INLINE_BYTES &&
              lm_cpu_pool_code(&io->dispatch->cpu_pool, io, job)) {
     return; /* to be digested once more */
   } else if (job->body.len > 0) {
-    send_job(io, job);
+    pass_or_send(io, job);
   } else if (job->frame.len <= LM_INLINE_BYTES ||
              !lm_cpu_pool_code(&io->dispatch->cpu_pool, io, job)) {
     if (lm_code_request(io->coder, job))
-      send_job(io, job);
+      pass_or_send(io, job);
     else
       lm_io_ended(io, job);
   }
@@ -224,12 +281,20 @@ empty_inbox(struct lm_io *io)
   pthread_mutex_unlock(&io->inbox_lock);
   for (struct lm_node *node; (node = lm_list_pop_front(&jobs)) != NULL;) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
-    bool to_send = job->coded && job->head.status == 0;
-    job->coded = false; /* the next time it comes back, it is with a reply */
-    if (to_send)
-      send_job(io, job);
-    else
+    bool passed = job->passed, to_send = job->coded && job->head.status == 0;
+    job->coded = job->passed = false; /* the next time it comes here, it is with a reply */
+    if (passed) {
+      change_load(io, 1);
+      atomic_fetch_add(&job->map->target->endpoint->idle[io->index].n, 1); /* it is here */
+    }
+    if (!passed && !to_send)
       lm_io_ended(io, job);
+    else if (unwanted(io, job))
+      continue;
+    else if (passed)
+      send_job(io, job); /* once: no job goes round and round */
+    else
+      pass_or_send(io, job);
   }
 }
 
@@ -367,6 +432,9 @@ turn(struct lm_io *io)
 static void
 wind_up(struct lm_io *io)
 {
+  pthread_mutex_lock(&io->inbox_lock);
+  io->shut = true;
+  pthread_mutex_unlock(&io->inbox_lock);
   empty_inbox(io);
   LM_LIST_EACH (&io->active, node)
     lm_conn_cancel(LM_CONTAINER(node, struct lm_conn, link), "the dispatcher is shutting down");

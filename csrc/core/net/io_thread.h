@@ -46,7 +46,8 @@ struct lm_io {
   atomic_bool returned; /* the inbox is not empty */
 
   pthread_mutex_t inbox_lock;
-  struct lm_list inbox; /* jobs back from the CPU pool; guarded by inbox_lock */
+  struct lm_list inbox; /* jobs from the CPU pool and other I/O threads; guarded by inbox_lock */
+  bool shut;            /* takes no job from another I/O thread any more; guarded by inbox_lock */
 };
 
 /* Everything but the thread; then the thread. */

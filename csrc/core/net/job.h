@@ -46,6 +46,7 @@ struct lm_job {
   struct lm_buf body;  /* the rendered request; kept while a retry or split is possible */
   struct lm_envelope_slots slots;
   bool coded;              /* back from a CPU thread, and body is to be sent */
+  bool passed;             /* on its way to another I/O thread, which has an idle connection */
   uint8_t body_digest[32]; /* SHA-256 of a large body, made by a CPU thread */
   int64_t digested_ns;     /* when, 0: it is not valid */
   struct lm_buf reply;     /* the reply's body, bounded */

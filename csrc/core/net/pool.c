@@ -177,10 +177,17 @@ lm_pool_next(const struct lm_pool *pool, int64_t now_ns)
 /* --- connections --- */
 
 void
+lm_pool_count_idle(struct lm_pool *pool, int change)
+{
+  atomic_fetch_add(&pool->endpoint->idle[pool->io->index].n, change);
+}
+
+void
 lm_pool_keep(struct lm_pool *pool, struct lm_conn *conn, int64_t now_ns)
 {
   conn->state = LM_CONN_IDLE;
   conn->idle_since_ns = now_ns;
+  lm_pool_count_idle(pool, 1);
   lm_list_push_front(&pool->idle, &conn->link);
 }
 
@@ -244,6 +251,7 @@ lm_pool_send(struct lm_pool *pool, struct lm_job *job, int64_t now_ns)
       continue;
     }
     lm_list_remove(&conn->link);
+    lm_pool_count_idle(pool, -1);
     conn->job = job;
     lm_conn_start(conn);
     return true;

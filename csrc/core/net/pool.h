@@ -46,6 +46,9 @@ void lm_pool_retry_waiting(struct lm_pool *pool, int64_t now_ns);
 /* A connection whose reply was read to its exact end. */
 void lm_pool_keep(struct lm_pool *pool, struct lm_conn *conn, int64_t now_ns);
 
+/* There is one idle connection more or less. */
+void lm_pool_count_idle(struct lm_pool *pool, int change);
+
 /* Close connections that were idle or alive for too long; all of them when `all`. */
 void lm_pool_trim(struct lm_pool *pool, int64_t now_ns, bool all);
 

@@ -8,6 +8,8 @@
 
 #include "base/error.h"
 
+enum { LM_MAX_IO_THREADS = 4 };
+
 /* Start a detached thread that blocks every signal, so that Python's handlers run elsewhere. */
 int lm_thread_start(const char *name, void *(*run)(void *), void *argument, struct lm_error *err);
 
