@@ -100,7 +100,7 @@ def _route(options: Options) -> tuple[str, Any]:
 def _open_native(
     route: Any, options: Options, head: bytes | None, map_id: str
 ) -> tuple[Port, Callable[[], int], Callable[[], None]]:
-    from lambdamap import _net
+    _net = _dispatcher()
     from lambdamap.backends.aws import is_local_url
     from lambdamap.backends.route import open_target, renew
 
@@ -122,6 +122,25 @@ def _open_native(
         trace=log.is_traced(),
     )
     return port, lambda: target.window, lambda: renew(target, route)
+
+
+def _dispatcher() -> Any:
+    """The native dispatcher, loaded.
+
+    Raises
+    ------
+    ConfigError
+        It does not load: a library that it needs is not there.
+    """
+    try:
+        from lambdamap import _net
+    except ImportError as error:
+        raise errors.ConfigError(
+            f"lambdamap's dispatcher does not load ({error}). On Lambda, pack the wheel that ./dev "
+            "wheel makes (lambdamap deploy --wheel); elsewhere, install libcurl 7.76 or later and "
+            "OpenSSL, then lambdamap anew"
+        ) from error
+    return _net
 
 
 def _runs_on(name: str, route: Route | None) -> str:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import subprocess
+import sys
 import urllib.request
+import venv
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +18,11 @@ import boto3
 import pytest
 
 import commands
+import lambdamap
 from alone import running_alone
 from aws_front import Front
-from lambdamap.deploy import package
+from lambdamap._version import __version__
+from lambdamap.deploy import package, wheels
 from lambdamap.deploy.account import Account, Wanted, caller_policy, check_name
 from lambdamap.errors import AccessDeniedError, ConfigError, ServiceError
 from moto_server import running_moto
@@ -356,12 +362,14 @@ def test_wrong_keys(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 # --- packing --------------------------------------------------------------------------------------
 
 
-def tiny_wheel(folder: Path, name: str, tag: str, text: str) -> Path:
-    path = folder / f"{name}-1.0-{tag}.whl"
-    info = f"{name}-1.0.dist-info"
+def tiny_wheel(folder: Path, name: str, tag: str, text: str, version: str = "1.0") -> Path:
+    path = folder / f"{name}-{version}-{tag}.whl"
+    info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(f"{name}/__init__.py", text)
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
         pure = str("any" in tag).lower()
         archive.writestr(
             f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: {pure}\nTag: {tag}\n"
@@ -379,17 +387,20 @@ def packed(place: Path, **more: Any) -> Path:
 
 def test_what_is_packed_runs_from_alone(tmp_path: Path) -> None:
     """Zip, unzip into an empty folder, and run that with AWS's runtime client and nothing else."""
-    import lambdamap
-
     wheel = tiny_wheel(tmp_path, "tinydep", "py3-none-any", "FACTOR = 7\n")
     (tmp_path / "requirements.txt").write_text(f"{wheel}\n")
     (tmp_path / "my_features").mkdir()
     (tmp_path / "my_features" / "__init__.py").write_text("")
-    source = "import tinydep\n\ndef times(x):\n    return x * tinydep.FACTOR\n"
-    (tmp_path / "my_features" / "core.py").write_text(source)
+    (tmp_path / "my_features" / "core.py").write_text(
+        "import lambdamap\nimport tinydep\n\n"
+        "def times(x):\n    return x * tinydep.FACTOR\n\n"
+        "def nested(n):\n    return lambdamap.my_map(times, range(n), 2)\n"
+    )
     modules = (str(tmp_path / "my_features"),)
     folder = packed(tmp_path, requirements=tmp_path / "requirements.txt", modules=modules)
-    assert sorted(package.sizes(folder)) == ["cloudpickle", "lambdamap", "my_features", "tinydep"]
+    assert sorted(package.sizes(folder)) == [
+        *("cloudpickle", "lambdamap", "my_features", "tinydep", "tqdm")
+    ]
     assert not list(folder.rglob("*.pyc"))
     package.zip_folder(folder, tmp_path / "a.zip")
     package.zip_folder(folder, tmp_path / "b.zip")
@@ -398,10 +409,17 @@ def test_what_is_packed_runs_from_alone(tmp_path: Path) -> None:
     unpacked = tmp_path / "unpacked"
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         archive.extractall(unpacked)
-    allow = package.allow_patterns(modules)
+    # A worker needs no dispatcher: neither for what it is sent nor for maps inside of that.
+    (unpacked / "lambdamap" / f"_net{package.Runtime.here().extension}").unlink()
+    variables = {
+        "LAMBDAMAP_ALLOW": package.allow_patterns(modules),
+        "LAMBDAMAP_BY_VALUE": "1",
+        "AWS_ACCESS_KEY_ID": "AK",
+        "AWS_SECRET_ACCESS_KEY": "SK",
+    }
     place = tmp_path / "alone"
     with (
-        running_alone(unpacked, place, LAMBDAMAP_ALLOW=allow, LAMBDAMAP_BY_VALUE="1") as function,
+        running_alone(unpacked, place, **variables) as function,
         lambdamap.configure(
             function="f",
             endpoint_url=function.endpoint_url,
@@ -416,6 +434,9 @@ def test_what_is_packed_runs_from_alone(tmp_path: Path) -> None:
 
         times = my_features.core.times
         assert lambdamap.my_map(times, range(20), 3) == [7 * x for x in range(20)]
+        assert lambdamap.my_map(my_features.core.nested, [3]) == [[0, 7, 14]]
+        with pytest.raises(lambdamap.RemoteError, match=r"does not load.*lambdamap deploy --wheel"):
+            lambdamap.my_map(my_features.core.nested, [3], depth=1)
         assert lambdamap.my_map(lambda x: x + 1, [1, 2]) == [2, 3]
         with pytest.raises(lambdamap.WorkerInitError, match="LAMBDAMAP_ALLOW"):
             lambdamap.my_map(json.dumps, [1])
@@ -425,12 +446,12 @@ def test_wheels_fit_the_function(tmp_path: Path) -> None:
     """Amazon Linux 2023 has glibc 2.34, Amazon Linux 2 has 2.26."""
     wheel = tiny_wheel(tmp_path, "tinynew", "cp312-cp312-manylinux_2_28_x86_64", "")
     target = tmp_path / "t"
-    package.pip_install(target, package.Runtime("3.12", "x86_64"), [str(wheel)])
+    wheels.pip_install(target, package.Runtime("3.12", "x86_64"), [str(wheel)])
     assert (target / "tinynew").exists()
     older = tiny_wheel(tmp_path, "tinyold", "cp311-cp311-manylinux_2_28_x86_64", "")
     for runtime in (package.Runtime("3.11", "x86_64"), package.Runtime("3.12", "arm64")):
         with pytest.raises(ConfigError, match=r"not a supported wheel.*use --image"):
-            package.pip_install(tmp_path / "u", runtime, [str(older)])
+            wheels.pip_install(tmp_path / "u", runtime, [str(older)])
 
 
 def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,10 +467,97 @@ def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         package.check_size(tmp_path)
 
 
+# --- lambdamap itself -----------------------------------------------------------------------------
+
+OTHER = package.Runtime("3.12" if package.Runtime.here().python != "3.12" else "3.13", "arm64")
+PACKAGE = Path(lambdamap.__file__).parent
+
+
+def own_wheel(folder: Path, runtime: package.Runtime, platform: str, net: bool = True) -> Path:
+    """lambdamap's wheel of the present sources, with this machine's extension modules under the names
+    that the runtime looks for."""
+    python = "cp" + runtime.python.replace(".", "")
+    path = tiny_wheel(folder, "lambdamap", f"{python}-{python}-{platform}", "", __version__)
+    with zipfile.ZipFile(path, "a") as archive:
+        for source in PACKAGE.rglob("*.py"):
+            if source != PACKAGE / "__init__.py":
+                archive.write(source, Path("lambdamap", source.relative_to(PACKAGE)))
+        for module in ("_codec", "_net")[: 1 + net]:
+            library = PACKAGE / f"{module}{package.Runtime.here().extension}"
+            archive.write(library, f"lambdamap/{module}{runtime.extension}")
+    return path
+
+
 def test_another_python_needs_its_wheel(tmp_path: Path) -> None:
-    other = package.Runtime("3.10" if package.Runtime.here().python != "3.10" else "3.12", "arm64")
     with pytest.raises(ConfigError, match="pass --wheel with lambdamap's wheel"):
-        package.build(tmp_path, other)
+        package.build(tmp_path / "a", OTHER)
+    wheel = own_wheel(tmp_path, package.Runtime.here(), "linux_x86_64")
+    with pytest.raises(ConfigError, match=f"_codec is not there for {OTHER.name} on arm64. Pass"):
+        package.build(tmp_path / "b", OTHER, wheel=wheel)
+    (tmp_path / "no.whl").write_text("no")
+    with pytest.raises(ConfigError, match=r"no\.whl is no wheel"):
+        package.build(tmp_path / "c", OTHER, wheel=tmp_path / "no.whl")
+    with pytest.raises(ConfigError, match="is not lambdamap's wheel"):
+        other = tiny_wheel(tmp_path, "tinydep", "py3-none-any", "")
+        package.build(tmp_path / "d", OTHER, wheel=other)
+    said: list[str] = []
+    (tmp_path / "e").mkdir()
+    package.build(tmp_path / "e", OTHER, wheel=own_wheel(tmp_path, OTHER, "any"), say=said.append)
+    assert (tmp_path / "e" / "lambdamap" / f"_codec{OTHER.extension}").exists()
+    assert said[0] == f"packing lambdamap from {tmp_path / own_wheel(tmp_path, OTHER, 'any').name}"
+
+
+def test_what_the_function_will_not_be_able_to_do_is_said(tmp_path: Path) -> None:
+    """The dispatcher of a checkout needs the system's libcurl, which Lambda does not have."""
+    here = package.Runtime.here()
+    said: list[str] = []
+    packed(tmp_path, say=said.append)
+    assert said[0] == "packing lambdamap from this installation"
+    assert "cannot itself map on Lambda: _net needs libcurl.so.4" in said[1]
+    assert "pass --wheel" in said[1]
+    assert ("--runtime python3.12 or later" in said[1]) == (here.python in ("3.10", "3.11"))
+    builds = {path.name for path in (tmp_path / "function" / "lambdamap").glob("*.so")}
+    assert builds == {f"_codec{here.extension}", f"_net{here.extension}"}  # none for other Pythons
+
+
+def test_a_package_that_wants_to_be_lambdamap_is_not(tmp_path: Path) -> None:
+    other = tiny_wheel(tmp_path, "lambdamap", "py3-none-any", "print('not this one')")
+    (tmp_path / "requirements.txt").write_text(f"{other}\n")
+    folder = packed(tmp_path, requirements=tmp_path / "requirements.txt")
+    assert "not this one" not in (folder / "lambdamap" / "__init__.py").read_text()
+
+
+@pytest.mark.parametrize("from_index", [True, False])
+def test_the_index_that_this_installation_came_from(tmp_path: Path, from_index: bool) -> None:
+    """And no other: the name there might be somebody else's."""
+    index, place = tmp_path / "index", tmp_path / "place"
+    index.mkdir()
+    place.mkdir()
+    wheel = own_wheel(index, package.Runtime.here(), "linux_" + platform.machine())
+    own_wheel(index, OTHER, "manylinux_2_28_aarch64")
+    venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index)}
+    what = "lambdamap" if from_index else str(wheel)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", what],
+        check=True, env=environment,
+    )  # fmt: skip
+    # pip and what lambdamap imports, behind what is installed there.
+    [packages] = (tmp_path / "venv" / "lib").glob("python3.*/site-packages")
+    (packages / "others.pth").write_text(str(Path(boto3.__file__).parents[1]))
+    code = (
+        "import sys; from pathlib import Path; from lambdamap.deploy.package import *; "
+        f"build(Path(sys.argv[1]), Runtime{tuple(OTHER)}, say=print)"
+    )
+    ran = subprocess.run(
+        [python, "-c", code, place], env=environment, capture_output=True, text=True, check=False
+    )
+    if from_index:
+        assert "packing lambdamap from the package index\n" in ran.stdout, ran.stderr
+        assert (place / "lambdamap" / f"_net{OTHER.extension}").exists()
+    else:
+        assert "pass --wheel with lambdamap's wheel" in ran.stderr, ran.stdout
 
 
 @pytest.mark.parametrize(
@@ -484,8 +592,11 @@ def test_from_the_command_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text("def double(x):\n    return 2 * x\n")
-    folder = packed(tmp_path, modules=("mine.py",))
-    package.zip_folder(folder, tmp_path / "function.zip")
+    archive = package.zipped(package.Runtime.here(), modules=("mine.py",))
+    (tmp_path / "function.zip").write_bytes(archive)
+    folder = tmp_path / "function"
+    with zipfile.ZipFile(tmp_path / "function.zip") as file:
+        file.extractall(folder)
     with running_alone(folder, tmp_path / "alone", function_name="f", auth=False) as function:
         front.invoke_url = function.endpoint_url
         done = commands.run("deploy", "f", "--module", "mine", "--memory", "256")
@@ -498,7 +609,6 @@ def test_from_the_command_line(
             f"arn:aws:lambda:{REGION}:123456789012:function:f"
         )
         # What AWS has is what this test has packed and what has just answered.
-        archive = (tmp_path / "function.zip").read_bytes()
         found = configuration()
         assert found["CodeSha256"] == wanted(archive=archive).digest
         assert found["Environment"]["Variables"] == {"LAMBDAMAP_ALLOW": "mine:* mine.*:*"}

@@ -32,7 +32,12 @@ _PACKAGE = (
     click.option(
         "--architecture", type=click.Choice(["x86_64", "arm64"]), help="Default: this machine's."
     ),
-    click.option("--wheel", type=_FILE, help="lambdamap's wheel for another Python or machine."),
+    click.option(
+        "--wheel",
+        type=_FILE,
+        help="lambdamap's wheel for the function, as ./dev wheel makes it. Default: lambdamap as it is "
+        "installed here, or the same release from the package index that it came from.",
+    ),
     click.option(
         "--allow",
         multiple=True,
@@ -108,7 +113,8 @@ def deploy(
 
     lambdamap, the requirements and the modules are packed for the function's Python without Docker.
     Running the command again changes what differs. A function that lambdamap did not make is left
-    alone.
+    alone. If the function could not itself map on Lambda, with the lambdamap that is packed, that is
+    said.
     """
     from lambdamap.deploy import package
     from lambdamap.deploy.account import Account, Wanted, caller_policy, check_name
@@ -125,7 +131,12 @@ def deploy(
         archive = None
         if image is None:
             archive = package.zipped(
-                kind, requirements=requirements, modules=modules, wheel=wheel, say=_say
+                kind,
+                requirements=requirements,
+                modules=modules,
+                wheel=wheel,
+                max_bytes=None if bucket else package.MAX_DIRECT_BYTES,
+                say=_say,
             )
         done = account.deploy(
             Wanted(name, kind, archive, image, memory, timeout, environment, role, bucket)

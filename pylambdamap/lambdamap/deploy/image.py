@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lambdamap.deploy.account import HANDLER
 from lambdamap.deploy.package import Runtime, find_module
+from lambdamap.errors import ConfigError
 
 __all__ = ["dockerfile"]
 
@@ -35,8 +36,13 @@ def dockerfile(
     Raises
     ------
     ConfigError
-        A module that is not there.
+        A module that is not there, or an image too old for lambdamap's wheel.
     """
+    if not runtime.is_al2023:
+        raise ConfigError(
+            f"the image of {runtime.name} has glibc 2.{runtime.glibc_minor}, and pip does not install "
+            "lambdamap's wheel below 2.34: pass --runtime python3.12 or later"
+        )
     platform = "linux/arm64" if runtime.architecture == "arm64" else "linux/amd64"
     wheel = wheel or "lambdamap-*.whl"
     lines = [

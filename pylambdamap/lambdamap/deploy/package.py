@@ -7,21 +7,20 @@ unzipped, 50 MB zipped when it is sent with the call.
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
-import importlib.util
 import os
-import platform
 import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
+from lambdamap.deploy.runtime import Runtime
+from lambdamap.deploy.wheels import copy_tree, pack_lambdamap, pip_install
 from lambdamap.errors import ConfigError
 
 __all__ = [
@@ -31,74 +30,18 @@ __all__ = [
     "allow_patterns",
     "build",
     "check_size",
+    "compile_sources",
     "find_module",
     "sizes",
     "unzipped_bytes",
     "zip_folder",
+    "zipped",
 ]
 
 MAX_UNZIPPED_BYTES = 250 * 1024 * 1024
 MAX_DIRECT_BYTES = 50 * 1024 * 1024
 _NAMED = 5  # largest parts that a refusal names
-_ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "arm64": "arm64", "aarch64": "arm64"}
-_MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}  # as wheels name them
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.pyo", ".git", ".venv", "*.egg-info")
-# Amazon Linux 2 has glibc 2.26; from Python 3.12 on the runtimes are Amazon Linux 2023 with 2.34.
-_GLIBC_MINOR = {"3.10": 26, "3.11": 26}
-_GLIBC_MINOR_LATER = 34
-_MANYLINUX_2014 = 17
-
-
-class Runtime(NamedTuple):
-    """The function's Python and processor."""
-
-    python: str  # "3.12"
-    architecture: str  # as Lambda names it: x86_64, arm64
-
-    @classmethod
-    def here(cls) -> Runtime:
-        """This interpreter's."""
-        machine = platform.machine().lower()
-        return cls("%d.%d" % sys.version_info[:2], _ARCHITECTURES.get(machine, machine))
-
-    @classmethod
-    def of(cls, python: str | None, architecture: str | None) -> Runtime:
-        """From "3.12" or "python3.12" and an architecture; None: as here.
-
-        Raises
-        ------
-        ConfigError
-            There is no such runtime.
-        """
-        here = cls.here()
-        version = (python or here.python).removeprefix("python")
-        if re.fullmatch(r"3\.\d{2}", version) is None or int(version[2:]) < 10:
-            raise ConfigError(f"the runtime must be python3.10 or later, not {python!r}")
-        kind = _ARCHITECTURES.get((architecture or here.architecture).lower())
-        if kind is None:
-            raise ConfigError(f"the architecture must be x86_64 or arm64, not {architecture!r}")
-        return cls(version, kind)
-
-    @property
-    def name(self) -> str:
-        """As Lambda names it."""
-        return f"python{self.python}"
-
-    @property
-    def platforms(self) -> list[str]:
-        """The platform tags of wheels that it can load, best first."""
-        machine = _MACHINES[self.architecture]
-        newest = _GLIBC_MINOR.get(self.python, _GLIBC_MINOR_LATER)
-        tags = [
-            f"manylinux_2_{minor}_{machine}" for minor in range(newest, _MANYLINUX_2014 - 1, -1)
-        ]
-        return [*tags, f"manylinux2014_{machine}"]
-
-    @property
-    def extension(self) -> str:
-        """The end of the name of an extension module that it loads."""
-        version = self.python.replace(".", "")
-        return f".cpython-{version}-{_MACHINES[self.architecture]}-linux-gnu.so"
+_DEPENDENCIES = ("cloudpickle", "tqdm")  # what lambdamap may import in a function; pure Python
 
 
 def build(
@@ -123,7 +66,8 @@ def build(
     modules
         The caller's own: import names or paths of files and folders.
     wheel
-        lambdamap's wheel for that runtime; default: the installation that this code is from.
+        lambdamap's wheel for that runtime; default: this installation, or the same release from the
+        package index that it came from, whichever the function can load.
     say
         Is called with what is being done.
 
@@ -133,82 +77,24 @@ def build(
         A module or wheel that is not there or does not fit; the text names the mend.
     """
     found = [find_module(name) for name in modules]
-    if wheel is None:
-        check_own_codec(runtime)
-    if requirements is not None:
-        say(f"packing {requirements} for {runtime.name} on {runtime.architecture}")
-        pip_install(folder, runtime, ["--requirement", str(requirements)])
-    if wheel is not None:
-        pip_install(folder, runtime, ["--no-deps", str(wheel)])
-    else:
-        copy_own(folder)
-    if not (folder / "cloudpickle").exists():  # functions by value need it; it is pure Python
-        import cloudpickle
-
-        copy_tree(Path(cloudpickle.__file__).parent, folder / "cloudpickle")
+    with tempfile.TemporaryDirectory(prefix="lambdamap-") as place:
+        # First: what does not fit is told before pip has worked for minutes.
+        own = Path(place)
+        pack_lambdamap(own, runtime, wheel, say)
+        if requirements is not None:
+            say(f"packing {requirements} for {runtime.name} on {runtime.architecture}")
+            pip_install(folder, runtime, ["--requirement", str(requirements)])
+        # The requirements' could be anybody's of that name.
+        shutil.rmtree(folder / "lambdamap", ignore_errors=True)
+        copy_tree(own, folder)
+    for name in _DEPENDENCIES:
+        if not (folder / name).exists():
+            copy_tree(Path(importlib.import_module(name).__file__ or "").parent, folder / name)
     for path in found:
         if path.is_dir():
             copy_tree(path, folder / path.name)
         else:
             shutil.copyfile(path, folder / path.name)
-
-
-def copy_tree(source: Path, target: Path) -> None:
-    """Copy a package without what its use has left behind."""
-    shutil.copytree(source, target, ignore=_LEFT_OUT, dirs_exist_ok=True)
-
-
-def copy_own(folder: Path) -> None:
-    """lambdamap, from where this file is."""
-    copy_tree(Path(__file__).parents[1], folder / "lambdamap")
-
-
-def check_own_codec(runtime: Runtime) -> None:
-    """Refuse when this installation's codec would not load in the function.
-
-    Raises
-    ------
-    ConfigError
-        It is for another Python, processor or C library.
-    """
-    if sysconfig.get_config_var("EXT_SUFFIX") == runtime.extension:
-        return
-    here = Runtime.here()
-    raise ConfigError(
-        f"the function is to run {runtime.name} on {runtime.architecture} and this installation of "
-        f"lambdamap is for Python {here.python} on {platform.system()} {here.architecture}: pass "
-        "--wheel with lambdamap's wheel for the function's Python (./dev wheel makes one), run "
-        "deploy with that Python, or use --image"
-    )
-
-
-def pip_install(folder: Path, runtime: Runtime, what: Iterable[str]) -> None:
-    """Install wheels that fit the runtime into a folder.
-
-    Raises
-    ------
-    ConfigError
-        pip is not there, or found no wheel; its own words are in the text.
-    """
-    platforms = [word for tag in runtime.platforms for word in ("--platform", tag)]
-    command = [
-        *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-        *("--target", str(folder), "--only-binary=:all:", "--no-compile", "--upgrade"),
-        *("--implementation", "cp", "--python-version", runtime.python, *platforms, *what),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    shutil.rmtree(folder / "bin", ignore_errors=True)  # scripts: nobody calls them there
-    if done.returncode == 0:
-        return
-    if "No module named pip" in done.stderr:
-        raise ConfigError(f"packing needs pip: run {sys.executable} -m ensurepip")
-    said = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
-    text = "; ".join(line.removeprefix("ERROR:").strip() for line in said) or done.stderr.strip()
-    raise ConfigError(
-        f"pip cannot pack this for {runtime.name} on {runtime.architecture}: {text}. What has no "
-        "wheel for it must be built there: use --image. lambdamap itself is packed from this "
-        "installation and is not to be among the requirements"
-    )
 
 
 def find_module(name: str) -> Path:
@@ -304,15 +190,48 @@ def zip_folder(folder: Path, target: Path) -> None:
                 shutil.copyfileobj(source, out)
 
 
+def compile_sources(folder: Path, runtime: Runtime) -> bool:
+    """Put bytecode beside the sources, if this Python is the function's; whether it is.
+
+    A function's folder is read-only: without it each cold start compiles what it imports. It is
+    checked against the source, not its date, which a zip does not keep.
+    """
+    if Runtime.here().python != runtime.python or sys.implementation.name != "cpython":
+        return False
+    # In a process of its own, with no path of this machine in it: the same sources, the same bytes.
+    subprocess.run(
+        [
+            *(sys.executable, "-I", "-m", "compileall", "-qq", "-s", str(folder)),
+            *("--invalidation-mode", "checked-hash", str(folder)),
+        ],
+        check=False,  # packages have sources in them that are for other Pythons
+    )
+    return True
+
+
+def _remove_bytecode(folder: Path) -> None:
+    """The reverse of `compile_sources`."""
+    for path in list(folder.rglob("__pycache__")):
+        shutil.rmtree(path)
+
+
 def zipped(
     runtime: Runtime,
     *,
-    requirements: Path | None,
-    modules: Sequence[str],
-    wheel: Path | None,
-    say: Callable[[str], object],
+    requirements: Path | None = None,
+    modules: Sequence[str] = (),
+    wheel: Path | None = None,
+    max_bytes: int | None = None,
+    say: Callable[[str], object] = lambda text: None,
 ) -> bytes:
-    """Build, check and zip.
+    """Build, check and zip; with bytecode, where that fits.
+
+    Parameters
+    ----------
+    runtime, requirements, modules, wheel, say
+        As for `build`.
+    max_bytes
+        How large the zip may become by bytecode.
 
     Raises
     ------
@@ -323,9 +242,16 @@ def zipped(
         folder = Path(place, "function")
         folder.mkdir()
         build(folder, runtime, requirements=requirements, modules=modules, wheel=wheel, say=say)
-        total = check_size(folder)
+        check_size(folder)
+        compiled = compile_sources(folder, runtime)
+        if compiled and unzipped_bytes(folder) > MAX_UNZIPPED_BYTES:
+            _remove_bytecode(folder)
         archive = Path(place, "function.zip")
         zip_folder(folder, archive)
+        if compiled and max_bytes is not None and archive.stat().st_size > max_bytes:
+            _remove_bytecode(folder)
+            zip_folder(folder, archive)
         data = archive.read_bytes()
+        total = unzipped_bytes(folder)
     say(f"packed {total / 2**20:.1f} MB, {len(data) / 2**20:.1f} MB zipped")
     return data
