@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _UNSET: Any = object()
-_TASK = "zappa.asynchronous.route_lambda_task"
+_TASK = "lambdamap.worker.entry.zappa_message"
 
 
 def my_map(
@@ -221,7 +221,10 @@ def function_in_lambda(
 
 
 def send_to_other_lambda(function_in_lambda: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function in another invocation of this Lambda function, through zappa's task message.
+    """Call a function in another invocation of this Lambda function, which runs zappa.
+
+    The event is zappa's own task message; a function that is decorated as a task of zappa's is called
+    itself.
 
     Parameters
     ----------
@@ -239,6 +242,11 @@ def send_to_other_lambda(function_in_lambda: Callable[..., Any], *args: Any, **k
     ------
     ConfigError
         No function is configured, and this is not Lambda.
+    ProtocolError
+        The function answers, and does not run zappa with lambdamap.
+    Exception
+        What the function raised, if it is an exception that can be rebuilt here; else, and always as
+        its ``__cause__``, `RemoteError`.
     """
     message = {
         "command": _TASK,
@@ -256,7 +264,18 @@ def send_to_other_lambda(function_in_lambda: Callable[..., Any], *args: Any, **k
             "send_to_other_lambda needs a function: set LAMBDAMAP_FUNCTION, or run it on Lambda"
         )
     with invoke_map(target, [message], backend="aws") as replies:
-        return next(replies)
+        reply = next(replies)
+    if not (isinstance(reply, dict) and isinstance(reply.get("lambdamap"), dict)):
+        raise errors.ProtocolError(
+            f"{target} does not answer as lambdamap under zappa does: this needs a function whose "
+            "handler is zappa's and that has lambdamap; for others use invoke_map"
+        )
+    if "error" in reply:
+        from lambdamap import failures
+        from lambdamap.backends.inprocess import PlainCompletion
+
+        raise failures.of_reply(reply["error"], PlainCompletion(0, 1, b""))
+    return reply["r"]
 
 
 def _path(function: Callable[..., Any]) -> str:

@@ -85,7 +85,9 @@ def test_the_classic_task_message(function: Function) -> None:
     status, text = function.request("PUT", "/classic", json.dumps(rows))
     assert status == 200, (text, function.log.read_text())
     assert json.loads(text) == [{"id": n, "result": n + 1.5} for n in range(5)]
-    assert "Result of zappa.asynchronous.route_lambda_task" in function.log.read_text()
+    log = function.log.read_text()
+    assert "Result of lambdamap.worker.entry.zappa_message" in log
+    assert "lm1:" not in log  # no payload
 
 
 def test_a_type_error_in_f_runs_it_once(function: Function) -> None:
@@ -96,11 +98,36 @@ def test_a_type_error_in_f_runs_it_once(function: Function) -> None:
     assert function.lines_of_runs()[before:] == ["type_error 5"]
 
 
-def test_a_type_error_in_a_classic_task_runs_it_once(function: Function) -> None:
+def test_a_type_error_in_a_classic_task_is_one(function: Function) -> None:
     before = len(function.lines_of_runs())
     told = function.told("/classic/type_error")
-    # zappa takes it for a wrong signature; an exception handler that swallows makes it a null.
-    assert told == {"result": None} or told["type"] == "RemoteError"
+    assert told["type"] == "TypeError"
+    assert "unsupported operand" in told["says"]
+    assert "RemoteError" in told["cause"]
+    assert function.lines_of_runs()[before:] == ["type_error 1"]
+
+
+def test_system_exit_in_a_classic_task(function: Function) -> None:
+    before = len(function.lines_of_runs())
+    told = function.told("/classic/leave")
+    assert told["type"] == "RemoteError"
+    assert "SystemExit: 3" in told["says"]
+    assert function.lines_of_runs()[before:] == ["leave 1"]
+
+
+def test_a_type_error_in_a_task_that_zappa_itself_sent(function: Function) -> None:
+    """zappa takes it for a wrong signature; it runs once all the same."""
+    before = len(function.lines_of_runs())
+    message = {
+        "command": "zappa.asynchronous.route_lambda_task",
+        "task_path": "zappa_service.type_error",
+        "args": [1],
+        "kwargs": {},
+    }
+    answer = function.client.invoke(FunctionName="app", Payload=json.dumps(message).encode())
+    body = json.loads(answer["Payload"].read())
+    # An exception handler that swallows makes it a null.
+    assert body is None or "signature is invalid" in body["errorMessage"]
     assert function.lines_of_runs()[before:] == ["type_error 1"]
 
 

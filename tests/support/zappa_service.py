@@ -85,5 +85,5 @@ def classic_by_name(name: str) -> Any:
     """One task message; what came back, or what is known of the error."""
     try:
         return {"result": lambdamap.send_to_other_lambda(FUNCTIONS[name], 1)}
-    except lambdamap.LambdaMapError as error:
-        return {"type": type(error).__name__, "says": str(error)}
+    except Exception as error:
+        return {"type": type(error).__name__, "says": str(error), "cause": repr(error.__cause__)}

@@ -19,6 +19,7 @@ from lambdamap import (
     run_lambda,
     send_to_other_lambda,
 )
+from lambdamap.local import LocalLambda
 
 WANTED = [i * i for i in range(10)]
 
@@ -89,6 +90,18 @@ def test_the_parts() -> None:
 def test_send_to_other_lambda_needs_a_function() -> None:
     with pytest.raises(lambdamap.ConfigError, match="LAMBDAMAP_FUNCTION"):
         send_to_other_lambda(tasks.square, 3)
+
+
+def test_send_to_a_lambda_without_zappa(monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalLambda(function_name="plain", sandboxes=1) as function:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", function.access_key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", function.secret_key)
+        where = {"endpoint_url": function.endpoint_url, "region": "us-east-1", "function": "plain"}
+        with (
+            lambdamap.configure(**where),  # type: ignore[arg-type]
+            pytest.raises(lambdamap.ProtocolError, match="for others use invoke_map"),
+        ):
+            send_to_other_lambda(tasks.square, 3)
 
 
 def test_a_frame_as_data() -> None:

@@ -89,7 +89,7 @@ ALLOWED = {
     "aio": BOTTOM | {"api", "engine", "launch", "options", "stats"},
     "pump": BOTTOM | {"engine", "failures", "functions", "launch", "options"},
     "executor": BOTTOM | {"api", "engine", "functions", "launch", "options", "pump", "worker"},
-    "classic": BOTTOM | {"api", "backends", "options", "worker", "functions"},
+    "classic": BOTTOM | {"api", "backends", "failures", "options", "worker", "functions"},
 }
 
 

@@ -23,7 +23,15 @@ from lambdamap._version import __version__
 from lambdamap.worker import allow, deadline
 from lambdamap.worker.output import Output, captured
 
-__all__ = ["MARKER", "Context", "depth_left", "is_request", "run_request", "source_digest"]
+__all__ = [
+    "MARKER",
+    "Context",
+    "depth_left",
+    "is_request",
+    "run_request",
+    "run_task",
+    "source_digest",
+]
 
 MARKER = "lambdamap"
 
@@ -430,6 +438,15 @@ def _failed(head: dict[str, Any], failure: _Failure) -> dict[str, Any]:
         "ran": failure.ran,
     }
     return reply
+
+
+def run_task(task: Callable[[], Any]) -> dict[str, Any]:
+    """The reply of one call, whose result is JSON-able: ``r``, or as of a request ``error``."""
+    try:
+        result = task()
+    except BaseException as error:
+        return {**_answer({"chunk": 0}, 0), "error": _describe(error, 0)}
+    return {**_answer({"chunk": 0}, 1), "r": result}
 
 
 def run_request(

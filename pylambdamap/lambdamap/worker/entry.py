@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from lambdamap.worker import deadline
-from lambdamap.worker.call import MARKER, is_request, run_request
+from lambdamap.worker.call import MARKER, is_request, run_request, run_task
 
-__all__ = ["Reply", "handler", "wrap", "zappa_task"]
+__all__ = ["Reply", "handler", "wrap", "zappa_message", "zappa_task"]
 
 _PRINTED = 200
 
@@ -49,6 +49,21 @@ def zappa_task(event: Any, context: Any) -> dict[str, Any]:
     after a TypeError, and a project's exception handler may turn an error into a null.
     """
     return Reply(handler(event, context))
+
+
+def zappa_message(event: Any, context: Any) -> dict[str, Any]:
+    """What zappa's handler runs for the message of `lambdamap.send_to_other_lambda`.
+
+    It is zappa's own task message, and zappa does it. The reply holds what came of it: zappa would
+    take a TypeError for a wrong number of arguments, and write the whole result to the log.
+    """
+
+    def task() -> Any:
+        from zappa.asynchronous import run_message
+
+        return run_message(event)
+
+    return Reply(run_task(task))
 
 
 def wrap(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
