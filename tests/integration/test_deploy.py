@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import urllib.request
@@ -399,7 +401,7 @@ def test_what_is_packed_runs_from_alone(tmp_path: Path) -> None:
     modules = (str(tmp_path / "my_features"),)
     folder = packed(tmp_path, requirements=tmp_path / "requirements.txt", modules=modules)
     assert sorted(package.sizes(folder)) == [
-        *("cloudpickle", "lambdamap", "my_features", "tinydep", "tqdm")
+        *("click", "cloudpickle", "h11", "lambdamap", "my_features", "tinydep", "tqdm")
     ]
     assert not list(folder.rglob("*.pyc"))
     package.zip_folder(folder, tmp_path / "a.zip")
@@ -440,6 +442,12 @@ def test_what_is_packed_runs_from_alone(tmp_path: Path) -> None:
         assert lambdamap.my_map(lambda x: x + 1, [1, 2]) == [2, 3]
         with pytest.raises(lambdamap.WorkerInitError, match="LAMBDAMAP_ALLOW"):
             lambdamap.my_map(json.dumps, [1])
+
+
+def test_the_dependencies_are_those_of_the_distribution() -> None:
+    needed = [text for text in importlib.metadata.requires("lambdamap") or () if ";" not in text]
+    names = [re.split(r"\W", text)[0] for text in needed]
+    assert sorted(names) == list(package._DEPENDENCIES)
 
 
 def test_wheels_fit_the_function(tmp_path: Path) -> None:

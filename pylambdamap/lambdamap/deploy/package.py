@@ -41,7 +41,7 @@ __all__ = [
 MAX_UNZIPPED_BYTES = 250 * 1024 * 1024
 MAX_DIRECT_BYTES = 50 * 1024 * 1024
 _NAMED = 5  # largest parts that a refusal names
-_DEPENDENCIES = ("cloudpickle", "tqdm")  # what lambdamap may import in a function; pure Python
+_DEPENDENCIES = ("click", "cloudpickle", "h11", "tqdm")  # lambdamap's; all are pure Python
 
 
 def build(
