@@ -50,6 +50,7 @@ run(void *argument)
   struct lm_cpu_pool *pool = argument;
   struct lm_coder *coder = lm_coder_new();
   struct lm_sigv4 *signer = lm_sigv4_new();
+  lm_thread_stand_back();
   pthread_mutex_lock(&pool->lock);
   for (;;) {
     while (pool->parked || (lm_list_empty(&pool->queue) && !pool->stopping))

@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { STAND_BACK = 10 }; /* a tenth of the processor beside a busy thread */
+
 int
 lm_thread_start(const char *name, void *(*run)(void *), void *argument, struct lm_error *err)
 {
@@ -30,6 +32,15 @@ lm_thread_start(const char *name, void *(*run)(void *), void *argument, struct l
   (void)name;
 #endif
   return 0;
+}
+
+void
+lm_thread_stand_back(void)
+{
+#if defined(__linux__)
+  if (nice(STAND_BACK) == -1)
+    return; /* a sandbox forbids it: as before */
+#endif
 }
 
 void
