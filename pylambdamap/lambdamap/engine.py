@@ -142,7 +142,6 @@ class Engine:
         renew: Callable[[], None] | None = None,
         runs_on: str = "",
     ) -> None:
-        cores = window()
         self._port = port
         self._packer = packer
         self._source = source
@@ -155,7 +154,7 @@ class Engine:
         self._ordered = ordered
         self._renew = renew
         fixed = 0 if options.chunksize == "auto" else int(options.chunksize)
-        self._chunker = _codec.Chunker(fixed, cores)
+        self._chunker = _codec.Chunker(fixed, window())
         self._ready: dict[int, _Finished] = {}  # by first item, as they came
         self._decoded_bytes = 0  # sizes of those in _ready that are decoded
         self._open_items = 0  # in the packer's open chunk, which waits for its feed
@@ -256,9 +255,12 @@ class Engine:
             self._ends = True
             self._input_error = error
 
-    def _resubmit(self, items: list[Any], first: int) -> None:
+    def _resubmit(self, items: list[Any], first: int, size: int) -> None:
+        """Send items again, so many in a chunk, before all others that wait."""
         assert self._repack is not None
-        self._backlog.appendleft((self._repack(items), first, len(items)))
+        for at in reversed(range(0, len(items), size)):
+            part = items[at : at + size]
+            self._backlog.appendleft((self._repack(part), first + at, len(part)))
 
     # --- receiving ------------------------------------------------------------------------------
 
@@ -304,8 +306,11 @@ class Engine:
             return
         size = 0 if completion.frame is None else len(completion.frame)
         if done < count:
-            self.items_resent += count - done
-            self._resubmit(_items_of(completion)[done:], first + done)
+            left = count - done
+            self.items_resent += left
+            # As many at once as were done at once, but not more chunks than the window takes.
+            size = max(done, -(-left // self._window()))
+            self._resubmit(_items_of(completion)[done:], first + done, size)
         if self._decoded_bytes and self._decoded_bytes + size > _DECODED_BYTES:
             self._ready[first] = _Finished([], 0, completion)
         else:
@@ -332,10 +337,7 @@ class Engine:
     def _place_failure(self, completion: Completion | PlainCompletion) -> None:
         first, count = completion.first_item, completion.n_items
         if completion.split and self._repack is not None and count > 1:
-            items = _items_of(completion)
-            half = count // 2
-            self._resubmit(items[half:], first + half)
-            self._resubmit(items[:half], first)
+            self._resubmit(_items_of(completion), first, (count + 1) // 2)
             return
         error = failures.of_chunk(completion)
         if completion.stops_map or completion.failure == "throttled":
@@ -563,15 +565,20 @@ def _items_of(completion: Completion | PlainCompletion) -> list[Any]:
 
 
 def show_output(raw: bytes, first: int) -> None:
-    for index, text in json.loads(raw):
-        for line in text.splitlines():
-            print(f"[{first + index}] {line}")
+    """Print what items have printed, ``[[index, text], ...]`` as JSON, under their position."""
+    found = json.loads(raw)
+    for printed in found if isinstance(found, list) else ():
+        match printed:
+            case [int(index), str(text)]:
+                for line in text.splitlines():
+                    print(f"[{first + index}] {line}")
 
 
 def warn_stale(raw: str) -> None:
     found = json.loads(raw)
+    module = found.get("module") if isinstance(found, dict) else None
     errors.warn(
-        f"the worker runs another version of {found.get('module')} than this process: deploy it, "
+        f"the worker runs another version of {module or 'the code'} than this process: deploy it, "
         "or results come from the old code",
         errors.StaleCodeWarning,
     )

@@ -96,11 +96,13 @@ def of_reply(described: Mapping[str, Any], completion: Completion | PlainComplet
     can be rebuilt from plain data; else, and always as its ``__cause__``, as RemoteError.
     """
     first, count = completion.first_item, completion.n_items
-    at = described.get("index")
-    whole = at is None
-    indices: Sequence[int] = range(first, first + count) if whole else (first + int(at or 0),)
-    not_run: Sequence[int] = () if whole else range(first + int(at or 0) + 1, first + count)
-    ran = cast(errors.Ran, described.get("ran") if described.get("ran") in _RAN_TEXT else "RAN")
+    indices: Sequence[int] = range(first, first + count)
+    not_run: Sequence[int] = ()
+    at = described.get("index")  # None: it is of the whole chunk
+    if type(at) is int and 0 <= at < count:
+        indices, not_run = (first + at,), indices[at + 1 :]
+    said = described.get("ran")
+    ran = cast(errors.Ran, said if said in ("NOT", "MAYBE") else "RAN")
     kind = described.get("kind")
     message = str(described.get("message", ""))
     about: dict[str, Any] = {

@@ -169,6 +169,7 @@ def _head(
         "map": map_id,
         "depth": max(0, remote_depth(options)),
         "on_error": options.on_error,
+        "idempotent": int(options.idempotent),
         "compression": int(compression),
         "allow_pickle": int(allow_pickle),
         "function": shipment.path,
@@ -304,13 +305,15 @@ def connect(shipment: Shipment, options: Options, *, star: bool | Literal["group
 
     def unpack(completion: Completion | PlainCompletion) -> tuple[list[Any], dict[int, Any]]:
         frame: Any = completion.frame
+        if frame is None:
+            raise _codec.DecodeFailure("it holds none")
         if plain.is_plain(frame):
-            return plain.results_of(frame)
+            return _checked(*plain.results_of(frame))
         decode: Any = _codec.decode_text if isinstance(frame, str) else _codec.decode
-        results, guarded = decode(
-            frame, allow_pickle=allow_pickle, max_output_bytes=options.max_result_bytes
-        )
-        return results, guarded
+        found = decode(frame, allow_pickle=allow_pickle, max_output_bytes=options.max_result_bytes)
+        if not isinstance(found, list) or len(found) != 2:
+            raise _codec.DecodeFailure("it holds no results and errors")
+        return _checked(*found)
 
     def repack(items: list[Any]) -> bytes:
         again = new_packer(True)
@@ -319,6 +322,28 @@ def connect(shipment: Shipment, options: Options, *, star: bool | Literal["group
 
     runs_on = _runs_on(name, route)
     return Link(map_id, port, window, packer, unpack, repack, renew, runs_on)
+
+
+def _checked(results: Any, guarded: Any) -> tuple[list[Any], dict[int, Any]]:
+    """Results, a list or by index, and errors by index, as they were in a reply.
+
+    Raises
+    ------
+    DecodeFailure
+        They are not what the wire format says.
+    """
+    if isinstance(results, dict):
+        if list(results) != list(range(len(results))):
+            raise _codec.DecodeFailure("it holds results without their indices")
+        results = list(results.values())
+    if (
+        not isinstance(results, list)
+        or not isinstance(guarded, dict)
+        or not all(type(i) is int and 0 <= i < len(results) for i in guarded)
+        or not all(isinstance(described, dict) for described in guarded.values())
+    ):
+        raise _codec.DecodeFailure("it holds no list of results, or an error that belongs to none")
+    return results, guarded
 
 
 class _PayloadPacker:

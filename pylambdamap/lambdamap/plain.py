@@ -90,6 +90,4 @@ def results_of(frame: Any) -> tuple[list[Any], dict[int, Any]]:
         ) from None
     except _codec.EncodeFailure as error:
         raise DecodeFailure(f"the results are no JSON: {error.args[0]}") from None
-    if not isinstance(results, list) or any(not 0 <= i < len(results) for i in errors):
-        raise DecodeFailure("the results are no list, or an error belongs to none of them")
     return results, errors

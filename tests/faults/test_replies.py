@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
 
+import lambdamap
+import tasks
 from driver import invoke
-from scripted import in_one_segment, plain_reply, raw
+from scripted import in_one_segment, plain_reply, raw, run
 
 ANSWER = b'{"ok":1}'
 
@@ -93,3 +96,86 @@ def test_row_30_redirects_are_not_followed(site: Any) -> None:
     (refused,) = invoke(site.target(server))
     assert refused.failure == "protocol"
     assert (server.complete, other.complete) == (1, 0)
+
+
+# --- parts that are not as they should be ----------------------------------------------------------
+
+
+def _with_error(**parts: Any) -> dict[str, Any]:
+    """The error of the third of five items, of which parts are not as they should be."""
+    error = {
+        "kind": "function", "type": "ValueError", "module": "builtins", "message": "m",
+        "traceback": "t", "index": 2, "args": None, "ran": "RAN", **parts,
+    }  # fmt: skip
+    return {"error": error}
+
+
+def _as_text(value: Any) -> dict[str, Any]:
+    from lambdamap import _codec
+
+    return {"r": _codec.encode_text(value)}
+
+
+_FIVE = [0, 1, 4, 9, 16]
+_LIES: dict[str, dict[str, Any]] = {
+    "a number": _as_text(5),
+    "results alone": _as_text(_FIVE),
+    "results that are none": _as_text([5, {}]),
+    "results without an index": _as_text([dict(enumerate([0, 1, 4, 9])) | {5: 16}, {}]),
+    "errors that are none": _as_text([_FIVE, 5]),
+    "an error by name": _as_text([_FIVE, {"a": {}}]),
+    "an error behind the end": _as_text([_FIVE, {5: {}}]),
+    "an error before the first": _as_text([_FIVE, {-1: {}}]),
+    "an error that is none": _as_text([_FIVE, {1: 5}]),
+    "plain results that are none": {"r": {"results": 1}},
+    "a plain error that is none": {"r": {"results": _FIVE, "errors": {"0": 5}}},
+    "a plain error behind the end": {"r": {"results": _FIVE, "errors": {"5": {}}}},
+    "plain errors that are none": {"r": {"results": _FIVE, "errors": []}},
+    "an error and no results": {**_with_error(), "r": None},
+    "an empty error": {"error": {}},
+    **{
+        f"{part} {value!r}": _with_error(**{part: value})
+        for part, values in {
+            "index": ("x", [], 10**30, -3, 1.5, True),
+            "kind": ([], None),
+            "ran": ([], {}, "PERHAPS"),
+            "type": (5, "ValueError.__init__", "BaseException"),
+            "module": (None, "os"),
+            "args": (5, "lm1:", "lm1:wA=="),
+        }.items()
+        for value in values
+    },
+}
+
+
+@pytest.mark.parametrize("lie", _LIES.values(), ids=_LIES)
+def test_row_58_a_reply_of_odd_parts(plain_site: Any, lie: dict[str, Any]) -> None:
+    """What a worker in another language may get wrong, too: an error that speaks of these items."""
+
+    def change(answer: dict[str, Any]) -> None:
+        answer.update(lie)
+        for name in [name for name, value in lie.items() if value is None]:
+            del answer[name]
+
+    server = plain_site.server(then=run(change))
+    with pytest.raises(lambdamap.LambdaMapError) as caught:
+        list(plain_site.map(server, tasks.square, range(5), chunksize=5))
+    assert caught.value.ran == "RAN"
+    assert set(caught.value.indices) <= set(range(5))
+
+
+@pytest.mark.parametrize("out", [5, [1, 2], {}, [["a", 1]], [["a", "b"]], [[None, None]], [[1]]])
+def test_row_58_odd_output(plain_site: Any, out: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not shown; the results are good."""
+    server = plain_site.server(then=run(lambda answer: answer.update(out=out)))
+    assert list(plain_site.map(server, tasks.square, range(5), chunksize=5)) == _FIVE
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("code", [5, [], {}, {"module": 7}])
+def test_row_58_odd_word_of_stale_code(plain_site: Any, code: Any) -> None:
+    server = plain_site.server(then=run(lambda answer: answer["lambdamap"].update(code=code)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert list(plain_site.map(server, tasks.square, range(5), chunksize=5)) == _FIVE
+    assert all(w.category is lambdamap.StaleCodeWarning for w in caught)

@@ -55,14 +55,56 @@ def test_out_of_time_at_full_length(sandbox_kind: str, tmp_path: Path) -> None:
     assert 8 <= one_chunk(tmp_path, sandbox_kind, 3.0, 0.2, 100) <= 20
 
 
-def test_out_of_reply(tmp_path: Path) -> None:
-    path = str(tmp_path / "runs")
-    results = lambdamap.map(
-        tasks.record_megabyte, [(path, i) for i in range(9)], chunksize=9, backend="local"
-    )
-    assert [len(result) for result in results] == [1_000_000] * 9
-    assert Counter(map(int, Path(path).read_text().split())) == dict.fromkeys(range(9), 1)
-    assert results.stats.items_resent > 0
+@pytest.mark.usefixtures("local")
+class TestReplySize:
+    def test_out_of_reply(self, tmp_path: Path) -> None:
+        path = str(tmp_path / "runs")
+        items = [(path, i, 1_000_000) for i in range(9)]
+        results = lambdamap.map(tasks.record_bytes, items, chunksize=9)
+        assert [len(result) for result in results] == [1_000_000] * 9
+        assert Counter(map(int, Path(path).read_text().split())) == dict.fromkeys(range(9), 1)
+        assert results.stats.items_resent >= 7
+
+    @pytest.mark.parametrize("how", ["raise", "return", "idempotent"])
+    def test_a_result_that_only_fits_alone(self, how: str, tmp_path: Path) -> None:
+        """It has run before that is known: it is lost, alone, unless it may run again."""
+        path = str(tmp_path / "runs")
+        sizes = [1_000_000, 4_000_000, 10, 20, 30]
+        results = lambdamap.map(
+            tasks.record_bytes,
+            [(path, i, size) for i, size in enumerate(sizes)],
+            chunksize=5,
+            on_error="return" if how == "return" else "raise",
+            idempotent=how == "idempotent",
+        )
+        found = []
+        error: Any = None
+        try:
+            for result in results:
+                found.append(len(result) if isinstance(result, bytes) else None)
+                error = error or (result if isinstance(result, Exception) else None)
+        except lambdamap.PayloadTooLargeError as raised:
+            error = raised
+        runs = Counter(map(int, Path(path).read_text().split()))
+        if how == "idempotent":
+            assert (found, error) == (sizes, None)
+            assert runs == {0: 1, 1: 2, 2: 1, 3: 1, 4: 1}
+            return
+        assert (list(error.indices), error.ran) == ([1], "RAN")
+        assert "idempotent=True" in str(error)
+        if how == "return":
+            assert found == [1_000_000, None, 10, 20, 30]
+            assert runs == dict.fromkeys(range(5), 1)
+        else:
+            assert found == [1_000_000]
+            assert list(error.not_run) == [2, 3, 4]
+            assert runs == {0: 1, 1: 1}
+
+    def test_results_that_are_wide_together(self) -> None:
+        items = [1] * 800 + [2, 1]
+        results = lambdamap.map(tasks.constant_or_not, items, chunksize=len(items))
+        assert list(results) == list(map(tasks.constant_or_not, items))
+        assert results.stats.requests == 1
 
 
 def in_part(connection: Connection, request: Request) -> None:
@@ -75,17 +117,29 @@ def in_part(connection: Connection, request: Request) -> None:
     connection.send(plain_reply(body, headers={"Connection": "close"}))
 
 
+def several_in_part(connection: Connection, request: Request) -> None:
+    (in_part if request.envelope["items"] > 1 else run())(connection, request)
+
+
 class TestTheRest:
-    def test_order_and_counts(self) -> None:
+    @pytest.mark.parametrize(
+        ("at_once", "requests"),
+        [
+            (64, 4 + 16),  # one item was done in time, so the four others go alone
+            (2, 4 + 4 * (2 + 2)),  # as two pairs, so that both places have one
+        ],
+    )
+    def test_order_and_counts(self, at_once: int, requests: int) -> None:
         for ordered in (True, False):
             call = lambdamap.map if ordered else lambdamap.map_unordered
-            with Server([in_part] * 6, then=run()) as server:
-                results = call(tasks.square, range(20), **api_options(server, chunksize=5))
+            with Server(then=several_in_part) as server:
+                options = api_options(server, chunksize=5, max_concurrency=at_once)
+                results = call(tasks.square, range(20), **options)
                 found = list(results)
             assert found == [x * x for x in range(20)] if ordered else True
             assert sorted(found) == sorted(x * x for x in range(20))
-            assert results.stats.requests == 10
-            assert results.stats.items_resent > 6
+            assert results.stats.requests == requests
+            assert results.stats.items_resent == (16 if at_once > 2 else 24)
 
     def test_it_has_not_run_when_it_cannot_be_sent(self) -> None:
         def last(connection: Connection, request: Request) -> None:
@@ -98,21 +152,20 @@ class TestTheRest:
                     tasks.square, range(5), **api_options(server, chunksize=5, max_attempts=1)
                 )
             )
-        assert list(caught.value.indices) == [1, 2, 3, 4]
+        assert list(caught.value.indices) == [1]
         assert caught.value.ran == "NOT"
 
     def test_an_error_in_it(self) -> None:
-        with Server([in_part, in_part], then=run()) as server:
+        with Server([in_part], then=run()) as server:
             taken = []
+            options = api_options(server, chunksize=7, max_concurrency=2)
             with pytest.raises(ValueError, match="seven") as caught:
-                for result in lambdamap.map(
-                    tasks.fail_at_seven, range(5, 12), **api_options(server, chunksize=7)
-                ):
+                for result in lambdamap.map(tasks.fail_at_seven, range(5, 12), **options):
                     taken.append(result)
         assert taken == [5, 6]
         remote = caught.value.__cause__
         assert isinstance(remote, lambdamap.RemoteError)
-        assert (list(remote.indices), list(remote.not_run)) == ([2], [3, 4, 5, 6])
+        assert (list(remote.indices), list(remote.not_run)) == ([2], [3])
 
     def test_what_others_have_finished_is_kept(self) -> None:
         """The second chunk is answered in part, its rest fails; the third is done by then."""

@@ -196,9 +196,27 @@ def record_for(item: tuple[str, int, float]) -> int:
     return record((path, number))
 
 
-def record_megabyte(item: tuple[str, int]) -> bytes:
-    record(item)
-    return b"x" * 1_000_000
+def record_bytes(item: tuple[str, int, int]) -> bytes:
+    path, number, size = item
+    record((path, number))
+    return b"x" * size
+
+
+def constant_or_not(n: int) -> list[int]:
+    """Rows of zeros take no room; one with a large number makes all that travel with it wide."""
+    return [0] * 1000 if n % 2 else [2**60, *range(999)]
+
+
+def shout(size: int) -> bytes:
+    """Bytes, and much that takes most room in JSON."""
+    print("\N{GRINNING FACE}\x01" * 8192)
+    return b"x" * size
+
+
+def shout_and_fail(_: int) -> None:
+    """An error of which each part is long and takes most room in JSON."""
+    print("\N{GRINNING FACE}\x01" * 8192)
+    raise ValueError("\N{GRINNING FACE}\x01" * 8192, "x" * 9000)
 
 
 def depth_left(_: Any) -> int:

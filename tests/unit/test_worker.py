@@ -159,16 +159,60 @@ def test_out_of_time_answers_the_part_that_is_done() -> None:
 
 def test_results_that_fill_a_reply() -> None:
     reply = run_request(request(tasks.megabytes, [1] * 10))
-    assert reply["lambdamap"]["done"] == 3
-    assert "error" not in reply
-    reply = run_request(request(tasks.megabytes, [2, 2, 1]))
     assert reply["lambdamap"]["done"] == 2
-    reply = run_request(request(tasks.megabytes, [1, 4, 1]))
-    assert "chunksize=1" in reply["error"]["message"]
-    reply = run_request(request(tasks.megabytes, [1, 9, 1]))
-    assert reply["error"]["kind"] == "size"
-    assert reply["error"]["index"] == 1
+    assert "error" not in reply
+    assert run_request(request(tasks.megabytes, [2, 2, 1]))["lambdamap"]["done"] == 1
+    assert run_request(request(tasks.megabytes, [4, 1]))["lambdamap"]["done"] == 1
+    # Three times as large as all before it, and it fits.
+    assert len(results(run_request(request(tasks.megabytes, [1, 3, 1])))) == 2
+
+
+@pytest.mark.parametrize(("size", "mend"), [(4, "smaller chunksize"), (9, "store it")])
+def test_a_result_that_does_not_fit(size: int, mend: str) -> None:
+    reply = run_request(request(tasks.megabytes, [1, size, 1]))
+    assert (reply["error"]["kind"], reply["error"]["index"]) == ("size", 1)
+    assert mend in reply["error"]["message"]
     assert results(reply) == [b"x" * 1_000_000]
+    reply = run_request(request(tasks.megabytes, [1, size, 0], on_error="return"))
+    values, failed = _codec.decode_text(reply["r"])
+    assert values == [b"x" * 1_000_000, None, b""]
+    assert failed[1]["kind"] == "size"
+    reply = run_request(request(tasks.megabytes, [1, size, 1], idempotent=1))
+    assert reply["lambdamap"]["done"] == 1
+    assert ("error" in reply) == (size == 9)  # alone it would not fit either
+
+
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+@pytest.mark.parametrize("codec", ["native", "json"])
+def test_no_reply_is_larger_than_lambda_takes(on_error: str, codec: str) -> None:
+    """Even where every part takes the most room that it may."""
+
+    def ask(function: Any, items: list[Any]) -> tuple[int, int]:
+        event = request(function, items, on_error=on_error, codec=codec)
+        if codec == "json":
+            event["p"] = {"items": items}
+        reply = run_request(event)
+        return len(json.dumps(reply)), reply["lambdamap"]["done"]
+
+    for function, items in (
+        (tasks.shout, [1_100_000, 3_450_000]),
+        (tasks.shout_and_fail, [0] * 500),
+        (tasks.identity, [["é", 1, 2.5, {}] * 20_000] * 30),
+        (tasks.identity, [7] * 700_000),
+    ):
+        if codec == "json" and function is tasks.shout:
+            continue  # its bytes have no form there
+        size, done = ask(function, items)
+        assert size <= 6_291_556
+        assert done or on_error == "raise"
+
+
+def test_results_that_are_wide_together_go_one_by_one() -> None:
+    items = [1] * 800 + [2, 1]
+    reply = run_request(request(tasks.constant_or_not, items))
+    assert reply["lambdamap"]["done"] == len(items)
+    assert len(reply["r"]) < 200_000
+    assert results(reply) == dict(enumerate(map(tasks.constant_or_not, items)))
 
 
 def test_handlers() -> None:

@@ -7,6 +7,7 @@ and its caller can take an error for a result or change one.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 import threading
@@ -21,7 +22,7 @@ from typing import Any, Protocol
 from lambdamap import _codec
 from lambdamap._version import __version__
 from lambdamap.worker import allow, deadline
-from lambdamap.worker.output import Output, captured
+from lambdamap.worker.output import Output, captured, cut
 
 __all__ = [
     "MARKER",
@@ -39,8 +40,9 @@ MARKER = "lambdamap"
 depth_left: ContextVar[int | None] = ContextVar("lambdamap_depth_left", default=None)
 PYTHON = "%d.%d" % sys.version_info[:2]
 
-_TRACEBACK_CHARS = 16384
-_REPLY_BYTES = 4_400_000  # raw bytes that surely fit Lambda's 6 MB as base64 text, output beside
+_TEXT_BYTES = 16384  # of a message, traceback or arguments, as JSON
+_RESULTS_BYTES = 6_150_000  # as JSON; Lambda takes 6,291,556, an error and output included
+_BESIDE_ERROR = 24  # of an error among the results: its index, and what stands in its place
 _RESERVE_MS = 500  # kept back for encoding and sending the reply
 _PYTHONS_DIFFER = "the caller runs Python {}, this worker {}, which"
 _BLOBS = 32  # functions by value kept loaded
@@ -255,10 +257,6 @@ def source_digest(path: str) -> str | None:
 # --- errors -------------------------------------------------------------------------------------
 
 
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _describe(error: BaseException, index: int, kind: str = "function") -> dict[str, Any]:
     """An item's exception as JSON data."""
     frames = error.__traceback__
@@ -276,14 +274,14 @@ def _describe(error: BaseException, index: int, kind: str = "function") -> dict[
         args: str | None = _codec.encode_text(error.args, compression=False)
     except BaseException:
         args = None
-    if args is not None and len(args) > _TRACEBACK_CHARS:
+    if args is not None and len(args) > _TEXT_BYTES:
         args = None
     return {
         "kind": kind,
         "type": type(error).__qualname__,
         "module": str(type(error).__module__),
-        "message": _clean(message[:_TRACEBACK_CHARS]),
-        "traceback": _clean(text[-_TRACEBACK_CHARS:]),
+        "message": cut(message, _TEXT_BYTES),
+        "traceback": cut(text, _TEXT_BYTES, keep_end=True),
         "index": index,
         "args": args,
         "ran": "RAN",
@@ -302,12 +300,13 @@ class _Chunk:
         self.python = head.get("python")
         self.allow_pickle = bool(head.get("allow_pickle"))
         self.guarded = head.get("on_error") == "return"
+        self.idempotent = bool(head.get("idempotent"))
         self.results: list[Any] = []
         self.errors: dict[int, dict[str, Any]] = {}
         self.error: dict[str, Any] | None = None
         self.output = Output()
         self.microseconds = 0
-        self.bytes = 0
+        self.bytes = 0  # of the reply, that the results take at most
         left = head.get("left_ms")
         known = isinstance(left, (int, float))
         self.ends = time.monotonic() + max(0.0, float(left or 0) / 1000) if known else None
@@ -316,8 +315,9 @@ class _Chunk:
 
     def must_stop(self, slowest: float, largest: int) -> bool:
         """Whether another item may not end in time, or its result not fit the reply."""
-        # Half stays free for a result that is larger than any before it.
-        if self.bytes + largest > _REPLY_BYTES or self.bytes > _REPLY_BYTES // 2:
+        # Three quarters stay free for a result that is larger than any before it: what has run and
+        # does not fit is lost.
+        if self.bytes + largest > _RESULTS_BYTES or self.bytes > _RESULTS_BYTES // 4:
             return True
         reserve = max(_RESERVE_MS / 1000, slowest)
         if self.ends is not None and time.monotonic() + reserve > self.ends:
@@ -345,18 +345,19 @@ class _Chunk:
                     if self.interruptible and isinstance(error, KeyboardInterrupt):
                         raise
                     result, failed = None, _describe(error, index, kind)
-                    size = sum(len(text) for text in failed.values() if isinstance(text, str))
                 else:
-                    if self.bytes + size > _REPLY_BYTES:
+                    if self.bytes + size > _RESULTS_BYTES:
+                        if self.idempotent and size <= _RESULTS_BYTES:
+                            break  # it may run again, as the first of the next request
                         result, failed = None, _too_large(index, size)
-                        size = len(failed["message"])
-                if failed is not None and not self.guarded:
-                    self.error = failed
-                    break
+                if failed is not None:
+                    if not self.guarded:
+                        self.error = failed
+                        break
+                    self.errors[index] = failed
+                    size = self.measure(failed) + _BESIDE_ERROR
                 self.bytes += size
                 self.results.append(result)
-                if failed is not None:
-                    self.errors[index] = failed
                 largest = max(largest, size)
                 now = time.perf_counter()
                 slowest = max(slowest, now - last)
@@ -364,45 +365,56 @@ class _Chunk:
         self.microseconds = int((time.perf_counter() - started) * 1e6)
 
     def measure(self, result: Any) -> int:
-        """Bytes that the result takes in the reply; raises what encoding it raises."""
+        """Bytes of the reply that the result takes at most; raises what encoding it raises."""
         if self.json:
             try:
-                return len(_codec.encode_json(result))
+                _codec.encode_json(result)
             except _codec.EncodeFailure as failure:
                 message, path = failure.args
                 raise _codec.EncodeFailure(f"the result{path} cannot be sent: {message}") from None
-        if result is None or type(result) in (int, float, bool):
-            return 9
+            return len(json.dumps(result)) + 2  # Lambda's runtime client may escape all of it
+        kind = type(result)
+        if result is None or kind in (float, bool) or (kind is int and result.bit_length() < 64):
+            return 20
         allowed = self.allow_pickle and self.python == PYTHON
         try:
-            return len(_codec.encode(result, allow_pickle=allowed, compression=False))
+            frame = _codec.encode(result, allow_pickle=allowed, compression=False)
         except _codec.EncodeFailure as failure:
             if allowed == self.allow_pickle:
                 raise
             pythons = _PYTHONS_DIFFER.format(self.python, PYTHON)
             text = f"{failure.args[0]} ({pythons} therefore pickles no results)"
             raise _codec.EncodeFailure(text, *failure.args[1:]) from None
+        return 4 * len(frame) // 3 + 1
 
     def encode(self) -> str | dict[str, Any]:
         if self.json:
             return {"results": self.results, "errors": {str(i): e for i, e in self.errors.items()}}
+        text = self._encode(self.results)
+        if len(text) <= _RESULTS_BYTES:
+            return text
+        # Together in columns, few wide numbers can make all others wide. One by one they take what
+        # was measured.
+        return self._encode(dict(enumerate(self.results)))
+
+    def _encode(self, results: list[Any] | dict[int, Any]) -> str:
         return _codec.encode_text(
-            [self.results, self.errors],
-            allow_pickle=self.allow_pickle,
-            compression=self.compression,
+            [results, self.errors], allow_pickle=self.allow_pickle, compression=self.compression
         )
 
 
 def _too_large(index: int, size: int) -> dict[str, Any]:
-    mend = "return less, or store it and return where"
-    if size <= _REPLY_BYTES:
-        mend = f"use chunksize=1, {mend}"
+    mend = "return less, or store it and return where it is"
+    beside = ""
+    if size <= _RESULTS_BYTES:
+        beside = " beside the results before it"
+        mend = "use a smaller chunksize, or idempotent=True if it may run twice"
     return {
         "kind": "size",
         "type": "PayloadTooLargeError",
         "module": "lambdamap",
-        "message": f"the results up to this item's ({size} bytes) do not fit one reply of Lambda, "
-        f"6 MB: {mend}",
+        "message": f"f has run, and its result of {size:,} bytes of text does not fit into a reply "
+        f"of Lambda, 6 MB{beside}: {mend}",
         "traceback": "",
         "index": index,
         "args": None,
@@ -431,8 +443,8 @@ def _failed(head: dict[str, Any], failure: _Failure) -> dict[str, Any]:
         "kind": failure.kind,
         "type": "WorkerInitError",
         "module": "lambdamap",
-        "message": _clean(str(failure)[:_TRACEBACK_CHARS]),
-        "traceback": _clean(failure.trace[-_TRACEBACK_CHARS:]),
+        "message": cut(str(failure), _TEXT_BYTES),
+        "traceback": cut(failure.trace, _TEXT_BYTES, keep_end=True),
         "index": None,
         "args": None,
         "ran": failure.ran,

@@ -6,6 +6,7 @@ streams that were there before. A thread that f starts is such another thread.
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -13,9 +14,22 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["Output", "captured"]
+__all__ = ["Output", "captured", "cut"]
 
 _LAST_CHARS = 16384  # kept of a chunk
+_JSON_BYTES = 65536  # that they may take in the reply
+_PER_ITEM = 16  # of it, for an item's index and brackets
+
+
+def cut(text: str, most: int, keep_end: bool = False) -> str:
+    """Its first, or last, characters that take so many bytes as JSON at most. A lone surrogate,
+    which cannot stand there, becomes a question mark."""
+    text = text[-most:] if keep_end else text[:most]
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    while (size := len(json.dumps(text))) > most:
+        left = len(text) * most // size
+        text = text[len(text) - left :] if keep_end else text[:left]
+    return text
 
 
 class Output:
@@ -53,9 +67,18 @@ class Output:
         return [(index, "".join(parts)) for index, parts in texts.items()]
 
     def joined(self) -> list[list[Any]]:
-        """``[[index, text], ...]``, fit for JSON: a lone surrogate cannot stand there."""
+        """``[[index, text], ...]``, fit for JSON; the last of it, where it would take too much."""
         self._trim()
-        return [[i, text.encode("utf-8", "replace").decode("utf-8")] for i, text in self._pieces]
+        kept: list[list[Any]] = []
+        left = _JSON_BYTES
+        for index, text in reversed(self._pieces):
+            left -= _PER_ITEM
+            shown = cut(text, left, keep_end=True) if left > 2 else ""
+            if not shown:
+                break
+            kept.append([index, shown])
+            left -= len(json.dumps(shown))
+        return kept[::-1]
 
 
 _current: ContextVar[Output | None] = ContextVar("lambdamap_output", default=None)
