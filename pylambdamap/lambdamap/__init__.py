@@ -30,7 +30,6 @@ if TYPE_CHECKING:
         run_lambda,
         send_to_other_lambda,
     )
-    from lambdamap.engine import Results
     from lambdamap.errors import (
         AccessDeniedError,
         ConfigError,
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from lambdamap.executor import LambdaExecutor
     from lambdamap.integrations.pandas import groupby_apply
     from lambdamap.options import Options, configure
+    from lambdamap.results import Results
     from lambdamap.stats import Stats
 
 _PLACES = {
@@ -72,7 +72,6 @@ _PLACES = {
         "run_lambda",
         "send_to_other_lambda",
     ),
-    "engine": ("Results",),
     "executor": ("LambdaExecutor",),
     "errors": (
         "AccessDeniedError",
@@ -98,6 +97,7 @@ _PLACES = {
     ),
     "integrations.pandas": ("groupby_apply",),
     "options": ("Options", "configure"),
+    "results": ("Results",),
     "stats": ("Stats",),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}

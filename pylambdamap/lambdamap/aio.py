@@ -9,17 +9,16 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
-import warnings
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from lambdamap import errors
 from lambdamap import options as _options
 from lambdamap.api import check_arguments, strictly, total_of
 from lambdamap.engine import Engine, Feed
 from lambdamap.launch import open_engine
-from lambdamap.stats import Stats
+from lambdamap.results import Handle
 
 __all__ = ["AsyncResults", "amap", "amap_unordered"]
 
@@ -79,7 +78,7 @@ class _Feeder:
             self._room.set()
 
 
-class AsyncResults(Generic[R]):
+class AsyncResults(Handle[R]):
     """What `amap` and `amap_unordered` return: an async iterator of results.
 
     It is closed by `aclose`, by leaving an ``async with`` block, by the end or the cancellation of
@@ -88,10 +87,13 @@ class AsyncResults(Generic[R]):
     end. One task may wait for it at a time.
     """
 
+    _NAME = "lambdamap.amap"
+    _MEND = "Use it in an async with statement, or await its aclose()"
+
     def __init__(
         self, engine: Engine, source: AsyncIterable[Any] | None = None, feed: Feed | None = None
     ) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._source = source
         self._feed = feed
         self._feeder: _Feeder | None = None
@@ -195,34 +197,8 @@ class AsyncResults(Generic[R]):
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
-    def __del__(self) -> None:
-        engine = getattr(self, "_engine", None)
-        if engine is None or engine.closed:
-            return
-        if engine.unfinished:
-            warnings.warn(
-                "a map was dropped before its end; what had not finished is cancelled. Use it in an "
-                "async with statement, or await its aclose()",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )
+    def _abandon(self) -> None:
         self._close()
-
-    @property
-    def stats(self) -> Stats:
-        """Counts so far: items, requests, retries, throttles, bytes, latencies; see `Stats`."""
-        return self._engine.stats
-
-    def __repr__(self) -> str:
-        stats = self.stats
-        return (
-            f"<lambdamap.amap: {stats['items']} items in {stats['chunks']} chunks, "
-            f"{stats['requests']} requests>"
-        )
-
-    def _repr_html_(self) -> str:
-        return self.stats._repr_html_()
 
 
 def _close_if_cancelled(results: weakref.ref[AsyncResults[Any]], task: asyncio.Task[Any]) -> None:

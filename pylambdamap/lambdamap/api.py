@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
 from lambdamap import options as _options
-from lambdamap.engine import Results
 from lambdamap.errors import ConfigError
 from lambdamap.launch import open_engine, open_plain_engine
+from lambdamap.results import Results
 
 __all__ = ["invoke_map", "map", "map_unordered", "starmap"]
 

@@ -124,7 +124,7 @@ def partition(data: Iterable[Any], chunk_size: int) -> Iterator[list[Any]]:
     Raises
     ------
     ConfigError
-        `chunk_size` is no int, or below 1.
+        `chunk_size` is no int, or below 1. It is a ValueError.
 
     Examples
     --------
@@ -132,7 +132,10 @@ def partition(data: Iterable[Any], chunk_size: int) -> Iterator[list[Any]]:
     >>> list(partition("abcde", 2))
     [['a', 'b'], ['c', 'd'], ['e']]
     """
-    _options.Options(chunksize=chunk_size)
+    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
+        raise errors.ConfigError(
+            f"chunk_size must be a whole number, at least 1, not {chunk_size!r}"
+        )
     return _partition(iter(data), chunk_size)
 
 

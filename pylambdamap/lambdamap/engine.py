@@ -3,7 +3,7 @@
 The engine stands between an iterator and a `Port` (the native `_net.Map`, or its stand-in for work
 in this process). `Engine.step` never waits for a reply: it takes what has come, packs at most two
 windows of chunks beyond the one whose results are next, and gives what can be yielded. Whoever
-drives it waits on the port in between: `Results` in the calling thread, `aio` in an event loop,
+drives it waits on the port in between: `results` in the calling thread, `aio` in an event loop,
 `executor` in a thread of its own.
 """
 
@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lambdamap import _codec, ambient, errors, failures, log, plain
 from lambdamap.progress import Progress
@@ -26,9 +25,7 @@ if TYPE_CHECKING:
     from lambdamap.backends.inprocess import PlainCompletion
     from lambdamap.options import Options
 
-__all__ = ["Engine", "Feed", "Packer", "Port", "Results", "show_output", "warn_stale"]
-
-R = TypeVar("R")
+__all__ = ["Engine", "Feed", "Packer", "Port", "show_output", "warn_stale"]
 
 _WINDOWS_AHEAD = 2
 _SLICE_S = 1.0  # how often a waiting caller looks at its progress bar
@@ -339,7 +336,7 @@ class Engine:
         if completion.split and self._repack is not None and count > 1:
             self._resubmit(_items_of(completion), first, (count + 1) // 2)
             return
-        error = failures.of_chunk(completion)
+        error = failures.of_chunk(completion, self._options.idempotent)
         if completion.stops_map or completion.failure == "throttled":
             self._fatal = error
         elif self._is_guarded():
@@ -444,14 +441,24 @@ class Engine:
             return left
         return _SLICE_S if left is None else min(left, _SLICE_S)
 
-    def results(self) -> Generator[Any, None, None]:
-        """The results one by one. Whatever ends it, nothing of the map goes on behind it."""
+    def results(self, ends: float | None = None) -> Generator[Any, None, None]:
+        """The results one by one. Whatever ends it, nothing of the map goes on behind it.
+
+        Raises
+        ------
+        TimeoutError
+            From `ends` (`time.monotonic`) on, instead of waiting; `concurrent.futures` has it.
+        """
         try:
             while (chunk := self.step()) is None or chunk:
-                if chunk is None:
-                    self.wait()
-                else:
+                if chunk is not None:
                     yield from chunk
+                elif ends is None:
+                    self.wait()
+                elif not self.wait(max(0.0, ends - monotonic())) and monotonic() >= ends:
+                    from concurrent.futures import TimeoutError as Late
+
+                    raise Late("no result came in time")
         except (Exception, KeyboardInterrupt) as error:
             self.end(error)
             errors.trim(error)
@@ -582,63 +589,3 @@ def warn_stale(raw: str) -> None:
         "or results come from the old code",
         errors.StaleCodeWarning,
     )
-
-
-class Results(Generic[R]):
-    """What `lambdamap.map` and its relatives return: an iterator of results.
-
-    It can be closed, by `close`, by leaving a ``with`` block or by the garbage collector; what has
-    not finished by then is cancelled. On Lambda an invocation that has started runs to its end.
-    """
-
-    __slots__ = ("__weakref__", "_engine", "_next", "_results")
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._results = engine.results()
-        self._next = self._results.__next__
-
-    def __iter__(self) -> Results[R]:
-        return self
-
-    def __next__(self) -> R:
-        result: R = self._next()
-        return result
-
-    def __enter__(self) -> Results[R]:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Cancel what has not finished. Idempotent."""
-        self._results.close()
-        self._engine.close()
-
-    def __del__(self) -> None:
-        engine = getattr(self, "_engine", None)
-        if engine is not None and engine.unfinished:
-            warnings.warn(
-                "a map was dropped before its end; what had not finished is cancelled. Close it, or "
-                "use it in a with statement",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )
-            engine.close()
-
-    @property
-    def stats(self) -> Stats:
-        """Counts so far: items, requests, retries, throttles, bytes, latencies; see `Stats`."""
-        return self._engine.stats
-
-    def __repr__(self) -> str:
-        stats = self.stats
-        return (
-            f"<lambdamap.map: {stats['items']} items in {stats['chunks']} chunks, "
-            f"{stats['requests']} requests>"
-        )
-
-    def _repr_html_(self) -> str:
-        return self.stats._repr_html_()

@@ -10,7 +10,7 @@ from concurrent import futures
 from time import monotonic
 from typing import Any, TypeVar
 
-from lambdamap import _codec, errors
+from lambdamap import _codec, ambient, errors
 from lambdamap import options as _options
 from lambdamap.api import check_arguments
 from lambdamap.engine import Engine
@@ -78,7 +78,10 @@ class LambdaExecutor(futures.Executor):
         if function is not None:
             options["function"] = function
         fixed = {"buffersize": None, "on_error": "raise", "progress": False, "timeout": None}
-        self.options = _options.resolve(**options, **fixed)
+        resolved = _options.resolve(**options, **fixed)
+        self.options = dataclasses.replace(
+            resolved, timeout=None
+        )  # it may outlive what it is made in
         self._pump = Pump(self.options)
         weakref.finalize(self, Pump.close, self._pump).atexit = False
 
@@ -195,7 +198,12 @@ class LambdaExecutor(futures.Executor):
         ):
             raise TypeError("buffersize must be an integer or None")
         self._pump.check()
-        options = dataclasses.replace(self.options, chunksize=chunksize, buffersize=buffersize)
+        options = dataclasses.replace(
+            self.options,
+            chunksize=chunksize,
+            buffersize=buffersize,
+            timeout=ambient.limit(None),
+        )
         star = len(iterables) > 1
         if buffersize is None:
             items = list(zip(*iterables, strict=False)) if star else list(iterables[0])
@@ -275,13 +283,7 @@ def _lazy_results(engine: Engine, ends: float | None) -> Iterator[Any]:
     def generate() -> Generator[Any, None, None]:
         try:
             yield
-            while (chunk := engine.step()) is None or chunk:
-                if chunk is not None:
-                    yield from chunk
-                elif ends is None:
-                    engine.wait()
-                elif not engine.wait(max(0.0, ends - monotonic())) and monotonic() >= ends:
-                    raise futures.TimeoutError("no result came in time")
+            yield from engine.results(ends)
         finally:
             engine.close()
 

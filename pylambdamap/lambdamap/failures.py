@@ -47,7 +47,9 @@ _MENDS = {
     "too_large": "use a smaller chunksize, or pass a reference to where the data is",
 }
 
-_RAN_TEXT = {"NOT": "f did not run for them", "MAYBE": "f may have run", "RAN": "f has run"}
+_MEND_IF_IDEMPOTENT = {"connection_lost": "it was tried again; raise max_attempts for more"}
+
+_RAN_TEXT = {"NOT": "f did not run", "MAYBE": "f may have run", "RAN": "f has run"}
 # Exceptions that steer the interpreter must not come out of a map as themselves.
 _NEVER = (StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, KeyboardInterrupt)
 
@@ -58,8 +60,8 @@ def _items(indices: Sequence[int]) -> str:
     return f"items {indices[0]} to {indices[-1]}" if indices else "no items"
 
 
-def of_chunk(completion: Completion | PlainCompletion) -> Exception:
-    """The exception of a chunk whose invocation failed."""
+def of_chunk(completion: Completion | PlainCompletion, idempotent: bool = False) -> Exception:
+    """The exception of a chunk whose invocation failed. idempotent: as the option says."""
     indices = range(completion.first_item, completion.first_item + completion.n_items)
     ran = cast(errors.Ran, completion.ran)
     text = completion.message
@@ -72,7 +74,8 @@ def of_chunk(completion: Completion | PlainCompletion) -> Exception:
 
         return CancelledError(f"{_items(indices)}: cancelled, {_RAN_TEXT[ran]}")
     kind = _CLASSES[completion.failure]
-    mend = _MENDS.get(completion.failure)
+    mends = {**_MENDS, **_MEND_IF_IDEMPOTENT} if idempotent else _MENDS
+    mend = mends.get(completion.failure)
     message = f"{_items(indices)}: {text} [{_RAN_TEXT[ran]}" + (f"; {mend}]" if mend else "]")
     error = kind(
         message,

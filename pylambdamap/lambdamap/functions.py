@@ -48,7 +48,7 @@ def _why_no_path(function: Any) -> str | None:
     """Why the callable cannot be found by its name, or None when it can."""
     module, qualname = _name(function)
     if not module or not qualname:
-        return f"a {type(function).__name__} object has no import path"
+        return f"it is an object of the class {type(function).__name__}, which has no import path"
     if module == "__main__":
         return "it is defined in __main__, which the worker does not have"
     if "<lambda>" in qualname:
@@ -61,7 +61,11 @@ def _why_no_path(function: Any) -> str | None:
     for part in qualname.split("."):
         found = getattr(found, part, None)
     if isinstance(function, types.MethodType):  # made anew each time that it is looked up
-        return None if found == function else f"it is a method of a {_owner(function)} object"
+        return (
+            None
+            if found == function
+            else f"it is a method of an object of the class {_owner(function)}"
+        )
     if found is not function:
         return f"{module}.{qualname} is another object: it was replaced or decorated"
     return None
@@ -108,7 +112,9 @@ def ship(
         It cannot be shipped; the message says why. Above 1 MB by value.
     """
     if not callable(function):
-        raise EncodeError(f"the function must be callable, not a {type(function).__name__}")
+        raise EncodeError(
+            f"the function must be callable, and an object of the class {type(function).__name__} is not"
+        )
     inner = _parts(function)[-1]
     why = _why_no_path(inner)
     value = why is not None if by_value is None or by_value is False else True

@@ -12,6 +12,8 @@ import dataclasses
 import difflib
 import os
 import re
+import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
@@ -73,18 +75,18 @@ class Options:
         Whether arguments and results may be pickled where no other form fits; default: on the local
         Lambda only.
     depth : int
-        Levels of maps inside f that may run remotely, 0 to 4; deeper ones run inline.
+        Levels of maps inside f that may run remotely, 0 to 4; deeper ones run inline. Default: 0.
     max_inflight_bytes : int, optional
         Bytes of all maps of this process between packing and taking; default: 512 MB or a quarter
         of the memory.
     max_result_bytes : int
-        Of one chunk, decoded.
+        Of one chunk, decoded; default: 256 MB.
     timeout : float, optional
         When it fails: seconds from the call to the last result.
     invocation_timeout : float, optional
         Seconds for one attempt; default: 930, Lambda's longest run and a little.
     idempotent : bool
-        f may run twice for an item, so lost replies are tried again.
+        f may run twice for an item, so lost replies are tried again. Default: False.
     max_attempts : int, optional
         Requests per chunk in all; default: ``AWS_MAX_ATTEMPTS``, else 3. A 429 does not count.
     on_error : {"raise", "return"}
@@ -93,7 +95,12 @@ class Options:
         None: a bar on stderr after a second, on a terminal or in a notebook. A tqdm class, or a
         callable ``(done, total)``.
     logs : bool
-        Show what f prints.
+        Show what f prints; default: True.
+
+    Raises
+    ------
+    ConfigError
+        A value that cannot be; it is a ValueError.
     """
 
     function: str | None = None
@@ -252,7 +259,10 @@ _INTS = {
 _SECONDS = {"timeout", "invocation_timeout"}
 _BOOLS = {"allow_pickle", "idempotent", "progress", "logs", "compression"}
 
-_global: dict[str, Any] = {}
+# What `configure` has set for good, the last one winning, each with the object that set it: a ``with``
+# statement takes it out again before its body. Replaced as a whole, under the lock.
+_set: tuple[tuple[weakref.ref[configure], dict[str, Any]], ...] = ()
+_lock = threading.Lock()
 _local: ContextVar[dict[str, Any] | None] = ContextVar("lambdamap_options", default=None)
 
 
@@ -285,6 +295,27 @@ def _environment() -> dict[str, Any]:
     return found
 
 
+def _configured() -> dict[str, Any]:
+    """What `configure` has set here: for good, and in the ``with`` statements around."""
+    return {**_for_good(), **(_local.get() or {})}
+
+
+def _for_good() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _, values in _set:
+        found.update(values)
+    return found
+
+
+def _forget() -> None:
+    """In the child of a fork: whoever held the lock is not there."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
 def check_names(values: Mapping[str, Any]) -> None:
     """Raise ConfigError for what is no option; the message says what was probably meant."""
     for name in values:
@@ -305,7 +336,13 @@ def resolve(**arguments: Any) -> Options:
         The time for maps of the web request that this is called in is over.
     """
     check_names(arguments)
-    values = {**_environment(), **_global, **ambient.options(), **(_local.get() or {}), **arguments}
+    values = {
+        **_environment(),
+        **_for_good(),
+        **ambient.options(),
+        **(_local.get() or {}),
+        **arguments,
+    }
     resolved = Options(**values)
     timeout = ambient.limit(resolved.timeout)
     if timeout == resolved.timeout:
@@ -335,19 +372,23 @@ class configure(contextlib.AbstractContextManager["configure"]):  # noqa: N801  
     """
 
     def __init__(self, **values: Any) -> None:
+        global _set
         check_names(values)
-        Options(**{**_global, **(_local.get() or {}), **values})
+        Options(**{**_configured(), **values})
         self._values = values
-        self._before = {name: _global[name] for name in values if name in _global}
-        _global.update(values)
         self._reset: Any = None
+        with _lock:
+            before = list(_set)
+            # Those whose objects are gone stay for good: two of them in a row become one.
+            if len(before) > 1 and before[-1][0]() is None and before[-2][0]() is None:
+                _, last = before.pop()
+                before[-1] = (before[-1][0], {**before[-1][1], **last})
+            _set = (*before, (weakref.ref(self), values))
 
     def __enter__(self) -> configure:
-        for name in self._values:  # the body's only: what was global before comes back
-            if name in self._before:
-                _global[name] = self._before[name]
-            else:
-                _global.pop(name, None)
+        global _set
+        with _lock:
+            _set = tuple(known for known in _set if known[0]() is not self)
         self._reset = _local.set({**(_local.get() or {}), **self._values})
         return self
 

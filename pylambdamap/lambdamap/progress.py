@@ -64,7 +64,8 @@ class Progress:
         """So many more items have their result."""
         self.done += items
         if self._callback is not None:
-            self._callback(self.done, self.total)
+            if items:
+                self._callback(self.done, self.total)
         elif self._bar is not None or time.monotonic() >= self._due:
             self._show()
 

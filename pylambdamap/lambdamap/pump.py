@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import dataclasses
 import hashlib
 import json
 import logging
@@ -20,7 +21,7 @@ from concurrent import futures
 from time import monotonic
 from typing import Any
 
-from lambdamap import _codec, errors, failures
+from lambdamap import _codec, ambient, errors, failures
 from lambdamap.engine import Engine, show_output, warn_stale
 from lambdamap.functions import Shipment
 from lambdamap.launch import connect
@@ -39,11 +40,12 @@ class Lane:
     """The calls of one function: one map in flight, one call per invocation."""
 
     def __init__(self, shipment: Any, options: Options) -> None:
+        self._ends = None if options.timeout is None else monotonic() + options.timeout
         link = connect(shipment, options, star=True)
         self.port, self.window = link.port, link.window
         self._packer, self._unpack, self._renew = link.packer, link.unpack, link.renew
         self._packing = threading.Lock()
-        self._logs = options.logs
+        self._logs, self._idempotent = options.logs, options.idempotent
         # Under the pump's lock.
         self.waiting: deque[tuple[futures.Future[Any], bytes]] = deque()
         # The pump's thread's.
@@ -103,7 +105,7 @@ class Lane:
         if completion.failure:
             if completion.failure == "cancelled" and self.cause is not None:
                 raise self.cause
-            error = failures.of_chunk(completion)
+            error = failures.of_chunk(completion, self._idempotent)
             if completion.stops_map or completion.failure == "throttled":
                 self.cause = error
             raise error
@@ -121,6 +123,10 @@ class Lane:
                 _settle(future.set_exception, error)
         self.running.clear()
         self.waiting.clear()
+
+    def lasts(self, ends: float) -> bool:
+        """Whether it takes calls, and does until then (`time.monotonic`), give or take a second."""
+        return self.cause is None and (self._ends is None or self._ends > ends - 1)
 
     @property
     def idle(self) -> bool:
@@ -233,22 +239,28 @@ class Pump:
             return
         with self.lock:
             self.check()
+            if lane not in self._lanes.values():  # another thread has taken it out meanwhile
+                self._lanes[id(lane)] = lane
             lane.waiting.append((future, frame))
             self._start()
         self.wake()
 
     def _lane(self, shipment: Shipment) -> Lane:
         """Where calls of a function go. One that travels by value is shipped each time, as what it
-        has captured may have changed; the same bytes share a lane."""
+        has captured may have changed; the same bytes share a lane. It ends with the web request or
+        the invocation of Lambda that it is opened in; later ones have their own."""
+        timeout = ambient.limit(None)
+        ends = monotonic() + (1 if timeout is None else timeout)
         what = _codec.encode(shipment.function, allow_pickle=True, compression=False)
         key = (shipment.path, shipment.by_value, hashlib.sha256(what).digest())
         with self._opening:
             with self.lock:
                 lane = self._lanes.get(key)
-                if lane is not None and lane.cause is None:
+                if lane is not None and lane.lasts(ends):
                     self._lanes.move_to_end(key)
                     return lane
-            lane = self._context.copy().run(Lane, shipment, self.options)
+            options = dataclasses.replace(self.options, timeout=timeout)
+            lane = self._context.copy().run(Lane, shipment, options)
             with self.lock:
                 before = self._lanes.pop(key, None)
                 if before is not None and not before.idle:

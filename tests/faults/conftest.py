@@ -60,7 +60,7 @@ class Site:
 
     def map(
         self, server: Server, function: Callable[..., Any], data: Any, **options: Any
-    ) -> lambdamap.engine.Results:
+    ) -> lambdamap.Results:
         return lambdamap.map(function, data, **self.options(server, **options))
 
 

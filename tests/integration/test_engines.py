@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -117,3 +117,13 @@ def test_timeout_and_cancellation() -> None:
             list(lambdamap.map(tasks.sleep, [0.0], backend=executor, timeout=0.2))
         assert caught.value.ran == "NOT"
         blocked.result()
+
+
+def test_who_waits_for_an_abandoned_map_is_told_at_once() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        results = lambdamap.map(tasks.sleep, [2.0], backend=executor)
+        behind = executor.submit(len, "")
+        results._engine.abandon("the request is over")
+        with pytest.raises(CancelledError, match="the request is over"):
+            next(results)
+        assert not behind.done()

@@ -23,6 +23,7 @@ import pytest
 import lambdamap
 import tasks
 from driver import api_options
+from lambdamap.worker import deadline
 from scripted import Connection, Request, Server, Step, hold, once, run
 
 HANG_S = 30
@@ -524,3 +525,34 @@ def test_a_thread_that_breaks_leaves_nobody_waiting(
     with pytest.raises(RuntimeError, match="after shutdown"):
         executor.submit(tasks.square, 1)
     assert "ended by an error" in caplog.text
+
+
+class _Invocation:
+    """Lambda's context object, of an invocation that has so many seconds left."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(1000 * (self._ends - time.monotonic()))
+
+
+def test_one_made_in_an_invocation_serves_the_next() -> None:
+    """Such as a global that a handler makes when it is first needed."""
+    with deadline.until(_Invocation(2.0)):
+        executor = lambdamap.LambdaExecutor(backend="inline")
+        assert executor.submit(tasks.square, 2).result(HANG_S) == 4
+    time.sleep(2.0)
+    with executor:
+        assert executor.submit(tasks.square, 3).result(HANG_S) == 9
+        assert list(executor.map(tasks.square, [4], buffersize=1)) == [16]
+
+
+def test_calls_end_with_the_invocation_that_they_are_made_in(serve: Any) -> None:
+    server = serve(then=hold())
+    with executor_on(server) as executor, deadline.until(_Invocation(1.0)):
+        called = executor.submit(tasks.square, 2)
+        mapped = executor.map(tasks.square, [3])
+        for late in (lambda: called.result(HANG_S), lambda: next(mapped)):
+            with pytest.raises(lambdamap.DeadlineError):
+                late()

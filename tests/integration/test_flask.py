@@ -51,7 +51,8 @@ class TestOptions:
         monkeypatch.setenv("LAMBDAMAP_CHUNKSIZE", "1")
         monkeypatch.setenv("LAMBDAMAP_MAX_ATTEMPTS", "9")
         app = make(LAMBDAMAP_CHUNKSIZE=2)
-        monkeypatch.setattr(options, "_global", {"chunksize": 3})
+        monkeypatch.setattr(options, "_set", ())
+        lambdamap.configure(chunksize=3)
         with app.app_context():
             assert options.resolve().chunksize == 2
             assert options.resolve().max_attempts == 9

@@ -53,8 +53,9 @@ def test_wrong_calls() -> None:
 def test_partition() -> None:
     assert list(partition(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
     assert list(partition([], 3)) == []
-    with pytest.raises(lambdamap.ConfigError):
-        partition([1], 0)
+    for bad in (0, True, 2.0, "auto"):
+        with pytest.raises(lambdamap.ConfigError, match="chunk_size must be"):
+            partition([1], bad)  # type: ignore[arg-type]
 
 
 def test_payloads() -> None:

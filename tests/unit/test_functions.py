@@ -47,7 +47,9 @@ def test_methods() -> None:
     made = ship(tasks.Point.of)
     assert (made.path, made.by_value) == ("tasks:Point.of", False)
     assert ship(tasks.Point(1).moved).by_value
-    with pytest.raises(lambdamap.EncodeError, match="it is a method of a Point object"):
+    with pytest.raises(
+        lambdamap.EncodeError, match="it is a method of an object of the class Point"
+    ):
         ship(tasks.Point(1).moved, False)
 
 

@@ -70,7 +70,7 @@ ALLOWED = {
     "deploy": BOTTOM | {"deploy"},
     "__main__": {"cli"},
     "__init__": BOTTOM
-    | {"aio", "api", "classic", "engine", "executor", "integrations", "options", "stats"},
+    | {"aio", "api", "classic", "executor", "integrations", "options", "results", "stats"},
     "ambient": BOTTOM | {"worker"},
     "options": BOTTOM | {"ambient"},
     "integrations": {"*"},
@@ -85,10 +85,12 @@ ALLOWED = {
     | {"ambient", "backends", "failures", "log", "options", "plain", "progress", "stats", "_net"},
     "launch": BOTTOM
     | {"backends", "engine", "functions", "log", "options", "plain", "worker", "_net"},
-    "api": BOTTOM | {"engine", "launch", "options"},
-    "aio": BOTTOM | {"api", "engine", "launch", "options", "stats"},
-    "pump": BOTTOM | {"engine", "failures", "functions", "launch", "options"},
-    "executor": BOTTOM | {"api", "engine", "functions", "launch", "options", "pump", "worker"},
+    "results": {"engine", "stats"},
+    "api": BOTTOM | {"launch", "options", "results"},
+    "aio": BOTTOM | {"api", "engine", "launch", "options", "results"},
+    "pump": BOTTOM | {"ambient", "engine", "failures", "functions", "launch", "options"},
+    "executor": BOTTOM
+    | {"ambient", "api", "engine", "functions", "launch", "options", "pump", "worker"},
     "classic": BOTTOM | {"api", "backends", "failures", "options", "worker", "functions"},
 }
 

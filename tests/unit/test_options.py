@@ -78,17 +78,30 @@ def test_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert options.resolve().chunksize == 7
 
 
-def test_configure_for_good_and_back() -> None:
-    try:
-        lambdamap.configure(chunksize=3)
-        assert options.resolve().chunksize == 3
-        with lambdamap.configure(chunksize=4):
-            assert options.resolve().chunksize == 4
-        assert options.resolve().chunksize == 3
-    finally:
-        options._global.clear()
+def test_configure_for_good_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "_set", ())
+    lambdamap.configure(chunksize=3)
+    assert options.resolve().chunksize == 3
+    with lambdamap.configure(chunksize=4):
+        assert options.resolve().chunksize == 4
+    assert options.resolve().chunksize == 3
+    for size in range(1, 100):
+        lambdamap.configure(chunksize=size, depth=1)
+        lambdamap.configure(depth=size % 3)
+    found = options.resolve()
+    assert (found.chunksize, found.depth) == (99, 0)
+    assert len(options._set) < 4
+    monkeypatch.setattr(options, "_set", ())
     with pytest.raises(lambdamap.ConfigError):
         lambdamap.configure(chunksize=0)
+    assert options.resolve().chunksize == "auto"
+
+
+def test_two_threads_in_with_statements_leave_nothing_behind() -> None:
+    # What they do, in the order in which nothing may be left of it for good.
+    one, other = lambdamap.configure(chunksize=1), lambdamap.configure(chunksize=2)
+    with one, other:
+        assert options.resolve().chunksize == 2
     assert options.resolve().chunksize == "auto"
 
 

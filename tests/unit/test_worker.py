@@ -197,8 +197,7 @@ def test_no_reply_is_larger_than_lambda_takes(on_error: str, codec: str) -> None
     for function, items in (
         (tasks.shout, [1_100_000, 3_450_000]),
         (tasks.shout_and_fail, [0] * 500),
-        (tasks.identity, [["é", 1, 2.5, {}] * 20_000] * 30),
-        (tasks.identity, [7] * 700_000),
+        (tasks.identity, [["é", 1, 2.5, {}] * 20_000] * 20),
     ):
         if codec == "json" and function is tasks.shout:
             continue  # its bytes have no form there

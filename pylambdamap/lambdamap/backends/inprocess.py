@@ -44,29 +44,28 @@ def run_event(event: dict[str, Any], interruptible: bool = False) -> dict[str, A
 
 
 class PlainCompletion:
-    """The attributes of `lambdamap._net.Completion`, out of a reply."""
+    """What the engine and the log need of `lambdamap._net.Completion`, out of a reply."""
 
     __slots__ = (
-        "attempts", "body", "bytes_received", "bytes_sent", "done", "error", "executed_version",
-        "failure", "first_item", "frame", "message", "n_items", "ok", "output", "ran", "request",
-        "request_id", "seconds", "split", "stale_code", "status", "stops_map", "throttles", "worker_us",
+        "attempts", "body", "bytes_received", "bytes_sent", "done", "error", "failure", "first_item",
+        "frame", "message", "n_items", "output", "ran", "request", "request_id", "seconds", "split",
+        "stale_code", "status", "stops_map", "worker_us",
     )  # fmt: skip
 
     def __init__(self, first_item: int, n_items: int, request: bytes) -> None:
         self.first_item = first_item
         self.n_items = n_items
         self.request = request
-        self.attempts, self.throttles, self.status = 1, 0, 200
+        self.attempts, self.status = 1, 200
         self.failure, self.ran, self.message = "", "RAN", ""
         self.stops_map = self.split = False
-        self.request_id = self.executed_version = self.stale_code = None
+        self.request_id = self.stale_code = None
         self.frame: Any = None
         self.body: bytes | None = None
         self.error: bytes | None = None
         self.output: bytes | None = None
         self.done, self.worker_us, self.seconds = 0, 0, 0.0
         self.bytes_sent, self.bytes_received = len(request), 0
-        self.ok = False
 
     def fill(self, reply: dict[str, Any]) -> None:
         head = reply["lambdamap"]
@@ -77,7 +76,6 @@ class PlainCompletion:
         self.output = json.dumps(reply["out"]).encode() if "out" in reply else None
         self.frame = reply.get("r")
         self.bytes_received = len(self.frame or "")
-        self.ok = self.error is None and self.done == self.n_items
 
     def fail(self, failure: str, ran: str, message: str) -> None:
         self.failure, self.ran, self.message = failure, ran, message
@@ -158,7 +156,7 @@ class InProcessMap:
         with self._changed:
             completion = self._running.pop(future, None)
             self._changed.notify_all()
-        if completion is None:  # given up at the deadline
+        if completion is None:  # given up
             return
         if future.cancelled():
             self._finish(completion, *self._why_not())
@@ -187,8 +185,8 @@ class InProcessMap:
                 os.write(self._pipe[1], b"1")
             self._changed.notify_all()
 
-    def _expire(self) -> None:
-        """At the deadline: what has not started is cancelled, what runs is given up."""
+    def _give_up(self, failure: str, message: str) -> None:
+        """What has not started is cancelled; what runs goes on in the executor, for nobody."""
         with self._changed:
             running = list(self._running.items())
         for future, completion in running:
@@ -196,11 +194,11 @@ class InProcessMap:
                 with self._changed:
                     if self._running.pop(future, None) is None:
                         continue
-                self._finish(completion, "deadline", "MAYBE", "no result came in time")
+                self._finish(completion, failure, "MAYBE", message)
 
     def take(self) -> PlainCompletion | None:
         if self._running and self._is_late():
-            self._expire()
+            self._give_up("deadline", "no result came in time")
         with self._changed:
             if not self._done:
                 return None
@@ -228,11 +226,8 @@ class InProcessMap:
             return self._pipe[0]
 
     def cancel(self) -> None:
-        with self._changed:
-            self._cancelled = True
-            running = list(self._running)
-        for future in running:
-            future.cancel()
+        self._cancelled = True
+        self._give_up("cancelled", "the map has been cancelled")
 
     def quiesce(self, timeout_s: float, /) -> bool:
         with self._changed:

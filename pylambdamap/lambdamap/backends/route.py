@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lambdamap._net import Target
     from lambdamap.options import Options
 
-__all__ = ["Route", "open_target", "renew", "split_function"]
+__all__ = ["Route", "open_target", "renew"]
 
 MOST_AT_ONCE = 256
 _CONNECT_MS = 5000
@@ -37,12 +37,6 @@ class Route(NamedTuple):
     trusted: bool  # arguments and results may be pickled by default
     find: Callable[[], Credentials] | None = None  # looks for newer credentials
     ca_bundle: str | None = None  # file, or folder of hashed certificates; None: the system's
-
-
-def split_function(function: str) -> tuple[str, str]:
-    """Name or ARN as the path wants it, percent-encoded, and the Qualifier query (always empty:
-    the path takes an alias or version behind a colon)."""
-    return urllib.parse.quote(function, safe=""), ""
 
 
 _targets: dict[tuple[object, ...], tuple[Target, Credentials]] = {}
@@ -70,7 +64,9 @@ def open_target(
 
     url = urllib.parse.urlsplit(route.url)
     host = url.hostname or ""
-    path, query = split_function(route.function)
+    function = urllib.parse.quote(
+        route.function, safe=""
+    )  # an alias or version behind a colon, too
     trace = os.environ.get("_X_AMZN_TRACE_ID")
     all_headers = [("User-Agent", f"lambdamap/{__version__}"), *headers]
     if trace and os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
@@ -85,8 +81,8 @@ def open_target(
         "scheme": url.scheme,
         "host": host,
         "port": url.port or (443 if url.scheme == "https" else 80),
-        "path": f"{url.path.rstrip('/')}/2015-03-31/functions/{path}/invocations",
-        "query": query,
+        "path": f"{url.path.rstrip('/')}/2015-03-31/functions/{function}/invocations",
+        "query": "",
         "region": route.region,
         "headers": tuple(all_headers),
         "proxy": proxies.find(url.scheme, host),

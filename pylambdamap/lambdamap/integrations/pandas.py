@@ -114,8 +114,8 @@ def _check(function: object, grouped: object) -> None:
         )
     if not isinstance(grouped, (DataFrameGroupBy, SeriesGroupBy)):
         raise TypeError(
-            "groupby_apply() needs what df.groupby(...) or series.groupby(...) gives, not a "
-            f"{type(grouped).__name__}"
+            "groupby_apply() needs what df.groupby(...) or series.groupby(...) gives, not an "
+            f"object of the class {type(grouped).__name__}"
         )
 
 
