@@ -39,6 +39,7 @@ BLOCK = re.compile(
 PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 NEEDS = re.compile(r"^<!-- needs: (.+) -->$", re.MULTILINE)
 AGAINST = re.compile(r"^<!-- runs against: (.+) -->$", re.MULTILINE)
+MANGUM = "ignore:There is no current event loop:DeprecationWarning:mangum.adapter"  # until 3.14
 EITHER = ["builtin", "awslambdaric"]
 
 
@@ -97,7 +98,7 @@ def test_the_blocks_run_as_one_script_and_print_what_they_say(
 
 def run_script(script: Path, env: dict[str, str]) -> None:
     ran = subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
+        [sys.executable, "-W", "error", "-W", MANGUM, str(script)],
         cwd=script.parent,
         env=env,
         capture_output=True,
