@@ -377,7 +377,7 @@ def get(service: Service, path: str) -> tuple[int, str]:
 
 
 def test_a_map_that_takes_too_long_does_not_cost_the_server_s_process(service: Service) -> None:
-    assert get(service, "/sleep?seconds=0")[0] == 200  # the sandboxes are up
+    assert get(service, "/sleep?seconds=0.3,0.3")[0] == 200  # both sandboxes are up
     pid = json.loads(get(service, "/process")[1])["pid"]
     assert get(service, "/timeout/3.0") == (200, "ok")
     try:

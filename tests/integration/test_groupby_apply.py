@@ -104,12 +104,12 @@ def test_a_group_that_cannot_be_sent() -> None:
 @pytest.mark.parametrize(
     ("function", "grouped", "kind", "text"),
     [
-        (groups.count, FRAME, TypeError, r"needs what df.groupby\(...\) .* not a DataFrame"),
+        (groups.count, FRAME, TypeError, r"needs what df.groupby\(...\) .* not an object of the class DataFrame"),
         (
             groups.count,
             FRAME.set_index("when").resample("D"),
             TypeError,
-            "not a DatetimeIndexResampler",
+            "class DatetimeIndexResampler",
         ),
         (FRAME.groupby("l"), groups.count, TypeError, "needs a function first"),
         ("sum", FRAME.groupby("l"), TypeError, "'sum' is not callable"),
