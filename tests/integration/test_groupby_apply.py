@@ -104,7 +104,12 @@ def test_a_group_that_cannot_be_sent() -> None:
 @pytest.mark.parametrize(
     ("function", "grouped", "kind", "text"),
     [
-        (groups.count, FRAME, TypeError, r"needs what df.groupby\(...\) .* not an object of the class DataFrame"),
+        (
+            groups.count,
+            FRAME,
+            TypeError,
+            r"needs what df.groupby\(...\) .* not an object of the class DataFrame",
+        ),
         (
             groups.count,
             FRAME.set_index("when").resample("D"),
