@@ -117,12 +117,15 @@ def _botocore(profile: str | None) -> Credentials:
     try:
         found = botocore.session.Session(profile=profile).get_credentials()
         frozen = found.get_frozen_credentials() if found is not None else None
+    except botocore.exceptions.ProfileNotFound as error:
+        raise ConfigError(f"{error}: see `aws configure list-profiles`") from error
     except botocore.exceptions.BotoCoreError as error:
         raise ConfigError(f"botocore cannot find AWS credentials: {error}") from error
     if frozen is None or not frozen.access_key or not frozen.secret_key:
         raise ConfigError(
-            "no AWS credentials: neither AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY nor anything "
-            "that botocore knows (profile, SSO, container, instance role); backend='local' needs none"
+            "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws "
+            "configure` or `aws sso login` (botocore finds no profile, container or instance role, "
+            "either); backend='local' needs none"
         )
     return Credentials(
         frozen.access_key,

@@ -67,6 +67,16 @@ def test_row_31_handler_that_raised(site: Any, idempotent: bool) -> None:
     assert server.runs[3] == 0 and max(server.runs.values()) == 1
 
 
+def test_row_31_an_error_without_words(site: Any) -> None:
+    """As from a function that is not in Python, or from an emulator."""
+    server = site.server(then=at(1, function_error({})))
+    with pytest.raises(
+        lambdamap.RemoteError, match="item 1: an error that has no message"
+    ) as caught:
+        list(site.map(server, tasks.square, range(3)))
+    assert caught.value.ran == "RAN"
+
+
 def test_row_31_the_first_by_index_is_raised(site: Any) -> None:
     """Whatever the order in which the failures come."""
     late = at(5, function_error(RAISED))

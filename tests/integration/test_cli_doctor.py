@@ -11,6 +11,7 @@ import pytest
 import lambdamap
 from commands import run
 from lambdamap.cli import doctor
+from lambdamap.cli.common import in_options
 from lambdamap.cli.doctor import Finding
 from lambdamap.local import LocalLambda
 from lambdamap.options import resolve
@@ -99,6 +100,20 @@ def test_too_few_files() -> None:
     assert found["backend"].text == "inline: maps run without a Lambda"
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("pass region=, or set AWS_REGION", "pass --region, or set AWS_REGION"),
+        ("backend='local' needs none", "--backend local needs none"),
+        ("set idempotent=True if it may", "set --idempotent if it may"),
+        ("ship it with by_value=[mine]", "ship it with by_value=[mine]"),
+        ("raise invocation_timeout or LAMBDAMAP_REGION=x", None),
+    ],
+)
+def test_messages_name_the_options_of_the_command_line(text: str, wanted: str | None) -> None:
+    assert in_options(text) == (wanted or text)
+
+
 def test_as_a_command() -> None:
     well = run("doctor", "--backend", "local")
     assert well.returncode == 0, well.stderr
@@ -107,7 +122,7 @@ def test_as_a_command() -> None:
     assert ill.returncode == 1
     assert "FAIL  credentials" in ill.stdout
     assert "AWS_ACCESS_KEY_ID" in ill.stdout
-    assert "FAIL  region" in ill.stdout
+    assert "FAIL  region       no AWS region: pass --region" in ill.stdout
     secret = {"AWS_ACCESS_KEY_ID": "AKIASEEN", "AWS_SECRET_ACCESS_KEY": "hidden"}
     url = ("--endpoint-url", "http://127.0.0.1:1", "--timeout", "3", "--region", "us-east-1")
     away = run("doctor", "--function", "f", *url, **secret)

@@ -129,6 +129,18 @@ def test_nobody_reads_any_more() -> None:
         assert endless.wait(HANG_S) == -signal.SIGPIPE
 
 
+def test_the_disk_is_full() -> None:
+    for words in (("map", "tasks:square", *LOCAL), ("doctor", "--backend", "inline"), ("--help",)):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [*COMMAND, *words], input="1\n2\n", stdout=full, stderr=subprocess.PIPE, text=True,
+                timeout=HANG_S, env=environment(), check=False,
+            )  # fmt: skip
+        assert done.returncode == 1
+        assert done.stderr.startswith("Error: cannot write the output: No space left on device")
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_ctrl_c() -> None:
     with start("map", "tasks:sleep", *LOCAL, "--chunksize", "1") as process:
         assert process.stdin is not None
@@ -212,7 +224,9 @@ def test_arguments_and_a_function_of_the_working_directory(
         (("tasks:square", "/nowhere"), "does not exist"),
         (("tasks:square", "--chunksize", "0"), "chunksize"),
         (("tasks:square", "--function", "a b"), "function must be a name"),
-        (("tasks:square", "--backend", "aws"), "needs a function"),
+        (("tasks:square", "--backend", "aws"), "needs a function: pass --function, or set"),
+        (("tasks:square", "--function", "f"), "no AWS region: pass --region, or set AWS_REGION"),
+        (("tasks:square", "--function", "f", "--profile", "nobody"), "aws configure list-profiles"),
     ],
 )
 def test_what_cannot_work(words: tuple[str, ...], text: str) -> None:

@@ -638,10 +638,19 @@ def test_usage_errors(tmp_path: Path) -> None:
     both = commands.run("deploy", "f", "--image", "x", "--requirements", os.devnull)
     assert both.returncode == 2
     assert "Traceback" not in both.stderr
+    role = commands.run("deploy", "f", "--role", "mine")
+    assert role.returncode == 2
+    assert "write it as arn:aws:iam::123456789012:role/NAME" in role.stderr
     none = commands.run("deploy", "f", AWS_REGION="us-east-1")
     assert none.returncode == 1
     assert "Unable to locate credentials" in none.stderr
     assert "Traceback" not in none.stderr
+
+
+def test_dockerfile_for_an_image_that_is_too_old() -> None:
+    done = commands.run("dockerfile", "--runtime", "python3.11")
+    assert done.returncode == 1
+    assert "pass --runtime python3.12 or later" in done.stderr
 
 
 def test_dockerfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

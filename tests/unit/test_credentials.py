@@ -56,7 +56,7 @@ def test_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     file.write_text("[work]\naws_access_key_id = PA\naws_secret_access_key = PS\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     assert find(None, "work")[:2] == ("PA", "PS")
-    with pytest.raises(lambdamap.ConfigError, match="botocore"):
+    with pytest.raises(lambdamap.ConfigError, match="aws configure list-profiles"):
         find(None, "absent")
 
 

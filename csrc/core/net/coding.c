@@ -187,9 +187,13 @@ lm_code_complete(struct lm_coder *coder, struct lm_job *job)
   if (job->outcome.action == LM_DO_THROTTLE)
     job->outcome.action =
         lm_outcome_of_throttle(said.reason.at == NULL ? "" : said.reason.at, said.reason.len);
+  if (type.len == 0 && text.len == 0) {
+    text.at = "an error that has no message";
+    text.len = strlen(text.at);
+  }
   lm_error_set(&job->error, LM_E_SYSTEM, "%.*s%s%.*s (HTTP %d)", (int)type.len,
-               type.at == NULL ? "" : type.at, text.len > 0 ? ": " : "", (int)text.len,
-               text.at == NULL ? "" : text.at, job->head.status);
+               type.at == NULL ? "" : type.at, type.len > 0 && text.len > 0 ? ": " : "",
+               (int)text.len, text.at == NULL ? "" : text.at, job->head.status);
 }
 
 int

@@ -40,7 +40,9 @@ def region_of(function: str, options: Options) -> str:
         except ImportError:
             region = None
         except Exception as error:
-            raise ConfigError(f"botocore cannot read the profile: {error}") from error
+            raise ConfigError(
+                f"botocore cannot read the profile: {error}: see `aws configure list-profiles`"
+            ) from error
     if not region:
         raise ConfigError("no AWS region: pass region=, or set AWS_REGION")
     from lambdamap.options import _REGION

@@ -115,7 +115,9 @@ def _from_profile(profile: str | None) -> Settings:
             session.get_config_variable("ca_bundle"),
         )
     except botocore.exceptions.BotoCoreError as error:
-        raise ConfigError(f"botocore cannot read the profile: {error}") from error
+        raise ConfigError(
+            f"botocore cannot read the profile: {error}: see `aws configure list-profiles`"
+        ) from error
 
 
 def read_settings(options: Options) -> Settings:

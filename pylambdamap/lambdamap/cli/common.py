@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ import click
 from lambdamap import options as _options
 from lambdamap.errors import ConfigError
 
-__all__ = ["map_options", "resolved", "values_of"]
+__all__ = ["in_options", "map_options", "resolved", "values_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,6 +64,17 @@ def map_options(*names: str) -> Callable[[F], F]:
     return decorate
 
 
+# "region=", "backend='local'", "idempotent=True": as messages name them to who writes Python.
+_KEYWORD = re.compile(rf"\b({'|'.join(_OPTIONS)})=(?:'([\w-]+)'|True\b|(?=[\s,.;:)]|$))")
+
+
+def in_options(text: str) -> str:
+    """A message that names options of a map, with those of the command line instead."""
+    return _KEYWORD.sub(
+        lambda found: " ".join(filter(None, ("--" + found[1].replace("_", "-"), found[2]))), text
+    )
+
+
 def values_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options that the command line says something of."""
     return {name: value for name, value in given.items() if value is not None}
@@ -79,4 +91,4 @@ def resolved(given: Mapping[str, Any]) -> _options.Options:
     try:
         return _options.resolve(**values_of(given))
     except ConfigError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(in_options(str(error))) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from lambdamap.cli.common import map_options
+from lambdamap.cli.common import in_options, map_options
 from lambdamap.errors import LambdaMapError
 
 __all__ = ["deploy", "package_options"]
@@ -32,12 +33,7 @@ _PACKAGE = (
     click.option(
         "--architecture", type=click.Choice(["x86_64", "arm64"]), help="Default: this machine's."
     ),
-    click.option(
-        "--wheel",
-        type=_FILE,
-        help="lambdamap's wheel for the function, as ./dev wheel makes it. Default: lambdamap as it is "
-        "installed here, or the same release from the package index that it came from.",
-    ),
+    click.option("--wheel", type=_FILE, help="lambdamap's wheel for the function: see above."),
     click.option(
         "--allow",
         multiple=True,
@@ -57,6 +53,12 @@ def package_options(command: F) -> F:
     for option in reversed(_PACKAGE):
         command = option(command)
     return command
+
+
+def _check_role(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and re.fullmatch(r"arn:aws[\w-]*:iam::\d{12}:role/.+", value) is None:
+        raise click.BadParameter("write it as arn:aws:iam::123456789012:role/NAME")
+    return value
 
 
 def environment_of(
@@ -89,7 +91,12 @@ def environment_of(
 @click.option(
     "--timeout", type=click.IntRange(1, 900), default=300, show_default=True, metavar="SECONDS"
 )
-@click.option("--role", metavar="ARN", help="The function's role; default: one is made for it.")
+@click.option(
+    "--role",
+    metavar="ARN",
+    callback=_check_role,
+    help="The function's role; default: one is made for it.",
+)
 @click.option("--bucket", help="S3 bucket through which a zip above 50 MB is sent.")
 @map_options("region", "profile")
 def deploy(
@@ -113,8 +120,11 @@ def deploy(
 
     lambdamap, the requirements and the modules are packed for the function's Python without Docker.
     Running the command again changes what differs. A function that lambdamap did not make is left
-    alone. If the function could not itself map on Lambda, with the lambdamap that is packed, that is
-    said.
+    alone.
+
+    ./dev wheel in lambdamap's source folder makes the wheel. Without --wheel lambdamap is packed as it is
+    installed here, or else from the package index that it came from. If the function will not be able
+    to call map on Lambda itself, that is said.
     """
     from lambdamap.deploy import package
     from lambdamap.deploy.account import Account, Wanted, caller_policy, check_name
@@ -168,7 +178,7 @@ def _try(name: str, region: str, profile: str | None) -> bool:
     examine(findings.append, options)
     for finding in findings:
         if finding.subject in ("function", "worker") or finding.state == "FAIL":
-            _say(str(finding))
+            _say(in_options(str(finding)))
     return all(finding.state != "FAIL" for finding in findings)
 
 

@@ -21,9 +21,10 @@ def dockerfile(
     allow: tuple[str, ...],
     by_value: bool,
 ) -> None:
-    """Print a Dockerfile for a function, on AWS's base image.
+    """Print a Dockerfile for a function, on AWS's base image of Python 3.12 or later.
 
-    Build it, push it to ECR, then: lambdamap deploy NAME --image URI.
+    Build it, push it to ECR, then: lambdamap deploy NAME --image URI. It installs lambdamap's wheel, which
+    ./dev wheel in lambdamap's source folder makes.
     """
     from lambdamap.deploy.image import dockerfile as text_of
     from lambdamap.deploy.package import Runtime

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 import lambdamap
-from lambdamap.cli.common import map_options, resolved
+from lambdamap.cli.common import in_options, map_options, resolved
 from lambdamap.errors import LambdaMapError
 
 if TYPE_CHECKING:
@@ -52,8 +52,12 @@ Report = Callable[[Finding], None]
 
 
 @click.command()
-@map_options(
-    "function", "region", "profile", "endpoint_url", "ca_bundle", "backend", "local", "timeout"
+@map_options("function", "region", "profile", "endpoint_url", "ca_bundle", "backend", "local")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="For each of its requests; default: 30.",
 )
 @click.option(
     "--invoke/--no-invoke",
@@ -68,7 +72,7 @@ def doctor(ctx: click.Context, /, invoke: bool, **given: Any) -> None:
     One line for each thing that a map needs, with the mend where something is wrong. The exit
     status is 1 when something is.
     """
-    ctx.exit(run(resolved(given), invoke=invoke))
+    ctx.exit(run(resolved(given), invoke=invoke, say=lambda line: click.echo(in_options(line))))
 
 
 def run(

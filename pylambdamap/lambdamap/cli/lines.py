@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from lambdamap.cli.common import in_options
 from lambdamap.errors import ConfigError, LambdaMapError, RemoteError
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ def line_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 class _BadLineError(ValueError):
     """A line of the input, or what came of it, that is no JSON."""
+
+
+class _OutputError(Exception):
+    """The output takes no more."""
 
 
 class Lines:
@@ -161,8 +166,11 @@ class Lines:
         self._put(json.dumps({ERROR_KEY: described}).encode())
 
     def _put(self, line: bytes) -> None:
-        self._out.write(line + b"\n")
-        self._out.flush()
+        try:
+            self._out.write(line + b"\n")
+            self._out.flush()
+        except OSError as error:
+            raise _OutputError(error.strerror) from error
         self.answered += 1
 
     # --- what went wrong --------------------------------------------------------------------------
@@ -171,7 +179,10 @@ class Lines:
         """The text of an error that ended the map, with lines where it speaks of items."""
         cause = error.__cause__ if isinstance(error.__cause__, LambdaMapError) else error
         text = _ITEMS.sub("", str(error), count=1)
-        text = text if isinstance(error, LambdaMapError) else f"{type(error).__name__}: {text}"
+        if not isinstance(error, LambdaMapError):
+            text = f"{type(error).__name__}: {text}"
+        elif not isinstance(error, RemoteError):
+            text = in_options(text)
         numbers = self._numbers_of(getattr(cause, "indices", ()))
         if numbers:
             several = len(numbers) > 1
@@ -241,11 +252,16 @@ def run(
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         try:
             asyncio.run(_drive(lines, open_map))
-        except BrokenPipeError:
-            # Nobody reads any more: the end of `| head`, not an error to speak of.
-            with contextlib.suppress(OSError):
+        except _OutputError as error:
+            with contextlib.suppress(OSError):  # what is left is not tried again
                 os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
-            return PIPE_CLOSED
+            if isinstance(error.__cause__, BrokenPipeError):
+                return PIPE_CLOSED  # nobody reads: the end of `| head`, not an error to speak of
+            click.echo(
+                f"Error: cannot write the output: {error}; {lines.answered:,} lines are answered",
+                err=True,
+            )
+            return FAILED
         except KeyboardInterrupt:
             click.echo(f"stopped by Ctrl-C: {lines.answered:,} lines are answered", err=True)
             return INTERRUPTED

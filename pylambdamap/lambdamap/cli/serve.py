@@ -10,7 +10,14 @@ from lambdamap.local.server import Kind
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=9001, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9001,
+    show_default=True,
+    metavar="PORT",
+    help="On 127.0.0.1; 0: any that is free.",
+)
 @click.option("--sandboxes", type=click.IntRange(min=1), help="Processes; default: the cores.")
 @click.option(
     "--local",
@@ -19,9 +26,22 @@ from lambdamap.local.server import Kind
     show_default=True,
     help="What runs the handler: lambdamap's own loop or AWS's runtime client.",
 )
-@click.option("--handler", default="lambdamap.worker.entry.handler", show_default=True)
-@click.option("--function-name", help="The one name that exists; default: any.")
-@click.option("--timeout", type=float, default=900.0, show_default=True, help="Seconds.")
+@click.option(
+    "--handler",
+    metavar="MODULE.FUNCTION",
+    default="lambdamap.worker.entry.handler",
+    show_default=True,
+    help="Called with event and context; the module is looked for in the working directory first.",
+)
+@click.option("--function-name", metavar="NAME", help="The one name that exists; default: any.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=900.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Of the function: an invocation that takes longer ends with its sandbox.",
+)
 @click.option("--concurrency-limit", type=click.IntRange(min=1), help="429 beyond so many.")
 @click.option(
     "--self-invocation",
