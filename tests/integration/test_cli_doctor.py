@@ -52,6 +52,9 @@ def test_all_is_well_with_a_worker(sandbox_kind: Any) -> None:
         assert "check the function's name, the region and the account" in wrong["function"].text
         denied = findings(**reached(function, credentials=("AKLOCALX", "no")))
         assert "lambda:InvokeFunction" in denied["function"].text
+        for found in (wrong, denied):
+            assert "run for them" not in found["function"].text  # nothing was to run
+            assert found["function"].text[-1].isalnum()
 
 
 def test_a_function_that_does_not_run_lambdamap() -> None:

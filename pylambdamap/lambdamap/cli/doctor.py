@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import resource
 import sys
 import time
@@ -296,5 +297,8 @@ def _ask(route: Route, options: Options, body: bytes, *, dry_run: bool) -> bytes
 
 
 def _plain(error: Exception) -> str:
-    """The message of a chunk's error without its items, which mean nothing here."""
-    return str(error).removeprefix("item 0: ")
+    """The message of a chunk's error with its mend, and without its items and whether they have run,
+    which mean nothing here."""
+    text = str(error).removeprefix("item 0: ")
+    found = re.fullmatch(r"(.*) \[f [\w ]+(?:; (.*))?\]", text, re.DOTALL)
+    return ": ".join(filter(None, found.groups())) if found else text
