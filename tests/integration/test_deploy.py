@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import json
 import os
 import platform
 import re
 import subprocess
 import sys
+import tempfile
 import urllib.request
 import venv
 import zipfile
@@ -86,8 +88,6 @@ def wanted(**changes: Any) -> Wanted:
 
 
 def _zip(text: str) -> bytes:
-    import io
-
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr(zipfile.ZipInfo("mine.py"), text)
@@ -494,6 +494,27 @@ def own_wheel(folder: Path, runtime: package.Runtime, platform: str, net: bool =
             library = PACKAGE / f"{module}{package.Runtime.here().extension}"
             archive.write(library, f"lambdamap/{module}{runtime.extension}")
     return path
+
+
+def contents(archive: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+def test_bytecode_where_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = package.Runtime.here()
+    whole = package.zipped(here)
+    files = contents(whole)
+    compiled = {name for name in files if name.endswith(".pyc")}
+    assert f"lambdamap/worker/__pycache__/call.{sys.implementation.cache_tag}.pyc" in compiled
+    place = re.compile(re.escape(tempfile.gettempdir().encode()) + rb"/lambdamap-\w+/function")
+    assert not any(place.search(files[name]) for name in compiled)  # where it was packed
+    sources = {name: text for name, text in files.items() if name not in compiled}
+    assert contents(package.zipped(here, max_bytes=len(whole) - 1)) == sources
+    size = sum(map(len, files.values()))
+    monkeypatch.setattr(package, "MAX_UNZIPPED_BYTES", size - 1)
+    assert contents(package.zipped(here)) == sources
+    assert not package.compile_sources(tmp_path, OTHER)  # another Python's would not be read
 
 
 def test_another_python_needs_its_wheel(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["EPILOG", "ERROR_KEY", "Lines", "line_options", "run"]
 
 FAILED, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141  # exit statuses
-EPILOG = """Exit status: 0, every line is answered; 1, a line failed; 2, the command line or the
-configuration cannot work; 130, Ctrl-C; 141, nobody reads the output any more."""
+EPILOG = """Exit status: 0, every line is answered; 1, a line failed, or the output cannot be written;
+2, the command line or the configuration cannot work; 130, Ctrl-C; 141, nobody reads the output any more."""
 _READ_BYTES = 1 << 16
 _MAX_LINE_BYTES = 64 << 20  # far above what an invocation takes
 _ITEMS = re.compile(r"items? \d+(?: to \d+)?: ")
