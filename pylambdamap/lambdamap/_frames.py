@@ -8,12 +8,19 @@ from the first one's, has no shape and travels alone.
 from __future__ import annotations
 
 import sys
+from operator import attrgetter
 from typing import Any
 
 from lambdamap import _kinds
 from lambdamap._codec import DecodeFailure
 
 __all__ = ["reduce", "restore", "shape", "snapshot"]
+
+
+# Private to pandas, which has no public way to all columns of a dtype: one by one they take 15 times as
+# long, 229 instead of 15 us for a frame of 19 columns (pandas 3.1). Where a name is gone that is used of
+# them here, frames travel alone.
+_blocks_of = attrgetter("_mgr.blocks")
 
 
 class _Shape:
@@ -42,10 +49,9 @@ def shape(frame: Any) -> _Shape | None:
     if index is None or type(frame) is not pandas.DataFrame or frame.attrs:
         return None
     try:
-        blocks = [
-            (b.values.dtype, b.mgr_locs.as_array.tobytes(), b.mgr_locs) for b in frame._mgr.blocks
-        ]
-        known = [_kinds.pack_values(pandas, _rows_of(b.values)[0]) for b in frame._mgr.blocks]
+        found = _blocks_of(frame)
+        blocks = [(b.values.dtype, b.mgr_locs.as_array.tobytes(), b.mgr_locs) for b in found]
+        known = [_kinds.pack_values(pandas, _rows_of(b.values)[0]) for b in found]
     except (AttributeError, IndexError, TypeError):
         return None
     if not blocks or None in known or not frame.flags.allows_duplicate_labels:
@@ -73,7 +79,7 @@ def snapshot(shape: _Shape, frame: Any, copy: bool) -> tuple[tuple[Any, ...], in
         return None
     if columns is not shape.columns and not columns.identical(shape.columns):
         return None
-    blocks = frame._mgr.blocks
+    blocks = _blocks_of(frame)
     if len(blocks) != len(shape.blocks):
         return None
     values = []

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lambdamap import _codec
+from lambdamap import _codec, _frames
 from same import same
 
 pytestmark = pytest.mark.pandas
@@ -125,6 +125,40 @@ def test_same_shaped_frames_share_their_columns() -> None:
     together = len(_codec.encode(frames, compression=False))
     alone = sum(len(_codec.encode(frame, compression=False)) for frame in frames)
     assert together < 0.7 * alone
+
+
+@pytest.mark.parametrize(
+    "gone", ["_mgr", "_mgr.blocks", "values", "mgr_locs", "mgr_locs.as_array"], ids=str
+)
+def test_frames_travel_alone_where_pandas_private_names_are_gone(
+    monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    class Without:
+        """An object of which one name, perhaps of a part of it, is gone."""
+
+        def __init__(self, whole: Any, name: str) -> None:
+            self._whole, (self._name, _, self._rest) = whole, name.partition(".")
+
+        def __getattr__(self, name: str) -> Any:
+            if name != self._name:
+                return getattr(self._whole, name)
+            if not self._rest:
+                raise AttributeError(name)
+            return Without(getattr(self._whole, name), self._rest)
+
+    look = _frames._blocks_of
+
+    def look_in_vain(frame: Any) -> Any:
+        if gone.startswith("_mgr"):
+            return look(Without(frame, gone))
+        return [Without(block, gone) for block in look(frame)]
+
+    frames = groups(table())
+    together = len(_codec.encode(frames, compression=False))
+    monkeypatch.setattr(_frames, "_blocks_of", look_in_vain)
+    encoded = _codec.encode(frames, compression=False)
+    assert len(encoded) > together
+    assert same(frames, _codec.decode(encoded))
 
 
 def test_frames_that_came_together_can_be_changed() -> None:
