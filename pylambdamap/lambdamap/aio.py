@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from lambdamap import errors
 from lambdamap import options as _options
-from lambdamap.api import check_arguments, strictly, total_of
+from lambdamap.api import check_arguments, together, total_of
 from lambdamap.engine import Engine, Feed
 from lambdamap.launch import open_engine
 from lambdamap.results import Handle
@@ -270,9 +270,7 @@ def _open(
     star = len(iterables) > 1
     plain = [data for data in iterables if not isinstance(data, AsyncIterable)]
     if len(plain) == len(iterables):
-        items: Any = iter(plain[0])
-        if star:
-            items = strictly(tuple(plain)) if strict else zip(*plain, strict=False)
+        items = together(tuple(plain), strict)
         total = total_of(iterables, strict)
         engine = open_engine(function, items, resolved, total=total, star=star, ordered=ordered)
         return AsyncResults(engine)

@@ -34,7 +34,7 @@ def total_of(iterables: tuple[object, ...], strict: bool) -> int | None:
     return max(lengths) if strict else min(lengths)
 
 
-def strictly(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
+def _strictly(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
     """Tuples of one item of each; ValueError, in the builtin's words, unless they end together."""
     try:
         yield from zip(*iterables, strict=True)
@@ -43,6 +43,13 @@ def strictly(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
         if not text.startswith("zip() argument"):
             raise
         raise ValueError("map" + text.removeprefix("zip")) from None
+
+
+def together(iterables: tuple[Iterable[Any], ...], strict: bool) -> Iterator[Any]:
+    """The items: those of one iterable, or tuples of one of each."""
+    if len(iterables) == 1:
+        return iter(iterables[0])
+    return _strictly(iterables) if strict else zip(*iterables, strict=False)
 
 
 def check_arguments(name: str, function: object, iterables: tuple[object, ...]) -> None:
@@ -63,13 +70,15 @@ def _open(
 ) -> Results[R]:
     check_arguments(name, function, iterables)
     resolved = _options.resolve(**options)
-    star = len(iterables) > 1
-    if star:
-        items = strictly(iterables) if strict else zip(*iterables, strict=False)
-    else:
-        items = iter(iterables[0])
-    total = total_of(iterables, strict)
-    return Results(open_engine(function, items, resolved, total=total, star=star, ordered=ordered))
+    engine = open_engine(
+        function,
+        together(iterables, strict),
+        resolved,
+        total=total_of(iterables, strict),
+        star=len(iterables) > 1,
+        ordered=ordered,
+    )
+    return Results(engine)
 
 
 def map(  # noqa: A001  # the builtin's name is the point

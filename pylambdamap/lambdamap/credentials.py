@@ -34,7 +34,7 @@ class Credentials(NamedTuple):
 
 def _clean(value: object, name: str) -> str:
     if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
-        raise ConfigError(f"{name} in the credentials must be a text of printable ASCII")
+        raise ConfigError(f"{name} must hold printable ASCII only, and some of it")
     return value.strip()
 
 

@@ -158,7 +158,7 @@ class WorkerCrashedError(WorkerError):
 
 
 class PayloadTooLargeError(LambdaMapError):
-    """A request above 6,291,456 bytes that cannot be split, or a reply above Lambda's limit."""
+    """One item above the 6,291,456 bytes of a request, or one result that fits into no reply."""
 
 
 class ProtocolError(LambdaMapError):

@@ -22,10 +22,10 @@ from typing import Any
 from lambdamap import ambient
 from lambdamap.errors import ConfigError
 
-__all__ = ["Options", "check_names", "configure", "parse", "resolve"]
+__all__ = ["Options", "check_names", "configure", "is_region", "parse", "resolve"]
 
 _FUNCTION = re.compile(
-    r"(?:arn:(?P<partition>aws[a-zA-Z-]*):lambda:(?P<region>[a-z]{2,4}(?:-[a-z]+)+-\d{1,2}):)?"
+    r"(?:arn:aws[a-zA-Z-]*:lambda:[a-z]{2,4}(?:-[a-z]+)+-\d{1,2}:)?"
     r"(?:\d{12}:function:|\d{12}:|function:)?"
     r"[A-Za-z0-9_-]{1,140}(?::(?:\$LATEST(?:\.PUBLISHED)?|[A-Za-z0-9_-]{1,128}))?"
 )
@@ -152,8 +152,8 @@ def _check_int(options: Options, name: str, low: int, high: int, optional: bool)
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        wanted = f"a whole number from {low} to {high}" if high < _BIG else f"at least {low}"
-        raise _fail(name, value, f"an int, {wanted}" if high >= _BIG else wanted)
+        bounds = f"from {low} to {high}" if high < _BIG else f"of at least {low}"
+        raise _fail(name, value, f"a whole number {bounds}")
 
 
 def _check_seconds(options: Options, name: str) -> None:
@@ -174,9 +174,7 @@ def _check_choice(options: Options, name: str, choices: tuple[Any, ...]) -> None
 
 def _check(options: Options) -> None:
     check_function(options.function)
-    if options.region is not None and (
-        not isinstance(options.region, str) or _REGION.fullmatch(options.region) is None
-    ):
+    if options.region is not None and not is_region(options.region):
         raise _fail("region", options.region, "a region such as 'eu-central-1'")
     for name in ("profile", "endpoint_url", "ca_bundle"):
         value = getattr(options, name)
@@ -217,6 +215,11 @@ def _check(options: Options) -> None:
     ):
         raise _fail("progress", options.progress, "None, True, False, a tqdm class or a callable")
     _check_choice(options, "logs", (True, False))
+
+
+def is_region(name: object) -> bool:
+    """Whether it looks like the name of an AWS region."""
+    return isinstance(name, str) and _REGION.fullmatch(name) is not None
 
 
 def check_function(name: object) -> None:

@@ -11,6 +11,7 @@ from lambdamap.backends.endpoints import resolve
 from lambdamap.backends.proxies import is_loopback
 from lambdamap.backends.route import MOST_AT_ONCE, Route
 from lambdamap.errors import ConfigError
+from lambdamap.options import is_region
 
 if TYPE_CHECKING:
     from lambdamap.options import Options
@@ -45,9 +46,7 @@ def region_of(function: str, options: Options) -> str:
             ) from error
     if not region:
         raise ConfigError("no AWS region: pass region=, or set AWS_REGION")
-    from lambdamap.options import _REGION
-
-    if _REGION.fullmatch(region) is None:
+    if not is_region(region):
         raise ConfigError(f"{region!r} is no AWS region{_fips_hint(region)}")
     return region
 

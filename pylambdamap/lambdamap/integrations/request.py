@@ -21,9 +21,7 @@ TIMEOUT = "LAMBDAMAP_REQUEST_TIMEOUT"
 
 _REQUEST_S = 25.0  # gunicorn's sync workers are killed after 30 s
 _GATEWAY_S = 28.0  # API Gateway answers 504 after 29 s
-_OLDEST_EVENT_S = (
-    60.0  # an event that says that it is older was kept by somebody, or a clock is off
-)
+_OLDEST_EVENT_S = 60.0  # older ones were kept by somebody, or a clock is off
 # Where adapters keep Lambda's event and context: zappa, Mangum, serverless-wsgi, aws-wsgi, apig-wsgi.
 _ADAPTERS = ("lambda", "aws", "serverless", "awsgi", "apig_wsgi")
 
