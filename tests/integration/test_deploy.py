@@ -354,6 +354,29 @@ def test_as_lambda_itself_denies(
         account.deploy(wanted())
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "missing"),
+    [
+        ("PUT", f"{CREATE}/f/code", "lambda:UpdateFunctionCode"),
+        ("PUT", f"{CREATE}/f/configuration", "lambda:UpdateFunctionConfiguration"),
+        ("DELETE", f"{CREATE}/f", "lambda:DeleteFunction"),
+    ],
+)
+def test_a_change_and_the_end_are_denied(
+    account: Account, front: Front, method: str, path: str, missing: str
+) -> None:
+    account.deploy(wanted())
+    text = f"User: arn:aws:iam::123456789012:user/u is not authorized to perform: {missing} on resource: x"
+    front.fail(method, path, 403, "AccessDeniedException", text)
+    with pytest.raises(AccessDeniedError, match=f"the permission {missing} is missing"):
+        if method == "DELETE":
+            account.delete("f")
+        else:
+            account.deploy(wanted(archive=_zip("x = 2"), memory_mb=1024))
+    account.delete("f")
+    assert boto3.client("iam").list_roles()["Roles"] == []
+
+
 def test_wrong_keys(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     guarded(*NEEDED)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAWRONG")
