@@ -114,7 +114,8 @@ class TestOptions:
             LambdaMap(app)
 
     def test_the_worker_s_own_variable_may_stand_there(self) -> None:
-        make(LAMBDAMAP_ALLOW="mine:*")
+        app = make(LAMBDAMAP_ALLOW="mine:*")
+        assert "allow" not in app.extensions["lambdamap"].options_of(app)
 
 
 # --- time -----------------------------------------------------------------------------------------

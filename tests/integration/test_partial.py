@@ -136,8 +136,7 @@ class TestTheRest:
                 options = api_options(server, chunksize=5, max_concurrency=at_once)
                 results = call(tasks.square, range(20), **options)
                 found = list(results)
-            assert found == [x * x for x in range(20)] if ordered else True
-            assert sorted(found) == sorted(x * x for x in range(20))
+            assert (found if ordered else sorted(found)) == [x * x for x in range(20)]
             assert results.stats.requests == requests
             assert results.stats.items_resent == (16 if at_once > 2 else 24)
 

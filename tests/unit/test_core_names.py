@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 from urllib.parse import quote
@@ -16,11 +17,16 @@ from core_driver import ask
 NOT, MAYBE, RAN = "0", "1", "2"
 
 
-@pytest.fixture(scope="module")
-def invoke() -> Any:
+@functools.cache
+def model() -> Any:
     """The Invoke operation as botocore describes it."""
     session = botocore.session.get_session()
     return session.get_service_model("lambda").operation_model("Invoke")
+
+
+@pytest.fixture
+def invoke() -> Any:
+    return model()
 
 
 _alphabet = st.sampled_from([*"aZ0-_.:$/% \n", "arn", "aws", "lambda", "function"])
@@ -34,8 +40,7 @@ _likely = st.from_regex(
 
 @given(st.lists(_made | _likely, min_size=30, max_size=60))
 def test_no_name_beyond_the_model(texts: list[str]) -> None:
-    shape = botocore.session.get_session().get_service_model("lambda").operation_model("Invoke")
-    pattern = re.compile(shape.input_shape.members["FunctionName"].metadata["pattern"])
+    pattern = re.compile(model().input_shape.members["FunctionName"].metadata["pattern"])
     for text, answer in zip(texts, ask(("function", text) for text in texts), strict=True):
         if answer.startswith("refused"):
             continue
