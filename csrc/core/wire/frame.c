@@ -487,6 +487,16 @@ lm_frame_open(struct lm_coder *coder, const uint8_t *sealed, size_t sealed_len,
   return lm_mpcheck(&view, limits, estimate, err);
 }
 
+/* Whether the text of a frame is that of a raw one: its first four characters hold the flags. */
+static bool
+is_raw_text(const char *text, size_t text_len)
+{
+  uint8_t first[3];
+  struct lm_error ignored;
+  return text_len > 4 && lm_base64_decode(text, 4, first, &ignored) == 0 &&
+         lm_frame_is_raw(first, sizeof first);
+}
+
 int
 lm_frame_from_text(struct lm_coder *coder, const char *text, size_t text_len,
                    const struct lm_frame_limits *limits, struct lm_buf *out, size_t *estimate,
@@ -499,11 +509,23 @@ lm_frame_from_text(struct lm_coder *coder, const char *text, size_t text_len,
   text_len -= LM_TEXT_PREFIX_LEN;
   if (lm_base64_decoded_size(text, text_len, &size, err) != 0)
     return -1;
-  lm_buf_clear(&coder->scratch);
-  uint8_t *place = lm_buf_reserve(&coder->scratch, size);
+  bool raw = is_raw_text(text, text_len);
+  struct lm_buf *bytes = raw ? out : &coder->scratch;
+  lm_buf_clear(bytes);
+  uint8_t *place = lm_buf_reserve(bytes, size);
   if (place == NULL)
-    return lm_error_nomem(err, size);
+    return lm_buf_check(bytes, "the frame", err);
   if (lm_base64_decode(text, text_len, place, err) != 0)
     return -1;
-  return lm_frame_open(coder, place, size, limits, out, estimate, err);
+  if (!raw)
+    return lm_frame_open(coder, place, size, limits, out, estimate, err);
+  struct head head = {0};
+  struct lm_frame_view view;
+  size_t at = 0;
+  if (read_head(place, size, &head, &at, err) != 0 ||
+      check_lengths(&head, limits->max_output_bytes, err) != 0)
+    return -1;
+  out->len = size;
+  view_at(&head, place + at, &view);
+  return lm_mpcheck(&view, limits, estimate, err);
 }

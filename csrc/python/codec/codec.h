@@ -32,6 +32,7 @@ struct lmpy_codec_state {
   struct lm_coder *spare_coder; /* owned or NULL; who takes it may use it without the GIL */
   struct lmpy_gather *spare;    /* kept from the last list; owned or NULL */
   struct lm_buf spare_bufs[4];  /* kept from the last encode */
+  struct lm_buf spare_raw;      /* and from the last decode */
   struct lmpy_key keys[LMPY_KEYS];
 };
 
@@ -61,6 +62,9 @@ int lmpy_codec_need_numpy(struct lmpy_unpack *unpack);
 /* One of those scalars. */
 PyObject *lmpy_numpy_float(struct lmpy_codec_state *state, double number);
 PyObject *lmpy_numpy_int(struct lmpy_codec_state *state, int64_t number);
+
+/* A buffer that is no longer needed: kept for the next call when nothing is, and it is not large. */
+void lmpy_codec_keep(struct lm_buf *spare, struct lm_buf *buf);
 
 /* --- packing: a value appended to the sections of a raw frame --- */
 

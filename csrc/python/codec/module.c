@@ -1,6 +1,7 @@
 /* lambdamap._codec: values to frames and back. All that a worker imports: no thread, no network. */
 #include "codec.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "wire/envelope.h"
@@ -35,6 +36,58 @@ lmpy_codec_path_error(struct lmpy_pack *pack)
   Py_XDECREF(steps);
   lmpy_error_put(error);
   return NULL;
+}
+
+/* --- arguments --- */
+
+/* The keyword arguments behind the one that has none, where the caller gave them: *found[i] is the one
+ * of names[i], borrowed. */
+static int
+take_arguments(const char *function, PyObject *const *args, Py_ssize_t n, PyObject *given,
+               const char *const *names, PyObject **found)
+{
+  if (n != 1) {
+    PyErr_Format(PyExc_TypeError, "%s() takes exactly one positional argument (%zd given)",
+                 function, n);
+    return -1;
+  }
+  for (Py_ssize_t i = 0; given != NULL && i < PyTuple_GET_SIZE(given); i++) {
+    PyObject *name = PyTuple_GET_ITEM(given, i);
+    size_t at = 0;
+    while (names[at] != NULL && PyUnicode_CompareWithASCIIString(name, names[at]) != 0)
+      at++;
+    if (names[at] == NULL) {
+      PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", function, name);
+      return -1;
+    }
+    found[at] = args[n + i];
+  }
+  return 0;
+}
+
+/* Whether an argument is true: 0 and *flag, which stays where it was not given; or -1. */
+static int
+take_flag(PyObject *given, bool *flag)
+{
+  int truth = given == NULL ? *flag : PyObject_IsTrue(given);
+  *flag = truth > 0;
+  return truth < 0 ? -1 : 0;
+}
+
+static int
+take_size(PyObject *given, const char *name, size_t *size)
+{
+  if (given == NULL)
+    return 0;
+  Py_ssize_t n = PyNumber_AsSsize_t(given, PyExc_OverflowError);
+  if (n == -1 && PyErr_Occurred())
+    return -1;
+  if (n < 0) {
+    PyErr_Format(PyExc_ValueError, "%s must not be negative", name);
+    return -1;
+  }
+  *size = (size_t)n;
+  return 0;
 }
 
 /* --- encode --- */
@@ -98,37 +151,37 @@ finish(struct lmpy_codec_state *state, const struct lmpy_pack *pack, bool compre
 }
 
 static PyObject *
-encode_as(PyObject *module, PyObject *args, PyObject *kwargs, bool text)
+encode_as(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *given, bool text)
 {
-  static char *names[] = {"", "allow_pickle", "compression", NULL};
-  struct lmpy_codec_state *state = PyModule_GetState(module);
-  PyObject *value, *result = NULL;
-  int allow_pickle = 0, compression = 1;
+  static const char *const names[] = {"allow_pickle", "compression", NULL};
+  PyObject *found[2] = {NULL, NULL}, *result = NULL;
+  bool allow_pickle = false, compression = true;
   struct lmpy_pack pack;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pp", names, &value, &allow_pickle,
-                                   &compression))
+  if (take_arguments(text ? "encode_text" : "encode", args, n, given, names, found) != 0 ||
+      take_flag(found[0], &allow_pickle) != 0 || take_flag(found[1], &compression) != 0)
     return NULL;
-  lmpy_pack_init(&pack, state, allow_pickle != 0);
+  struct lmpy_codec_state *state = PyModule_GetState(module);
+  lmpy_pack_init(&pack, state, allow_pickle);
   /* Compression may let other threads run, and they may write to the array. */
   pack.may_borrow = !compression;
-  if (lmpy_pack_value(&pack, value) != 0)
+  if (lmpy_pack_value(&pack, args[0]) != 0)
     lmpy_codec_path_error(&pack);
   else
-    result = finish(state, &pack, compression != 0, text);
+    result = finish(state, &pack, compression, text);
   lmpy_pack_clean_up(&pack);
   return result;
 }
 
 static PyObject *
-encode(PyObject *module, PyObject *args, PyObject *kwargs)
+encode(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *given)
 {
-  return encode_as(module, args, kwargs, false);
+  return encode_as(module, args, n, given, false);
 }
 
 static PyObject *
-encode_text(PyObject *module, PyObject *args, PyObject *kwargs)
+encode_text(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *given)
 {
-  return encode_as(module, args, kwargs, true);
+  return encode_as(module, args, n, given, true);
 }
 
 /* --- decode --- */
@@ -154,22 +207,23 @@ open_frame(struct lmpy_codec_state *state, const uint8_t *bytes, size_t len, boo
 }
 
 static int
-parse_decode(PyObject *args, PyObject *kwargs, PyObject **frame, struct lmpy_unpack_opts *opts)
+take_decode_arguments(const char *function, PyObject *const *args, Py_ssize_t n, PyObject *given,
+                      struct lmpy_unpack_opts *opts)
 {
-  static char *names[] = {"", "allow_pickle", "resolve", "max_output_bytes", "max_depth", NULL};
-  int allow_pickle = 0;
-  Py_ssize_t max_bytes = 256 << 20;
-  unsigned max_depth = 512;
-  opts->resolve = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pOnI", names, frame, &allow_pickle,
-                                   &opts->resolve, &max_bytes, &max_depth))
+  static const char *const names[] = {"allow_pickle", "resolve", "max_output_bytes", "max_depth",
+                                      NULL};
+  PyObject *found[4] = {NULL, NULL, NULL, NULL};
+  struct lm_frame_limits limits = LM_FRAME_LIMITS_DEFAULT;
+  size_t depth = limits.max_depth;
+  *opts = (struct lmpy_unpack_opts){false, Py_None, limits};
+  if (take_arguments(function, args, n, given, names, found) != 0 ||
+      take_flag(found[0], &opts->allow_pickle) != 0 ||
+      take_size(found[2], names[2], &opts->limits.max_output_bytes) != 0 ||
+      take_size(found[3], names[3], &depth) != 0)
     return -1;
-  if (max_bytes < 0) {
-    PyErr_SetString(PyExc_ValueError, "max_output_bytes must not be negative");
-    return -1;
-  }
-  opts->allow_pickle = allow_pickle != 0;
-  opts->limits = (struct lm_frame_limits){(size_t)max_bytes, max_depth};
+  if (found[1] != NULL)
+    opts->resolve = found[1];
+  opts->limits.max_depth = depth < UINT_MAX ? (unsigned)depth : UINT_MAX;
   return 0;
 }
 
@@ -177,28 +231,27 @@ static PyObject *
 decode_bytes(struct lmpy_codec_state *state, const void *bytes, size_t len, bool text,
              const struct lmpy_unpack_opts *opts)
 {
-  struct lm_buf raw;
+  struct lm_buf raw = {.max = SIZE_MAX};
   struct lm_error err;
   PyObject *result = NULL;
   if (!text && lm_frame_is_raw(bytes, len))
     return lmpy_unpack(state, bytes, len, opts);
-  lm_buf_init(&raw, SIZE_MAX);
+  lm_buf_move(&raw, &state->spare_raw); /* unpacking may run code that comes back here */
   if (open_frame(state, bytes, len, text, &opts->limits, &raw, &err) != 0)
     lmpy_raise(&err, state->decode_failure);
   else
     result = lmpy_unpack(state, raw.data, raw.len, opts);
-  lm_buf_clean_up(&raw);
+  lmpy_codec_keep(&state->spare_raw, &raw);
   return result;
 }
 
 static PyObject *
-decode(PyObject *module, PyObject *args, PyObject *kwargs)
+decode(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *given)
 {
   struct lmpy_unpack_opts opts;
-  PyObject *frame;
   Py_buffer view;
-  if (parse_decode(args, kwargs, &frame, &opts) != 0 ||
-      PyObject_GetBuffer(frame, &view, PyBUF_SIMPLE) != 0)
+  if (take_decode_arguments("decode", args, n, given, &opts) != 0 ||
+      PyObject_GetBuffer(args[0], &view, PyBUF_SIMPLE) != 0)
     return NULL;
   PyObject *result =
       decode_bytes(PyModule_GetState(module), view.buf, (size_t)view.len, false, &opts);
@@ -207,16 +260,16 @@ decode(PyObject *module, PyObject *args, PyObject *kwargs)
 }
 
 static PyObject *
-decode_text(PyObject *module, PyObject *args, PyObject *kwargs)
+decode_text(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *given)
 {
   struct lmpy_unpack_opts opts;
-  PyObject *text, *result;
   Py_buffer view;
-  if (parse_decode(args, kwargs, &text, &opts) != 0)
+  if (take_decode_arguments("decode_text", args, n, given, &opts) != 0)
     return NULL;
+  PyObject *text = args[0];
   if (PyUnicode_Check(text)) {
     struct lmpy_codec_state *state = PyModule_GetState(module);
-    if (!PyUnicode_IS_ASCII(text)) {
+    if (!lmpy_is_ascii(text)) {
       PyErr_SetString(state->decode_failure, "the text holds characters outside base64");
       return NULL;
     }
@@ -225,7 +278,8 @@ decode_text(PyObject *module, PyObject *args, PyObject *kwargs)
   }
   if (PyObject_GetBuffer(text, &view, PyBUF_SIMPLE) != 0)
     return NULL;
-  result = decode_bytes(PyModule_GetState(module), view.buf, (size_t)view.len, true, &opts);
+  PyObject *result =
+      decode_bytes(PyModule_GetState(module), view.buf, (size_t)view.len, true, &opts);
   PyBuffer_Release(&view);
   return result;
 }
@@ -255,11 +309,11 @@ PyDoc_STRVAR(encode_json_doc, "encode_json($module, value, /)\n--\n\n"
                               "Raises EncodeFailure(message, path) for what JSON has no form for.");
 
 static PyMethodDef methods[] = {
-    {"encode", (PyCFunction)(void (*)(void))encode, METH_VARARGS | METH_KEYWORDS, encode_doc},
-    {"encode_text", (PyCFunction)(void (*)(void))encode_text, METH_VARARGS | METH_KEYWORDS,
+    {"encode", (PyCFunction)(void (*)(void))encode, METH_FASTCALL | METH_KEYWORDS, encode_doc},
+    {"encode_text", (PyCFunction)(void (*)(void))encode_text, METH_FASTCALL | METH_KEYWORDS,
      encode_text_doc},
-    {"decode", (PyCFunction)(void (*)(void))decode, METH_VARARGS | METH_KEYWORDS, decode_doc},
-    {"decode_text", (PyCFunction)(void (*)(void))decode_text, METH_VARARGS | METH_KEYWORDS,
+    {"decode", (PyCFunction)(void (*)(void))decode, METH_FASTCALL | METH_KEYWORDS, decode_doc},
+    {"decode_text", (PyCFunction)(void (*)(void))decode_text, METH_FASTCALL | METH_KEYWORDS,
      decode_text_doc},
     {"encode_json", lmpy_encode_json, METH_O, encode_json_doc},
     {NULL, NULL, 0, NULL},
@@ -285,6 +339,7 @@ exec(PyObject *module)
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
     if ((state->names[i] = PyUnicode_InternFromString(names[i])) == NULL)
       return -1;
+  state->spare_raw.max = SIZE_MAX;
   state->coder = lm_coder_new();
   if (state->coder == NULL) {
     PyErr_NoMemory();
@@ -363,6 +418,7 @@ free_state(void *module)
   state->spare = NULL;
   for (size_t i = 0; i < sizeof state->spare_bufs / sizeof state->spare_bufs[0]; i++)
     lm_buf_clean_up(&state->spare_bufs[i]);
+  lm_buf_clean_up(&state->spare_raw);
   lm_coder_destroy(state->spare_coder);
   state->spare_coder = NULL;
   lm_coder_destroy(state->coder);

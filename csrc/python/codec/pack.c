@@ -31,17 +31,22 @@ lmpy_pack_init(struct lmpy_pack *pack, struct lmpy_codec_state *state, bool allo
 }
 
 void
+lmpy_codec_keep(struct lm_buf *spare, struct lm_buf *buf)
+{
+  if (spare->data == NULL && buf->cap <= KEPT_BYTES) {
+    lm_buf_move(spare, buf);
+    lm_buf_clear(spare);
+  } else {
+    lm_buf_clean_up(buf);
+  }
+}
+
+void
 lmpy_pack_clean_up(struct lmpy_pack *pack)
 {
-  for (int i = 0; i < 4; i++) {
-    struct lm_buf *spare = pack->state == NULL ? NULL : &pack->state->spare_bufs[i];
-    if (spare != NULL && spare->data == NULL && buffer(pack, i)->cap <= KEPT_BYTES) {
-      lm_buf_move(spare, buffer(pack, i));
-      lm_buf_clear(spare);
-    } else {
-      lm_buf_clean_up(buffer(pack, i));
-    }
-  }
+  for (int i = 0; i < 4; i++)
+    if (pack->state != NULL)
+      lmpy_codec_keep(&pack->state->spare_bufs[i], buffer(pack, i));
   if (pack->blob.obj != NULL)
     PyBuffer_Release(&pack->blob);
   Py_CLEAR(pack->path);

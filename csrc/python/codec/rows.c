@@ -1,13 +1,17 @@
-/* Columns to lists: each column is a reader that gives its cells one after the other, so that a row's
- * objects are made together. Bounded by itself: lm_column_read checks every length, and what the cells
- * will take is counted before they are made. */
+/* Columns to lists: a column writes many cells at once, in a loop of its kind; those of a dict's or a
+ * tuple's columns become rows a group at a time. Bounded by itself: lm_column_read checks every length,
+ * and what the cells will take is counted before they are made. */
 #include "codec.h"
 
 #include "base/alloc.h"
 #include "wire/mpread.h"
 #include "wire/numbers.h"
 
-enum { FEW_KEYS = 5 /* up to here a dict grows faster than a template is copied */ };
+enum {
+  FEW_KEYS = 5,       /* up to here a dict grows faster than another is copied */
+  GROUP_CELLS = 1024, /* of all columns of a dict or tuple, made before their rows */
+  NUMBERS = 64        /* unpacked at once */
+};
 
 struct reader {
   struct lm_column column;
@@ -16,18 +20,20 @@ struct reader {
   const uint8_t *at, *end; /* ANY: values */
   const uint8_t *indices;  /* UNIQUE */
   const uint8_t *text;     /* TEXT: the next one */
-  PyObject *constant;      /* CONST; strong */
-  PyObject *template;      /* DICT: all keys; strong */
-  PyObject **values;       /* UNIQUE: column.inner; DICT: keys; strong */
-  struct reader *inner;    /* owned, n_inner of them */
-  uint32_t n_inner, n_values;
+  PyObject *constant;      /* CONST, FRAMES; strong */
+  PyObject *row;           /* DICT: the last one; strong or NULL */
+  struct reader *inner;    /* n_inner of them; owned, with what the next two point to */
+  PyObject **values;       /* UNIQUE: the texts; DICT: the keys; n_values, strong */
+  PyObject **cells;        /* DICT, TUPLE: for each column its cell of the row before and those of
+                              `group` rows */
+  uint32_t n_inner, n_values, group;
   uint64_t first; /* SPLIT: cells of the first part */
 };
 
 /* Where a column stands; as in lm_mpcheck. */
 enum place { AT_FIELD, AT_PART, AT_PRESENT };
 
-static PyObject *next(struct lmpy_unpack *unpack, struct reader *reader);
+static int fill(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, size_t n);
 static int open_reader(struct lmpy_unpack *unpack, struct reader *reader, const uint8_t **at,
                        const uint8_t *end, uint64_t n, unsigned depth, enum place place);
 
@@ -55,41 +61,29 @@ close_reader(struct reader *reader)
 {
   for (uint32_t i = 0; i < reader->n_inner; i++)
     close_reader(&reader->inner[i]);
-  lm_free(reader->inner);
   for (uint32_t i = 0; i < reader->n_values; i++)
     Py_XDECREF(reader->values[i]);
-  lm_free(reader->values);
-  Py_XDECREF(reader->template);
+  lm_free(reader->inner);
+  Py_XDECREF(reader->row);
   Py_XDECREF(reader->constant);
 }
 
 /* --- opening --- */
 
+/* Room for columns inside, values, and cells. */
 static int
-make_inner(struct reader *reader, uint64_t n)
+make_room(struct reader *reader, uint64_t n_inner, uint64_t n_values, uint64_t n_cells)
 {
-  if (n == 0)
-    return 0;
-  reader->inner = lm_alloc_zero((size_t)n, sizeof *reader->inner);
+  size_t readers = (size_t)n_inner * sizeof *reader->inner;
+  reader->inner = lm_alloc_zero(1, readers + (size_t)(n_values + n_cells) * sizeof(PyObject *) + 1);
   if (reader->inner == NULL) {
     PyErr_NoMemory();
     return -1;
   }
-  reader->n_inner = (uint32_t)n;
-  return 0;
-}
-
-static int
-make_values(struct reader *reader, uint64_t n)
-{
-  if (n == 0)
-    return 0;
-  reader->values = lm_alloc_zero((size_t)n, sizeof(PyObject *));
-  if (reader->values == NULL) {
-    PyErr_NoMemory();
-    return -1;
-  }
-  reader->n_values = (uint32_t)n;
+  reader->values = (PyObject **)(void *)(reader->inner + n_inner);
+  reader->cells = reader->values + n_values;
+  reader->n_inner = (uint32_t)n_inner;
+  reader->n_values = (uint32_t)n_values;
   return 0;
 }
 
@@ -97,30 +91,26 @@ static int
 open_fields(struct lmpy_unpack *unpack, struct reader *reader, const uint8_t **at,
             const uint8_t *end, uint64_t n, unsigned depth)
 {
-  uint64_t fields = reader->column.inner;
+  uint64_t fields = reader->column.inner, group = fields < GROUP_CELLS ? GROUP_CELLS : fields;
   bool dict = reader->column.kind == LM_COLUMN_DICT;
-  if (charge(unpack, fields * sizeof *reader) != 0 || make_inner(reader, fields) != 0)
+  group = fields == 0 ? 1 : group / fields;
+  reader->group = (uint32_t)(n < group ? n : group);
+  /* The cells have been charged: they are no more than there are rows. */
+  if (charge(unpack, fields * (sizeof *reader + 2 * sizeof(PyObject *))) != 0 ||
+      make_room(reader, fields, dict ? fields : 0, fields * (reader->group + 1)) != 0)
     return -1;
-  if (dict) {
-    if (make_values(reader, fields) != 0 || (reader->template = PyDict_New()) == NULL)
-      return -1;
-  }
   for (uint64_t i = 0; i < fields; i++) {
     if (dict) {
       struct lm_mp_token key = {0};
       lm_mp_next(at, end, &key);
       if (key.kind != LM_MP_STR)
         return refuse(unpack, "a column of dicts with a key that is no text");
-      reader->values[i] = lmpy_unpack_key(unpack, key.data, key.len);
-      if (reader->values[i] == NULL ||
-          PyDict_SetItem(reader->template, reader->values[i], Py_None) != 0)
+      if ((reader->values[i] = lmpy_unpack_key(unpack, key.data, key.len)) == NULL)
         return -1;
     }
     if (open_reader(unpack, &reader->inner[i], at, end, n, depth, AT_FIELD) != 0)
       return -1;
   }
-  if (dict && PyDict_GET_SIZE(reader->template) != (Py_ssize_t)fields)
-    return refuse(unpack, "a dict has the same key twice");
   return 0;
 }
 
@@ -137,11 +127,10 @@ open_unique(struct lmpy_unpack *unpack, struct reader *reader, const uint8_t **a
     if (wrong != NULL)
       refuse(unpack, wrong);
     else
-      result = make_values(reader, reader->column.inner);
+      result = make_room(reader, 0, reader->column.inner, 0);
   }
-  for (uint32_t i = 0; result == 0 && i < reader->n_values; i++)
-    if ((reader->values[i] = next(unpack, &texts)) == NULL)
-      result = -1;
+  if (result == 0)
+    result = fill(unpack, &texts, reader->values, reader->n_values);
   close_reader(&texts);
   return result;
 }
@@ -232,14 +221,14 @@ open_reader(struct lmpy_unpack *unpack, struct reader *reader, const uint8_t **a
   case LM_COLUMN_NULLABLE:
     if (place >= AT_PRESENT)
       return refuse(unpack, "a column of missing cells inside of another");
-    if (make_inner(reader, 1) != 0)
+    if (make_room(reader, 1, 0, 0) != 0)
       return -1;
     return open_reader(unpack, reader->inner, at, end, column->inner, depth, AT_PRESENT);
   case LM_COLUMN_SPLIT:
     if (place >= AT_PART)
       return refuse(unpack, "a column in parts inside of another");
     reader->first = column->inner;
-    if (make_inner(reader, 2) != 0 ||
+    if (make_room(reader, 2, 0, 0) != 0 ||
         open_reader(unpack, reader->inner, at, end, column->inner, depth, AT_PART) != 0)
       return -1;
     return open_reader(unpack, reader->inner + 1, at, end, n - column->inner, depth, AT_PART);
@@ -250,7 +239,7 @@ open_reader(struct lmpy_unpack *unpack, struct reader *reader, const uint8_t **a
       return refuse(unpack, "the value is nested too deep");
     if (column->kind != LM_COLUMN_LIST)
       return open_fields(unpack, reader, at, end, n, depth - 1);
-    if (make_inner(reader, 1) != 0)
+    if (make_room(reader, 1, 0, 0) != 0)
       return -1;
     return open_reader(unpack, reader->inner, at, end, column->inner, depth - 1, AT_FIELD);
   default:
@@ -258,7 +247,15 @@ open_reader(struct lmpy_unpack *unpack, struct reader *reader, const uint8_t **a
   }
 }
 
-/* --- cells --- */
+/* --- cells: each of these makes n at *out. On failure, -1 and an exception, it leaves NULL for those
+ * that were not made. --- */
+
+static int
+give_up(PyObject **out, size_t made, size_t n)
+{
+  memset(out + made, 0, (n - made) * sizeof *out);
+  return -1;
+}
 
 static inline double
 double_at(const uint8_t *at)
@@ -269,12 +266,40 @@ double_at(const uint8_t *at)
   return number;
 }
 
-static PyObject *
-new_float(struct lmpy_unpack *unpack, uint8_t element, double number)
+static int
+fill_floats(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, size_t n)
 {
-  if (element == LM_FLOAT)
-    return PyFloat_FromDouble(number);
-  return lmpy_numpy_float(unpack->state, number);
+  const uint8_t *at = reader->column.data + 8 * reader->next;
+  bool numpy = reader->column.element == LM_FLOAT_NUMPY;
+  for (size_t i = 0; i < n; i++, at += 8) {
+    double number = double_at(at);
+    out[i] = numpy ? lmpy_numpy_float(unpack->state, number) : PyFloat_FromDouble(number);
+    if (out[i] == NULL)
+      return give_up(out, i, n);
+  }
+  return 0;
+}
+
+static int
+fill_decimals(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, size_t n)
+{
+  const struct lm_column *column = &reader->column;
+  const struct lm_decimal decimal = {column->exponent, column->width, column->has_nan,
+                                     column->minimum};
+  const uint8_t *at = column->data + reader->next * column->width;
+  bool numpy = column->element == LM_FLOAT_NUMPY;
+  double numbers[NUMBERS];
+  for (size_t i = 0; i < n;) {
+    size_t some = n - i < NUMBERS ? n - i : NUMBERS;
+    lm_decimal_unpack(at, some, &decimal, numbers);
+    at += some * column->width;
+    for (size_t j = 0; j < some; j++, i++) {
+      out[i] = numpy ? lmpy_numpy_float(unpack->state, numbers[j]) : PyFloat_FromDouble(numbers[j]);
+      if (out[i] == NULL)
+        return give_up(out, i, n);
+    }
+  }
+  return 0;
 }
 
 static PyObject *
@@ -287,169 +312,226 @@ new_int(struct lmpy_unpack *unpack, uint8_t element, int64_t number)
   return lmpy_date_from(element, number);
 }
 
-/* Most cells are this, so it is written out where cells are wanted. */
-static inline PyObject *
-next_ascii(struct reader *reader, uint64_t i)
-{
-  const struct lm_lengths *lengths = &reader->column.lengths;
-  uint32_t len = lengths->width == 1 ? lengths->at[i] : lm_length_at(lengths, i);
-  const uint8_t *at = reader->text;
-  PyObject *text = PyUnicode_New(len, 127);
-  reader->text = at + len;
-  if (text != NULL && len > 0)
-    lmpy_copy_text(PyUnicode_1BYTE_DATA(text), at, len);
-  return text;
-}
-
-static PyObject *
-next_text(struct lmpy_unpack *unpack, struct reader *reader, uint64_t i)
-{
-  if (reader->column.element == LM_TEXT_ASCII)
-    return next_ascii(reader, i);
-  uint32_t len = lm_length_at(&reader->column.lengths, i);
-  const uint8_t *at = reader->text;
-  reader->text += len;
-  switch (reader->column.element) {
-  case LM_TEXT_UTF8:
-    return lmpy_text(at, len);
-  case LM_TEXT_BYTES:
-    return PyBytes_FromStringAndSize((const char *)at, len);
-  default: {
-    PyObject *text = lmpy_text(at, len);
-    PyObject *made =
-        text == NULL ? NULL
-                     : PyObject_CallFunctionObjArgs((PyObject *)unpack->state->decimal, text, NULL);
-    Py_XDECREF(text);
-    return made;
-  }
-  }
-}
-
-/* Write n cells' objects; on failure the first *made of them are there. */
 static int
-fill(struct lmpy_unpack *unpack, struct reader *reader, PyObject *list, uint64_t n)
+fill_ints(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, size_t n)
 {
-  struct lm_column *column = &reader->column;
-  if (column->kind == LM_COLUMN_FLOAT && column->element == LM_FLOAT) {
-    const uint8_t *at = column->data + 8 * reader->next;
-    for (uint64_t i = 0; i < n; i++, at += 8) {
-      PyObject *item = PyFloat_FromDouble(double_at(at));
-      if (item == NULL)
-        return -1;
-      PyList_SET_ITEM(list, (Py_ssize_t)i, item);
-    }
-    reader->next += n;
-    return 0;
-  }
-  if (column->kind == LM_COLUMN_DECIMAL && column->element == LM_FLOAT) {
-    const struct lm_decimal decimal = {column->exponent, column->width, column->has_nan,
-                                       column->minimum};
-    double numbers[64];
-    for (uint64_t i = 0; i < n;) {
-      uint64_t count = n - i < 64 ? n - i : 64;
-      lm_decimal_unpack(column->data + reader->next * column->width, count, &decimal, numbers);
-      for (uint64_t j = 0; j < count; j++, i++) {
-        PyObject *item = PyFloat_FromDouble(numbers[j]);
-        if (item == NULL)
-          return -1;
-        PyList_SET_ITEM(list, (Py_ssize_t)i, item);
-      }
-      reader->next += count;
-    }
-    return 0;
-  }
-  for (uint64_t i = 0; i < n; i++) {
-    PyObject *item = next(unpack, reader);
-    if (item == NULL)
-      return -1;
-    PyList_SET_ITEM(list, (Py_ssize_t)i, item);
+  const struct lm_column *column = &reader->column;
+  const uint8_t *at = column->data + reader->next * column->width;
+  int64_t numbers[NUMBERS];
+  for (size_t i = 0; i < n;) {
+    size_t some = n - i < NUMBERS ? n - i : NUMBERS;
+    lm_unpack_ints(at, some, column->minimum, column->width, numbers);
+    at += some * column->width;
+    for (size_t j = 0; j < some; j++, i++)
+      if ((out[i] = new_int(unpack, column->element, numbers[j])) == NULL)
+        return give_up(out, i, n);
   }
   return 0;
 }
 
 static PyObject *
-next_list(struct lmpy_unpack *unpack, struct reader *reader, uint64_t i)
+new_decimal(struct lmpy_unpack *unpack, const uint8_t *at, uint32_t len)
 {
-  uint32_t n = lm_length_at(&reader->column.lengths, i);
-  PyObject *list = PyList_New(n);
-  if (list != NULL && fill(unpack, reader->inner, list, n) != 0)
-    Py_CLEAR(list);
-  return list;
+  PyObject *text = lmpy_text(at, len), *made = NULL;
+  if (text != NULL)
+    made = PyObject_CallOneArg((PyObject *)unpack->state->decimal, text);
+  Py_XDECREF(text);
+  return made;
 }
 
+static int
+fill_texts(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, size_t n)
+{
+  const struct lm_lengths lengths = reader->column.lengths;
+  const uint8_t *at = reader->text;
+  uint64_t from = reader->next;
+  uint8_t element = reader->column.element;
+  for (size_t i = 0; i < n; i++) {
+    uint32_t len = lengths.width == 1 ? lengths.at[from + i] : lm_length_at(&lengths, from + i);
+    PyObject *made;
+    if (element == LM_TEXT_ASCII) {
+      made = PyUnicode_New(len, 127);
+      if (made != NULL && len > 0)
+        lmpy_copy_text(PyUnicode_1BYTE_DATA(made), at, len);
+    } else if (element == LM_TEXT_UTF8) {
+      made = lmpy_text(at, len);
+    } else if (element == LM_TEXT_BYTES) {
+      made = PyBytes_FromStringAndSize((const char *)at, len);
+    } else {
+      made = new_decimal(unpack, at, len);
+    }
+    if ((out[i] = made) == NULL)
+      return give_up(out, i, n);
+    at += len;
+  }
+  reader->text = at;
+  return 0;
+}
+
+static int
+fill_lists(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, size_t n)
+{
+  for (size_t i = 0; i < n; i++) {
+    uint32_t len = lm_length_at(&reader->column.lengths, reader->next + i);
+    out[i] = PyList_New(len);
+    if (out[i] == NULL || fill(unpack, reader->inner, PySequence_Fast_ITEMS(out[i]), len) != 0)
+      return give_up(out, i + 1, n);
+  }
+  return 0;
+}
+
+/* The cells that are there, then moved to their places from behind. */
+static int
+fill_present(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, size_t n)
+{
+  const uint8_t *bits = reader->column.data;
+  size_t there = 0;
+  for (size_t i = 0; i < n; i++)
+    there += lm_bit(bits, reader->next + i);
+  if (fill(unpack, reader->inner, out, there) != 0)
+    return give_up(out, there, n);
+  for (size_t i = n; i > there; i--)
+    out[i - 1] = lm_bit(bits, reader->next + i - 1) ? out[--there] : Py_NewRef(Py_None);
+  return 0;
+}
+
+static int
+fill_parts(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, size_t n)
+{
+  uint64_t left = reader->next < reader->first ? reader->first - reader->next : 0;
+  size_t some = n < left ? n : (size_t)left;
+  if (some > 0 && fill(unpack, reader->inner, out, some) != 0)
+    return give_up(out, some, n);
+  return n == some ? 0 : fill(unpack, reader->inner + 1, out + some, n - some);
+}
+
+/* --- rows: the cells of n of them first, which stand behind those of the row before --- */
+
+static void
+drop_cells(struct reader *reader, uint32_t columns, size_t from, size_t n)
+{
+  for (uint32_t i = 0; i < columns; i++)
+    for (size_t row = from; row < n; row++)
+      Py_XDECREF(reader->cells[i * (reader->group + (size_t)1) + 1 + row]);
+}
+
+static int
+fill_fields(struct lmpy_unpack *unpack, struct reader *reader, size_t n)
+{
+  size_t stride = reader->group + (size_t)1;
+  for (uint32_t i = 0; i < reader->n_inner; i++)
+    if (fill(unpack, &reader->inner[i], reader->cells + i * stride + 1, n) != 0) {
+      drop_cells(reader, i + 1, 0, n);
+      return -1;
+    }
+  return 0;
+}
+
+/* Takes the cells, which stand `stride` apart, whether it succeeds or not. A dict is cheapest as a copy
+ * of the one before it, in which the cells that differ are set. */
 static PyObject *
-next_dict(struct lmpy_unpack *unpack, struct reader *reader)
+new_dict(struct lmpy_unpack *unpack, struct reader *reader, PyObject **cells)
 {
   uint32_t n = reader->n_inner;
-  PyObject *dict = n > FEW_KEYS ? PyDict_Copy(reader->template) : PyDict_New();
-  for (uint32_t i = 0; dict != NULL && i < n; i++) {
-    struct reader *inner = &reader->inner[i];
-    PyObject *cell = inner->column.kind == LM_COLUMN_TEXT && inner->column.element == LM_TEXT_ASCII
-                         ? next_ascii(inner, inner->next++)
-                         : next(unpack, inner);
-    if (cell == NULL || PyDict_SetItem(dict, reader->values[i], cell) != 0)
+  size_t stride = reader->group + (size_t)1;
+  bool copy = reader->row != NULL && n > FEW_KEYS;
+  PyObject *dict = copy ? PyDict_Copy(reader->row) : PyDict_New();
+  for (uint32_t i = 0; i < n; i++, cells += stride) {
+    if (dict != NULL && !(copy && cells[0] == cells[-1]) &&
+        PyDict_SetItem(dict, reader->values[i], cells[0]) != 0)
       Py_CLEAR(dict);
-    Py_XDECREF(cell);
+    Py_DECREF(cells[0]);
   }
+  if (dict != NULL && PyDict_GET_SIZE(dict) != (Py_ssize_t)n) {
+    Py_CLEAR(dict);
+    lmpy_unpack_refuse(unpack, "a dict has the same key twice");
+  }
+  if (n > FEW_KEYS)
+    Py_XSETREF(reader->row, Py_XNewRef(dict));
   return dict;
 }
 
 static PyObject *
-next_tuple(struct lmpy_unpack *unpack, struct reader *reader)
+new_tuple(struct reader *reader, PyObject **cells)
 {
+  size_t stride = reader->group + (size_t)1;
   PyObject *tuple = PyTuple_New(reader->n_inner);
-  for (uint32_t i = 0; tuple != NULL && i < reader->n_inner; i++) {
-    PyObject *cell = next(unpack, &reader->inner[i]);
-    if (cell == NULL)
-      Py_CLEAR(tuple);
+  for (uint32_t i = 0; i < reader->n_inner; i++, cells += stride) {
+    if (tuple != NULL)
+      PyTuple_SET_ITEM(tuple, i, cells[0]);
     else
-      PyTuple_SET_ITEM(tuple, i, cell);
+      Py_DECREF(cells[0]);
   }
   return tuple;
 }
 
-/* The next cell; no more are asked for than the column has. */
-static PyObject *
-next(struct lmpy_unpack *unpack, struct reader *reader)
+static int
+fill_rows(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, size_t n)
+{
+  size_t stride = reader->group + (size_t)1;
+  bool dict = reader->column.kind == LM_COLUMN_DICT;
+  for (size_t i = 0; i < n;) {
+    size_t some = n - i < reader->group ? n - i : reader->group;
+    if (fill_fields(unpack, reader, some) != 0)
+      return give_up(out, i, n);
+    for (size_t row = 0; row < some; row++, i++) {
+      PyObject **cells = reader->cells + 1 + row;
+      if ((out[i] = dict ? new_dict(unpack, reader, cells) : new_tuple(reader, cells)) == NULL) {
+        drop_cells(reader, reader->n_inner, row + 1, some);
+        return give_up(out, i, n);
+      }
+    }
+    for (uint32_t column = 0; column < reader->n_inner; column++)
+      reader->cells[column * stride] = reader->cells[column * stride + some];
+  }
+  return 0;
+}
+
+/* The next n cells; no more are asked for than the column has. */
+static int
+fill_others(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, size_t n)
 {
   const struct lm_column *column = &reader->column;
-  uint64_t i = reader->next++;
-  switch (column->kind) {
-  case LM_COLUMN_FLOAT:
-    return new_float(unpack, column->element, double_at(column->data + 8 * i));
-  case LM_COLUMN_DECIMAL: {
-    const struct lm_decimal decimal = {column->exponent, column->width, column->has_nan,
-                                       column->minimum};
-    return new_float(unpack, column->element, lm_decimal_at(column->data, i, &decimal));
+  const struct lm_lengths indices = {column->width, 0, reader->indices};
+  for (size_t i = 0; i < n; i++) {
+    uint64_t at = reader->next + i;
+    switch (column->kind) {
+    case LM_COLUMN_CONST:
+      out[i] = Py_NewRef(reader->constant);
+      break;
+    case LM_COLUMN_FRAMES:
+      out[i] = Py_NewRef(PyList_GET_ITEM(reader->constant, (Py_ssize_t)at));
+      break;
+    case LM_COLUMN_UNIQUE:
+      out[i] = Py_NewRef(reader->values[lm_length_at(&indices, at)]);
+      break;
+    case LM_COLUMN_BOOL:
+      out[i] = Py_NewRef(lm_bit(column->data, at) ? Py_True : Py_False);
+      break;
+    default:
+      out[i] = lmpy_unpack_value(unpack, &reader->at, reader->end, reader->depth);
+      if (out[i] == NULL)
+        return give_up(out, i, n);
+    }
   }
-  case LM_COLUMN_INT:
-    return new_int(unpack, column->element,
-                   lm_packed_at(column->data, i, column->minimum, column->width));
-  case LM_COLUMN_TEXT:
-    return next_text(unpack, reader, i);
-  case LM_COLUMN_CONST:
-    return Py_NewRef(reader->constant);
-  case LM_COLUMN_FRAMES:
-    return Py_NewRef(PyList_GET_ITEM(reader->constant, (Py_ssize_t)i));
-  case LM_COLUMN_UNIQUE: {
-    struct lm_lengths each = {column->width, 0, reader->indices};
-    return Py_NewRef(reader->values[lm_length_at(&each, i)]);
-  }
-  case LM_COLUMN_BOOL:
-    return Py_NewRef(lm_bit(column->data, i) ? Py_True : Py_False);
-  case LM_COLUMN_NULLABLE:
-    return lm_bit(column->data, i) ? next(unpack, reader->inner) : Py_NewRef(Py_None);
-  case LM_COLUMN_SPLIT:
-    return next(unpack, reader->inner + (i >= reader->first));
-  case LM_COLUMN_LIST:
-    return next_list(unpack, reader, i);
-  case LM_COLUMN_DICT:
-    return next_dict(unpack, reader);
-  case LM_COLUMN_TUPLE:
-    return next_tuple(unpack, reader);
-  default:
-    return lmpy_unpack_value(unpack, &reader->at, reader->end, reader->depth);
-  }
+  return 0;
+}
+
+static int
+fill(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, size_t n)
+{
+  static int (*const kinds[LM_COLUMN_KINDS])(struct lmpy_unpack *, struct reader *, PyObject **,
+                                             size_t) = {
+      [LM_COLUMN_ANY] = fill_others,       [LM_COLUMN_FLOAT] = fill_floats,
+      [LM_COLUMN_INT] = fill_ints,         [LM_COLUMN_TEXT] = fill_texts,
+      [LM_COLUMN_CONST] = fill_others,     [LM_COLUMN_LIST] = fill_lists,
+      [LM_COLUMN_DICT] = fill_rows,        [LM_COLUMN_BOOL] = fill_others,
+      [LM_COLUMN_NULLABLE] = fill_present, [LM_COLUMN_DECIMAL] = fill_decimals,
+      [LM_COLUMN_UNIQUE] = fill_others,    [LM_COLUMN_TUPLE] = fill_rows,
+      [LM_COLUMN_SPLIT] = fill_parts,      [LM_COLUMN_FRAMES] = fill_others};
+  int result = kinds[reader->column.kind](unpack, reader, out, n);
+  reader->next += n;
+  return result;
 }
 
 PyObject *
@@ -469,7 +551,7 @@ lmpy_unpack_list(struct lmpy_unpack *unpack, const uint8_t *at, const uint8_t *e
     goto done;
   }
   list = PyList_New((Py_ssize_t)n);
-  if (list != NULL && fill(unpack, &reader, list, n) != 0)
+  if (list != NULL && fill(unpack, &reader, PySequence_Fast_ITEMS(list), n) != 0)
     Py_CLEAR(list);
 
 done:
