@@ -146,18 +146,21 @@ lm_decimal_likely(const double *doubles, size_t n)
   return n > 0 && find_exponent(doubles, n, &exponent);
 }
 
-/* All of doubles as integers; `good` counts the ones that are. One loop without a branch. */
-static size_t
-convert(const double *doubles, size_t n, double ten, double *whole)
+/* Whether all of doubles are decimals, as as_decimal has it; their integers then. One loop without a
+ * branch or a comparison, for vectors of any age. */
+static bool
+convert(const double *doubles, size_t n, double ten, int64_t *whole)
 {
-  size_t good = 0;
+  const uint64_t sign = UINT64_C(1) << 63, past_most = sign - bits_of(MOST);
+  uint64_t wrong = 0;
   for (size_t i = 0; i < n; i++) {
-    double scaled = doubles[i] * ten;
-    double m = (scaled + MAGIC) - MAGIC;
-    whole[i] = m;
-    good += (scaled > -MOST) & (scaled < MOST) & (bits_of(m / ten) == bits_of(doubles[i]));
+    double scaled = doubles[i] * ten, shifted = scaled + MAGIC;
+    uint64_t differ = bits_of((shifted - MAGIC) / ten) ^ bits_of(doubles[i]);
+    uint64_t above = ((bits_of(scaled) & ~sign) + past_most) & sign; /* as NaN is */
+    wrong |= differ | above;
+    whole[i] = (int64_t)(bits_of(shifted) - bits_of(MAGIC));
   }
-  return good;
+  return wrong == 0;
 }
 
 /* The first exponent from *exponent + 1 on that does for x; false: there is none. */
@@ -181,13 +184,11 @@ again:; /* at most once for each exponent: the samples were rounder than the res
   double ten = TENS[exponent];
   int64_t low = INT64_MAX, high = INT64_MIN;
   size_t missing = 0;
-  double whole[256];
   for (size_t from = 0; from < n; from += 256) {
     size_t count = n - from < 256 ? n - from : 256;
-    if (convert(doubles + from, count, ten, whole) == count) {
+    if (convert(doubles + from, count, ten, numbers + from)) {
       for (size_t i = 0; i < count; i++) {
-        int64_t m = (int64_t)whole[i];
-        numbers[from + i] = m;
+        int64_t m = numbers[from + i];
         low = m < low ? m : low;
         high = m > high ? m : high;
       }
@@ -245,15 +246,22 @@ lm_decimal_at(const uint8_t *at, size_t i, const struct lm_decimal *decimal)
 void
 lm_decimal_unpack(const uint8_t *at, size_t n, const struct lm_decimal *decimal, double *out)
 {
+  enum { SOME = 64, NARROW = 6 };
+  const int64_t most = (int64_t)MOST / 2; /* and NARROW bytes more are less than MOST */
+  int64_t numbers[SOME];
   size_t i = 0;
-  if (decimal->width != 0 && !decimal->has_nan) {
+  if (!decimal->has_nan && decimal->width <= NARROW && decimal->minimum <= most &&
+      decimal->minimum >= -most) {
     double ten = TENS[decimal->exponent];
-    uint64_t mask = UINT64_MAX >> (64 - 8 * decimal->width);
-    for (; i + 8 / decimal->width + 1 < n; i++) {
-      uint64_t sum = (uint64_t)decimal->minimum + (load64(at + i * decimal->width) & mask);
-      int64_t m;
-      memcpy(&m, &sum, sizeof m);
-      out[i] = (double)m / ten;
+    for (; i < n; i += SOME) {
+      size_t some = n - i < SOME ? n - i : SOME;
+      lm_unpack_ints(at + i * decimal->width, some, decimal->minimum, decimal->width, numbers);
+      for (size_t j = 0; j < some; j++) { /* a conversion of vectors of any age */
+        uint64_t shifted = (uint64_t)numbers[j] + bits_of(MAGIC);
+        double m;
+        memcpy(&m, &shifted, sizeof m);
+        out[i + j] = (m - MAGIC) / ten;
+      }
     }
   }
   for (; i < n; i++)

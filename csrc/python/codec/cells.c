@@ -3,7 +3,7 @@
 #include "gather.h"
 
 enum {
-  MATRIX = 1024, /* cells of dicts that are looked at together */
+  MATRIX = 512, /* cells of dicts that are looked at together */
   LOOSE_BYTES =
       8 /* room behind a text, so that its first 8 bytes can be read whatever its length */
 };
@@ -161,22 +161,20 @@ take_dicts(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *const *
 {
   PyObject *matrix[MATRIX], *key, *value;
   size_t columns = gather->n_inner, stride = columns == 0 ? 0 : MATRIX / columns, row = 0;
-  PyObject *const *keys = gather->keys;
   if (n < stride)
     stride = n;
   for (; row < stride; row++) {
-    PyObject *dict = cells[row];
+    PyObject *dict = cells[row], **place = matrix + row, *const *keys = gather->keys;
     Py_ssize_t at = 0;
-    size_t column = 0;
     if (row + 4 < stride)
       __builtin_prefetch(cells[row + 4]);
     if (!PyDict_CheckExact(dict) || PyDict_GET_SIZE(dict) != (Py_ssize_t)columns)
       break;
-    while (PyDict_Next(dict, &at, &key, &value)) {
-      if (key != keys[column] && !lmpy_is_same_key(keys[column], key))
+    for (; PyDict_Next(dict, &at, &key, &value); keys++, place += stride) {
+      if (key != *keys && !lmpy_is_same_key(*keys, key))
         goto misfit;
-      matrix[column * stride + row] = value;
-      column++;
+      *place = value;
+      __builtin_prefetch(value); /* read soon, by column */
     }
   }
 misfit:

@@ -8,9 +8,9 @@
 #include "wire/numbers.h"
 
 enum {
-  FEW_KEYS = 5,       /* up to here a dict grows faster than another is copied */
-  GROUP_CELLS = 1024, /* of all columns of a dict or tuple, made before their rows */
-  NUMBERS = 64        /* unpacked at once */
+  FEW_KEYS = 5,      /* up to here a dict grows faster than another is copied */
+  GROUP_CELLS = 512, /* of all columns of a dict or tuple, made before their rows */
+  NUMBERS = 64       /* unpacked at once */
 };
 
 struct reader {
@@ -70,16 +70,17 @@ close_reader(struct reader *reader)
 
 /* --- opening --- */
 
-/* Room for columns inside, values, and cells. */
+/* Room for columns inside, values, and cells, which are not set yet. */
 static int
 make_room(struct reader *reader, uint64_t n_inner, uint64_t n_values, uint64_t n_cells)
 {
-  size_t readers = (size_t)n_inner * sizeof *reader->inner;
-  reader->inner = lm_alloc_zero(1, readers + (size_t)(n_values + n_cells) * sizeof(PyObject *) + 1);
+  size_t zeroed = (size_t)n_inner * sizeof *reader->inner + (size_t)n_values * sizeof(PyObject *);
+  reader->inner = lm_alloc(zeroed + (size_t)n_cells * sizeof(PyObject *) + 1);
   if (reader->inner == NULL) {
     PyErr_NoMemory();
     return -1;
   }
+  memset(reader->inner, 0, zeroed);
   reader->values = (PyObject **)(void *)(reader->inner + n_inner);
   reader->cells = reader->values + n_values;
   reader->n_inner = (uint32_t)n_inner;
@@ -257,47 +258,40 @@ give_up(PyObject **out, size_t made, size_t n)
   return -1;
 }
 
-static inline double
-double_at(const uint8_t *at)
+/* n doubles of the column, little-endian or packed. */
+static void
+read_doubles(const struct lm_column *column, uint64_t from, size_t n, double *numbers)
 {
-  uint64_t bits = lm_load_le(at, 8);
-  double number;
-  memcpy(&number, &bits, sizeof number);
-  return number;
+  if (column->kind == LM_COLUMN_DECIMAL) {
+    const struct lm_decimal decimal = {column->exponent, column->width, column->has_nan,
+                                       column->minimum};
+    lm_decimal_unpack(column->data + from * column->width, n, &decimal, numbers);
+    return;
+  }
+  const uint8_t *at = column->data + 8 * from;
+  for (size_t i = 0; i < n; i++, at += 8) {
+    uint64_t bits = lm_load_le(at, 8);
+    memcpy(numbers + i, &bits, sizeof bits);
+  }
 }
 
 static int
 fill_floats(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, size_t n)
 {
-  const uint8_t *at = reader->column.data + 8 * reader->next;
-  bool numpy = reader->column.element == LM_FLOAT_NUMPY;
-  for (size_t i = 0; i < n; i++, at += 8) {
-    double number = double_at(at);
-    out[i] = numpy ? lmpy_numpy_float(unpack->state, number) : PyFloat_FromDouble(number);
-    if (out[i] == NULL)
-      return give_up(out, i, n);
-  }
-  return 0;
-}
-
-static int
-fill_decimals(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, size_t n)
-{
-  const struct lm_column *column = &reader->column;
-  const struct lm_decimal decimal = {column->exponent, column->width, column->has_nan,
-                                     column->minimum};
-  const uint8_t *at = column->data + reader->next * column->width;
-  bool numpy = column->element == LM_FLOAT_NUMPY;
   double numbers[NUMBERS];
   for (size_t i = 0; i < n;) {
-    size_t some = n - i < NUMBERS ? n - i : NUMBERS;
-    lm_decimal_unpack(at, some, &decimal, numbers);
-    at += some * column->width;
-    for (size_t j = 0; j < some; j++, i++) {
-      out[i] = numpy ? lmpy_numpy_float(unpack->state, numbers[j]) : PyFloat_FromDouble(numbers[j]);
-      if (out[i] == NULL)
-        return give_up(out, i, n);
-    }
+    size_t some = n - i < NUMBERS ? n - i : NUMBERS, j = 0;
+    PyObject **place = out + i;
+    read_doubles(&reader->column, reader->next + i, some, numbers);
+    if (reader->column.element == LM_FLOAT)
+      while (j < some && (place[j] = PyFloat_FromDouble(numbers[j])) != NULL)
+        j++;
+    else
+      while (j < some && (place[j] = lmpy_numpy_float(unpack->state, numbers[j])) != NULL)
+        j++;
+    i += j;
+    if (j < some)
+      return give_up(out, i, n);
   }
   return 0;
 }
@@ -329,13 +323,17 @@ fill_ints(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, siz
   return 0;
 }
 
+/* A text that is not ASCII, or what is written as one. */
 static PyObject *
-new_decimal(struct lmpy_unpack *unpack, const uint8_t *at, uint32_t len)
+new_text(struct lmpy_unpack *unpack, uint8_t element, const uint8_t *at, uint32_t len)
 {
+  if (element == LM_TEXT_BYTES)
+    return PyBytes_FromStringAndSize((const char *)at, len);
   PyObject *text = lmpy_text(at, len), *made = NULL;
-  if (text != NULL)
-    made = PyObject_CallOneArg((PyObject *)unpack->state->decimal, text);
-  Py_XDECREF(text);
+  if (element != LM_TEXT_DECIMAL || text == NULL)
+    return text;
+  made = PyObject_CallOneArg((PyObject *)unpack->state->decimal, text);
+  Py_DECREF(text);
   return made;
 }
 
@@ -344,23 +342,24 @@ fill_texts(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, si
 {
   const struct lm_lengths lengths = reader->column.lengths;
   const uint8_t *at = reader->text;
-  uint64_t from = reader->next;
-  uint8_t element = reader->column.element;
-  for (size_t i = 0; i < n; i++) {
-    uint32_t len = lengths.width == 1 ? lengths.at[from + i] : lm_length_at(&lengths, from + i);
-    PyObject *made;
-    if (element == LM_TEXT_ASCII) {
-      made = PyUnicode_New(len, 127);
-      if (made != NULL && len > 0)
-        lmpy_copy_text(PyUnicode_1BYTE_DATA(made), at, len);
-    } else if (element == LM_TEXT_UTF8) {
-      made = lmpy_text(at, len);
-    } else if (element == LM_TEXT_BYTES) {
-      made = PyBytes_FromStringAndSize((const char *)at, len);
-    } else {
-      made = new_decimal(unpack, at, len);
+  const uint8_t *bytes = lengths.width == 1 ? lengths.at + reader->next : NULL;
+  uint32_t len;
+  size_t i = 0;
+  if (reader->column.element == LM_TEXT_ASCII) /* most are this */
+    for (; i < n; i++) {
+      len = bytes != NULL ? bytes[i] : lm_length_at(&lengths, reader->next + i);
+      if ((out[i] = PyUnicode_New(len, 127)) == NULL)
+        return give_up(out, i, n);
+      lmpy_copy_text(PyUnicode_1BYTE_DATA(out[i]), at, len);
+      at += len;
     }
-    if ((out[i] = made) == NULL)
+  for (uint32_t before = UINT32_MAX; i < n; i++, before = len) {
+    len = lm_length_at(&lengths, reader->next + i);
+    if (len == before && memcmp(at, at - len, len) == 0) /* cheaper than to make it again */
+      out[i] = Py_NewRef(out[i - 1]);
+    else
+      out[i] = new_text(unpack, reader->column.element, at, len);
+    if (out[i] == NULL)
       return give_up(out, i, n);
     at += len;
   }
@@ -432,16 +431,18 @@ fill_fields(struct lmpy_unpack *unpack, struct reader *reader, size_t n)
 static PyObject *
 new_dict(struct lmpy_unpack *unpack, struct reader *reader, PyObject **cells)
 {
-  uint32_t n = reader->n_inner;
+  uint32_t n = reader->n_inner, i = 0;
   size_t stride = reader->group + (size_t)1;
-  bool copy = reader->row != NULL && n > FEW_KEYS;
+  bool copy = reader->row != NULL;
   PyObject *dict = copy ? PyDict_Copy(reader->row) : PyDict_New();
-  for (uint32_t i = 0; i < n; i++, cells += stride) {
-    if (dict != NULL && !(copy && cells[0] == cells[-1]) &&
-        PyDict_SetItem(dict, reader->values[i], cells[0]) != 0)
+  for (; dict != NULL && i < n; i++, cells += stride) {
+    PyObject *cell = cells[0];
+    if (!(copy && cell == cells[-1]) && PyDict_SetItem(dict, reader->values[i], cell) != 0)
       Py_CLEAR(dict);
-    Py_DECREF(cells[0]);
+    Py_DECREF(cell);
   }
+  for (; i < n; i++, cells += stride)
+    Py_DECREF(cells[0]);
   if (dict != NULL && PyDict_GET_SIZE(dict) != (Py_ssize_t)n) {
     Py_CLEAR(dict);
     lmpy_unpack_refuse(unpack, "a dict has the same key twice");
@@ -526,7 +527,7 @@ fill(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, size_t n
       [LM_COLUMN_INT] = fill_ints,         [LM_COLUMN_TEXT] = fill_texts,
       [LM_COLUMN_CONST] = fill_others,     [LM_COLUMN_LIST] = fill_lists,
       [LM_COLUMN_DICT] = fill_rows,        [LM_COLUMN_BOOL] = fill_others,
-      [LM_COLUMN_NULLABLE] = fill_present, [LM_COLUMN_DECIMAL] = fill_decimals,
+      [LM_COLUMN_NULLABLE] = fill_present, [LM_COLUMN_DECIMAL] = fill_floats,
       [LM_COLUMN_UNIQUE] = fill_others,    [LM_COLUMN_TUPLE] = fill_rows,
       [LM_COLUMN_SPLIT] = fill_parts,      [LM_COLUMN_FRAMES] = fill_others};
   int result = kinds[reader->column.kind](unpack, reader, out, n);

@@ -341,12 +341,22 @@ write_few(struct lmpy_pack *pack, const struct lmpy_gather *gather, uint8_t elem
     lmpy_pack_no_memory(pack);
   else if (!find_unique(gather, &unique, indices))
     result = 0;
-  else if (unique.n == 1)
-    result = write_same_text(pack, gather->data.data, unique.texts[0].len) != 0 ? -1 : 1;
   else
     result = write_unique(pack, gather, element, &unique, indices) != 0 ? -1 : 1;
   lm_free(large);
   return result;
+}
+
+static bool
+are_same_texts(const struct lmpy_gather *gather)
+{
+  const uint32_t *lengths = (const uint32_t *)(const void *)gather->lengths.data;
+  const uint8_t *data = gather->data.data;
+  uint32_t n = gather->dense, len = lengths[0];
+  for (uint32_t i = 1; i < n; i++)
+    if (lengths[i] != len || memcmp(data + (size_t)i * len, data, len) != 0)
+      return false;
+  return n > 1;
 }
 
 static int
@@ -355,6 +365,8 @@ write_texts(struct lmpy_pack *pack, const struct lmpy_gather *gather)
   uint8_t element = gather->element;
   if (element == LM_TEXT_ASCII && !gather->ascii)
     element = LM_TEXT_UTF8;
+  if (element <= LM_TEXT_UTF8 && are_same_texts(gather))
+    return write_same_text(pack, gather->data.data, (uint32_t)(gather->data.len / gather->dense));
   if (gather->dense >= MIN_UNIQUE_CELLS && element <= LM_TEXT_UTF8) {
     int written = write_few(pack, gather, element);
     if (written != 0)
