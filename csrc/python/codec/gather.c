@@ -183,6 +183,18 @@ append_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *list)
   return lmpy_gather_count(pack, gather, 1, 1);
 }
 
+/* The end of a row that was begun: its cells count, or none of them. */
+static int
+end_row(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *row, int result)
+{
+  Py_DECREF(row);
+  pack->depth--;
+  if (result == 0)
+    return lmpy_gather_count(pack, gather, 1, 0);
+  cut_fields(gather);
+  return result;
+}
+
 static int
 append_dict(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *dict)
 {
@@ -209,13 +221,7 @@ append_dict(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *dict)
   }
   if (result == 0 && (i != n || PyDict_GET_SIZE(dict) != (Py_ssize_t)n))
     result = lmpy_pack_refuse(pack, "the dict was changed while it was read");
-  Py_DECREF(dict);
-  pack->depth--;
-  if (result != 0) {
-    cut_fields(gather);
-    return result;
-  }
-  return lmpy_gather_count(pack, gather, 1, 0);
+  return end_row(pack, gather, dict, result);
 }
 
 static int
@@ -233,13 +239,7 @@ append_tuple(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *tuple
     if (result != 0)
       lmpy_pack_index_step(pack, i);
   }
-  Py_DECREF(tuple);
-  pack->depth--;
-  if (result != 0) {
-    cut_fields(gather);
-    return result;
-  }
-  return lmpy_gather_count(pack, gather, 1, 0);
+  return end_row(pack, gather, tuple, result);
 }
 
 static int
