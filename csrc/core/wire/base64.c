@@ -6,6 +6,9 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #define HAVE_AVX2 1
 #include <immintrin.h>
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#define HAVE_NEON 1
+#include <arm_neon.h>
 #endif
 
 /* Tables are built by the preprocessor: nothing to initialise, so nothing to race for. */
@@ -119,6 +122,60 @@ decode_avx2(const char *text, size_t n, uint8_t *bytes)
 }
 #endif
 
+#ifdef HAVE_NEON
+#define BYTE(c) (uint8_t) VALUE(c) /* 255 where it is outside the alphabet */
+static const uint8_t chars[64] = {TIMES64(CHAR, 0)};
+static const uint8_t values[128] = {TIMES64(BYTE, 0), TIMES64(BYTE, 64)};
+
+/* 48 bytes to 64 characters a turn. Returns the bytes taken. */
+static size_t
+encode_neon(const uint8_t *bytes, size_t n, char *text)
+{
+  const uint8x16x4_t table = vld1q_u8_x4(chars);
+  const uint8x16_t six = vdupq_n_u8(63);
+  size_t done = 0;
+  for (; n - done >= 48; done += 48, text += 64) {
+    uint8x16x3_t in = vld3q_u8(bytes + done); /* first, second and third bytes apart */
+    uint8x16x4_t out;
+    out.val[0] = vqtbl4q_u8(table, vshrq_n_u8(in.val[0], 2));
+    out.val[1] =
+        vqtbl4q_u8(table, vandq_u8(vsliq_n_u8(vshrq_n_u8(in.val[1], 4), in.val[0], 4), six));
+    out.val[2] =
+        vqtbl4q_u8(table, vandq_u8(vsliq_n_u8(vshrq_n_u8(in.val[2], 6), in.val[1], 2), six));
+    out.val[3] = vqtbl4q_u8(table, vandq_u8(in.val[2], six));
+    vst4q_u8((uint8_t *)text, out);
+  }
+  return done;
+}
+
+/* 64 characters to 48 bytes a turn, but not the last four characters. Stops at the first group that
+ * holds anything outside the alphabet. Returns characters taken. */
+static size_t
+decode_neon(const char *text, size_t n, uint8_t *bytes)
+{
+  const uint8x16x4_t low = vld1q_u8_x4(values), high = vld1q_u8_x4(values + 64);
+  const uint8x16_t bad = vdupq_n_u8(255), half = vdupq_n_u8(64);
+  size_t done = 0;
+  for (; n - done > 64; done += 64, bytes += 48) {
+    uint8x16x4_t in = vld4q_u8((const uint8_t *)text + done);
+    uint8x16x3_t out;
+    uint8x16_t all = vdupq_n_u8(0);
+    for (int i = 0; i < 4; i++) { /* an index beyond a table leaves what was there */
+      uint8x16_t value = vqtbx4q_u8(bad, low, in.val[i]);
+      in.val[i] = vqtbx4q_u8(value, high, vsubq_u8(in.val[i], half));
+      all = vorrq_u8(all, in.val[i]);
+    }
+    if (vmaxvq_u8(all) > 63)
+      break;
+    out.val[0] = vsliq_n_u8(vshrq_n_u8(in.val[1], 4), in.val[0], 2);
+    out.val[1] = vsliq_n_u8(vshrq_n_u8(in.val[2], 2), in.val[1], 4);
+    out.val[2] = vsliq_n_u8(in.val[3], in.val[2], 6);
+    vst3q_u8(bytes, out);
+  }
+  return done;
+}
+#endif
+
 size_t
 lm_base64_encoded_size(size_t n)
 {
@@ -145,6 +202,11 @@ lm_base64_encode(const uint8_t *bytes, size_t n, char *text)
     n -= done;
     text += done / 3 * 4;
   }
+#elif defined(HAVE_NEON)
+  size_t done = encode_neon(bytes, n, text);
+  bytes += done;
+  n -= done;
+  text += done / 3 * 4;
 #endif
   while (n >= 3) {
     encode_three(bytes, text);
@@ -204,6 +266,9 @@ lm_base64_decode(const char *text, size_t n, uint8_t *bytes, struct lm_error *er
     at = decode_avx2(text, n, bytes);
     bytes += at / 4 * 3;
   }
+#elif defined(HAVE_NEON)
+  at = decode_neon(text, n, bytes);
+  bytes += at / 4 * 3;
 #endif
   for (; at < last; at += 4) {
     uint32_t bits = decode_four(text + at);
