@@ -117,6 +117,14 @@ main(void)
     for (size_t i = 0; i < n; i++)
       doubles[i] = (double)(i * 1234567);
     CHECK(decimals(doubles, n, 0));
+    for (unsigned bits = 40; bits < 51; bits++) { /* up to where their integers may be, both ways */
+      double top = (double)((UINT64_C(1) << bits) - 1);
+      for (size_t i = 0; i < n; i++)
+        doubles[i] = i % 3 == 0 ? -top : i % 3 == 1 ? (double)i : top - (double)i;
+      CHECK(decimals(doubles, n, 0));
+    }
+    doubles[n - 1] = 2251799813685248.0; /* 2^51 */
+    CHECK(!decimals(doubles, n, 0));
   }
   varints();
   return 0;

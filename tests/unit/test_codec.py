@@ -373,3 +373,61 @@ def test_chunker() -> None:
     assert sizes[-1] == 500  # half a second of work
     assert auto.next(4, 80, -1) == 10  # a share of what is left
     assert auto.next(4, -1, 400_000) == 100  # a quarter of the time left
+
+
+# --- rows, which are made a group at a time --------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5, 6, 50, 300, 700])
+def test_rows_are_what_they_were_wherever_a_group_ends(columns: int) -> None:
+    cells: list[Any] = [
+        lambda i: i, lambda i: i / 3, lambda i: f"text {i}", lambda i: "same", lambda i: i % 3 == 0,
+        lambda i: None if i % 5 else "é", lambda i: [str(i % 4)] * (i % 3), lambda i: {"in": i % 2},
+        lambda i: (i, None), lambda i: i // 7, lambda i: "ü" * (i // 6 % 2),
+        lambda i: b"x" if i < 40 else i,
+    ]  # fmt: skip
+    group = 512 // columns or 1
+    for n in {4, group, group + 1, 2 * group + 1, 50}:
+        rows = [{f"k{c}": cells[c % 12](i + c) for c in range(columns)} for i in range(n)]
+        found = _codec.decode(_codec.encode(rows))
+        assert same(found, rows)
+        assert all(list(row) == list(rows[0]) for row in found)
+        for row in found:  # each is its own
+            row.clear()
+            row["more"] = 1
+        tuples = [tuple(row.values()) for row in rows]
+        assert same(_codec.decode(_codec.encode(tuples)), tuples)
+        if columns < 60:
+            nested = [{"a": rows[: i % 9], "b": tuples[i % 4 :]} for i in range(12)]
+            assert same(_codec.decode(_codec.encode(nested)), nested)
+
+
+def test_a_cell_that_cannot_be_made_takes_its_group_with_it() -> None:
+    rows = [{"a": f"{i}", "b": [i, len] if i == 33 else [i, i], "c": i / 7} for i in range(50)]
+    frame = _codec.encode(rows)
+    assert len(_codec.decode(frame)) == 50
+
+    def resolve(module: str, name: str) -> Any:
+        raise LookupError(name)
+
+    for _ in range(3):
+        with pytest.raises(_codec.DecodeFailure, match="LookupError: len"):
+            _codec.decode(frame, resolve=resolve)
+
+
+def test_arguments_that_are_wrong_are_named() -> None:
+    for function in (_codec.encode, _codec.encode_text, _codec.decode, _codec.decode_text):
+        call: Any = function
+        with pytest.raises(TypeError, match=f"{function.__name__}.. got an unexpected .* 'colour'"):
+            call(b"", colour=1)
+        with pytest.raises(TypeError, match=r"exactly one positional argument \(2 given\)"):
+            call(b"", True)
+        with pytest.raises(TypeError, match=r"exactly one positional argument \(0 given\)"):
+            call(allow_pickle=True)
+    call = _codec.decode
+    frame = _codec.encode([1])
+    for name in ("max_output_bytes", "max_depth"):
+        with pytest.raises(ValueError, match=f"{name} must not be negative"):
+            call(frame, **{name: -1})
+        with pytest.raises(TypeError):
+            call(frame, **{name: "many"})
