@@ -321,7 +321,7 @@ def round_trips(n: int) -> None:
 
 
 def check_leaks(n: int) -> None:
-    round_trips(300)
+    round_trips(1000)  # what is kept for the next call has its size then
     gc.collect()
     blocks, peak = sys.getallocatedblocks(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     round_trips(n)
