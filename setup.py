@@ -92,8 +92,9 @@ def static_libraries(prefix: str) -> list[str]:
     it then needs the C library alone, and hides theirs from others that are loaded beside it."""
     return [
         f"-I{prefix}/include",
-        f"-L{prefix}/lib",
-        *("-l:libcurl.a", "-l:libssl.a", "-l:libcrypto.a"),
+        # By its path: a Python with a shared library has the system's folder searched first.
+        f"-Wl,{prefix}/lib/libcurl.a",
+        *("-l:libssl.a", "-l:libcrypto.a"),
         *("-lpthread", "-ldl", "-Wl,--exclude-libs,ALL", "-Wl,--strip-all"),
     ]
 
