@@ -184,7 +184,7 @@ lm_conn_close(struct lm_conn *conn)
   struct lm_io *io = conn->pool->io;
   atomic_fetch_sub(&io->dispatch->connections, 1);
   if (conn->state == LM_CONN_IDLE)
-    lm_pool_count_idle(conn->pool, -1);
+    lm_endpoint_add_idle(conn->pool->endpoint, io->index, -1);
   if (lm_list_linked(&conn->link))
     lm_list_remove(&conn->link);
   if (lm_list_linked(&conn->again))

@@ -119,6 +119,23 @@ lm_endpoint_unref(struct lm_endpoint *endpoint)
   lm_free(endpoint);
 }
 
+bool
+lm_endpoint_claim(struct lm_endpoint *endpoint, unsigned thread)
+{
+  atomic_int *n = &endpoint->idle[thread].n;
+  int now = atomic_load(n);
+  while (now > 0)
+    if (atomic_compare_exchange_weak(n, &now, now - 1))
+      return true;
+  return false;
+}
+
+void
+lm_endpoint_add_idle(struct lm_endpoint *endpoint, unsigned thread, int n)
+{
+  atomic_fetch_add(&endpoint->idle[thread].n, n);
+}
+
 static bool
 same(const char *a, const char *b)
 {

@@ -25,8 +25,8 @@ struct lm_endpoint_spec { /* all borrowed for the call */
   const char *ca_path;
 };
 
-/* Idle connections of one I/O thread, less the jobs on their way there to use them; below zero when
- * such a connection is gone. Each has a cache line of its own. */
+/* Idle connections of one I/O thread that nobody has claimed; below zero when a claimed one is gone.
+ * Each has a cache line of its own. */
 struct lm_idle {
   atomic_int n;
   char apart[60];
@@ -63,6 +63,11 @@ enum lm_dial { LM_DIAL_READY, LM_DIAL_WAIT, LM_DIAL_UNKNOWN_NAME, LM_DIAL_FAILED
 enum lm_dial lm_endpoint_dial(struct lm_endpoint *endpoint, int64_t asked_ns, int64_t now_ns,
                               char *list, size_t list_size, void (*woken)(void *), void *context,
                               struct lm_error *err);
+
+/* Have one of a thread's idle connections for a job. False: there is none. */
+bool lm_endpoint_claim(struct lm_endpoint *endpoint, unsigned thread);
+/* There are n more that nobody has claimed, or has claimed any longer. */
+void lm_endpoint_add_idle(struct lm_endpoint *endpoint, unsigned thread, int n);
 
 /* A connection could not be made: look the name up again before the next one. */
 void lm_endpoint_suspect(struct lm_endpoint *endpoint);

@@ -169,28 +169,15 @@ pool_of(struct lm_io *io, struct lm_endpoint *endpoint)
   return pool;
 }
 
-static bool
-claim(struct lm_idle *idle)
-{
-  int n = atomic_load(&idle->n);
-  while (n > 0)
-    if (atomic_compare_exchange_weak(&idle->n, &n, n - 1))
-      return true;
-  return false;
-}
-
 /* Give the job to a thread with an idle connection, rather than connect: a TLS handshake costs
  * thirty invocations. */
 static bool
 pass(struct lm_io *io, struct lm_job *job)
 {
   struct lm_dispatch *dispatch = io->dispatch;
-  struct lm_endpoint *endpoint = job->map->target->endpoint;
-  if (atomic_load(&endpoint->idle[io->index].n) > 0)
-    return false;
   for (unsigned i = 0; i < dispatch->n_io; i++) {
     struct lm_io *other = dispatch->io[i];
-    if (other == io || !claim(&endpoint->idle[i]))
+    if (other == io || !lm_endpoint_claim(job->map->target->endpoint, i))
       continue;
     pthread_mutex_lock(&other->inbox_lock);
     bool open = !other->shut;
@@ -209,23 +196,22 @@ pass(struct lm_io *io, struct lm_job *job)
   return false;
 }
 
+/* On an idle connection here, there, or a new one. A job that was passed has its claim already: no job
+ * goes round and round. */
 static void
-send_job(struct lm_io *io, struct lm_job *job)
+send_job(struct lm_io *io, struct lm_job *job, bool passed)
 {
-  struct lm_pool *pool = pool_of(io, job->map->target->endpoint);
+  struct lm_endpoint *endpoint = job->map->target->endpoint;
+  bool claimed = passed || lm_endpoint_claim(endpoint, io->index);
+  if (!claimed && pass(io, job))
+    return;
+  struct lm_pool *pool = pool_of(io, endpoint);
   if (pool == NULL) {
     lm_code_fail(job, LM_RAN_NOT, LM_FAIL_MEMORY, "out of memory");
     lm_io_ended(io, job);
-  } else if (!lm_pool_send(pool, job, io->now_ns)) {
+  } else if (!lm_pool_send(pool, job, claimed, io->now_ns)) {
     lm_io_ended(io, job);
   }
-}
-
-static void
-pass_or_send(struct lm_io *io, struct lm_job *job)
-{
-  if (!pass(io, job))
-    send_job(io, job);
 }
 
 /* Whether its map has been given up meanwhile; the job has ended then. */
@@ -257,11 +243,11 @@ begin(struct lm_io *io, struct lm_job *job)
              lm_cpu_pool_code(&io->dispatch->cpu_pool, io, job)) {
     return; /* to be digested once more */
   } else if (job->body.len > 0) {
-    pass_or_send(io, job);
+    send_job(io, job, false);
   } else if (job->frame.len <= LM_INLINE_BYTES ||
              !lm_cpu_pool_code(&io->dispatch->cpu_pool, io, job)) {
     if (lm_code_request(io->coder, job))
-      pass_or_send(io, job);
+      send_job(io, job, false);
     else
       lm_io_ended(io, job);
   }
@@ -283,18 +269,14 @@ empty_inbox(struct lm_io *io)
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
     bool passed = job->passed, to_send = job->coded && job->head.status == 0;
     job->coded = job->passed = false; /* the next time it comes here, it is with a reply */
-    if (passed) {
+    if (passed)
       change_load(io, 1);
-      atomic_fetch_add(&job->map->target->endpoint->idle[io->index].n, 1); /* it is here */
-    }
     if (!passed && !to_send)
       lm_io_ended(io, job);
-    else if (unwanted(io, job))
-      continue;
+    else if (!unwanted(io, job))
+      send_job(io, job, passed);
     else if (passed)
-      send_job(io, job); /* once: no job goes round and round */
-    else
-      pass_or_send(io, job);
+      lm_endpoint_add_idle(job->map->target->endpoint, io->index, 1);
   }
 }
 

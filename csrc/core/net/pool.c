@@ -177,17 +177,11 @@ lm_pool_next(const struct lm_pool *pool, int64_t now_ns)
 /* --- connections --- */
 
 void
-lm_pool_count_idle(struct lm_pool *pool, int change)
-{
-  atomic_fetch_add(&pool->endpoint->idle[pool->io->index].n, change);
-}
-
-void
 lm_pool_keep(struct lm_pool *pool, struct lm_conn *conn, int64_t now_ns)
 {
   conn->state = LM_CONN_IDLE;
   conn->idle_since_ns = now_ns;
-  lm_pool_count_idle(pool, 1);
+  lm_endpoint_add_idle(pool->endpoint, pool->io->index, 1);
   lm_list_push_front(&pool->idle, &conn->link);
 }
 
@@ -241,9 +235,9 @@ dial(struct lm_pool *pool, struct lm_job *job, int64_t now_ns)
 }
 
 bool
-lm_pool_send(struct lm_pool *pool, struct lm_job *job, int64_t now_ns)
+lm_pool_send(struct lm_pool *pool, struct lm_job *job, bool claimed, int64_t now_ns)
 {
-  for (struct lm_node *node; (node = lm_list_first(&pool->idle)) != NULL;) {
+  for (struct lm_node *node; claimed && (node = lm_list_first(&pool->idle)) != NULL;) {
     struct lm_conn *conn = LM_CONTAINER(node, struct lm_conn, link);
     /* A TLS layer that has read ahead may hold what the socket no longer tells of. */
     if (is_old(conn, now_ns) || (pool->endpoint->tls && !lm_conn_is_silent(conn))) {
@@ -251,11 +245,13 @@ lm_pool_send(struct lm_pool *pool, struct lm_job *job, int64_t now_ns)
       continue;
     }
     lm_list_remove(&conn->link);
-    lm_pool_count_idle(pool, -1);
     conn->job = job;
     lm_conn_start(conn);
     return true;
   }
+  if (claimed)
+    lm_endpoint_add_idle(pool->endpoint, pool->io->index,
+                         1); /* what was claimed is gone, and counted off */
   return dial(pool, job, now_ns);
 }
 
@@ -274,7 +270,8 @@ lm_pool_retry_waiting(struct lm_pool *pool, int64_t now_ns)
     } else if (atomic_load(&job->map->cancelled)) {
       lm_code_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "cancelled");
       lm_io_ended(pool->io, job);
-    } else if (!lm_pool_send(pool, job, now_ns)) {
+    } else if (!lm_pool_send(pool, job, lm_endpoint_claim(pool->endpoint, pool->io->index),
+                             now_ns)) {
       lm_io_ended(pool->io, job);
     }
   }

@@ -37,17 +37,15 @@ struct lm_pool {
 struct lm_pool *lm_pool_new(struct lm_io *io, struct lm_endpoint *endpoint);
 void lm_pool_destroy(struct lm_pool *pool); /* closes what is idle; no connection may be busy */
 
-/* Put the job on an idle connection or a new one. False: job->outcome says why not. */
-bool lm_pool_send(struct lm_pool *pool, struct lm_job *job, int64_t now_ns);
+/* Put the job on the idle connection that was claimed for it, or a new one. False: job->outcome says
+ * why not. */
+bool lm_pool_send(struct lm_pool *pool, struct lm_job *job, bool claimed, int64_t now_ns);
 
 /* The endpoint's address may be known by now. */
 void lm_pool_retry_waiting(struct lm_pool *pool, int64_t now_ns);
 
 /* A connection whose reply was read to its exact end. */
 void lm_pool_keep(struct lm_pool *pool, struct lm_conn *conn, int64_t now_ns);
-
-/* There is one idle connection more or less. */
-void lm_pool_count_idle(struct lm_pool *pool, int change);
 
 /* Close connections that were idle or alive for too long; all of them when `all`. */
 void lm_pool_trim(struct lm_pool *pool, int64_t now_ns, bool all);
