@@ -72,15 +72,23 @@ run_map(void *argument)
   return NULL;
 }
 
-static void
-storm(uint16_t port, unsigned chunks, bool with_cancels)
+static struct lm_dispatch *
+start(uint16_t port, struct lm_target **target)
 {
   struct lm_error err;
   struct lm_dispatch *dispatch = NULL;
   CHECK(lm_dispatch_acquire(64 << 20, &dispatch, &err) == 0);
+  *target = open_target(dispatch, port);
+  CHECK(*target != NULL);
+  return dispatch;
+}
+
+static void
+storm(uint16_t port, unsigned chunks, bool with_cancels)
+{
+  struct lm_target *target;
+  struct lm_dispatch *dispatch = start(port, &target);
   CHECK(dispatch->n_io == LM_MAX_IO_THREADS);
-  struct lm_target *target = open_target(dispatch, port);
-  CHECK(target != NULL);
   struct caller callers[4];
   pthread_t threads[4];
   for (unsigned i = 0; i < 4; i++) {
@@ -99,11 +107,8 @@ storm(uint16_t port, unsigned chunks, bool with_cancels)
 static void
 warm_maps_connect_no_more(uint16_t port)
 {
-  struct lm_error err;
-  struct lm_dispatch *dispatch = NULL;
-  CHECK(lm_dispatch_acquire(64 << 20, &dispatch, &err) == 0);
-  struct lm_target *target = open_target(dispatch, port);
-  CHECK(target != NULL);
+  struct lm_target *target;
+  struct lm_dispatch *dispatch = start(port, &target);
   struct caller caller = {dispatch, target, 32, false}; /* all at once: the target's limit */
   for (int i = 0; i < 100; i++) {
     run_map(&caller);
@@ -116,11 +121,8 @@ warm_maps_connect_no_more(uint16_t port)
 static void
 shut_down_in_the_middle(uint16_t port)
 {
-  struct lm_error err;
-  struct lm_dispatch *dispatch = NULL;
-  CHECK(lm_dispatch_acquire(64 << 20, &dispatch, &err) == 0);
-  struct lm_target *target = open_target(dispatch, port);
-  CHECK(target != NULL);
+  struct lm_target *target;
+  struct lm_dispatch *dispatch = start(port, &target);
   struct lm_map *map = open_map(dispatch, target);
   for (unsigned i = 0; i < 200; i++)
     submit(map, i);
@@ -139,22 +141,19 @@ shut_down_in_the_middle(uint16_t port)
 static void
 fork_in_the_middle(uint16_t port)
 {
-  struct lm_error err;
-  struct lm_dispatch *dispatch = NULL;
-  CHECK(lm_dispatch_acquire(64 << 20, &dispatch, &err) == 0);
-  struct lm_target *target = open_target(dispatch, port);
-  CHECK(target != NULL);
+  struct lm_target *target;
+  struct lm_dispatch *dispatch = start(port, &target);
   struct lm_map *map = open_map(dispatch, target);
   for (unsigned i = 0; i < 200; i++)
     submit(map, i);
   pid_t child = fork();
   CHECK(child >= 0);
   if (child == 0) {
-    struct lm_dispatch *own = NULL;
+    struct lm_target *own_target;
     alarm(60);
-    CHECK(lm_dispatch_acquire(64 << 20, &own, &err) == 0 && own != dispatch);
+    struct lm_dispatch *own = start(port, &own_target);
+    CHECK(own != dispatch);
     CHECK(map->target == target); /* the parent's memory is left alone */
-    struct lm_target *own_target = open_target(own, port);
     struct caller caller = {own, own_target, 50, false};
     run_map(&caller);
     lm_target_unref(own_target);

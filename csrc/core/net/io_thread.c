@@ -88,14 +88,28 @@ lm_io_address_known(void *context)
   lm_io_wake(io);
 }
 
+/* Put the job into the thread's inbox. False: from another I/O thread it takes none any more. */
+static bool
+post(struct lm_io *io, struct lm_job *job, bool passed)
+{
+  pthread_mutex_lock(&io->inbox_lock);
+  bool taken = !passed || !io->shut;
+  if (taken) {
+    job->passed = passed;
+    lm_list_push_back(&io->inbox, &job->link);
+  }
+  pthread_mutex_unlock(&io->inbox_lock);
+  if (taken) {
+    atomic_store(&io->returned, true);
+    lm_io_wake(io);
+  }
+  return taken;
+}
+
 void
 lm_io_return(struct lm_io *io, struct lm_job *job)
 {
-  pthread_mutex_lock(&io->inbox_lock);
-  lm_list_push_back(&io->inbox, &job->link);
-  pthread_mutex_unlock(&io->inbox_lock);
-  atomic_store(&io->returned, true);
-  lm_io_wake(io);
+  (void)post(io, job, false);
 }
 
 /* --- jobs --- */
@@ -177,19 +191,8 @@ pass(struct lm_io *io, struct lm_job *job)
   struct lm_dispatch *dispatch = io->dispatch;
   for (unsigned i = 0; i < dispatch->n_io; i++) {
     struct lm_io *other = dispatch->io[i];
-    if (other == io || !lm_endpoint_claim(job->map->target->endpoint, i))
-      continue;
-    pthread_mutex_lock(&other->inbox_lock);
-    bool open = !other->shut;
-    if (open) {
-      job->passed = true;
-      lm_list_push_back(&other->inbox, &job->link);
-    }
-    pthread_mutex_unlock(&other->inbox_lock);
-    if (open) {
+    if (other != io && lm_endpoint_claim(job->map->target->endpoint, i) && post(other, job, true)) {
       change_load(io, -1);
-      atomic_store(&other->returned, true);
-      lm_io_wake(other);
       return true;
     }
   }
