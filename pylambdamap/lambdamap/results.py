@@ -26,8 +26,8 @@ class Handle(Generic[R]):
         self._engine = engine
 
     def _abandon(self) -> None:
-        """Close it without waiting for long; from the garbage collector."""
-        raise NotImplementedError
+        """Close it; from the garbage collector."""
+        self._engine.close()
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
@@ -98,7 +98,4 @@ class Results(Handle[R]):
             Another thread waits for a result.
         """
         self._results.close()
-        self._engine.close()
-
-    def _abandon(self) -> None:
         self._engine.close()
