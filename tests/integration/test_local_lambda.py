@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import gc
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -213,3 +216,21 @@ def test_a_concurrency_limit(sandbox_kind: Any) -> None:
         assert running.result(HANG_S)[0]["StatusCode"] == 200
         assert lambda_.invoke(FunctionName="f", Payload=b"1")["StatusCode"] == 200
         assert function.stats["throttles"] == 1
+
+
+def test_stopped_while_connections_come() -> None:
+    """None of them is left to the garbage collector, which would say so."""
+
+    def connect(port: int) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                socket.create_connection(("127.0.0.1", port), HANG_S).close()
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(3):
+            with LocalLambda(sandboxes=1) as function:
+                callers = [threads.submit(connect, function.port) for _ in range(4)]
+                time.sleep(0.05)
+            for caller in callers:
+                caller.result(HANG_S)
+    gc.collect()

@@ -211,15 +211,18 @@ class LocalLambda:
         try:
             loop.run_forever()
         finally:
-            loop.run_until_complete(self._drop_latecomers())
+            loop.run_until_complete(self._close_connections())
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
-    async def _drop_latecomers(self) -> None:
-        """Close connections that were being accepted while the server was stopped."""
+    async def _close_connections(self) -> None:
+        """Close the server and every connection, behind those that are being accepted: asyncio
+        leaves a connection to the garbage collector if its server is closed before it is made."""
         accepting = asyncio.all_tasks() - {asyncio.current_task()}
         if accepting:
             await asyncio.wait(accepting, timeout=1)
+        if self._server is not None:
+            self._server.close()
         for connection in list(self._connections):
             connection.drop()
         await asyncio.sleep(0)  # for the transports to close
@@ -281,16 +284,15 @@ class LocalLambda:
         }
 
     def _shut_down(self) -> None:
+        loop = asyncio.get_running_loop()
         if self._server is not None:
-            self._server.close()
+            for sock in self._server.sockets:
+                loop.remove_reader(sock.fileno())  # accept no more
         if self._pool is not None:
             self._pool.stop()
         if self._lifeline is not None:
             self._lifeline.close()
-        for connection in list(self._connections):
-            connection.drop()
-        loop = asyncio.get_running_loop()
-        loop.call_soon(loop.call_soon, loop.stop)  # behind the ends of the connections
+        loop.stop()
 
     def _let_go(self) -> None:
         """In the child of a fork: close what would keep the parent's callers and sandboxes waiting
