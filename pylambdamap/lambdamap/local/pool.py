@@ -210,6 +210,8 @@ class Pool:
     # --- processes ------------------------------------------------------------------------------
 
     def _start_sandbox(self) -> None:
+        if self._stopping:
+            return
         self.stats["cold_starts"] += 1
         settings = self.settings
         try:
@@ -253,7 +255,7 @@ class Pool:
             asyncio.get_running_loop().call_soon(self._top_up)
 
     def _top_up(self) -> None:
-        if not self._stopping and len(self.by_token) < self.settings.sandboxes:
+        if len(self.by_token) < self.settings.sandboxes:
             self._start_sandbox()
 
     def _remove(self, sandbox: Sandbox) -> bool:
