@@ -55,7 +55,7 @@ def ideal(load: Load) -> float:
 
 def simulate(load: Load, size: int, known: bool) -> tuple[float, int]:
     """Seconds until the last result is there, and the chunks. size 0: automatic."""
-    chunker = _codec.Chunker(size, WINDOW)
+    chunker = _codec.Chunker(size)
     free = [0.0] * WINDOW  # when each slot is free; what is submitted first starts first
     under_way: list[tuple[float, int, int]] = []  # by end: end, first item, items
     ready: dict[int, int] = {}

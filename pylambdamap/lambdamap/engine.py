@@ -151,7 +151,7 @@ class Engine:
         self._ordered = ordered
         self._renew = renew
         fixed = 0 if options.chunksize == "auto" else int(options.chunksize)
-        self._chunker = _codec.Chunker(fixed, window())
+        self._chunker = _codec.Chunker(fixed)
         self._ready: dict[int, _Finished] = {}  # by first item, as they came
         self._decoded_bytes = 0  # sizes of those in _ready that are decoded
         self._open_items = 0  # in the packer's open chunk, which waits for its feed

@@ -6,21 +6,21 @@ static void
 fixed(void)
 {
   struct lm_chunker chunker;
-  lm_chunker_init(&chunker, 7, 2);
+  lm_chunker_init(&chunker, 7);
   for (int i = 0; i < 20; i++)
     CHECK(lm_chunker_next(&chunker, 4, 3, 1) == 7);
   CHECK(lm_chunker_max_bytes(&chunker) == LM_CHUNK_MAX_BYTES);
 }
 
-/* Single items, as many as two a core, until a reply says what they cost. */
+/* Single items, two windows of them, until a reply says what they cost. */
 static void
 unknown(void)
 {
   struct lm_chunker chunker;
-  lm_chunker_init(&chunker, 0, 3);
+  lm_chunker_init(&chunker, 0);
   for (int i = 0; i < 6; i++)
-    CHECK(lm_chunker_next(&chunker, 100, -1, -1) == 1);
-  CHECK(lm_chunker_next(&chunker, 100, -1, -1) == 0);
+    CHECK(lm_chunker_next(&chunker, 3, -1, -1) == 1);
+  CHECK(lm_chunker_next(&chunker, 3, -1, -1) == 0);
   lm_chunker_observe(&chunker, 1, 100, 100);
   CHECK(lm_chunker_next(&chunker, 100, -1, -1) == 1);
   CHECK(lm_chunker_max_bytes(&chunker) == LM_CHUNK_AUTO_BYTES);
@@ -31,7 +31,7 @@ static void
 growth(void)
 {
   struct lm_chunker chunker;
-  lm_chunker_init(&chunker, 0, 2);
+  lm_chunker_init(&chunker, 0);
   uint32_t last = 1, window = 8;
   for (int round = 0; round < 20; round++) {
     for (uint32_t i = 0; i < window; i++) {
@@ -51,7 +51,7 @@ static void
 shares(void)
 {
   struct lm_chunker chunker;
-  lm_chunker_init(&chunker, 0, 1);
+  lm_chunker_init(&chunker, 0);
   for (int i = 0; i < 50; i++)
     lm_chunker_observe(&chunker, 10, 10, 1);
   CHECK(lm_chunker_next(&chunker, 4, 80, -1) == 10);
@@ -59,7 +59,7 @@ shares(void)
   CHECK(lm_chunker_next(&chunker, 4, 1, -1) == 1);
   CHECK(lm_chunker_next(&chunker, 4, -1, 400) == 100);
   CHECK(lm_chunker_next(&chunker, 4, -1, 0) == 1);
-  lm_chunker_init(&chunker, 0, 1);
+  lm_chunker_init(&chunker, 0);
   for (int i = 0; i < 200; i++)
     lm_chunker_observe(&chunker, 1, 0, 1); /* too quick to be measured */
   CHECK(lm_chunker_next(&chunker, 1, -1, -1) >= 1);

@@ -35,7 +35,7 @@ def test_within_a_tenth_of_the_best_fixed_size_or_of_the_ideal(load: Any) -> Non
 
 
 def test_the_rule_step_by_step() -> None:
-    chunker = _codec.Chunker(0, 4)
+    chunker = _codec.Chunker(0)
     # Single items, at most two windows of them, until the first reply.
     assert [chunker.next(4, -1, -1) for _ in range(9)] == [1] * 8 + [0]
     chunker.observe(1, 1000, 4)
@@ -51,6 +51,6 @@ def test_the_rule_step_by_step() -> None:
     assert chunker.next(4, -1, 400_000) == 100  # a quarter of the time left
     assert chunker.next(4, -1, 0) == 1
     assert chunker.max_bytes == 1 << 20
-    fixed = _codec.Chunker(7, 4)
+    fixed = _codec.Chunker(7)
     assert [fixed.next(4, 3, 0) for _ in range(20)] == [7] * 20
     assert fixed.max_bytes > 1 << 20

@@ -360,10 +360,10 @@ def test_packer_is_not_reentrant() -> None:
 
 
 def test_chunker() -> None:
-    fixed = _codec.Chunker(7, 2)
+    fixed = _codec.Chunker(7)
     assert fixed.next(10, -1, -1) == 7
-    auto = _codec.Chunker(0, 2)
-    assert [auto.next(4, 1000, -1) for _ in range(6)] == [1, 1, 1, 1, 0, 0]
+    auto = _codec.Chunker(0)
+    assert [auto.next(4, 1000, -1) for _ in range(10)] == [1] * 8 + [0, 0]
     sizes = []
     for _ in range(40):
         auto.observe(1, 1000, 4)  # a millisecond each

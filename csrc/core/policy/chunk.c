@@ -3,15 +3,9 @@
 static const double WEIGHT = 0.3; /* of the newest reply in the moving mean */
 
 void
-lm_chunker_init(struct lm_chunker *chunker, uint32_t fixed, uint32_t cores)
+lm_chunker_init(struct lm_chunker *chunker, uint32_t fixed)
 {
-  *chunker = (struct lm_chunker){
-      .fixed = fixed,
-      .unknown_cap = cores < 1                ? 2
-                     : cores > UINT32_MAX / 2 ? UINT32_MAX
-                                              : 2 * cores,
-      .size = 1,
-  };
+  *chunker = (struct lm_chunker){.fixed = fixed, .size = 1};
 }
 
 uint32_t
@@ -19,8 +13,9 @@ lm_chunker_next(struct lm_chunker *chunker, uint32_t window, int64_t left, int64
 {
   if (chunker->fixed != 0)
     return chunker->fixed;
+  uint64_t shares = 2 * (uint64_t)(window < 1 ? 1 : window);
   if (!chunker->known) {
-    if (chunker->handed >= chunker->unknown_cap)
+    if (chunker->handed >= shares)
       return 0;
     chunker->handed++;
     return 1;
@@ -32,7 +27,6 @@ lm_chunker_next(struct lm_chunker *chunker, uint32_t window, int64_t left, int64
   if (wanted > chunker->size)
     wanted = chunker->size; /* lm_chunker_observe lets it grow */
   if (left >= 0) {
-    uint64_t shares = 2 * (uint64_t)(window < 1 ? 1 : window);
     double share = (double)(((uint64_t)left + shares - 1) / shares);
     if (wanted > share)
       wanted = share;

@@ -14,18 +14,17 @@ enum {
 };
 
 struct lm_chunker {
-  uint32_t fixed;       /* items per chunk, or 0 for automatic */
-  uint32_t unknown_cap; /* chunks of one item while the cost is unknown: 2 x cores */
-  uint32_t handed;      /* chunks handed out while the cost is unknown */
+  uint32_t fixed;  /* items per chunk, or 0 for automatic */
+  uint32_t handed; /* chunks handed out while the cost is unknown */
   bool known;
   double item_us;   /* moving mean of the worker's time per item */
   uint32_t size;    /* present automatic size */
   uint32_t replies; /* since the size last grew; a window of them lets it double */
 };
 
-void lm_chunker_init(struct lm_chunker *chunker, uint32_t fixed, uint32_t cores);
+void lm_chunker_init(struct lm_chunker *chunker, uint32_t fixed);
 
-/* Items for the next chunk, or 0: wait for a reply first (automatic, cost unknown, unknown_cap
+/* Items for the next chunk, or 0: wait for a reply first (automatic, cost unknown, two windows
  * handed out). window: the limiter's present one. left: items not yet packed, or -1 when the
  * length is unknown. deadline_left_us: -1 for none.
  * Automatic: 1 until the first reply; then 0.5 s / item_us, at most double the present size once

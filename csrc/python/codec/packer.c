@@ -304,14 +304,14 @@ struct chunker_object {
 static int
 chunker_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-  unsigned fixed, cores;
+  unsigned fixed;
   if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
     PyErr_SetString(PyExc_TypeError, "Chunker takes no keyword arguments");
     return -1;
   }
-  if (!PyArg_ParseTuple(args, "II:Chunker", &fixed, &cores))
+  if (!PyArg_ParseTuple(args, "I:Chunker", &fixed))
     return -1;
-  lm_chunker_init(&((struct chunker_object *)object)->chunker, fixed, cores);
+  lm_chunker_init(&((struct chunker_object *)object)->chunker, fixed);
   return 0;
 }
 
@@ -376,7 +376,7 @@ static PyType_Slot chunker_slots[] = {
     {Py_tp_dealloc, chunker_dealloc},
     {Py_tp_methods, chunker_methods},
     {Py_tp_getset, chunker_getset},
-    {Py_tp_doc, PyDoc_STR("Chunker(fixed, cores, /)\n--\n\n"
+    {Py_tp_doc, PyDoc_STR("Chunker(fixed, /)\n--\n\n"
                           "How many items a chunk takes; fixed 0: found out as the map goes on.")},
     {0, NULL},
 };
