@@ -306,8 +306,8 @@ class Engine:
             left = count - done
             self.items_resent += left
             # As many at once as were done at once, but not more chunks than the window takes.
-            size = max(done, -(-left // self._window()))
-            self._resubmit(_items_of(completion)[done:], first + done, size)
+            at_once = max(done, -(-left // self._window()))
+            self._resubmit(_items_of(completion)[done:], first + done, at_once)
         if self._decoded_bytes and self._decoded_bytes + size > _DECODED_BYTES:
             self._ready[first] = _Finished([], 0, completion)
         else:
