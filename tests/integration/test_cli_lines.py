@@ -161,6 +161,8 @@ def test_the_first_error_stops() -> None:
     assert parsed(done.stdout) == list(range(7))
     assert done.stderr.startswith("Error: line 9: ValueError: ('seven is out', 7)\n")
     assert "tasks.py" in done.stderr  # the remote traceback
+    builtin = run("map", "math:sqrt", *LOCAL, text='"a"\n')
+    assert builtin.stderr == "Error: line 1: TypeError: must be real number, not str\n"
     bad = run("map", "tasks:identity", *LOCAL, text="1\n2\nthree\n4\n")
     assert bad.returncode == 1
     assert parsed(bad.stdout) == [1, 2]

@@ -188,8 +188,9 @@ class Lines:
             several = len(numbers) > 1
             which = f"lines {numbers[0]} to {numbers[-1]}" if several else f"line {numbers[0]}"
             text = f"{which}: {text}"
-        if isinstance(cause, RemoteError) and cause.remote_traceback:
-            text += "\n" + cause.remote_traceback.rstrip()
+        trace = cause.remote_traceback.rstrip() if isinstance(cause, RemoteError) else ""
+        if "\n" in trace:  # a builtin's is its message alone
+            text += "\n" + trace
         return text
 
     def _numbers_of(self, indices: Any) -> list[int]:
