@@ -114,7 +114,6 @@ def open_map(
     map_id: str,  # 32 hex digits
     compression: bool,
     idempotent: bool,
-    ordered: bool,
     invocation_timeout_ms: int,  # per attempt; -1 = none
     timeout_ms: int,  # whole map from now; -1 = none
     max_result_bytes: int,

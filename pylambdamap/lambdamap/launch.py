@@ -113,7 +113,6 @@ def _open_native(
         map_id=map_id,
         compression=not is_local_url(route.url) if compression == "auto" else bool(compression),
         idempotent=options.idempotent,
-        ordered=True,
         invocation_timeout_ms=_milliseconds(options.invocation_timeout or _DEFAULT_INVOCATION_S),
         timeout_ms=_milliseconds(options.timeout),
         max_result_bytes=options.max_result_bytes,

@@ -59,7 +59,6 @@ def open_map(target: _net.Target, **changes: Any) -> _net.Map:
         "map_id": uuid.uuid4().hex,
         "compression": False,
         "idempotent": False,
-        "ordered": True,
         "invocation_timeout_ms": 20_000,
         "timeout_ms": -1,
         "max_result_bytes": 256 << 20,

@@ -58,7 +58,6 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
                           "map_id",
                           "compression",
                           "idempotent",
-                          "ordered",
                           "invocation_timeout_ms",
                           "timeout_ms",
                           "max_result_bytes",
@@ -71,14 +70,13 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
   PyObject *target_object;
   const char *map_id;
   Py_ssize_t head_len, map_id_len, max_result, max_reply;
-  int compress, idempotent, ordered, notes = 0, trace = 0;
+  int compress, idempotent, notes = 0, trace = 0;
   struct lm_error err;
   if (!PyArg_ParseTupleAndKeywords(
-          args, kwargs, "O!$z#s#pppLLnnpp:open_map", names, state->target_type, &target_object,
-          &opts.head, &head_len, &map_id, &map_id_len, &compress, &idempotent, &ordered,
+          args, kwargs, "O!$z#s#ppLLnnpp:open_map", names, state->target_type, &target_object,
+          &opts.head, &head_len, &map_id, &map_id_len, &compress, &idempotent,
           &opts.invocation_timeout_ms, &opts.timeout_ms, &max_result, &max_reply, &notes, &trace))
     return NULL;
-  (void)ordered;
   if (map_id_len != LM_MAP_ID_LEN || max_result < 0 || max_reply < 0) {
     PyErr_Format(PyExc_ValueError,
                  "map_id must have %d characters, byte limits must not be negative", LM_MAP_ID_LEN);

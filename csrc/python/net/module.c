@@ -158,7 +158,7 @@ PyDoc_STRVAR(
     "Where invocations go and how: a Target for open_map.\n\n"
     "Raises ValueError for what cannot be in a request, OSError when no thread can start.");
 PyDoc_STRVAR(open_map_doc,
-             "open_map($module, target, /, *, head, map_id, compression, idempotent, ordered,\n"
+             "open_map($module, target, /, *, head, map_id, compression, idempotent,\n"
              "         invocation_timeout_ms, timeout_ms, max_result_bytes, max_reply_bytes,\n"
              "         notes, trace)\n--\n\n"
              "One map in flight on a Target.");

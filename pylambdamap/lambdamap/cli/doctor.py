@@ -278,7 +278,6 @@ def _ask(route: Route, options: Options, body: bytes, *, dry_run: bool) -> bytes
             map_id=uuid.uuid4().hex,
             compression=False,
             idempotent=False,
-            ordered=True,
             invocation_timeout_ms=ms,
             timeout_ms=ms,
             max_result_bytes=1 << 20,
