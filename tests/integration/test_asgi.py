@@ -31,7 +31,7 @@ HANG_GUARD_S = 60
 class Service:
     """tests/support/asgi_service.py under uvicorn."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, loop: str) -> None:
         paths = [str(Path(lambdamap.__file__).parents[1]), str(Path(tasks.__file__).parent)]
         self.log = folder / "uvicorn.log"
         with socket.socket() as listener, self.log.open("w") as log:
@@ -41,7 +41,7 @@ class Service:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "uvicorn", "asgi_service:app"),
-                    *("--fd", str(listener.fileno())),
+                    *("--fd", str(listener.fileno()), "--loop", loop),
                 ],
                 env={
                     **os.environ,
@@ -86,9 +86,9 @@ class Service:
         self.process.wait(30)
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("uvicorn"))
+@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
+def service(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    running = Service(tmp_path_factory.mktemp("uvicorn"), request.param)
     try:
         yield running
     finally:

@@ -27,6 +27,17 @@ from botocore.exceptions import ClientError
 from lambdamap.local import LocalLambda
 
 HANG_S = 20
+UVLOOP = """
+import uvloop
+uvloop.install()
+import lambdamap, tasks
+
+async def main():
+    return sum([value async for value in lambdamap.amap(tasks.square, range(10))])
+
+with lambdamap.configure(backend="local"):
+    print(sum(lambdamap.map(tasks.square, range(10))), uvloop.run(main()))
+"""
 
 
 def client(function: LocalLambda, **keys: str) -> Any:
@@ -42,6 +53,12 @@ def client(function: LocalLambda, **keys: str) -> Any:
         config=config,
         **keys,  # type: ignore[arg-type]
     )
+
+
+def with_tasks() -> dict[str, str]:
+    """The environment of a process that imports tests/support/tasks.py."""
+    paths = [str(Path(__file__).parents[1] / "support"), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 @pytest.fixture
@@ -181,10 +198,8 @@ def test_no_sandbox_outlives_its_caller(sandbox_kind: str, number: int) -> None:
         f"f = LocalLambda(kind={sandbox_kind!r}, handler='tasks.handler', sandboxes=2).start();"
         "print(*f.pids(), flush=True); time.sleep(60)"
     )
-    paths = [str(Path(__file__).parents[1] / "support"), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=with_tasks()
     ) as caller:
         assert caller.stdout is not None
         pids = [int(pid) for pid in caller.stdout.readline().split()]
@@ -216,6 +231,15 @@ def test_a_concurrency_limit(sandbox_kind: Any) -> None:
         assert running.result(HANG_S)[0]["StatusCode"] == 200
         assert lambda_.invoke(FunctionName="f", Payload=b"1")["StatusCode"] == 200
         assert function.stats["throttles"] == 1
+
+
+def test_a_caller_whose_loops_are_uvloops() -> None:
+    """The server keeps to asyncio's own loop, whatever the policy makes."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", UVLOOP],
+        capture_output=True, text=True, timeout=60, env=with_tasks(),
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("285 285\n", "")
 
 
 def test_stopped_while_requests_come(caplog: pytest.LogCaptureFixture) -> None:

@@ -199,7 +199,7 @@ class LocalLambda:
         return f"http://127.0.0.1:{self._port}"
 
     def _run(self, started: Future[None]) -> None:
-        loop = asyncio.new_event_loop()
+        loop = asyncio.SelectorEventLoop()  # whatever the caller's policy makes, uvloop's included
         self._loop = loop
         try:
             loop.run_until_complete(self._listen())
