@@ -354,8 +354,9 @@ def test_doctor_is_a_command_of_the_application() -> None:
         (),
         ("--worker-class=gthread", "--threads=4"),
         ("--worker-class=gthread", "--threads=4", "--preload"),
+        ("--worker-class=gevent",),
     ],
-    ids=["sync", "gthread", "gthread-preload"],
+    ids=["sync", "gthread", "gthread-preload", "gevent"],
 )
 def service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

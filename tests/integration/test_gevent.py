@@ -1,0 +1,64 @@
+"""Maps in a process that gevent has patched: the server of the local Lambda is a greenlet there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import tasks
+
+SCRIPT = """
+from gevent import monkey
+monkey.patch_all()
+import gevent
+import lambdamap, tasks
+from lambdamap import _net
+
+lambdamap.configure(backend="local", chunksize=1)
+assert list(lambdamap.map(tasks.square, range(100))) == [n * n for n in range(100)]
+
+ticks = 0
+def tick():
+    global ticks
+    while True:
+        ticks += 1
+        gevent.sleep(0.01)
+ticking = gevent.spawn(tick)
+assert list(lambdamap.map(tasks.sleep, [0.5])) == [0.5]
+ticking.kill()
+assert ticks > 2, ticks
+
+several = [gevent.spawn(lambdamap.my_map, tasks.sleep, [0.1, 0.0], 1) for _ in range(5)]
+gevent.joinall(several, raise_error=True)
+assert [one.value for one in several] == [[0.1, 0.0]] * 5
+
+with lambdamap.LambdaExecutor() as executor:
+    assert executor.submit(tasks.square, 7).result() == 49
+    assert list(executor.map(tasks.square, range(5))) == [0, 1, 4, 9, 16]
+
+try:
+    list(lambdamap.map(tasks.sleep, [30], timeout=0.3))
+except lambdamap.DeadlineError:
+    pass
+else:
+    raise AssertionError("no deadline")
+
+lost = gevent.spawn(lambdamap.my_map, tasks.sleep, [30], 1)
+while not _net.debug_state()["in_flight"]:
+    gevent.sleep(0.01)
+lost.kill()
+while _net.debug_state()["in_flight"]:
+    gevent.sleep(0.01)
+print("done")
+"""
+
+
+def test_other_greenlets_run_while_a_map_waits() -> None:
+    paths = [str(Path(tasks.__file__).parent), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("done\n", "")
