@@ -10,15 +10,13 @@ drives it waits on the port in between: `results` in the calling thread, `aio` i
 from __future__ import annotations
 
 import json
-import select
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from time import monotonic
-from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lambdamap import _codec, ambient, errors, failures, log, plain
+from lambdamap import _codec, ambient, errors, failures, log, plain, waiting
 from lambdamap.progress import Progress
 from lambdamap.stats import Stats
 
@@ -427,7 +425,7 @@ class Engine:
 
     def wait(self, timeout_s: float = _SLICE_S) -> bool:
         """Let the calling thread wait for a reply; Ctrl-C ends it. False: none came in time."""
-        if _wait(self._port, min(timeout_s, _SLICE_S)):
+        if waiting.for_port(self._port, min(timeout_s, _SLICE_S)):
             return True
         self.progress.add(0)
         return False
@@ -542,16 +540,6 @@ class Engine:
 
 
 # --- small parts --------------------------------------------------------------------------------
-
-
-def _wait(port: Port, timeout_s: float) -> bool:
-    """Wait for a reply. Where gevent has put its own poll into `select`, other greenlets run
-    meanwhile: the local Lambda is one of them."""
-    if isinstance(select.poll, BuiltinFunctionType):
-        return port.wait(timeout_s)
-    poller = select.poll()
-    poller.register(port.fileno(), select.POLLIN)
-    return bool(poller.poll(timeout_s * 1000))
 
 
 def _encode_error(error: _codec.EncodeFailure, index: int) -> errors.EncodeError:

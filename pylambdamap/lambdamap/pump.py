@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import select
 import threading
 import weakref
 from collections import OrderedDict, deque
@@ -21,7 +20,7 @@ from concurrent import futures
 from time import monotonic
 from typing import Any
 
-from lambdamap import _codec, ambient, errors, failures
+from lambdamap import _codec, ambient, errors, failures, waiting
 from lambdamap.engine import Engine, show_output, warn_stale
 from lambdamap.functions import Shipment
 from lambdamap.launch import connect
@@ -358,17 +357,11 @@ class Pump:
             _running.pop(self, None)
 
     def _wait(self, lanes: list[Lane], maps: list[Mapped]) -> None:
-        poller = select.poll()
-        poller.register(self._read_fd, select.POLLIN)
-        for lane in lanes:
-            if lane.running:
-                poller.register(lane.port.fileno(), select.POLLIN)
-        for mapped in maps:
-            if mapped.engine.outstanding:
-                poller.register(mapped.engine.fileno(), select.POLLIN)
-        for fd, _ in poller.poll():
-            if fd == self._read_fd:
-                os.read(self._read_fd, 4096)
+        watched = [self._read_fd]
+        watched += [lane.port.fileno() for lane in lanes if lane.running]
+        watched += [mapped.engine.fileno() for mapped in maps if mapped.engine.outstanding]
+        if self._read_fd in waiting.for_readable(watched):
+            os.read(self._read_fd, 4096)
 
 
 def _cancel(lanes: list[Lane], maps: list[Mapped]) -> None:

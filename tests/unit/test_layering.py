@@ -81,14 +81,16 @@ ALLOWED = {
     "plain": BOTTOM,
     "log": {"_net", "backends", "engine"},
     "failures": BOTTOM | {"_net", "backends"},
+    "waiting": set(),
     "engine": BOTTOM
-    | {"ambient", "backends", "failures", "log", "options", "plain", "progress", "stats", "_net"},
+    | {"ambient", "backends", "failures", "log", "options", "plain", "progress", "stats"}
+    | {"_net", "waiting"},
     "launch": BOTTOM
     | {"backends", "engine", "functions", "log", "options", "plain", "worker", "_net"},
     "results": {"engine", "stats"},
     "api": BOTTOM | {"launch", "options", "results"},
     "aio": BOTTOM | {"api", "engine", "launch", "options", "results"},
-    "pump": BOTTOM | {"ambient", "engine", "failures", "functions", "launch", "options"},
+    "pump": BOTTOM | {"ambient", "engine", "failures", "functions", "launch", "options", "waiting"},
     "executor": BOTTOM
     | {"ambient", "api", "engine", "functions", "launch", "options", "pump", "worker"},
     "classic": BOTTOM | {"api", "backends", "failures", "options", "worker", "functions"},

@@ -1,0 +1,34 @@
+"""Waiting for descriptors. Where gevent or eventlet has put its own functions into `select`, other
+greenlets run meanwhile; the server of the local Lambda is one of them.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterable
+from types import BuiltinFunctionType
+from typing import Protocol
+
+__all__ = ["for_port", "for_readable"]
+
+
+class _Port(Protocol):
+    def wait(self, timeout_s: float, /) -> bool: ...
+    def fileno(self) -> int: ...
+
+
+def for_port(port: _Port, timeout_s: float) -> bool:
+    """Wait until the port has something to take; False: it has not in time."""
+    if isinstance(select.select, BuiltinFunctionType):
+        return port.wait(timeout_s)
+    return bool(for_readable([port.fileno()], timeout_s))
+
+
+def for_readable(descriptors: Iterable[int], timeout_s: float | None = None) -> list[int]:
+    """Wait until some of them can be read, and return those."""
+    if not hasattr(select, "poll"):  # eventlet takes it away
+        return select.select(list(descriptors), [], [], timeout_s)[0]
+    poller = select.poll()
+    for descriptor in descriptors:
+        poller.register(descriptor, select.POLLIN)
+    return [fd for fd, _ in poller.poll(None if timeout_s is None else timeout_s * 1000)]
