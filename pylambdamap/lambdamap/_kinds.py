@@ -641,9 +641,9 @@ def reduce(value: Any, allow_pickle: bool) -> tuple[int, Any]:
             "allow_pickle=True to pickle it"
         )
     try:
-        import cloudpickle
+        from lambdamap import _pickles
 
-        return _PICKLE, cloudpickle.dumps(value, protocol=5)
+        return _PICKLE, _pickles.dumps(value)
     except Exception as error:
         raise EncodeFailure(
             f"{name} cannot be pickled ({type(error).__name__}: {error})"

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from lambdamap import _codec
+from lambdamap import _codec, _pickles
 from lambdamap.errors import EncodeError, warn
 
 __all__ = ["Shipment", "ship"]
@@ -189,13 +189,11 @@ def _modules(function: Any, by_value: Any) -> list[types.ModuleType]:
 
 
 def _pickle(function: Any, path: str, by_value: Any, through: Any) -> bytes:
-    import cloudpickle
-
     shipped = function if through is None else functools.partial(through, function)
 
     with _by_value(_modules(function, by_value)):
         try:
-            blob: bytes = cloudpickle.dumps(shipped, protocol=5)
+            blob = _pickles.dumps(shipped)
         except Exception as error:
             mend = "make them inside the function"
             if isinstance(by_value, (list, tuple)):
@@ -224,12 +222,10 @@ def _check_size(path: str, size: int, function: Any) -> None:
 
 def _largest(function: Any) -> str:
     """The three things captured that take most, with their sizes."""
-    import cloudpickle
-
     sizes = {}
     for name, value in _captured(function).items():
         try:
-            sizes[name] = len(cloudpickle.dumps(value, protocol=5))
+            sizes[name] = len(_pickles.dumps(value))
         except Exception:
             continue
     named = sorted(sizes.items(), key=lambda pair: -pair[1])[:3]

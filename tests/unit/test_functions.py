@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import pickle
 import threading
@@ -51,6 +52,37 @@ def test_methods() -> None:
         lambdamap.EncodeError, match="it is a method of an object of the class Point"
     ):
         ship(tasks.Point(1).moved, False)
+
+
+def test_what_functools_caches_with() -> None:
+    @functools.lru_cache(maxsize=3, typed=True)
+    def doubled(x: int) -> int:
+        return 2 * x
+
+    class Shape:
+        @functools.cached_property
+        def size(self) -> int:
+            return 5
+
+        @functools.cache  # noqa: B019
+        def times(self, x: int) -> int:
+            return x * self.size
+
+    def uses_all(x: int) -> tuple[int, int, int]:
+        shape = Shape()
+        return doubled(x), shape.size, shape.times(x)
+
+    assert pickle.loads(ship(uses_all).function)(3) == (6, 5, 15)
+    made = pickle.loads(ship(doubled).function)
+    assert made is not doubled
+    assert (made(4), made.cache_parameters()) == (8, {"maxsize": 3, "typed": True})
+    known = fnmatch._compile_pattern  # type: ignore[attr-defined]  # one that can be imported
+    assert pickle.loads(ship(lambda: known).function)() is known
+    cloudpickle.register_pickle_by_value(fnmatch)
+    try:
+        assert pickle.loads(ship(lambda: known).function)() is not known
+    finally:
+        cloudpickle.unregister_pickle_by_value(fnmatch)
 
 
 def test_refusals_say_why() -> None:

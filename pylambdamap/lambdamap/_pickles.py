@@ -1,0 +1,69 @@
+"""Pickles by value: cloudpickle's, and what `functools` caches with.
+
+cloudpickle takes a function under `functools.lru_cache` by its name alone, and before Python 3.12
+refuses a `functools.cached_property` for its lock.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import sys
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["cached", "cached_property", "dumps"]
+
+_Cached = type(functools.lru_cache(len))
+
+
+def dumps(value: Any) -> bytes:
+    """The pickle of a value, protocol 5; classes and functions of `__main__` are in it."""
+    with io.BytesIO() as file:
+        _pickler()(file, protocol=5).dump(value)
+        return file.getvalue()
+
+
+@functools.cache
+def _pickler() -> Any:
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            if type(obj) is _Cached and not _goes_by_name(obj):
+                return cached, (obj.__wrapped__, obj.cache_parameters())
+            if type(obj) is functools.cached_property:
+                return cached_property, (obj.func, obj.attrname)
+            return super().reducer_override(obj)
+
+    return Pickler
+
+
+def _goes_by_name(function: Any) -> bool:
+    import cloudpickle
+
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if module == "__main__" or module in cloudpickle.list_registry_pickle_by_value():
+        return False
+    found: Any = sys.modules.get(module or "")
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is function
+
+
+# --- on the other side ---------------------------------------------------------------------------
+
+
+def cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    """A function under `functools.lru_cache`, with a cache of its own."""
+    return functools.lru_cache(**parameters)(function)
+
+
+def cached_property(
+    function: Callable[[Any], Any], name: str | None
+) -> functools.cached_property[Any]:
+    """A `functools.cached_property` of a class that has come by value."""
+    made = functools.cached_property(function)
+    if name is not None:
+        made.__set_name__(object, name)
+    return made
