@@ -34,7 +34,7 @@ def test_row_01_port_that_opens_again(site: Any) -> None:
     target = site.target(server)
     server.refuse()
     (lost,) = invoke(target)
-    server.listen(server.port)
+    server.listen()
     (answered,) = invoke(target)
     assert (lost.failure, answered.failure, answered.body) == ("connect", "", ANSWER)
     assert server.complete == 1

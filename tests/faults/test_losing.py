@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from driver import collect, invoke, open_map
+from driver import HANG_S, collect, invoke, open_map
 from scripted import (
     Connection,
     Request,
@@ -20,6 +20,7 @@ from scripted import (
     reply,
     reset,
     then_close,
+    waits,
 )
 
 ANSWER = b'{"ok":1}'
@@ -99,11 +100,11 @@ def test_row_11_pooled_connection_closed_while_idle(site: Any) -> None:
         (answered,) = invoke(target)
         assert (answered.failure, answered.body, answered.attempts) == ("", ANSWER, 1)
         assert server.complete == number + 1
-        # The peer's FIN or RST reaches this end before the next request is made.
-        ends = time.monotonic() + 10
-        while number == 0 and server.connections[0].open and time.monotonic() < ends:
+        # The peer's FIN is seen at this end before the next request is made.
+        ends = time.monotonic() + HANG_S
+        while number == 0 and server.connections[0].open:
+            assert time.monotonic() < ends
             time.sleep(0.001)
-        time.sleep(0.02)
     assert [request.connection for request in server.requests] == [0, 1, 1]
 
 
@@ -119,10 +120,10 @@ def test_row_11_reply_that_says_close(site: Any) -> None:
 def test_row_14_reply_never_comes(site: Any, idempotent: bool) -> None:
     server = site.server(then=hold())
     started = time.monotonic()
-    (late,) = invoke(site.target(server), idempotent=idempotent, invocation_timeout_ms=300)
+    (late,) = invoke(site.target(server), idempotent=idempotent, invocation_timeout_ms=1000)
     assert (late.failure, late.ran) == ("deadline", "MAYBE")
     assert late.attempts == server.complete == attempts_of(idempotent)
-    assert time.monotonic() - started >= 0.29 * late.attempts
+    assert time.monotonic() - started >= 0.99 * late.attempts
 
 
 def test_row_14_others_are_not_held_up(site: Any) -> None:
@@ -204,24 +205,18 @@ def test_row_66_lost_and_then_no_tls(site: Any, idempotent: bool) -> None:
 
 
 def test_row_66_lost_and_then_a_time_out(site: Any, idempotent: bool) -> None:
-    """The new connection stands in the backlog and is never served."""
-    release = threading.Event()
+    """The new connection is accepted and never served."""
 
     def close_the_ears(connection: Connection, request: Request) -> None:
-        connection.server.greetings = iter([lambda late: void(release.wait(20))] * 10)
+        connection.server.greetings = iter([waits(HANG_S)] * 10)
         connection.reset()
 
     server = site.server([reply(ANSWER), close_the_ears], then=reply(ANSWER))
     target = site.target(server)
     invoke(target)
-    (lost,) = invoke(target, idempotent=idempotent, invocation_timeout_ms=400)
-    release.set()
+    (lost,) = invoke(target, idempotent=idempotent, invocation_timeout_ms=1000)
     assert lost.ran == "MAYBE"
     # What came closest to running is told: over TLS the second attempt never sent a byte.
     told = "deadline" if idempotent and site.scheme == "plain" else "connection_lost"
     assert lost.failure == told
     assert server.complete == 2
-
-
-def void(_: object) -> None:
-    """For lambdas whose value nobody wants."""

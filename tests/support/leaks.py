@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 __all__ = ["descriptors", "native_state", "nothing_left"]
 
-_PATIENCE_S = 5.0
+_PATIENCE_S = 20.0
 
 
 def descriptors() -> dict[int, str]:

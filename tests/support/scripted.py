@@ -157,20 +157,20 @@ class Connection:
         return True
 
     def close(self) -> None:
-        """FIN, without TLS's own farewell."""
+        """FIN, without TLS's own farewell; it has left when `open` is false."""
         if self.open:
-            self.open = False
             with contextlib.suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)
             self.sock.close()
+            self.open = False
 
     def reset(self) -> None:
         """RST: what the peer sent and was not read is lost, and it knows."""
         if self.open:
-            self.open = False
             with contextlib.suppress(OSError):
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.sock.close()
+            self.open = False
 
 
 Step = Callable[[Connection, Request], None]
@@ -221,21 +221,24 @@ class Server:
         self.threads: list[threading.Thread] = []
         self.family = family
         self.host = "::1" if family == socket.AF_INET6 else "127.0.0.1"
-        self.port = 0
+        self._holder = self._bound(0)  # nobody else gets the port while this server refuses
+        self.port: int = self._holder.getsockname()[1]
         self.listener: socket.socket | None = None
         self.listen()
 
     # --- life
 
-    def listen(self, port: int = 0) -> None:
-        """Accept connections; on the port of before when given."""
-        listener = socket.socket(self.family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((self.host, port))
-        listener.listen(1024)
-        self.port = listener.getsockname()[1]
-        self.listener = listener
-        self._start(self._accept, listener)
+    def _bound(self, port: int) -> socket.socket:
+        sock = socket.socket(self.family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((self.host, port))
+        return sock
+
+    def listen(self) -> None:
+        """Accept connections, again after `refuse`."""
+        self.listener = self._bound(self.port)
+        self.listener.listen(1024)
+        self._acceptor = self._start(self._accept, self.listener)
 
     def refuse(self) -> None:
         """Stop accepting: connects to the port are refused; what is open stays."""
@@ -243,6 +246,7 @@ class Server:
         if listener is not None:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
+            self._acceptor.join(_HANG_S)
             listener.close()
 
     def stop(self) -> None:
@@ -258,6 +262,7 @@ class Server:
             assert not thread.is_alive(), f"{thread.name} hangs"
         for connection in connections:
             connection.close()
+        self._holder.close()
         if self.failures:
             raise self.failures[0]
 
@@ -293,12 +298,13 @@ class Server:
 
     # --- inside
 
-    def _start(self, function: Callable[..., None], *args: object) -> None:
+    def _start(self, function: Callable[..., None], *args: object) -> threading.Thread:
         thread = threading.Thread(target=function, args=args, name="scripted", daemon=True)
         with self.lock:
             self.threads = [known for known in self.threads if known.is_alive()]
             thread.start()
             self.threads.append(thread)
+        return thread
 
     def _accept(self, listener: socket.socket) -> None:
         while not self.stopping.is_set():
@@ -585,10 +591,14 @@ def once(event: threading.Event, step: Step) -> Step:
 
 
 def then_close(step: Step) -> Step:
-    """Answer as if the connection were kept, and close it."""
+    """Answer as if the connection were kept, and close it. `open` is false when the peer has seen that
+    and closed its end."""
 
     def both(connection: Connection, request: Request) -> None:
         step(connection, request)
+        with contextlib.suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_WR)
+        connection.read_to_end()
         connection.close()
 
     return both
