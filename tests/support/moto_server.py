@@ -5,21 +5,28 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from socket import create_server
 
 HANG_S = 60
-# Moto's check of signatures refuses botocore's own for a GET; its check of policies works.
+# Moto's check of signatures refuses botocore's own for a GET; its check of policies works. It gets a
+# socket that listens, so that nobody else can have its port before it has started.
 _PROGRAM = """
 import sys
+import moto.server
 from moto.iam import access_control
+from werkzeug.serving import make_server
 access_control.IAMRequestBase.check_signature = lambda self: None
-from moto.server import main
-main(sys.argv[1:])
+
+def run_simple(host, port, app, *, request_handler, **_):
+    make_server(
+        host, port, app, threaded=True, request_handler=request_handler, fd=int(sys.argv[1])
+    ).serve_forever()
+
+moto.server.run_simple = run_simple
+moto.server.main(["-p", sys.argv[2]])
 """
 
 
@@ -29,35 +36,25 @@ def running_moto(**environment: str) -> Iterator[dict[str, str]]:
 
     With INITIAL_NO_AUTH_ACTION_COUNT keys must exist and policies count after so many calls.
     """
-    with create_server(("127.0.0.1", 0)) as held:
-        port = held.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, "-H", "127.0.0.1", "-p", str(port)],
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            _wait(url, process)
-            yield {
-                "AWS_ENDPOINT_URL": url,
-                "AWS_ACCESS_KEY_ID": "testing",
-                "AWS_SECRET_ACCESS_KEY": "testing",
-                "AWS_DEFAULT_REGION": "eu-central-1",
-                "AWS_REGION": "eu-central-1",
-            }
-        finally:
-            process.terminate()
-
-
-def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
-    ends = time.monotonic() + HANG_S
-    while True:
-        try:
-            urllib.request.urlopen(f"{url}/moto-api/", timeout=HANG_S).close()
-            return
-        except urllib.error.URLError:
-            if process.poll() is not None or time.monotonic() > ends:
-                raise
-            time.sleep(0.05)
+    with ExitStack() as stack:
+        with create_server(("127.0.0.1", 0), backlog=128) as listener:
+            fd, port = listener.fileno(), listener.getsockname()[1]
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", _PROGRAM, str(fd), str(port)],
+                    env={**os.environ, **environment},
+                    pass_fds=[fd],
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+        stack.callback(process.terminate)
+        url = f"http://127.0.0.1:{port}"
+        urllib.request.urlopen(f"{url}/moto-api/", timeout=HANG_S).close()
+        yield {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "AWS_REGION": "eu-central-1",
+        }
