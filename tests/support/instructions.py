@@ -39,9 +39,16 @@ class Count:
 
 
 class _Answer(asyncio.Protocol):
+    def __init__(self, transports: set[asyncio.BaseTransport]) -> None:
+        self._transports = transports  # of all connections that are open
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transports.discard(self._transport)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._transports.add(transport)
         self._have = b""
 
     def data_received(self, data: bytes) -> None:
@@ -56,17 +63,30 @@ class _Answer(asyncio.Protocol):
 @contextmanager
 def _server(context: ssl.SSLContext | None) -> Iterator[int]:
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(loop.create_server(_Answer, "127.0.0.1", 0, ssl=context))
+    transports: set[asyncio.BaseTransport] = set()
+    server = loop.run_until_complete(
+        loop.create_server(lambda: _Answer(transports), "127.0.0.1", 0, ssl=context)
+    )
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        server.close()
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_HANG_S)
-        loop.run_until_complete(loop.shutdown_asyncgens())
+        server.close()
+        loop.run_until_complete(_close_all(transports))
         loop.close()
+
+
+async def _close_all(transports: set[asyncio.BaseTransport]) -> None:
+    """None is left to the garbage collector, which would say so."""
+    ends = asyncio.get_running_loop().time() + _HANG_S
+    for transport in list(transports):
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+    while transports and asyncio.get_running_loop().time() < ends:
+        await asyncio.sleep(0.001)
 
 
 def _read(profile: Path) -> Count:

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -106,13 +105,14 @@ def blackhole() -> Iterator[int]:
 
 @dataclass
 class Names:
-    """A DNS server: every name is 127.0.0.1, after `delay_s`; or what `codes` says first
+    """A DNS server: every name is 127.0.0.1, after `delay_s` or when `answers` is set; or what `codes` says first
     (2 SERVFAIL, 3 NXDOMAIN, 0 an answer). Counts the questions for A records."""
 
     delay_s: float = 0.0
     codes: list[int] = field(default_factory=list)
     then: int = 0
     asked: list[str] = field(default_factory=list)
+    answers: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Names:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -141,10 +141,10 @@ class Names:
                     target=self._later, args=(answer, peer), name="names", daemon=True
                 ).start()
             else:
-                self._socket.sendto(answer, peer)
+                self._later(answer, peer)
 
     def _later(self, answer: bytes, peer: tuple[str, int]) -> None:
-        time.sleep(self.delay_s)
+        self.answers.wait(self.delay_s)
         with contextlib.suppress(OSError):
             self._socket.sendto(answer, peer)
 

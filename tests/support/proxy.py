@@ -104,10 +104,14 @@ class Proxy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for sock in (self._listener, *self._sockets):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join(10)  # no client comes any more
         for thread in self._threads:
-            thread.join(10)
+            while thread.is_alive():  # one may be on its way to the server
+                for sock in list(self._sockets):
+                    with contextlib.suppress(OSError):
+                        sock.shutdown(socket.SHUT_RDWR)
+                thread.join(0.1)
         for sock in (self._listener, *self._sockets):
             sock.close()
