@@ -13,13 +13,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
 import lambdamap
 import tasks
-from driver import collect, invoke, open_map
+from driver import HANG_S, collect, invoke, open_map
 from scripted import Connection, Request, after, hold, reply, run
 
 ANSWER = b'{"ok":1}'
@@ -44,7 +45,7 @@ def test_row_56_deadline_of_a_map(site: Any, idempotent: bool) -> None:
     server = site.server([run(), run()], then=hold())
     started = time.monotonic()
     results = site.map(
-        server, tasks.square, range(10), timeout=0.6, max_concurrency=2, idempotent=idempotent
+        server, tasks.square, range(10), timeout=1.5, max_concurrency=2, idempotent=idempotent
     )
     taken = []
     with pytest.raises(lambdamap.DeadlineError) as caught:
@@ -53,15 +54,15 @@ def test_row_56_deadline_of_a_map(site: Any, idempotent: bool) -> None:
     took = time.monotonic() - started
     error = caught.value
     assert isinstance(error, TimeoutError)
-    assert took >= 0.55
+    assert took >= 1.45
     done = len(taken)
     assert taken == [0, 1][:done]
     assert (list(error.indices), error.ran, error.attempts) == ([done], "MAYBE", 1)
     assert "raise timeout" in str(error)
-    assert all(request.envelope["left_ms"] <= 600 for request in server.requests)
+    assert all(request.envelope["left_ms"] <= 1500 for request in server.requests)
     sent = server.complete
     assert sent <= 4
-    assert took < 10  # a guard against hanging
+    assert took < HANG_S
     time.sleep(0.2)
     assert server.complete == sent
 
@@ -73,7 +74,7 @@ def test_row_56_finished_items_are_on_the_error(site: Any) -> None:
 
     server = site.server(then=step)
     with pytest.raises(lambdamap.DeadlineError) as caught:
-        list(site.map(server, tasks.square, range(8), timeout=1.5))
+        list(site.map(server, tasks.square, range(8), timeout=4.0))
     assert list(caught.value.indices) == [0]
     assert caught.value.partial == {i: i * i for i in range(1, 8)}
 
@@ -81,7 +82,7 @@ def test_row_56_finished_items_are_on_the_error(site: Any) -> None:
 def test_row_56_never_sent(site: Any) -> None:
     """What waited for a slot when the time was over has not run."""
     server = site.server(then=hold())
-    net_map = open_map(site.target(server, max_concurrency=1), timeout_ms=400)
+    net_map = open_map(site.target(server, max_concurrency=1), timeout_ms=1500)
     for number in range(3):
         assert net_map.submit(b"{}", number, 1)
     ends = [(end.failure, end.ran, end.attempts) for end in collect(net_map)]
@@ -93,7 +94,7 @@ def test_row_56_of_one_invocation(site: Any, idempotent: bool) -> None:
     """`invocation_timeout` ends an attempt, not the map."""
     server = site.server([hold()], then=run())
     results = site.map(
-        server, tasks.square, range(5), invocation_timeout=0.4, idempotent=idempotent
+        server, tasks.square, range(5), invocation_timeout=1.5, idempotent=idempotent
     )
     if idempotent:
         assert list(results) == [0, 1, 4, 9, 16]
@@ -179,8 +180,10 @@ import lambdamap, tasks
 options = dict(function="f", endpoint_url={url!r}, region="eu-central-1", credentials=("k", "s"),
                chunksize=1, progress=False, ca_bundle={ca!r})
 {setup}
+ready = threading.Semaphore(0)
 def press():
     for delay in {delays}:
+        ready.acquire()
         time.sleep(delay)
         os.kill(os.getpid(), signal.SIGINT)
 list(lambdamap.map(tasks.square, [1], **{{**options, "function": "good"}}))  # imports are done
@@ -190,17 +193,20 @@ caught = 0
 for _ in {delays}:
     began = time.monotonic()
     try:
+        ready.release()
         list(lambdamap.map(tasks.square, data(), **options))
     except KeyboardInterrupt:
         caught += 1
-presser.join()
 took = time.monotonic() - began
+presser.join()
 from lambdamap import _net
-end = time.monotonic() + 5
-while _net.debug_state()["in_flight"] and time.monotonic() < end:
+def left():
+    state = _net.debug_state()
+    return state["in_flight"], state["used_bytes"]
+end = time.monotonic() + 20
+while any(left()) and time.monotonic() < end:
     time.sleep(0.01)
-state = _net.debug_state()
-print(caught, state["in_flight"], state["used_bytes"], took)
+print(caught, *left(), took)
 print(list(lambdamap.map(tasks.square, [2, 3], **{{**options, "function": "good"}})))
 """
 
@@ -211,7 +217,7 @@ print(list(lambdamap.map(tasks.square, [2, 3], **{{**options, "function": "good"
         ("def data(): return range(20)", (0.3,)),
         ("def data(): return range(20)", (0.3, 0.3)),
         ("def data():\n    while True: yield 0", (0.3,)),
-        ("def data():\n    time.sleep(10); yield 0", (0.3,)),
+        ("def data():\n    time.sleep(40); yield 0", (0.3,)),
     ],
     ids=["waiting", "twice", "encoding", "input"],
 )
@@ -233,9 +239,9 @@ def test_row_47_ctrl_c(site: Any, setup: str, delays: tuple[float, ...]) -> None
     counts, answer = done.stdout.splitlines()
     caught, in_flight, used_bytes, took = counts.split()
     assert (int(caught), int(in_flight), int(used_bytes)) == (len(delays), 0, 0)
-    assert float(took) < 5  # a guard; 0.3 s is meant, on a machine that is not busy
+    assert float(took) < 20  # a guard; 0.3 s is meant, on a machine that is not busy
     assert answer == "[4, 9]"
-    ends = time.monotonic() + 5
+    ends = time.monotonic() + HANG_S
     held = [c for c in server.connections if c.open]
     while held and time.monotonic() < ends:
         time.sleep(0.01)
@@ -243,8 +249,10 @@ def test_row_47_ctrl_c(site: Any, setup: str, delays: tuple[float, ...]) -> None
     assert not held
 
 
+# One that comes between two results leaves the map to the garbage collector, which says so.
+@pytest.mark.filterwarnings("ignore:a map was dropped:ResourceWarning")
 def test_row_47_again_and_again(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A storm of signals while a map runs: each map ends in one of two ways, and what follows is
+    """A storm of signals while maps run: each map ends in one of two ways, and what follows is
     right."""
     # A signal between an open() and its with statement leaves the file to the garbage collector, in
     # any Python code. Here the AWS files are not there, so that no file is opened.
@@ -252,18 +260,33 @@ def test_row_47_again_and_again(site: Any, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv(name, "/dev/null/none")
     server = site.server(then=after(0.01, run()))
     options = site.options(server)
-    storm = threading.Event()
+    assert list(lambdamap.map(tasks.square, [3], **options)) == [9]  # imports are done
     before = signal.getsignal(signal.SIGINT)
+    storming = True
+    over = threading.Event()
+
+    def interrupt(_: int, frame: FrameType | None) -> None:
+        """As Python's own, but where Python would print the exception and go on; and once the storm
+        is over, whatever still comes does nothing."""
+        while frame is not None:
+            if frame.f_code.co_name in ("__del__", "gc_callback"):
+                return
+            frame = frame.f_back
+        if storming:
+            raise KeyboardInterrupt
 
     def press() -> None:
-        while not storm.wait(0.05):
+        while not over.wait(0.05):
             os.kill(os.getpid(), signal.SIGINT)
 
-    caught = 0
+    caught = maps = 0
+    ends = time.monotonic() + HANG_S
     presser = threading.Thread(target=press)
-    presser.start()
+    signal.signal(signal.SIGINT, interrupt)
     try:
-        for _ in range(12):
+        presser.start()
+        while maps < 12 or (not caught and time.monotonic() < ends):
+            maps += 1
             try:
                 found = list(lambdamap.map(tasks.square, range(30), **options))
                 assert found == [x * x for x in range(30)]
@@ -272,8 +295,8 @@ def test_row_47_again_and_again(site: Any, monkeypatch: pytest.MonkeyPatch) -> N
     except KeyboardInterrupt:
         caught += 1  # between two maps
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        storm.set()
+        storming = False
+        over.set()
         presser.join()
         signal.signal(signal.SIGINT, before)
     assert caught

@@ -92,7 +92,7 @@ def test_row_38_one_byte_a_moment(site: Any, idempotent: bool) -> None:
     for byte in plain_reply(b'{"ok":1}' * 100):
         pieces += [bytes([byte]), 0.02]
     server = site.server(then=raw(*pieces))
-    (late,) = invoke(site.target(server), idempotent=idempotent, invocation_timeout_ms=400)
+    (late,) = invoke(site.target(server), idempotent=idempotent, invocation_timeout_ms=1000)
     assert (late.failure, late.ran) == ("deadline", "MAYBE")
     assert late.attempts == server.complete == (3 if idempotent else 1)
 

@@ -76,9 +76,11 @@ def test_short_map_beside_a_long_one(plain_site: Any) -> None:
         assert short.submit(b'{"map":"short"}', number, 1)
     gate.set()
     assert [end.failure for end in collect(short)] == [""] * 10
-    last = max(place for place, name in enumerate(order) if name == "short")
-    # 28 where the server's threads run in step; one that waits for a core holds its request back.
-    assert last <= 4 + 2 * 10 + 100
+    places = [place for place, name in enumerate(order) if name == "short"]
+    # 28 is the last one's where the threads run in step. One that waits for a core holds back the
+    # requests on its connections: three of the four may be late by as much as they like.
+    assert len(places) == 10
+    assert places[-4] <= 4 + 2 * 10 + 100
     long.cancel()
     assert long.quiesce(10)
     collect(long)

@@ -108,16 +108,26 @@ def test_row_55_many_threads(serve: Callable[..., Server]) -> None:
 
 def test_row_55_one_iterator_in_two_threads(serve: Callable[..., Server]) -> None:
     """Like a generator: ValueError for the second, nothing lost for the first."""
-    server = serve(then=after(0.3, run()))
-    results = lambdamap.map(tasks.square, [3], **api_options(server))
+    inside, go_on = threading.Event(), threading.Event()
+
+    def numbers() -> Iterator[int]:
+        yield 3
+        inside.set()
+        assert go_on.wait(60)
+        yield 4
+
+    results = lambdamap.map(tasks.square, numbers(), **api_options(serve(), buffersize=1))
+    assert next(results) == 9
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(next(results)))
     thread.start()
-    server.wait_for(1)
+    assert inside.wait(60)
     with pytest.raises(ValueError, match="already executing"):
         next(results)
+    go_on.set()
     thread.join(60)
-    assert found == [9]
+    assert found == [16]
+    assert list(results) == []
 
 
 # --- subinterpreters -------------------------------------------------------------------------------
@@ -182,7 +192,7 @@ exec(inside)
 def left():  # an I/O thread lets go of a map a moment after its caller
     state = _net.debug_state()
     return state["maps"], state["in_flight"], state["used_bytes"]
-ends = time.monotonic() + 10
+ends = time.monotonic() + 20
 while any(left()) and time.monotonic() < ends:
     time.sleep(0.01)
 assert not any(left()), left()

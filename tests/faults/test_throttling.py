@@ -17,13 +17,14 @@ from scripted import Connection, Request, Step, reply, run, throttle
 ANSWER = b'{"ok":1}'
 
 
-def for_seconds(seconds: float, first: Step, then: Step) -> Step:
-    """One step for so long after the first request, then another."""
+def for_seconds(seconds: float, first: Step, then: Step, at_once: int = 1) -> Step:
+    """One step for so long from when that many requests have come, then another."""
     ends: list[float] = []
 
     def step(connection: Connection, request: Request) -> None:
         if not ends:
-            ends.append(request.at + seconds)
+            connection.server.wait_for(at_once)
+            ends.append(time.monotonic() + seconds)
         (first if request.at < ends[0] else then)(connection, request)
 
     return step
@@ -51,7 +52,7 @@ def test_row_16_throttled_for_a_while(site: Any, periods: Callable[..., None]) -
     """No attempt is used up (one is all there is), the window shrinks and recovers, and the
     requests meanwhile are few."""
     periods(throttle_base_s=0.02)
-    server = site.server(then=for_seconds(1.0, throttle(), reply(ANSWER)))
+    server = site.server(then=for_seconds(1.0, throttle(), reply(ANSWER), at_once=32))
     target = site.target(server, max_attempts=1, max_concurrency=32)
     net_map = open_map(target)
     for number in range(200):
@@ -118,7 +119,7 @@ def test_row_17_throttled_until_the_deadline(site: Any) -> None:
 def test_row_17_the_next_map_has_patience_of_its_own(
     site: Any, periods: Callable[..., None]
 ) -> None:
-    periods(throttle_base_s=0.02, throttle_patience_s=0.4)
+    periods(throttle_base_s=0.02, throttle_patience_s=1.5)
     server = site.server(then=throttle())
     options = site.options(server)
     with pytest.raises(lambdamap.ThrottledError):

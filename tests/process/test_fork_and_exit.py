@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-HANG_S = 60
+HANG_S = 120
 SUPPORT = str(Path(__file__).parents[1] / "support")
 
 
@@ -95,16 +95,21 @@ def test_ctrl_c_ends_a_map_and_the_next_one_works() -> None:
             os.kill(os.getpid(), signal.SIGINT)
         lambdamap.my_map(tasks.square, [1])  # an import that is interrupted stays broken
         for _ in range(3):
-            threading.Timer(0.3, interrupt).start()
             started = time.monotonic()
             try:
-                lambdamap.my_map(tasks.sleep, [20.0] * 10, 1)
+                threading.Timer(0.3, interrupt).start()
+                lambdamap.my_map(tasks.sleep, [40.0] * 10, 1)
             except KeyboardInterrupt:
-                print('interrupted', time.monotonic() - started < 5)
+                print('interrupted', time.monotonic() - started < 20)
             assert lambdamap.my_map(tasks.square, range(5), 2) == [0, 1, 4, 9, 16]
         from lambdamap import _net
-        state = _net.debug_state()
-        assert state['maps'] == state['in_flight'] == state['used_bytes'] == 0, state
+        def left():  # an I/O thread lets go of a map a moment after its caller
+            state = _net.debug_state()
+            return state['maps'], state['in_flight'], state['used_bytes']
+        ends = time.monotonic() + 20
+        while any(left()) and time.monotonic() < ends:
+            time.sleep(0.01)
+        assert not any(left()), left()
         """
     )
     assert done.stdout == "interrupted True\n" * 3, done.stderr
@@ -115,9 +120,9 @@ def test_ctrl_c_while_the_input_blocks() -> None:
         """
         def items():
             yield 1
+            threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
             time.sleep(30)
         lambdamap.my_map(tasks.square, [1])
-        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         try:
             lambdamap.my_map(tasks.square, items(), 1)
         except KeyboardInterrupt:

@@ -16,7 +16,7 @@ __all__ = ["INTERPRETERS", "Finished", "run_script", "script_environment"]
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pylambdamap"
 SUPPORT = ROOT / "tests" / "support"
-HANG_S = 60
+HANG_S = 120
 
 Finished = subprocess.CompletedProcess[str]
 
