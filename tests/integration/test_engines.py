@@ -109,19 +109,21 @@ def test_one_that_is_shut_down() -> None:
 
 def test_timeout_and_cancellation() -> None:
     with ThreadPoolExecutor(1) as executor:
-        with pytest.raises(lambdamap.DeadlineError) as caught:
-            list(lambdamap.map(tasks.sleep, [0.0, 1.0], chunksize=1, backend=executor, timeout=0.4))
+        with tasks.HELD, pytest.raises(lambdamap.DeadlineError) as caught:
+            items = lambdamap.map(
+                tasks.held_at_one, [0, 1], chunksize=1, backend=executor, timeout=1.5
+            )
+            list(items)
         assert (list(caught.value.indices), caught.value.ran) == ([1], "MAYBE")
-        with pytest.raises(lambdamap.DeadlineError) as caught:
-            blocked = executor.submit(tasks.sleep, 1.0)
+        with tasks.HELD, pytest.raises(lambdamap.DeadlineError) as caught:
+            executor.submit(tasks.held, 0)
             list(lambdamap.map(tasks.sleep, [0.0], backend=executor, timeout=0.2))
         assert caught.value.ran == "NOT"
-        blocked.result()
 
 
 def test_who_waits_for_an_abandoned_map_is_told_at_once() -> None:
-    with ThreadPoolExecutor(1) as executor:
-        results = lambdamap.map(tasks.sleep, [2.0], backend=executor)
+    with ThreadPoolExecutor(1) as executor, tasks.HELD:
+        results = lambdamap.map(tasks.held, [1], backend=executor)
         behind = executor.submit(len, "")
         results._engine.abandon("the request is over")
         with pytest.raises(CancelledError, match="the request is over"):

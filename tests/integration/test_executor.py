@@ -16,6 +16,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -284,7 +285,7 @@ class TestShutdown:
         executor = executor_on(serve(then=once(gate, run())), max_workers=2)
         calls = [executor.submit(tasks.square, i) for i in range(6)]
         until(lambda: calls[1].running())
-        threading.Timer(0.1, gate.set).start()
+        calls[-1].add_done_callback(lambda _: gate.set())  # when it has been cancelled
         executor.shutdown(wait=wait, cancel_futures=True)
         assert [call.cancelled() for call in calls] == [False] * 2 + [True] * 4
         if wait:
@@ -296,8 +297,10 @@ class TestShutdown:
         server = serve(then=once(gate, run()))
         executor = executor_on(server, max_workers=1)
         results = executor.map(tasks.square, range(100), chunksize=1)
-        threading.Timer(0.1, gate.set).start()
-        executor.shutdown(cancel_futures=True)
+        server.wait_for(1)
+        executor.shutdown(wait=False, cancel_futures=True)
+        gate.set()
+        executor.shutdown()
         taken = []
         with pytest.raises(futures.CancelledError):
             for result in results:
@@ -414,6 +417,7 @@ class TestFutures:
             assert done and calls[0] in waiting
             done, waiting = futures.wait(calls, HANG_S, futures.FIRST_EXCEPTION)
             assert calls[2] in done and calls[0] in waiting
+            assert futures.wait(calls[1:], HANG_S).not_done == set()
             order = []
             with pytest.raises(futures.TimeoutError):
                 for call in futures.as_completed(calls, 0.1):
@@ -449,20 +453,21 @@ def script(body: str) -> subprocess.Popen[str]:
     )
 
 
-def test_the_program_does_not_exit_before_pending_futures_are_done() -> None:
+def test_the_program_does_not_exit_before_pending_futures_are_done(tmp_path: Path) -> None:
     process = script(
         """
         import lambdamap, tasks
         executor = lambdamap.LambdaExecutor(1, backend="local")
         for i in range(3):
-            executor.submit(tasks.sleep, 0.1).add_done_callback(lambda f: print(f.result()))
+            executor.submit(tasks.wait_for_file, PATH).add_done_callback(lambda f: print(f.result()))
         results = executor.map(tasks.square, [5])
         executor.shutdown(wait=False)
         print("end of the script")
-        """
+        open(PATH, "w").close()
+        """.replace("PATH", repr(str(tmp_path / "end")))
     )
     out, err = process.communicate(timeout=HANG_S)
-    assert out.splitlines() == ["end of the script", "0.1", "0.1", "0.1"], err
+    assert out.splitlines() == ["end of the script", "True", "True", "True"], err
     assert (process.returncode, err) == (0, "")
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -160,14 +161,24 @@ def test_a_request_that_never_ends(function: LocalLambda, monkeypatch: pytest.Mo
             assert closed(peer)
 
 
-def test_a_caller_that_leaves_does_not_run(function: LocalLambda) -> None:
-    before = function.stats["invocations"]
-    with dial(function) as busy:
-        busy.sendall(LINE + b'Content-Length: 14\r\n\r\n{"sleep": 0.5}')
-        while function.stats["invocations"] == before:
+def test_a_caller_that_leaves_does_not_run(function: LocalLambda, tmp_path: Path) -> None:
+    def load(wanted: int) -> None:
+        """Wait until so many invocations run or wait."""
+        ends = time.monotonic() + HANG_S
+        while function._on_loop(lambda pool: pool.load) != wanted:
+            assert time.monotonic() < ends
             time.sleep(0.005)
+
+    before = function.stats["invocations"]
+    body = json.dumps({"until": str(tmp_path / "gone")}).encode()
+    with dial(function) as busy:
+        busy.sendall(LINE + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        load(1)
         with dial(function) as leaves:
             leaves.sendall(LINE + b"Content-Length: 1\r\n\r\n1")
+            load(2)
+        load(1)
+        (tmp_path / "gone").touch()
         assert reply(busy)[0] == 200
         busy.sendall(LINE + b"Content-Length: 1\r\n\r\n2")
         assert json.loads(reply(busy)[1])["event"] == 2

@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,13 @@ import tasks
 from lambdamap.local import shared
 
 HANG_S = 30
+
+
+def until(condition: Callable[[], bool]) -> None:
+    ends = time.monotonic() + HANG_S
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
 
 
 @pytest.mark.usefixtures("local")
@@ -130,8 +137,12 @@ class TestMaps:
         assert caught.value.indices == (2,)
 
     def test_throttled_for_a_while(self, sandbox_kind: Any) -> None:
-        shared(sandbox_kind).throttle(0.5)
+        function = shared(sandbox_kind)
+        before = function.stats["throttles"]
+        function.throttle(HANG_S)
         results = lambdamap.map(tasks.square, range(20), chunksize=2)
+        until(lambda: function.stats["throttles"] > before)
+        function.throttle(0.3)
         assert list(results) == [x * x for x in range(20)]
         assert results.stats["throttles"] > 0
 
@@ -139,17 +150,22 @@ class TestMaps:
         path = str(tmp_path / "runs")
         function = shared(sandbox_kind)
 
+        over = threading.Event()
+
         def kill() -> None:
-            ends = time.monotonic() + HANG_S
-            while not (os.path.exists(path) and function.kill_sandbox()):
-                assert time.monotonic() < ends
-                time.sleep(0.01)
+            """Until the map has noticed: each of its items takes long."""
+            while not over.wait(0.01):
+                if os.path.exists(path):
+                    function.kill_sandbox()
 
         killer = threading.Thread(target=kill)
         killer.start()
-        with pytest.raises(lambdamap.WorkerCrashedError) as caught:
-            lambdamap.my_map(tasks.record_slowly, [(path, i) for i in range(6)], 1)
-        killer.join()
+        try:
+            with pytest.raises(lambdamap.WorkerCrashedError) as caught:
+                lambdamap.my_map(tasks.record_slowly, [(path, i) for i in range(6)], 1)
+        finally:
+            over.set()
+            killer.join()
         assert caught.value.ran == "RAN"
         runs = Path(path).read_text().split()
         assert len(runs) == len(set(runs))
@@ -206,7 +222,7 @@ def test_edited_code_is_picked_up(tmp_path: Path) -> None:
         """
     ).format(folder=str(tmp_path))
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_S, check=False
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.stdout.splitlines() == ["[1, 2, 3, 4]", "[1000, 1001, 1002, 1003]"], done.stderr
 
@@ -223,23 +239,34 @@ def test_dropping_a_map_warns_and_cancels() -> None:
 
 
 def test_used_from_two_threads_at_once() -> None:
-    results = lambdamap.map(tasks.sleep, [1.0], chunksize=1, backend="local")
-    taken: list[float] = []
+    inside, go_on = threading.Event(), threading.Event()
+
+    def numbers() -> Iterator[int]:
+        yield 3
+        inside.set()
+        assert go_on.wait(HANG_S)
+        yield 4
+
+    results = lambdamap.map(tasks.square, numbers(), chunksize=1, buffersize=1, backend="local")
+    assert next(results) == 9
+    taken: list[int] = []
     thread = threading.Thread(target=lambda: taken.append(next(results)))
     thread.start()
-    time.sleep(0.3)
+    assert inside.wait(HANG_S)
     with pytest.raises(ValueError, match="already executing"):
         next(results)
+    go_on.set()
     thread.join()
-    assert taken == [1.0]
+    assert taken == [16]
     results.close()
 
 
 def test_timeout_keeps_what_is_finished() -> None:
-    shared()
-    items = [0.0, 0.0, 20.0, 20.0]
+    function = shared()
+    until(lambda: function.ready() == function.sandboxes)
+    items = [0.0, 0.0, 60.0, 60.0]
     with pytest.raises(lambdamap.DeadlineError) as caught:
-        lambdamap.my_map(tasks.sleep, items, 1, backend="local", timeout=1.0)
+        lambdamap.my_map(tasks.sleep, items, 1, backend="local", timeout=2.0)
     assert caught.value.partial == {0: 0.0, 1: 0.0}
     assert isinstance(caught.value, TimeoutError)
 
@@ -272,15 +299,15 @@ def test_a_traceback_shows_the_callers_code_and_not_this_librarys() -> None:
 
 
 def test_ctrl_c_says_what_runs_on() -> None:
-    def stopped() -> Iterator[float]:
-        yield 0.7
-        yield 0.7
-        time.sleep(0.3)  # the first has begun by now
+    def stopped() -> Iterator[int]:
+        yield 1
+        yield 2
+        assert tasks.HELD.begun.wait(HANG_S)
         raise KeyboardInterrupt
 
-    with ThreadPoolExecutor(1) as executor:
+    with ThreadPoolExecutor(1) as executor, tasks.HELD:
         with pytest.raises(KeyboardInterrupt) as caught:
-            lambdamap.my_map(tasks.sleep, stopped(), 1, backend=executor, max_concurrency=2)
+            lambdamap.my_map(tasks.held, stopped(), 1, backend=executor, max_concurrency=2)
         assert caught.value.__notes__ == [  # type: ignore[attr-defined]
             "lambdamap: the map is cancelled; 1 invocation runs to the end in the executor"
         ]

@@ -102,7 +102,7 @@ def record(item: tuple[str, int]) -> int:
 
 def record_slowly(item: tuple[str, int]) -> int:
     number = record(item)
-    time.sleep(0.3)
+    time.sleep(20)
     return number
 
 
@@ -115,6 +115,8 @@ def handler(event: Any, context: Any) -> Any:
         os._exit(event["exit"])
     if isinstance(event, dict) and "sleep" in event:
         time.sleep(event["sleep"])
+    if isinstance(event, dict) and "until" in event:
+        wait_for_file(event["until"])
     if isinstance(event, dict) and "size" in event:
         return "x" * event["size"]
     return {"event": event, "left_ms": context.get_remaining_time_in_millis()}
@@ -190,6 +192,14 @@ def act_on_two(op: tuple[str, int], number: int) -> int:
     return act(op) + number
 
 
+def wait_for_file(path: str) -> bool:
+    """Whether it is there before too long."""
+    ends = time.monotonic() + 60
+    while not os.path.exists(path) and time.monotonic() < ends:
+        time.sleep(0.01)
+    return os.path.exists(path)
+
+
 def record_for(item: tuple[str, int, float]) -> int:
     path, number, seconds = item
     time.sleep(seconds)
@@ -247,3 +257,34 @@ def counted(item: Any) -> Any:
     if item[-1] == "bad":
         raise ValueError("a bad item", item)
     return item
+
+
+class Gate:
+    """What `held` of this process waits for; it opens when its with block is left."""
+
+    def __init__(self) -> None:
+        self.begun, self._open = threading.Event(), threading.Event()
+
+    def __enter__(self) -> Gate:
+        self.begun.clear()
+        self._open.clear()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.set()
+
+    def wait(self) -> None:
+        self.begun.set()
+        assert self._open.wait(60)
+
+
+HELD = Gate()
+
+
+def held(x: Any) -> Any:
+    HELD.wait()
+    return x
+
+
+def held_at_one(x: int) -> int:
+    return held(x) if x == 1 else x
