@@ -320,14 +320,25 @@ def round_trips(n: int) -> None:
             _codec.encode([value, *([value] * 4), object()])
 
 
-def check_leaks(n: int) -> None:
-    round_trips(1000)  # what is kept for the next call has its size then
+def growth(n: int) -> tuple[int, int]:
+    """Of the process's allocated blocks, and of its peak memory in KB."""
     gc.collect()
     blocks, peak = sys.getallocatedblocks(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     round_trips(n)
     gc.collect()
-    assert sys.getallocatedblocks() - blocks < 300 + n // 100
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 20_000 + n // 10  # KB
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return sys.getallocatedblocks() - blocks, after - peak
+
+
+def check_leaks(n: int) -> None:
+    """What leaks does so every time; threads that other tests have left may allocate once."""
+    round_trips(1000)  # what is kept for the next call has its size then
+    most = (300 + n // 100, 20_000 + n // 10)
+    for _ in range(3):
+        blocks, kilobytes = found = growth(n)
+        if blocks < most[0] and kilobytes < most[1]:
+            return
+    raise AssertionError(f"{found} were added again, {most} at most were to be")
 
 
 def test_nothing_leaks() -> None:

@@ -220,7 +220,7 @@ class LocalLambda:
         one to the garbage collector whose server is closed before it is made."""
         accepting = asyncio.all_tasks() - {asyncio.current_task()}
         if accepting:
-            await asyncio.wait(accepting, timeout=1)
+            await asyncio.wait(accepting, timeout=10)  # it takes three turns of the loop
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
