@@ -110,7 +110,7 @@ def _kill_a_sandbox(job: ModuleType, data: list[Any]) -> bool:
         function = partial(counted, function=job.features, log=str(log))
         over = threading.Event()
         killer = threading.Thread(
-            target=_kill_when, args=(_local_lambda(), log, len(data) // 4, over)
+            target=_kill_when, args=(_local_lambda(), log, len(data) // 8, over)
         )
         killer.start()
         try:
@@ -164,9 +164,10 @@ def counted(numbered: tuple[int, Any], function: Callable[[Any], Any], log: str)
 
 def _kill_when(function: LocalLambda, log: Path, runs: int, over: threading.Event) -> None:
     """Kill a busy sandbox once so many items have run; another if that one had just answered."""
-    while not over.wait(0.002):
-        if log.read_text().count("\n") >= runs and function.kill_sandbox():
-            over.wait(0.2)
+    crashes = function.stats["crashes"]
+    while function.stats["crashes"] == crashes and not over.wait(0.002):
+        if log.read_text().count("\n") >= runs:
+            function.kill_sandbox()
 
 
 def _same_bits(a: Any, b: Any) -> bool:
