@@ -170,12 +170,26 @@ fork_in_the_middle(uint16_t port)
 }
 #endif
 
+/* Threads that are told to end as soon as they begin. */
+static void
+shut_down_at_once(void)
+{
+  for (int i = 0; i < 2000; i++) {
+    struct lm_dispatch *dispatch;
+    struct lm_error err;
+    CHECK(lm_dispatch_acquire(64 << 20, &dispatch, &err) == 0);
+    lm_dispatch_release(dispatch, 10000);
+    CHECK(lm_alloc_live() == 0); /* or a thread has not ended */
+  }
+}
+
 int
 main(void)
 {
   pid_t process;
   uint16_t port = start_server(&process);
   use_four_io_threads();
+  shut_down_at_once();
   storm(port, 500, false);
   atomic_store(&server->delay_us, 2000);
   warm_maps_connect_no_more(port);

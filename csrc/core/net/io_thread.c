@@ -395,7 +395,6 @@ sleep_until(struct lm_io *io, int64_t due_ns)
 static void
 turn(struct lm_io *io)
 {
-  atomic_store(&io->called, false);
   lm_loop_deliver(io->loop);
   if (atomic_exchange(&io->look_for_cancelled, false))
     drop_cancelled(io);
@@ -442,7 +441,10 @@ run(void *argument)
 {
   struct lm_io *io = argument;
   io->now_ns = lm_seams.now_ns();
-  while (!lm_dispatch_stopping(io->dispatch)) {
+  for (;;) {
+    atomic_store(&io->called, false); /* before it looks at anything that a caller has set */
+    if (lm_dispatch_stopping(io->dispatch))
+      break;
     lm_dispatch_park_point(io->dispatch);
     turn(io);
   }
