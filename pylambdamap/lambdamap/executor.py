@@ -24,12 +24,18 @@ __all__ = ["LambdaExecutor"]
 T = TypeVar("T")
 
 _ABORT_S = 0.2  # for the native threads to let go
+_AT_IMPORT = "do it when f's module is imported, or at f's first call"
 _NOT_HERE = {
     "buffersize": "pass it to map()",
     "chunksize": "pass it to map()",
     "codec": "calls have keyword arguments and tuples, which JSON has not",
+    "initargs": _AT_IMPORT,
+    "initializer": _AT_IMPORT,
+    "max_tasks_per_child": "Lambda decides how long a process of its lives",
+    "mp_context": "no process is started here",
     "on_error": "each future holds its own exception",
     "progress": "use as_completed() with a bar of your own",
+    "thread_name_prefix": "there is one thread, lambdamap-executor",
     "timeout": "use result(timeout), map(timeout=) or invocation_timeout",
 }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import operator
 import os
 import re
 import threading
@@ -147,8 +148,17 @@ def _fail(name: str, value: object, wanted: str) -> ConfigError:
     return ConfigError(f"{name} must be {wanted}, not {value!r}")
 
 
-def _check_int(options: Options, name: str, low: int, high: int, optional: bool) -> None:
+def _integer(options: Options, name: str) -> Any:
+    """The option's value; an integer of another type, such as numpy's, becomes an int first."""
     value = getattr(options, name)
+    if not isinstance(value, (int, str)) and hasattr(value, "__index__"):
+        with contextlib.suppress(TypeError):  # an array
+            object.__setattr__(options, name, operator.index(value))
+    return getattr(options, name)
+
+
+def _check_int(options: Options, name: str, low: int, high: int, optional: bool) -> None:
+    value = _integer(options, name)
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -184,15 +194,17 @@ def _check(options: Options) -> None:
             raise _fail(name, value, "a text")
     if isinstance(options.backend, str):
         _check_choice(options, "backend", ("auto", "aws", "local", "inline"))
-    elif not hasattr(options.backend, "submit"):
+    elif hasattr(options.backend, "get_executor"):
+        raise _fail("backend", options.backend, "an executor: pass client.get_executor()")
+    elif isinstance(options.backend, type) or not hasattr(options.backend, "submit"):
         raise _fail(
             "backend",
             options.backend,
-            "'auto', 'aws', 'local', 'inline' or a concurrent.futures.Executor",
+            "'auto', 'aws', 'local', 'inline' or an object that is a concurrent.futures.Executor",
         )
     _check_choice(options, "local", ("builtin", "awslambdaric"))
-    if options.chunksize != "auto":
-        value = options.chunksize
+    if not isinstance(options.chunksize, str) or options.chunksize != "auto":
+        value = _integer(options, "chunksize")
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**32:
             raise _fail("chunksize", value, 'a whole number of items, at least 1, or "auto"')
     _check_int(options, "max_concurrency", 1, 100_000, True)
@@ -319,11 +331,26 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
+_ELSEWHERE = {  # as other libraries call it
+    "chunk_size": "chunksize",
+    "batch_size": "chunksize",
+    "max_workers": "max_concurrency",
+    "n_jobs": "max_concurrency",
+    "processes": "max_concurrency",
+    "function_name": "function",
+    "region_name": "region",
+    "profile_name": "profile",
+    "retries": "max_attempts",
+    "executor": "backend",
+}
+
+
 def check_names(values: Mapping[str, Any]) -> None:
     """Raise ConfigError for what is no option; the message says what was probably meant."""
     for name in values:
         if name not in NAMES:
-            near = difflib.get_close_matches(name, NAMES, n=1)
+            near = [_ELSEWHERE[name]] if name in _ELSEWHERE else []
+            near = near or difflib.get_close_matches(name, NAMES, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(NAMES)}"
             raise ConfigError(f"there is no option {name}{hint}")
 

@@ -132,6 +132,11 @@ def test_options() -> None:
         lambdamap.groupby_apply(groups.count, FRAME.groupby("l"), codec="json")
     with pytest.raises(lambdamap.ConfigError, match="did you mean chunksize"):
         lambdamap.groupby_apply(groups.count, FRAME.groupby("l"), chunk_size=3)
+    with pytest.raises(lambdamap.ConfigError, match="no option power") as caught:
+        lambdamap.groupby_apply(groups.count, FRAME.groupby("l"), power=3)
+    assert caught.value.__notes__ == [  # type: ignore[attr-defined]
+        "an argument of f goes into functools.partial(f, power=...)"
+    ]
 
 
 def test_an_old_pandas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
 import pytest
 
 import lambdamap
@@ -13,6 +16,8 @@ from lambdamap import options
     [
         ({"chunksiz": 3}, "did you mean chunksize"),
         ({"nonsense": 3}, "there are: function, region"),
+        ({"chunk_size": 3}, "did you mean chunksize"),
+        ({"n_jobs": 3}, "did you mean max_concurrency"),
         ({"chunksize": 0}, "chunksize must be"),
         ({"chunksize": -1}, "chunksize must be"),
         ({"chunksize": 2.5}, "chunksize must be"),
@@ -28,6 +33,8 @@ from lambdamap import options
         ({"region": "evil.com/"}, "region must be"),
         ({"region": "eu-central-1\n"}, "region must be"),
         ({"backend": "gcp"}, "backend must be"),
+        ({"backend": ThreadPoolExecutor}, "backend must be .* an object"),
+        ({"backend": SimpleNamespace(get_executor=1)}, r"pass client.get_executor\(\)"),
         ({"local": "docker"}, "local must be"),
         ({"max_concurrency": 0}, "max_concurrency must be"),
         ({"compression": 1}, "compression must be"),
@@ -61,6 +68,16 @@ def test_a_wrong_value_names_the_option(values: dict[str, object], text: str) ->
 )
 def test_names_and_arns(function: str) -> None:
     assert options.resolve(function=function).function == function
+
+
+def test_integers_of_other_types() -> None:
+    numpy = pytest.importorskip("numpy")
+    found = options.resolve(chunksize=numpy.int64(5), depth=numpy.uint8(1))
+    assert (found.chunksize, found.depth) == (5, 1)
+    assert type(found.chunksize) is type(found.depth) is int
+    for wrong in (numpy.float64(5), numpy.arange(2), numpy.True_):
+        with pytest.raises(lambdamap.ConfigError, match="chunksize must be"):
+            options.resolve(chunksize=wrong)
 
 
 def test_precedence(monkeypatch: pytest.MonkeyPatch) -> None:

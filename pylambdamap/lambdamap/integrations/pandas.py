@@ -83,7 +83,12 @@ def groupby_apply(
     dtype: int64
     """
     _check(function, grouped)
-    resolved = _options.resolve(**options)
+    try:
+        resolved = _options.resolve(**options)
+    except errors.ConfigError as error:
+        for name in options.keys() - set(_options.NAMES):
+            failures.note(error, f"an argument of f goes into functools.partial(f, {name}=...)")
+        raise
     if resolved.on_error == "return":
         raise errors.ConfigError(
             "on_error='return' would put exceptions into a frame: use lambdamap.map(function, "
