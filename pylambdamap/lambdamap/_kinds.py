@@ -608,6 +608,12 @@ _EXACT: dict[type, Callable[[Any], tuple[int, Any]]] = {
     collections.deque: lambda v: _named("deque", list(v), v.maxlen),
 }
 
+_NEVER = {  # not even pickled
+    types.GeneratorType: "make it a list",
+    types.CoroutineType: "await it, or call asyncio.run() with it, and take what it gives",
+    types.AsyncGeneratorType: "make it a list",
+}
+
 
 def reduce(value: Any, allow_pickle: bool) -> tuple[int, Any]:
     """The extension and payload for a value that the native codec does not know.
@@ -634,6 +640,8 @@ def reduce(value: Any, allow_pickle: bool) -> tuple[int, Any]:
         found = _reduce_name(value)
     if found is not None:
         return found
+    if kind in _NEVER:
+        raise EncodeFailure(f"a {kind.__name__} cannot be sent: {_NEVER[kind]}")
     name = f"{kind.__module__}.{kind.__qualname__}"
     if not allow_pickle:
         raise EncodeFailure(

@@ -1,16 +1,19 @@
 """Pickles by value: cloudpickle's, and what `functools` caches with.
 
 cloudpickle takes a function under `functools.lru_cache` by its name alone, and before Python 3.12
-refuses a `functools.cached_property` for its lock.
+refuses a `functools.cached_property` for its lock. From 3.1 on it forgets the names of files, which
+tracebacks show.
 """
 
 from __future__ import annotations
 
+import collections
 import functools
 import io
 import sys
+import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 __all__ = ["cached", "cached_property", "dumps"]
 
@@ -28,7 +31,15 @@ def dumps(value: Any) -> bytes:
 def _pickler() -> Any:
     import cloudpickle
 
+    table = cloudpickle.Pickler.dispatch_table
+
+    def reduce_code(code: types.CodeType) -> tuple[Any, ...]:
+        kind, arguments = table[types.CodeType](code)
+        return kind, tuple(code.co_filename if a == "<dynamic-code>" else a for a in arguments)
+
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        dispatch_table: ClassVar = collections.ChainMap({types.CodeType: reduce_code}, table)
+
         def reducer_override(self, obj: Any) -> Any:
             if type(obj) is _Cached and not _goes_by_name(obj):
                 return cached, (obj.__wrapped__, obj.cache_parameters())

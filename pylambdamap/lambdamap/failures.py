@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import contextlib
 import json
+import linecache
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -129,12 +131,19 @@ def of_reply(described: Mapping[str, Any], completion: Completion | PlainComplet
     shown = described.get("type") if described.get("module") == "builtins" else name
     remote = errors.RemoteError(f"{_items(indices)}: {shown}: {message}", **about)
     remote.remote_type = name
-    remote.remote_traceback = str(described.get("traceback", ""))
+    remote.remote_traceback = _with_source(str(described.get("traceback", "")))
     own = _rebuild(described)
     error: Exception = remote if own is None else own
     note(error, f"{_items(indices)}; remote traceback:\n{remote.remote_traceback.rstrip()}")
     if own is not None:
         own.__cause__ = remote
+    elif (known := _class_of(described)) is not None:
+        name = known.__qualname__
+        why = f"{name}(*error.args) does not make the same one here: let its __init__ take what it "
+        why += "gives to super().__init__()"
+        if described.get("args") is None:
+            why = "its args are too large, or no plain data"
+        note(error, f"It is a RemoteError and no {name} because {why}")
     return error
 
 
@@ -146,19 +155,44 @@ def note(error: BaseException, text: str) -> None:
         error.__notes__ = [*getattr(error, "__notes__", ()), text]  # type: ignore[attr-defined]
 
 
-def _rebuild(described: Mapping[str, Any]) -> Exception | None:
+_FRAME = re.compile(r'  File "(.+)", line (\d+), in .+')
+
+
+def _with_source(text: str) -> str:
+    """A traceback from elsewhere, with the lines that only this process has: those of notebook cells
+    and of ``__main__``."""
+    here = {*linecache.cache, getattr(sys.modules.get("__main__"), "__file__", None)}
+    lines = text.splitlines()
+    shown = []
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        shown.append(line)
+        frame = _FRAME.fullmatch(line)
+        if frame is not None and frame[1] in here and not after.startswith("    "):
+            source = linecache.getline(frame[1], int(frame[2])).strip()
+            shown.extend([f"    {source}"] if source else [])
+    return "\n".join(shown)
+
+
+def _class_of(described: Mapping[str, Any]) -> type[Exception] | None:
+    """The exception's class where it is loaded here and may come out of a map."""
     module = str(described.get("module"))
     found: Any = builtins if module == "builtins" else sys.modules.get(module)
     for part in str(described.get("type")).split("."):
         found = getattr(found, part, None)
-    encoded = described.get("args")
     if (
         not isinstance(found, type)
         or not issubclass(found, Exception)
         or issubclass(found, _NEVER)
         or issubclass(found, errors.LambdaMapError)
-        or not isinstance(encoded, str)
     ):
+        return None
+    return found
+
+
+def _rebuild(described: Mapping[str, Any]) -> Exception | None:
+    found = _class_of(described)
+    encoded = described.get("args")
+    if found is None or not isinstance(encoded, str):
         return None
     try:
         args = _codec.decode_text(encoded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import sys
 import threading
 import types
@@ -75,6 +76,24 @@ def _owner(method: types.MethodType) -> str:
     return type(method.__self__).__name__
 
 
+def _what_it_would_return(function: Any) -> str | None:
+    """Why no result of it could be sent back, which its code tells before anything is sent."""
+    code = getattr(function, "__code__", None)
+    flags = code.co_flags if isinstance(code, types.CodeType) else 0
+    name = getattr(function, "__qualname__", "the function")
+    if flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE):
+        return (
+            f"{name} is a coroutine function, and the worker runs plain ones: pass a plain function "
+            "that calls asyncio.run() with it"
+        )
+    if flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
+        return (
+            f"{name} is a generator function, and a generator cannot be sent back: return a list "
+            "instead of yielding"
+        )
+    return None
+
+
 def _in_modules(function: Any, modules: Sequence[Any]) -> bool:
     names = [m if isinstance(m, str) else getattr(m, "__name__", "") for m in modules]
     module = _name(function)[0]
@@ -109,13 +128,16 @@ def ship(
     Raises
     ------
     EncodeError
-        It cannot be shipped; the message says why. Above 1 MB by value.
+        It cannot be shipped; the message says why. Above 1 MB by value. It is a generator or
+        coroutine function, whose results could not be sent back.
     """
     if not callable(function):
         raise EncodeError(
             f"the function must be callable, and an object of the class {type(function).__name__} is not"
         )
     inner = _parts(function)[-1]
+    if (problem := _what_it_would_return(inner)) is not None:
+        raise EncodeError(problem)
     why = _why_no_path(inner)
     value = why is not None if by_value is None or by_value is False else True
     if isinstance(by_value, (list, tuple)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -91,9 +92,34 @@ class TestMaps:
         assert {i: cause.partial[i] for i in range(7)} == {i: i for i in range(7)}
 
     def test_exceptions_that_cannot_come_back(self) -> None:
-        for function in (tasks.fail_oddly, tasks.stop, tasks.leave):
-            with pytest.raises(lambdamap.RemoteError):
+        for function, why in [
+            (tasks.fail_oddly, r"no OddError because OddError\(\*error.args\)"),
+            (tasks.fail_with_a_lock, "no ValueError because its args are too large, or no plain"),
+            (tasks.stop, ""),
+            (tasks.leave, ""),
+        ]:
+            with pytest.raises(lambdamap.RemoteError) as caught:
                 lambdamap.my_map(function, [3], 1)
+            assert re.search(why, "\n".join(caught.value.__notes__))  # type: ignore[attr-defined]
+
+    def test_a_result_that_cannot_come_back(self) -> None:
+        with pytest.raises(lambdamap.EncodeError) as caught:
+            lambdamap.my_map(lambda x: {"deep": [0, (y for y in x)]}, [[3]], 1)
+        assert str(caught.value) == (
+            "item 0: f's result cannot be sent back: at result['deep'][1]: a generator cannot be "
+            "sent: make it a list"
+        )
+        assert caught.value.ran == "RAN"
+
+    def test_a_traceback_has_lines_of_code_that_travelled(self) -> None:
+        def fails(x: int) -> float:
+            return x / 0  # here
+
+        with pytest.raises(ZeroDivisionError) as caught:
+            lambdamap.my_map(fails, [3], 1)
+        shown = "\n".join(caught.value.__notes__)  # type: ignore[attr-defined]
+        assert f'File "{__file__}"' in shown
+        assert "return x / 0  # here" in shown
 
     def test_on_error_return(self) -> None:
         found = list(lambdamap.map(tasks.fail_at_seven, range(5, 10), on_error="return"))

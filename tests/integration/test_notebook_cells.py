@@ -116,6 +116,8 @@ lambdamap.my_map(f, [5], 1)
 """)
     assert shown.error[0] == "OddError"
     assert "item 0; remote traceback" in shown.error[2]
+    there = shown.error[2].partition("remote traceback")[2]
+    assert 'raise OddError("no", x)' in there  # which the worker does not have
 
 
 def test_an_async_map_at_the_top_of_a_cell(notebook: Kernel) -> None:

@@ -61,6 +61,10 @@ def fail_oddly(x: int) -> int:
     raise OddError(x, x)
 
 
+def fail_with_a_lock(x: int) -> int:
+    raise ValueError(threading.Lock())
+
+
 def stop(x: int) -> int:
     raise StopIteration(x)
 

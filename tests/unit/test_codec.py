@@ -132,7 +132,6 @@ def test_seed_chunk_is_smaller_than_json_and_zlib() -> None:
         ({"a": [1, 2, object()]}, "['a'][2]", "builtins.object"),
         ([1, (2, {"k": SubDict()})], "[1][1]['k']", "SubDict"),
         (SubInt(3), "", "SubInt"),
-        ((x for x in ()), "", "generator"),
         ([lambda: 1], "[0]", "function"),
     ],
 )
@@ -143,6 +142,30 @@ def test_what_cannot_travel_is_named(value: Any, path: str, text: str) -> None:
     assert where == path
     assert text in message
     assert "allow_pickle" in message
+
+
+def test_what_never_travels_says_what_to_do() -> None:
+    async def later() -> None: ...
+
+    coroutine = later()
+    for value, text in [((x for x in ()), "make it a list"), (coroutine, "await it")]:
+        for allow_pickle in (False, True):
+            with pytest.raises(_codec.EncodeFailure) as caught:
+                _codec.encode([[value]], allow_pickle=allow_pickle)
+            message, where = caught.value.args
+            assert text in message and "allow_pickle" not in message
+            assert where == "[0][0]"
+    coroutine.close()
+
+
+def test_a_long_way_to_a_value_is_shown_by_its_ends() -> None:
+    value: Any = [object()]
+    for n in range(100):
+        value = {"k" * 1000: value} if n == 99 else [value]
+    with pytest.raises(_codec.EncodeFailure) as caught:
+        _codec.encode(value)
+    where = caught.value.args[1]
+    assert where == f"['{'k' * 199}]" + "[0]" * 7 + "..." + "[0]" * 8
 
 
 def test_a_subclass_is_never_changed_to_its_base() -> None:

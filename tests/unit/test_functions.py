@@ -6,7 +6,7 @@ import fnmatch
 import functools
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import cloudpickle
 import pytest
@@ -103,6 +103,38 @@ def test_refusals_say_why() -> None:
         ship(5)  # type: ignore[arg-type]
 
 
+def test_functions_whose_results_could_not_come_back() -> None:
+    def numbers(x: int) -> Iterator[int]:
+        yield x
+
+    async def later(x: int) -> int:
+        return x
+
+    async def many(x: int) -> AsyncIterator[int]:
+        yield x
+
+    for function, text in [
+        (numbers, "numbers is a generator function, .* return a list"),
+        (many, "many is a generator function"),
+        (later, "later is a coroutine function, .* asyncio.run"),
+        (functools.partial(later, 3), "later is a coroutine function"),
+        (Holder().lines, "Holder.lines is a generator function"),
+    ]:
+        with pytest.raises(lambdamap.EncodeError, match=text):
+            ship(function)
+
+
+def test_code_that_travels_keeps_its_file() -> None:
+    def outer() -> Callable[[], str]:
+        return lambda: ""
+
+    for shipped in (outer, lambda x: x):
+        code = pickle.loads(ship(shipped).function).__code__
+        assert code.co_filename == __file__
+        for inner in code.co_consts:
+            assert getattr(inner, "co_filename", __file__) == __file__
+
+
 def test_size_names_what_is_large() -> None:
     with pytest.warns(UserWarning, match=r"every chunk.*BIG \(3000\d\d bytes\)") as caught:
         ship(uses_big, True)
@@ -118,6 +150,9 @@ class Holder:
 
     def method(self, x: int) -> int:
         return x + len(self.table)
+
+    def lines(self, x: int) -> Iterator[int]:
+        yield x
 
 
 def keeps(x: int, table: bytes = b"") -> int:

@@ -6,6 +6,21 @@
 
 #include "wire/envelope.h"
 
+enum { STEPS_SHOWN = 8 }; /* at each end of the way to a value */
+
+/* Leave the middle of a long way out. Whether it worked. */
+static bool
+shorten(PyObject *steps)
+{
+  Py_ssize_t n = PyList_GET_SIZE(steps);
+  if (n <= 2 * STEPS_SHOWN)
+    return true;
+  PyObject *dots = Py_BuildValue("[s]", "...");
+  bool done = dots != NULL && PyList_SetSlice(steps, STEPS_SHOWN, n - STEPS_SHOWN, dots) == 0;
+  Py_XDECREF(dots);
+  return done;
+}
+
 /* The pending EncodeFailure with the way to the value as its second argument. Returns NULL. */
 PyObject *
 lmpy_codec_path_error(struct lmpy_pack *pack)
@@ -20,7 +35,7 @@ lmpy_codec_path_error(struct lmpy_pack *pack)
   PyObject *before = PyObject_GetAttrString(error, "args");
   PyObject *empty = PyUnicode_FromString("");
   if (before != NULL && empty != NULL) {
-    if (steps != NULL && PyList_Reverse(steps) == 0)
+    if (steps != NULL && PyList_Reverse(steps) == 0 && shorten(steps))
       way = PyUnicode_Join(empty, steps);
     else
       way = Py_NewRef(empty);

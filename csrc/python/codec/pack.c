@@ -91,7 +91,7 @@ lmpy_pack_index_step(struct lmpy_pack *pack, Py_ssize_t index)
 void
 lmpy_pack_key_step(struct lmpy_pack *pack, PyObject *key)
 {
-  add_step(pack, "[%R]", key);
+  add_step(pack, "[%.200R]", key);
 }
 
 int
@@ -429,7 +429,7 @@ pack_dict(struct lmpy_pack *pack, PyObject *dict)
     Py_INCREF(value);
     int result = lmpy_pack_value(pack, key);
     if (result == 0 && (result = lmpy_pack_value(pack, value)) != 0)
-      add_step(pack, "[%R]", key);
+      add_step(pack, "[%.200R]", key);
     Py_DECREF(value);
     Py_DECREF(key);
     if (result != 0)

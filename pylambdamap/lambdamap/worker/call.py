@@ -380,11 +380,11 @@ class _Chunk:
         try:
             frame = _codec.encode(result, allow_pickle=allowed, compression=False)
         except _codec.EncodeFailure as failure:
-            if allowed == self.allow_pickle:
-                raise
-            pythons = _PYTHONS_DIFFER.format(self.python, PYTHON)
-            text = f"{failure.args[0]} ({pythons} therefore pickles no results)"
-            raise _codec.EncodeFailure(text, *failure.args[1:]) from None
+            text, path = failure.args
+            if allowed != self.allow_pickle:
+                pythons = _PYTHONS_DIFFER.format(self.python, PYTHON)
+                text += f" ({pythons} therefore pickles no results)"
+            raise _codec.EncodeFailure(f"at result{path}: {text}" if path else text) from None
         return 4 * len(frame) // 3 + 1
 
     def encode(self) -> str | dict[str, Any]:
