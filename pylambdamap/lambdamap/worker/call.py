@@ -257,10 +257,14 @@ def source_digest(path: str) -> str | None:
 # --- errors -------------------------------------------------------------------------------------
 
 
+def _is_ours(path: str) -> bool:
+    return os.path.dirname(path) == os.path.dirname(__file__)
+
+
 def _describe(error: BaseException, index: int, kind: str = "function") -> dict[str, Any]:
     """An item's exception as JSON data."""
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     try:
         text = "".join(traceback.format_exception(type(error), error, frames))
