@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 import pytest
 
 import lambdamap
+import tasks
 from lambdamap.cli.flights import read_flights
 
 # Importing tsfresh takes seconds, here and in every sandbox; many on a machine that is loaded.
@@ -72,28 +74,53 @@ def test_on_awslambdaric() -> None:
     compare(30, EfficientFCParameters(), "awslambdaric")
 
 
-def test_settings_travel_once_a_map_and_without_pickle() -> None:
-    from tsfresh.feature_extraction import EfficientFCParameters
-
-    from lambdamap import _codec
-    from lambdamap.integrations.tsfresh import LambdaDistributor
+@pytest.fixture
+def frames(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The chunks that maps in this process are made of."""
+    from lambdamap.backends.inprocess import InProcessMap
 
     sent: list[bytes] = []
+    submit = InProcessMap.submit
 
-    def spy(function: Any, data: Any, **options: Any) -> Any:
-        packer = _codec.ChunkPacker({"f": function, "star": False})  # no pickle
-        sent.append(packer.take())
-        return lambdamap.map(function, data, **options)
+    def spy(self: InProcessMap, frame: bytes, first: int, count: int, /) -> bool:
+        sent.append(frame)
+        return submit(self, frame, first, count)
 
-    import lambdamap.integrations.tsfresh as module
+    monkeypatch.setattr(InProcessMap, "submit", spy)
+    return sent
 
-    patch = pytest.MonkeyPatch()
-    with patch.context() as at:
-        at.setattr(module, "_map", spy)
-        distributor = LambdaDistributor(backend="inline", allow_pickle=False)
-        found = features(3, EfficientFCParameters(), distributor, chunksize=2)
-    assert found.shape[0] == 3
-    assert len(sent) == 1
+
+def test_settings_stand_once_in_a_chunk_and_travel_without_pickle(frames: list[bytes]) -> None:
+    from tsfresh.feature_extraction import EfficientFCParameters
+
+    from lambdamap.integrations.tsfresh import LambdaDistributor
+
+    distributor = LambdaDistributor(backend="inline", allow_pickle=False)
+    found = features(5, EfficientFCParameters(), distributor, chunksize=3)
+    assert found.shape[0] == 5
+    assert len(frames) == 2
+    for name in (b"_do_extraction_on_chunk", b"fft_aggregated", b"quantile"):
+        assert [frame.count(name) for frame in frames] == [frames[0].count(name)] * 2
+    assert frames[0].count(b"fft_aggregated") == 1
+
+
+def test_settings_are_encoded_once_a_map(frames: list[bytes]) -> None:
+    """So what becomes of them while it runs is of no account."""
+    from lambdamap.integrations.tsfresh import LambdaDistributor
+
+    settings = ["this", "and that"]
+
+    def items() -> Iterator[int]:
+        for i in range(6):
+            if i == 3:
+                settings.clear()
+            yield i
+
+    found = LambdaDistributor(backend="inline").map_reduce(
+        tasks.settings_of, items(), {"settings": settings}, chunk_size=2, data_length=6
+    )
+    assert found == [["this", "and that"]] * 6
+    assert len(frames) == 3 and not settings
 
 
 def test_what_is_refused() -> None:

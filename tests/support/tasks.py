@@ -292,3 +292,21 @@ def held(x: Any) -> Any:
 
 def held_at_one(x: int) -> int:
     return held(x) if x == 1 else x
+
+
+def settings_of(item: Any, settings: list[str]) -> list[list[str]]:
+    return [list(settings)]
+
+
+def mark_and_wait(path: str, result: Any = None) -> Any:
+    """Begin, leave a mark beside the file, and wait until the file is there."""
+    open(f"{path}.{os.getpid()}.{threading.get_ident()}.begun", "w").close()
+    assert wait_for_file(path)
+    return result
+
+
+def meet(mine: str, other: str) -> str:
+    """Return when another call is under way at the same time."""
+    open(mine, "w").close()
+    assert wait_for_file(other)
+    return mine
