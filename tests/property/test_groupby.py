@@ -206,7 +206,9 @@ def of_pandas(grouped: Any, function: Callable[[Any], Any]) -> Any:
 
 def of_lambdamap(grouped: Any, function: Callable[[Any], Any], **options: Any) -> Any:
     try:
-        return lambdamap.groupby_apply(function, grouped, **{"backend": "inline", **options})
+        return lambdamap.groupby_apply(
+            function, grouped, backend="inline", allow_pickle=False, **options
+        )
     except Exception as error:
         return type(error)
 

@@ -4,6 +4,7 @@ the same exception at the same place, for random inputs, failures and early exit
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -65,18 +66,22 @@ def take(results: Iterable[Any], stop: int | None) -> Outcome:
     return taken, "left"
 
 
-async def take_async(results: lambdamap.AsyncResults[Any], stop: int | None) -> Outcome:
+async def take_async(results: AsyncIterator[Any], stop: int | None) -> Outcome:
     taken: list[Any] = []
-    async with results:
-        try:
-            while stop is None or len(taken) < stop:
-                taken.append(await anext(results))
-        except StopAsyncIteration:
-            return taken, "end"
-        except Exception as error:
-            again = await anext(results, "nothing")
-            return taken, (type(error), error.args, again)
+    try:
+        while stop is None or len(taken) < stop:
+            taken.append(await anext(results))
+    except StopAsyncIteration:
+        return taken, "end"
+    except Exception as error:
+        again = await anext(results, "nothing")
+        return taken, (type(error), error.args, again)
     return taken, "left"
+
+
+async def take_map(results: lambdamap.AsyncResults[Any], stop: int | None) -> Outcome:
+    async with results:
+        return await take_async(results, stop)
 
 
 class Once:
@@ -112,10 +117,10 @@ def test_as_the_builtin(
     assert take(lambdamap.map(tasks.act, Broken(items, at), **options), stop) == wanted
 
     async def main() -> None:
-        found = await take_async(lambdamap.amap(tasks.act, Broken(items, at), **options), stop)
+        found = await take_map(lambdamap.amap(tasks.act, Broken(items, at), **options), stop)
         assert found == wanted
         slowly = Broken(items, at).slowly()
-        found = await take_async(lambdamap.amap(tasks.act, slowly, **options), stop)
+        found = await take_map(lambdamap.amap(tasks.act, slowly, **options), stop)
         assert found == wanted
 
     asyncio.run(main())
@@ -152,7 +157,7 @@ def test_several_inputs(items: list[Any], numbers: list[int], strict: bool, chun
 
     async def main() -> None:
         mixed = lambdamap.amap(tasks.act_on_two, Broken(items, None).slowly(), numbers, **options)
-        assert text(await take_async(mixed, None)) == wanted
+        assert text(await take_map(mixed, None)) == wanted
 
     asyncio.run(main())
     if not strict:
@@ -194,25 +199,64 @@ def test_as_an_executors_map(
             assert error is not None or found.result() == future.result()
 
 
+async def one_by_one(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """What is written with asyncio today: a thread for each item, in order."""
+    async for item in items:
+        yield await asyncio.to_thread(tasks.act, item)
+
+
+@settings(max_examples=25)
+@given(ops, chunksizes, buffersizes, stops, st.one_of(st.none(), st.integers(0, 30)))
+def test_as_asyncios_own(
+    items: list[Any], chunksize: Any, buffersize: int | None, stop: int | None, at: int | None
+) -> None:
+    options: dict[str, Any] = {
+        "chunksize": chunksize,
+        "buffersize": buffersize,
+        "backend": "inline",
+    }
+
+    async def main() -> None:
+        async with contextlib.aclosing(one_by_one(Broken(items, at).slowly())) as own:
+            wanted = await take_async(own, stop)
+        slowly = Broken(items, at).slowly()
+        assert await take_map(lambdamap.amap(tasks.act, slowly, **options), stop) == wanted
+
+        good_ones = [op for op in items if op[0] == "give"]
+        calls = [asyncio.to_thread(tasks.act, op) for op in good_ones]
+        completed = sorted([await call for call in asyncio.as_completed(calls)])
+        unordered = lambdamap.amap_unordered(tasks.act, Broken(good_ones, None).slowly(), **options)
+        assert sorted([result async for result in unordered]) == completed
+
+    asyncio.run(main())
+
+
 @settings(max_examples=15)
 @given(ops, chunksizes, buffersizes, stops, st.one_of(st.none(), st.integers(0, 30)))
+@pytest.mark.parametrize("kind", ["builtin", "awslambdaric"])
 def test_on_the_local_lambda(
-    items: list[Any], chunksize: Any, buffersize: int | None, stop: int | None, at: int | None
+    kind: str,
+    items: list[Any],
+    chunksize: Any,
+    buffersize: int | None,
+    stop: int | None,
+    at: int | None,
 ) -> None:
     wanted = take(Once(tasks.act, Broken(items, at)), stop)
     options: dict[str, Any] = {
         "chunksize": chunksize,
         "buffersize": buffersize,
         "backend": "local",
+        "local": kind,
     }
     assert take(lambdamap.map(tasks.act, Broken(items, at), **options), stop) == wanted
 
     async def main() -> None:
         slowly = Broken(items, at).slowly()
-        found = await take_async(lambdamap.amap(tasks.act, slowly, **options), stop)
+        found = await take_map(lambdamap.amap(tasks.act, slowly, **options), stop)
         assert found == wanted
 
     asyncio.run(main())
     if at is None:
-        with lambdamap.LambdaExecutor(backend="local") as executor:
+        with lambdamap.LambdaExecutor(backend="local", local=kind) as executor:
             assert take(executor.map(tasks.act, items, chunksize=chunksize), stop) == wanted
