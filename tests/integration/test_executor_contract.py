@@ -20,9 +20,10 @@ import tasks
 
 HANG_S = 60
 OWN = "standard library"
+KINDS = [OWN, "builtin", "awslambdaric"]
 
 
-@pytest.fixture(params=[OWN, "builtin", "awslambdaric"])
+@pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
@@ -124,11 +125,8 @@ def test_map_reads_its_input_at_once_and_is_as_long_as_the_shortest(
     assert list(executor.map(tasks.square, [])) == []
 
 
-def test_map_with_a_buffer_reads_as_results_are_taken(
-    kind: str, executor: futures.Executor
-) -> None:
-    if kind == OWN and sys.version_info < (3, 14):
-        pytest.skip("the standard library's has a buffersize since Python 3.14")
+@pytest.mark.parametrize("kind", KINDS if sys.version_info >= (3, 14) else KINDS[1:])
+def test_map_with_a_buffer_reads_as_results_are_taken(executor: futures.Executor) -> None:
     taken = 0
 
     def endless() -> Iterator[int]:

@@ -86,8 +86,9 @@ class Kernel:
         return shown
 
     def interrupt(self) -> None:
-        """What the stop button does. From any thread: the manager's own way makes an event loop."""
-        os.kill(self._manager.provisioner.pid, signal.SIGINT)
+        """What the stop button does: the kernel and its children get the signal. From any thread;
+        the manager's own way makes an event loop."""
+        os.killpg(os.getpgid(self._manager.provisioner.pid), signal.SIGINT)
 
     def __enter__(self) -> Kernel:
         return self
