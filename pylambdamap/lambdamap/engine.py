@@ -368,7 +368,7 @@ class Engine:
                 if not isinstance(result, _Raised):
                     partial[first + offset] = result
         for holder in holders:
-            holder.partial = {**partial, **holder.partial}
+            holder.partial = dict(sorted({**partial, **holder.partial}.items()))
         return error
 
     # --- giving ---------------------------------------------------------------------------------
