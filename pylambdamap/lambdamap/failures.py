@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import itertools
 import json
 import linecache
 import re
@@ -164,7 +165,7 @@ def _with_source(text: str) -> str:
     here = {*linecache.cache, getattr(sys.modules.get("__main__"), "__file__", None)}
     lines = text.splitlines()
     shown = []
-    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+    for line, after in itertools.zip_longest(lines, lines[1:], fillvalue=""):
         shown.append(line)
         frame = _FRAME.fullmatch(line)
         if frame is not None and frame[1] in here and not after.startswith("    "):
