@@ -1,6 +1,6 @@
 """The figures of lambdamap beside its rivals, measured in the same run.
 
-``./dev bench`` runs all; ``./dev bench dispatch|codec|map|chunks|tsfresh|import`` one part; ``--write`` puts the
+``./dev bench`` runs all; ``./dev bench dispatch|codec|map|chunks|tsfresh|interrupt|import`` one part; ``--write`` puts the
 tables into docs/benchmarks.md with the command and what machine this is. ``./dev bench study`` is
 apart from these: it makes docs/scaling.md.
 """
@@ -23,13 +23,14 @@ import chunks
 import click
 import clients
 import codec_rows
+import interrupt
 import series
 import study
 from target import Target
 
 import lambdamap
 
-PARTS = ("instructions", "dispatch", "codec", "map", "chunks", "tsfresh", "import")
+PARTS = ("instructions", "dispatch", "codec", "map", "chunks", "tsfresh", "interrupt", "import")
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
@@ -272,6 +273,13 @@ def tsfresh(quick: bool) -> str:
     return text + table(head, series.rows(quick))
 
 
+def interrupts(quick: bool) -> str:
+    """Ctrl-C in a notebook, as its stop button sends it."""
+    head = ("a cell with", "the prompt is back after", "and says")
+    text = "\nGoal: 0.3 s. Each item takes 6 s; the kernel's processes get the signal, too.\n\n"
+    return text + table(head, interrupt.rows(quick))
+
+
 def instructions(quick: bool) -> str:
     """What tests/unit/test_instructions.py holds the dispatcher to. Other suites' rows stay."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
@@ -311,6 +319,7 @@ RUNS = {
     "map": whole_map,
     "chunks": chunk_sizes,
     "tsfresh": tsfresh,
+    "interrupt": interrupts,
     "import": import_time,
 }
 
