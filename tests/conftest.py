@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -51,6 +52,21 @@ def local(sandbox_kind: str) -> Iterator[None]:
 
     with lambdamap.configure(backend="local", local=sandbox_kind):
         yield
+
+
+@pytest.fixture
+def late_kills(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sandboxes of a local Lambda are killed some seconds after the end of the time that they were
+    told: a worker that has stopped in time may be slow to say so, on a machine that stands still."""
+    from lambdamap.local.pool import Pool
+
+    kill = Pool._timed_out
+
+    def kill_late(pool: Pool, sandbox: Any) -> None:
+        loop = asyncio.get_running_loop()
+        sandbox.timer = loop.call_later(10, kill, pool, sandbox)
+
+    monkeypatch.setattr(Pool, "_timed_out", kill_late)
 
 
 @pytest.fixture(scope="session")

@@ -175,7 +175,9 @@ def test_row_19_ten_slots_and_a_thousand_chunks(site: Any, periods: Callable[...
 def test_row_19_results_in_order(site: Any, periods: Callable[..., None]) -> None:
     periods(throttle_base_s=0.02)
     server = site.server(then=slots(10, 0.002, run()))
-    assert list(site.map(server, tasks.square, range(300))) == [x * x for x in range(300)]
+    assert list(site.map(server, tasks.square, range(300), max_concurrency=64)) == [
+        x * x for x in range(300)
+    ]
     assert server.complete < 900
     assert set(server.items.values()) == {1}
 

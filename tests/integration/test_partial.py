@@ -14,7 +14,6 @@ import lambdamap
 import tasks
 from driver import HANG_S, api_options
 from lambdamap.local import LocalLambda
-from lambdamap.local.pool import Pool
 from scripted import Connection, Request, Server, plain_reply, run
 
 
@@ -31,22 +30,15 @@ def options_of(function: LocalLambda) -> dict[str, Any]:
 def one_chunk(
     tmp_path: Path, kind: Any, timeout_s: float, seconds: float, count: int, sandboxes: int = 1
 ) -> int:
-    """Map so many items that take so long in one chunk; how many requests it took.
-
-    The worker is told when the function ends, but it is not killed then: of a worker that has
-    stopped in time the answer may be late, on a machine that stands still for a moment.
-    """
+    """Map so many items that take so long in one chunk; how many requests it took."""
     path = str(tmp_path / "runs")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        LocalLambda(kind=kind, sandboxes=sandboxes, timeout_s=timeout_s) as function,
-    ):
-        patch.setattr(Pool, "_timed_out", lambda *_: None)
+    with LocalLambda(kind=kind, sandboxes=sandboxes, timeout_s=timeout_s) as function:
         items = [(path, i, seconds) for i in range(count)]
         results = lambdamap.map(
             tasks.record_for, items, chunksize=count, allow_pickle=True, **options_of(function)
         )
         assert list(results) == list(range(count))
+        assert function.stats["timeouts"] == 0
     runs = Counter(map(int, Path(path).read_text().split()))
     assert runs == dict.fromkeys(range(count), 1)
     stats = results.stats
@@ -56,10 +48,12 @@ def one_chunk(
     return stats.requests
 
 
+@pytest.mark.usefixtures("late_kills")
 def test_out_of_time(sandbox_kind: str, tmp_path: Path) -> None:
     assert one_chunk(tmp_path, sandbox_kind, 1.5, 0.02, 100) >= 2
 
 
+@pytest.mark.usefixtures("late_kills")
 @pytest.mark.parametrize("sandboxes", [8, pytest.param(1, marks=pytest.mark.soak)])
 def test_out_of_time_at_full_length(sandbox_kind: str, tmp_path: Path, sandboxes: int) -> None:
     # 20 s of work; an invocation has 3 s less what is kept back to answer: 12 items at most.

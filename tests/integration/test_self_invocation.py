@@ -43,6 +43,7 @@ def test_a_wrapped_handler(sandbox_kind: Any) -> None:
         assert lambdamap.my_map(tasks.square, range(3)) == [0, 1, 4]  # a caller's own
 
 
+@pytest.mark.usefixtures("late_kills")
 def test_a_map_in_a_handler_ends_before_lambda_kills_it(sandbox_kind: Any) -> None:
     with running(sandbox_kind, "handlers.slow", timeout_s=5) as function:
         assert next(lambdamap.invoke_map(None, [{"naps": [0]}])) == {"finished": 1}
@@ -52,6 +53,7 @@ def test_a_map_in_a_handler_ends_before_lambda_kills_it(sandbox_kind: Any) -> No
         assert function.stats["timeouts"] <= 1  # of the nap that nobody waits for any more
 
 
+@pytest.mark.usefixtures("late_kills")
 def test_a_map_in_f_ends_before_lambda_kills_it(sandbox_kind: Any) -> None:
     with (
         running(sandbox_kind, "handlers.go", timeout_s=5),

@@ -45,7 +45,7 @@ def open_target(url: str, *, ca_file: Path | None = None, **changes: Any) -> _ne
         "ca_path": None,
         "max_concurrency": 64,
         "max_attempts": 3,
-        "max_connect_ms": 5000,
+        "max_connect_ms": 20_000,
     }
     return _net.open_target(**{**arguments, **changes})
 
