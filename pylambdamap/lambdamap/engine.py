@@ -10,7 +10,6 @@ drives it waits on the port in between: `results` in the calling thread, `aio` i
 from __future__ import annotations
 
 import json
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from time import monotonic
@@ -336,6 +335,7 @@ class Engine:
         if completion.split and self._repack is not None and count > 1:
             self._resubmit(_items_of(completion), first, (count + 1) // 2)
             return
+        self._left_running += completion.failure == "cancelled" and completion.ran != "NOT"
         error = failures.of_chunk(completion, self._options.idempotent)
         if completion.stops_map or completion.failure == "throttled":
             self._fatal = error
@@ -489,12 +489,12 @@ class Engine:
         self.close()
         if not isinstance(error, KeyboardInterrupt):
             return
-        count = self._left_running if self._runs_on else 0
-        what = f"{count} invocations that had started run" if count > 1 else "1 invocation runs"
-        text = f"{what} to the end {self._runs_on}" if count else "nothing of it runs any more"
-        failures.note(error, f"lambdamap: the map is cancelled; {text}")
-        if sys.version_info < (3, 11):  # which shows no notes
-            print(f"lambdamap: the map is cancelled; {text}", file=sys.stderr)
+        failures.say_cancelled(error, "the map is cancelled", self.left_running)
+
+    @property
+    def left_running(self) -> dict[str, int]:
+        """Of a closed map: how many invocations run on nevertheless, by where."""
+        return {self._runs_on: self._left_running}
 
     def abandon(self, why: str) -> None:
         """Cancel what is not finished, from any thread; who waits for a result is told why."""

@@ -256,9 +256,15 @@ class LambdaExecutor(futures.Executor):
         self._pump.abort()
         self._pump.join(patience_s)
 
+    def say_what_runs(self, error: BaseException | None) -> None:
+        """After `abort`: add to a KeyboardInterrupt what runs to its end nevertheless, and where."""
+        if isinstance(error, KeyboardInterrupt):
+            self._pump.say_what_runs(error)
+
     def __exit__(self, kind: Any, error: Any, trace: Any) -> bool | None:
         if kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit)):
             self.abort()
+            self.say_what_runs(error)
         else:
             self.shutdown(wait=True)
         return None

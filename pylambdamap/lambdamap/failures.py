@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lambdamap._net import Completion
     from lambdamap.backends.inprocess import PlainCompletion
 
-__all__ = ["note", "of_chunk", "of_reply"]
+__all__ = ["note", "of_chunk", "of_reply", "say_cancelled"]
 
 _CLASSES: dict[str, type[errors.LambdaMapError]] = {
     "config": errors.ConfigError,
@@ -172,6 +172,19 @@ def _with_source(text: str) -> str:
             source = linecache.getline(frame[1], int(frame[2])).strip()
             shown.extend([f"    {source}"] if source else [])
     return "\n".join(shown)
+
+
+def say_cancelled(error: BaseException, what: str, left: Mapping[str, int]) -> None:
+    """Tell on a Ctrl-C how many invocations run on nevertheless, and where; those of "" do not."""
+    parts = []
+    for where, count in left.items():
+        if where and count:
+            runs = f"{count} invocations that had started run" if count > 1 else "1 invocation runs"
+            parts.append(f"{runs} to the end {where}")
+    text = f"lambdamap: {what}; {', '.join(parts) or 'nothing of it runs any more'}"
+    note(error, text)
+    if sys.version_info < (3, 11):  # which shows no notes
+        print(text, file=sys.stderr)
 
 
 def _class_of(described: Mapping[str, Any]) -> type[Exception] | None:

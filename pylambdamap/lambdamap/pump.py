@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import weakref
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent import futures
 from time import monotonic
@@ -41,7 +41,7 @@ class Lane:
     def __init__(self, shipment: Any, options: Options) -> None:
         self._ends = None if options.timeout is None else monotonic() + options.timeout
         link = connect(shipment, options, star=True)
-        self.port, self.window = link.port, link.window
+        self.port, self.window, self.runs_on = link.port, link.window, link.runs_on
         self._packer, self._unpack, self._renew = link.packer, link.unpack, link.renew
         self._packing = threading.Lock()
         self._logs, self._idempotent = options.logs, options.idempotent
@@ -52,6 +52,7 @@ class Lane:
         self._refused: tuple[bytes, int] | None = None
         self._count = 0
         self.cause: Exception | None = None  # why no call can succeed any more
+        self.left_running = 0  # calls that were cancelled when they had started
 
     def encode(self, call: tuple[Any, Any]) -> bytes:
         with self._packing:
@@ -89,6 +90,7 @@ class Lane:
     def receive(self) -> None:
         while (completion := self.port.take()) is not None:
             future = self.running.pop(completion.first_item)
+            self.left_running += completion.failure == "cancelled" and completion.ran != "NOT"
             if completion.output is not None and self._logs:
                 show_output(completion.output, completion.first_item)
             if completion.stale_code is not None:
@@ -213,6 +215,7 @@ class Pump:
         self._thread: threading.Thread | None = None
         self._closing = False  # no new work is taken; the thread ends when all is done
         self.aborted = False
+        self.left_running: Counter[str] = Counter()  # of an aborted one, by where
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._write_fd, False)
         weakref.finalize(self, _close_pipe, self._read_fd, self._write_fd)
@@ -301,6 +304,9 @@ class Pump:
         self.aborted = True
         self.close(cancel_futures=True)
 
+    def say_what_runs(self, error: BaseException) -> None:
+        failures.say_cancelled(error, "the executor's calls are cancelled", self.left_running)
+
     def join(self, timeout_s: float | None = None) -> None:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -336,10 +342,15 @@ class Pump:
                     lane.receive()  # what ran in this process is done
                 for mapped in maps:
                     mapped.step()
+                for mapped in maps:
+                    if mapped.over:
+                        self.left_running.update(mapped.engine.left_running)
                 with self.lock:
                     self._maps = maps = [mapped for mapped in self._maps if not mapped.over]
                     done = not maps and all(lane.idle for lane in self._lanes.values())
                 if done and closing:
+                    for lane in lanes:
+                        self.left_running[lane.runs_on] += lane.left_running
                     return
                 if not any(lane.waiting and not lane.running for lane in lanes):
                     self._wait(lanes, maps)

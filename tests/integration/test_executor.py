@@ -494,6 +494,25 @@ def test_ctrl_c_ends_the_program() -> None:
     assert process.returncode == -signal.SIGINT
 
 
+def test_ctrl_c_says_what_runs_on(serve: Any) -> None:
+    server = serve(then=hold())
+    with pytest.raises(KeyboardInterrupt) as caught, executor_on(server, max_workers=2) as executor:
+        calls = [executor.submit(tasks.square, i) for i in range(5)]
+        server.wait_for(2)
+        raise KeyboardInterrupt
+    assert futures.wait(calls, HANG_S).not_done == set()
+    notes = "\n".join(caught.value.__notes__)  # type: ignore[attr-defined]
+    assert "calls are cancelled; 2 invocations that had started run to the end on" in notes
+    with pytest.raises(KeyboardInterrupt) as caught, executor_on(server) as executor:
+        results = executor.map(tasks.square, range(3), chunksize=1)
+        server.wait_for(5)
+        raise KeyboardInterrupt
+    with pytest.raises(futures.CancelledError):
+        next(results)
+    notes = "\n".join(caught.value.__notes__)  # type: ignore[attr-defined]
+    assert "3 invocations that had started run to the end on" in notes
+
+
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_child_of_fork() -> None:
     with lambdamap.LambdaExecutor(backend="local") as executor:

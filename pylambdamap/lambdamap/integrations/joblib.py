@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from concurrent import futures
 from typing import Any
@@ -130,6 +131,7 @@ class LambdaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             self._aborting = True
             self._executor.abort(_CALLBACKS_S)  # joblib's callbacks have ended then
             self._aborting = False
+            self._executor.say_what_runs(sys.exc_info()[1])  # joblib calls this as it handles it
             self._executor = None
         if ensure_ready and self.parallel is not None:
             # joblib (to 1.6, with every backend) begins its next call with batches left of this one.
