@@ -98,7 +98,7 @@ def groupby_apply(
         raise errors.ConfigError("codec='json' has no form for groups: leave it out")
     try:
         results = _map(function, grouped, resolved)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         error.__traceback__ = None  # pandas' frames and this file's say nothing to the caller
         raise
     made: pandas.DataFrame | pandas.Series[Any] = _apply(grouped, lambda _: results.popleft())
