@@ -281,6 +281,9 @@ def _results(pump: Pump, mapped: Mapped, ends: float | None) -> Iterator[Any]:
                 if result is OVER:
                     return
                 yield result
+        except (Exception, KeyboardInterrupt) as error:
+            error.__traceback__ = None  # the frames of waiting say nothing to the caller
+            raise
         finally:
             if not mapped.over:
                 mapped.unwanted = True
