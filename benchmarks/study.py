@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import clients
 import study_job
 from target import Target
 
@@ -114,7 +115,7 @@ def one_flight(client: str, url: str, at_once: int, n: int) -> dict[str, float]:
     return {
         "seconds": time.perf_counter() - started,
         "cpu_us": (time.process_time() - before) / n * 1e6,
-        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "rss_mb": clients.peak_mb(),
     }
 
 
@@ -384,7 +385,7 @@ each is the faster of two after a first one, engines standing warm.
 
 {engines}
 The sum of a hundred numbers takes a microsecond or two, and whatever carries the numbers elsewhere takes longer: nothing beats
-builtin `map` there, and nothing on Lambda will. The features take some 300 us a series, which is worth carrying to a second core.
+builtin `map` there, and nothing on Lambda will. The features take some {each_us:.0f} us a series, which is worth carrying to a second core.
 Threads cannot use it, since Python runs one at a time. lithops starts a process for each call, also when it is told a chunk size,
 so that its calls are of a hundred series each here.
 
