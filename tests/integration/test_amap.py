@@ -423,7 +423,8 @@ def test_many_maps_in_one_loop() -> None:
     assert run_main(main()) == [[x * x for x in range(n)] for n in range(20)]
 
 
-def test_an_infinite_input_is_read_as_far_as_needed() -> None:
+def test_an_infinite_input_is_read_as_far_as_needed(serve: Callable[..., Server]) -> None:
+    """From a function of its own: the window is shared by all maps of a function."""
     taken = 0
 
     def endless() -> Iterator[int]:
@@ -432,9 +433,8 @@ def test_an_infinite_input_is_read_as_far_as_needed() -> None:
             yield taken
             taken += 1
 
-    with lambdamap.map(
-        tasks.square, endless(), chunksize=3, max_concurrency=2, backend="local"
-    ) as results:
+    options = api_options(serve(then=run()), max_concurrency=2)
+    with lambdamap.map(tasks.square, endless(), **{**options, "chunksize": 3}) as results:
         for given, result in zip(range(60), results, strict=False):
             assert result == given * given
             assert taken - given <= 3 * 2 * 2 + 3
