@@ -84,7 +84,7 @@ def _find(module: str, qualname: str, resolve: Resolve | None) -> Any:
     return found
 
 
-def _has_name(value: Any) -> bool:
+def has_name(value: Any) -> bool:
     """Whether sys.modules leads to this very object, outside of ``__main__``."""
     module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(qualname, str) or module == "__main__":
@@ -193,11 +193,9 @@ def _reduce_name(value: Any) -> tuple[int, Any] | None:
         and not vars(value)
     ):
         return _named("partial", value.func, value.args, dict(value.keywords))
-    if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)) and _has_name(
-        value
-    ):
+    if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)) and has_name(value):
         return _named("name", value.__module__, value.__qualname__)
-    if callable(value) and not isinstance(value, type) and _has_name(value):
+    if callable(value) and not isinstance(value, type) and has_name(value):
         return _named(
             "name", value.__module__, value.__qualname__
         )  # numpy.ufunc, decorated functions

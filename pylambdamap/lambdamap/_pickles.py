@@ -10,10 +10,11 @@ from __future__ import annotations
 import collections
 import functools
 import io
-import sys
 import types
 from collections.abc import Callable
 from typing import Any, ClassVar
+
+from lambdamap import _kinds
 
 __all__ = ["cached", "cached_property", "dumps"]
 
@@ -37,29 +38,20 @@ def _pickler() -> Any:
         kind, arguments = table[types.CodeType](code)
         return kind, tuple(code.co_filename if a == "<dynamic-code>" else a for a in arguments)
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
         dispatch_table: ClassVar = collections.ChainMap({types.CodeType: reduce_code}, table)
 
         def reducer_override(self, obj: Any) -> Any:
-            if type(obj) is _Cached and not _goes_by_name(obj):
+            if type(obj) is _Cached and not (
+                _kinds.has_name(obj)
+                and obj.__module__ not in cloudpickle.list_registry_pickle_by_value()
+            ):
                 return cached, (obj.__wrapped__, obj.cache_parameters())
             if type(obj) is functools.cached_property:
                 return cached_property, (obj.func, obj.attrname)
             return super().reducer_override(obj)
 
     return Pickler
-
-
-def _goes_by_name(function: Any) -> bool:
-    import cloudpickle
-
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
-    if module == "__main__" or module in cloudpickle.list_registry_pickle_by_value():
-        return False
-    found: Any = sys.modules.get(module or "")
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return found is function
 
 
 # --- on the other side ---------------------------------------------------------------------------

@@ -335,7 +335,7 @@ class Engine:
         if completion.split and self._repack is not None and count > 1:
             self._resubmit(_items_of(completion), first, (count + 1) // 2)
             return
-        self._left_running += completion.failure == "cancelled" and completion.ran != "NOT"
+        self._left_running += failures.runs_on(completion)
         error = failures.of_chunk(completion, self._options.idempotent)
         if completion.stops_map or completion.failure == "throttled":
             self._fatal = error
@@ -478,7 +478,7 @@ class Engine:
                 self._port.quiesce(patience_s)
         # A caught exception may hold this map for long: not its buffers too.
         while (completion := self._port.take()) is not None:
-            self._left_running += completion.failure == "cancelled" and completion.ran != "NOT"
+            self._left_running += failures.runs_on(completion)
         self._left_running += self._port.outstanding
         self._ready.clear()
         self._backlog.clear()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lambdamap._net import Completion
     from lambdamap.backends.inprocess import PlainCompletion
 
-__all__ = ["note", "of_chunk", "of_reply", "say_cancelled"]
+__all__ = ["note", "of_chunk", "of_reply", "runs_on", "say_cancelled"]
 
 _CLASSES: dict[str, type[errors.LambdaMapError]] = {
     "config": errors.ConfigError,
@@ -162,16 +162,23 @@ _FRAME = re.compile(r'  File "(.+)", line (\d+), in .+')
 def _with_source(text: str) -> str:
     """A traceback from elsewhere, with the lines that only this process has: those of notebook cells
     and of ``__main__``."""
-    here = {*linecache.cache, getattr(sys.modules.get("__main__"), "__file__", None)}
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
     lines = text.splitlines()
     shown = []
     for line, after in itertools.zip_longest(lines, lines[1:], fillvalue=""):
         shown.append(line)
         frame = _FRAME.fullmatch(line)
-        if frame is not None and frame[1] in here and not after.startswith("    "):
+        if frame is None or after.startswith("    "):
+            continue
+        if frame[1] in linecache.cache or frame[1] == main:
             source = linecache.getline(frame[1], int(frame[2])).strip()
             shown.extend([f"    {source}"] if source else [])
     return "\n".join(shown)
+
+
+def runs_on(completion: Completion | PlainCompletion) -> bool:
+    """Whether the invocation had started when it was cancelled: on Lambda it goes on to its end."""
+    return completion.failure == "cancelled" and completion.ran != "NOT"
 
 
 def say_cancelled(error: BaseException, what: str, left: Mapping[str, int]) -> None:

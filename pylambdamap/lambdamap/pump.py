@@ -90,7 +90,7 @@ class Lane:
     def receive(self) -> None:
         while (completion := self.port.take()) is not None:
             future = self.running.pop(completion.first_item)
-            self.left_running += completion.failure == "cancelled" and completion.ran != "NOT"
+            self.left_running += failures.runs_on(completion)
             if completion.output is not None and self._logs:
                 show_output(completion.output, completion.first_item)
             if completion.stale_code is not None:

@@ -275,7 +275,7 @@ class Pool:
 
     def _ended(self, sandbox: Sandbox) -> None:
         self._dying.discard(sandbox)
-        if not self._remove(sandbox) or self._stopping:
+        if not self._remove(sandbox):
             return
         if not sandbox.ready:
             self._not_started(sandbox, sandbox.end_of())

@@ -216,8 +216,8 @@ class LocalLambda:
             loop.close()
 
     async def _close_connections(self) -> None:
-        """Close the server and the connections that were being accepted meanwhile: asyncio leaves
-        one to the garbage collector whose server is closed before it is made."""
+        """Close the server and every connection, behind those that are being accepted: asyncio
+        leaves one to the garbage collector whose server is closed before it is made."""
         accepting = asyncio.all_tasks() - {asyncio.current_task()}
         if accepting:
             await asyncio.wait(accepting, timeout=10)  # it takes three turns of the loop
@@ -292,8 +292,6 @@ class LocalLambda:
             self._pool.stop()
         if self._lifeline is not None:
             self._lifeline.close()
-        for connection in list(self._connections):
-            connection.drop()
         loop.stop()
 
     def _let_go(self) -> None:
