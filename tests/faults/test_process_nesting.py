@@ -11,7 +11,7 @@ import pytest
 import lambdamap
 import tasks
 from driver import api_options
-from outside import INTERPRETERS, run_script
+from outside import INTERPRETERS, NOTHING_LEFT, run_script
 from scripted import Server, after, run
 
 SQUARES = [x * x for x in range(20)]
@@ -189,15 +189,9 @@ late = create(False)
 run(late, inside)
 interpreters.destroy(late)
 exec(inside)
-def left():  # an I/O thread lets go of a map a moment after its caller
-    state = _net.debug_state()
-    return state["maps"], state["in_flight"], state["used_bytes"]
-ends = time.monotonic() + 20
-while any(left()) and time.monotonic() < ends:
-    time.sleep(0.01)
-assert not any(left()), left()
-print("fine")
-""",
+"""
+        + NOTHING_LEFT
+        + "print('fine')",
         api_options(server, max_concurrency=8),
         python=INTERPRETERS[version],
         flags=("-W", "error"),

@@ -15,7 +15,7 @@ import pytest
 
 import lambdamap
 import tasks
-from driver import api_options
+from driver import Endless, api_options
 from leaks import native_state
 from scripted import Connection, Request, Server, Step, hold, once, run
 
@@ -425,17 +425,10 @@ def test_many_maps_in_one_loop() -> None:
 
 def test_an_infinite_input_is_read_as_far_as_needed(serve: Callable[..., Server]) -> None:
     """From a function of its own: the window is shared by all maps of a function."""
-    taken = 0
-
-    def endless() -> Iterator[int]:
-        nonlocal taken
-        while True:
-            yield taken
-            taken += 1
-
+    numbers = Endless()
     options = api_options(serve(then=run()), max_concurrency=2)
-    with lambdamap.map(tasks.square, endless(), **{**options, "chunksize": 3}) as results:
+    with lambdamap.map(tasks.square, numbers, **{**options, "chunksize": 3}) as results:
         for given, result in zip(range(60), results, strict=False):
             assert result == given * given
-            assert taken - given <= 3 * 2 * 2 + 3
+            assert numbers.taken - given <= 3 * 2 * 2 + 3
     assert threading.active_count() >= 1

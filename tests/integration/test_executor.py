@@ -23,7 +23,7 @@ import pytest
 
 import lambdamap
 import tasks
-from driver import api_options
+from driver import api_options, notes, until
 from lambdamap.worker import deadline
 from scripted import Connection, Request, Server, Step, hold, once, run
 
@@ -41,13 +41,6 @@ def executor_on(server: Server, **changes: Any) -> lambdamap.LambdaExecutor:
     return lambdamap.LambdaExecutor(
         **{name: options[name] for name in options.keys() - {"chunksize", "progress"}}
     )
-
-
-def until(condition: Callable[[], object]) -> None:
-    ends = time.monotonic() + HANG_S
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -69,7 +62,7 @@ class TestBothKinds:
             assert executor.submit(lambda x: x * factor, 5).result() == 20
             error = executor.submit(tasks.fail_at_seven, 7).exception()
             assert isinstance(error, ValueError)
-            shown = "\n".join(error.__notes__)  # type: ignore[attr-defined]
+            shown = "\n".join(notes(error))
             assert "in fail_at_seven" in shown and "calls.py" not in shown
             with pytest.raises(lambdamap.WorkerCrashedError):
                 executor.submit(tasks.die, 3).result()
@@ -501,16 +494,16 @@ def test_ctrl_c_says_what_runs_on(serve: Any) -> None:
         server.wait_for(2)
         raise KeyboardInterrupt
     assert futures.wait(calls, HANG_S).not_done == set()
-    notes = "\n".join(caught.value.__notes__)  # type: ignore[attr-defined]
-    assert "calls are cancelled; 2 invocations that had started run to the end on" in notes
+    said = "\n".join(notes(caught.value))
+    assert "calls are cancelled; 2 invocations that had started run to the end on" in said
     with pytest.raises(KeyboardInterrupt) as caught, executor_on(server) as executor:
         results = executor.map(tasks.square, range(3), chunksize=1)
         server.wait_for(5)
         raise KeyboardInterrupt
     with pytest.raises(futures.CancelledError):
         next(results)
-    notes = "\n".join(caught.value.__notes__)  # type: ignore[attr-defined]
-    assert "3 invocations that had started run to the end on" in notes
+    said = "\n".join(notes(caught.value))
+    assert "3 invocations that had started run to the end on" in said
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

@@ -17,6 +17,7 @@ import pytest
 
 import lambdamap
 import tasks
+from driver import Endless, until
 
 HANG_S = 60
 OWN = "standard library"
@@ -42,14 +43,7 @@ class Gate:
 
     def wait_for(self, count: int) -> None:
         """Until so many calls are under way."""
-        until(lambda: len(list(self._folder.glob("gate.*.begun"))) >= count)
-
-
-def until(condition: Callable[[], object]) -> None:
-    ends = time.monotonic() + HANG_S
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.005)
+        until(lambda: len(list(self._folder.glob("gate.*.begun"))) >= count, HANG_S)
 
 
 @pytest.fixture
@@ -127,17 +121,11 @@ def test_map_reads_its_input_at_once_and_is_as_long_as_the_shortest(
 
 @pytest.mark.parametrize("kind", KINDS if sys.version_info >= (3, 14) else KINDS[1:])
 def test_map_with_a_buffer_reads_as_results_are_taken(executor: futures.Executor) -> None:
-    taken = 0
-
-    def endless() -> Iterator[int]:
-        nonlocal taken
-        while True:
-            yield taken
-            taken += 1
-
-    results: Any = executor.map(tasks.square, endless(), buffersize=3)  # type: ignore[call-arg]
+    numbers = Endless()
+    map_: Any = executor.map  # a standard library before 3.14 has no buffersize
+    results = map_(tasks.square, numbers, buffersize=3)
     for given in range(12):
-        assert taken - given <= 3
+        assert numbers.taken - given <= 3
         assert next(results) == given * given
     results.close()
 
@@ -307,7 +295,7 @@ def test_callbacks_in_order_in_this_process_with_the_future(
     running[0].add_done_callback(lambda future: seen.append(("last", future)))
     with caplog.at_level(logging.ERROR):
         gate.open()
-        until(lambda: len(seen) == 3)
+        until(lambda: len(seen) == 3, HANG_S)
     assert seen == [(what, running[0]) for what in (os.getpid(), "broken", "last")]
     assert "of a callback" in caplog.text
     running[0].add_done_callback(lambda future: seen.append(future))  # now

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import tasks
+from outside import script_environment
 
 SCRIPT = """
 from gevent import monkey
@@ -54,9 +53,8 @@ print("done")
 
 
 def test_other_greenlets_run_while_a_map_waits(tmp_path: Path) -> None:
-    paths = [str(Path(tasks.__file__).parent), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path / "ticked")], capture_output=True, text=True, timeout=120,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        env=script_environment(),
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("done\n", "")

@@ -16,6 +16,7 @@ import pytest
 
 import groups
 import lambdamap
+from driver import notes
 from lambdamap.local import LocalLambda
 
 FRAME = pd.DataFrame({
@@ -83,7 +84,7 @@ def test_an_error_names_the_group(backend: str) -> None:
     grouped = FRAME.groupby("k", observed=True)
     with pytest.raises(ValueError, match="no b today") as caught:
         lambdamap.groupby_apply(groups.fail_at_b, grouped, chunksize=1, backend=backend)
-    assert caught.value.__notes__[-1] == "item 1 is the group 'b'"  # type: ignore[attr-defined]
+    assert notes(caught.value)[-1] == "item 1 is the group 'b'"
     cause = caught.value.__cause__
     assert isinstance(cause, lambdamap.RemoteError)
     assert cause.indices == (1,)
@@ -96,7 +97,7 @@ def test_a_group_that_cannot_be_sent() -> None:
     grouped = frame.groupby("k")
     with pytest.raises(lambdamap.EncodeError, match=r"item 1.* cannot be sent") as caught:
         lambdamap.groupby_apply(groups.count, grouped, chunksize=1, backend="inline")
-    assert caught.value.__notes__ == ["item 1 is the group 2"]  # type: ignore[attr-defined]
+    assert notes(caught.value) == ["item 1 is the group 2"]
     assert caught.value.ran == "NOT"
     assert caught.value.partial == {0: 1}
 
@@ -134,9 +135,7 @@ def test_options() -> None:
         lambdamap.groupby_apply(groups.count, FRAME.groupby("l"), chunk_size=3)
     with pytest.raises(lambdamap.ConfigError, match="no option power") as caught:
         lambdamap.groupby_apply(groups.count, FRAME.groupby("l"), power=3)
-    assert caught.value.__notes__ == [  # type: ignore[attr-defined]
-        "an argument of f goes into functools.partial(f, power=...)"
-    ]
+    assert notes(caught.value) == ["an argument of f goes into functools.partial(f, power=...)"]
 
 
 def test_an_old_pandas(monkeypatch: pytest.MonkeyPatch) -> None:

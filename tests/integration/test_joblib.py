@@ -16,7 +16,7 @@ import pytest
 import lambdamap
 import lambdamap.integrations.joblib  # registers the backend
 import tasks
-from driver import api_options
+from driver import api_options, until
 from scripted import Server, hold, once, run
 
 HANG_S = 30
@@ -64,10 +64,7 @@ class TestParallel:
     def test_the_work_is_elsewhere_and_at_once(self) -> None:
         from lambdamap.local import shared
 
-        ends = time.monotonic() + HANG_S
-        while shared().ready() < shared().sandboxes:
-            assert time.monotonic() < ends
-            time.sleep(0.01)
+        until(lambda: shared().ready() == shared().sandboxes)
         pids = joblib.Parallel(n_jobs=-1)(calls(tasks.pid_after_a_moment, 8))
         assert os.getpid() not in pids
         assert len(set(pids)) > 1 or shared().sandboxes == 1

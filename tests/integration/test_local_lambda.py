@@ -6,7 +6,6 @@ import base64
 import contextlib
 import gc
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -25,6 +24,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from lambdamap.local import LocalLambda
+from outside import script_environment
 
 HANG_S = 20
 UVLOOP = """
@@ -53,12 +53,6 @@ def client(function: LocalLambda, **keys: str) -> Any:
         config=config,
         **keys,  # type: ignore[arg-type]
     )
-
-
-def with_tasks() -> dict[str, str]:
-    """The environment of a process that imports tests/support/tasks.py."""
-    paths = [str(Path(__file__).parents[1] / "support"), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 @pytest.fixture
@@ -199,7 +193,7 @@ def test_no_sandbox_outlives_its_caller(sandbox_kind: str, number: int) -> None:
         "print(*f.pids(), flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=with_tasks()
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=script_environment()
     ) as caller:
         assert caller.stdout is not None
         pids = [int(pid) for pid in caller.stdout.readline().split()]
@@ -237,7 +231,7 @@ def test_a_caller_whose_loops_are_uvloops() -> None:
     """The server keeps to asyncio's own loop, whatever the policy makes."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", UVLOOP],
-        capture_output=True, text=True, timeout=60, env=with_tasks(),
+        capture_output=True, text=True, timeout=60, env=script_environment(),
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("285 285\n", "")
 

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,10 @@ import pytest
 
 import lambdamap
 import tasks
+from driver import notes, until
 from lambdamap.local import shared
 
 HANG_S = 30
-
-
-def until(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + HANG_S
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
 
 
 @pytest.mark.usefixtures("local")
@@ -81,7 +75,7 @@ class TestMaps:
         assert remote.ran == "RAN"
         assert list(remote.not_run) == [8]
         assert "fail_at_seven" in remote.remote_traceback
-        assert any("item 7" in note for note in caught.value.__notes__)
+        assert any("item 7" in note for note in notes(caught.value))
         assert next(results, "finished") == "finished"
 
     def test_my_map_keeps_what_is_finished(self) -> None:
@@ -100,7 +94,7 @@ class TestMaps:
         ]:
             with pytest.raises(lambdamap.RemoteError) as caught:
                 lambdamap.my_map(function, [3], 1)
-            assert re.search(why, "\n".join(caught.value.__notes__))  # type: ignore[attr-defined]
+            assert re.search(why, "\n".join(notes(caught.value)))
 
     def test_a_result_that_cannot_come_back(self) -> None:
         with pytest.raises(lambdamap.EncodeError) as caught:
@@ -117,7 +111,7 @@ class TestMaps:
 
         with pytest.raises(ZeroDivisionError) as caught:
             lambdamap.my_map(fails, [3], 1)
-        shown = "\n".join(caught.value.__notes__)  # type: ignore[attr-defined]
+        shown = "\n".join(notes(caught.value))
         assert f'File "{__file__}"' in shown
         assert "return x / 0  # here" in shown
 
@@ -334,6 +328,6 @@ def test_ctrl_c_says_what_runs_on() -> None:
     with ThreadPoolExecutor(1) as executor, tasks.HELD:
         with pytest.raises(KeyboardInterrupt) as caught:
             lambdamap.my_map(tasks.held, stopped(), 1, backend=executor, max_concurrency=2)
-        assert caught.value.__notes__ == [  # type: ignore[attr-defined]
+        assert notes(caught.value) == [
             "lambdamap: the map is cancelled; 1 invocation runs to the end in the executor"
         ]

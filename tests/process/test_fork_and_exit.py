@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -10,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from outside import NOTHING_LEFT, script_environment
+
 HANG_S = 120
-SUPPORT = str(Path(__file__).parents[1] / "support")
 
 
-def run(script: str) -> subprocess.CompletedProcess[str]:
+def run(script: str, end: str = "") -> subprocess.CompletedProcess[str]:
     """Run a script with warnings as errors; its local Lambda is the default backend."""
-    paths = [SUPPORT, os.environ.get("PYTHONPATH", "")]
     head = "import lambdamap, os, signal, sys, tasks, threading, time\n"
     head += "lambdamap.configure(backend='local')\n"
     return subprocess.run(
-        [sys.executable, "-X", "dev", "-c", head + textwrap.dedent(script)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        [sys.executable, "-X", "dev", "-c", head + textwrap.dedent(script) + end],
+        env=script_environment(),
         capture_output=True,
         text=True,
         timeout=HANG_S,
@@ -76,10 +75,9 @@ def test_multiprocessing(method: str, tmp_path: Path) -> None:
             """
         )
     )
-    paths = [SUPPORT, os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, str(script)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        env=script_environment(),
         capture_output=True,
         text=True,
         timeout=HANG_S,
@@ -102,15 +100,8 @@ def test_ctrl_c_ends_a_map_and_the_next_one_works() -> None:
             except KeyboardInterrupt:
                 print('interrupted', time.monotonic() - started < 20)
             assert lambdamap.my_map(tasks.square, range(5), 2) == [0, 1, 4, 9, 16]
-        from lambdamap import _net
-        def left():  # an I/O thread lets go of a map a moment after its caller
-            state = _net.debug_state()
-            return state['maps'], state['in_flight'], state['used_bytes']
-        ends = time.monotonic() + 20
-        while any(left()) and time.monotonic() < ends:
-            time.sleep(0.01)
-        assert not any(left()), left()
-        """
+        """,
+        NOTHING_LEFT,
     )
     assert done.stdout == "interrupted True\n" * 3, done.stderr
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -15,7 +15,16 @@ import scripted
 if TYPE_CHECKING:
     from lambdamap import _net
 
-__all__ = ["api_options", "collect", "invoke", "open_map", "open_target"]
+__all__ = [
+    "Endless",
+    "api_options",
+    "collect",
+    "invoke",
+    "notes",
+    "open_map",
+    "open_target",
+    "until",
+]
 
 HANG_S = 30.0
 
@@ -109,3 +118,30 @@ def api_options(server: scripted.Server, **changes: Any) -> dict[str, Any]:
         "progress": False,
         **changes,
     }
+
+
+def until(condition: Callable[[], object], hang_s: float = HANG_S) -> None:
+    """Wait for what comes eventually."""
+    ends = time.monotonic() + hang_s
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+
+
+def notes(error: BaseException) -> list[str]:
+    """An exception's, which Python has from 3.11 on."""
+    return getattr(error, "__notes__", [])
+
+
+class Endless:
+    """0, 1, 2 and so on; `taken` is the last one that was."""
+
+    def __init__(self) -> None:
+        self.taken = -1
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        self.taken += 1
+        return self.taken

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["INTERPRETERS", "Finished", "run_script", "script_environment"]
+__all__ = ["INTERPRETERS", "NOTHING_LEFT", "Finished", "run_script", "script_environment"]
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pylambdamap"
@@ -19,6 +19,18 @@ SUPPORT = ROOT / "tests" / "support"
 HANG_S = 120
 
 Finished = subprocess.CompletedProcess[str]
+
+# The end of a script: the dispatcher holds nothing any more.
+NOTHING_LEFT = """
+from lambdamap import _net
+def left():  # an I/O thread lets go of a map a moment after its caller
+    state = _net.debug_state()
+    return state["maps"], state["in_flight"], state["used_bytes"]
+ends = time.monotonic() + 20
+while any(left()) and time.monotonic() < ends:
+    time.sleep(0.01)
+assert not any(left()), left()
+"""
 
 _HEAD = """
 import json, os, signal, sys, threading, time

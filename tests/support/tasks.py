@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 import threading
@@ -292,6 +293,11 @@ def held(x: Any) -> Any:
 
 def held_at_one(x: int) -> int:
     return held(x) if x == 1 else x
+
+
+@functools.cache
+def remembered(x: Any) -> Any:
+    return x
 
 
 def settings_of(item: Any, settings: list[str]) -> list[list[str]]:
