@@ -1,0 +1,295 @@
+"""Names of callables and classes, ``module:qualname``, and who may follow them.
+
+A name is followed through the ``vars()`` of its module and of the classes on the way: never through
+another module, and never by an attribute look-up, so that no code runs for it. Every callable and
+every class that a frame names is found here, by one of three readers:
+
+`DATA`
+    A reply that may hold data only. Classes of modules that are loaded; of callables only the few
+    that can do nothing but make a value.
+`TRUSTED`
+    A reply that may hold pickles, too, and so may run code anyway.
+`lambdamap.worker.allow.Permissions`
+    A request, within what the worker's owner allows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from lambdamap._codec import DecodeFailure
+
+__all__ = [
+    "DATA",
+    "TRUSTED",
+    "Names",
+    "find",
+    "home_of",
+    "is_ours",
+    "is_plain",
+    "loaded_class",
+    "name_of",
+    "reference_to",
+]
+
+# What these make of plain data is a value, and nothing else happens.
+PLAIN_CALLABLES: Final = frozenset(
+    (
+        "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list",
+        "set", "str", "tuple",
+    )
+)  # fmt: skip
+_PLAIN_OTHERS: Final = frozenset(
+    (
+        "collections:Counter", "collections:OrderedDict", "collections:defaultdict",
+        "collections:deque", "datetime:date", "datetime:datetime", "datetime:time",
+        "datetime:timedelta", "decimal:Decimal", "fractions:Fraction", "uuid:UUID",
+    )
+)  # fmt: skip
+
+
+class Names(Protocol):
+    """Who follows the names in a frame. Each method raises rather than return anything else."""
+
+    def callable(self, module: str, qualname: str) -> Callable[..., Any]:
+        """The callable of that name."""
+
+    def type(self, module: str, qualname: str) -> type:
+        """The class of that name, to rebuild data of; it is not called."""
+
+    def module(self, name: str) -> types.ModuleType:
+        """numpy or pandas."""
+
+
+# --- following a name ------------------------------------------------------------------------------
+
+_type_dict: Callable[[type], Mapping[str, Any]] = type.__dict__["__dict__"].__get__
+_type_module: Callable[[type], Any] = type.__dict__["__module__"].__get__
+_type_qualname: Callable[[type], Any] = type.__dict__["__qualname__"].__get__
+_type_name: Callable[[type], str] = type.__dict__["__name__"].__get__
+_type_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+_CYTHON = ("cython_function_or_method", "fused_cython_function")
+
+
+def _is_class(value: object) -> bool:
+    return issubclass(type(value), type)
+
+
+def own_dict(value: object) -> Mapping[str, Any]:
+    """An object's own ``__dict__``, read past everything that its class may define; or empty."""
+    for kind in _type_mro(type(value)):
+        found = _type_dict(kind).get("__dict__")
+        if found is not None:
+            if type(found) in (types.GetSetDescriptorType, types.MemberDescriptorType):
+                own = found.__get__(value)
+                return own if type(own) is dict else {}
+            return {}
+    return {}
+
+
+def find(module: types.ModuleType, qualname: str) -> Any:
+    """What ``module:qualname`` names; static and class methods are bound.
+
+    Raises
+    ------
+    LookupError
+        There is no such name, or the way to it leads through something that is not a class.
+    """
+    holder: Any = None
+    found: Any = None
+    namespace = own_dict(module)
+    for part in qualname.split("."):
+        if namespace is None or part not in namespace:
+            raise LookupError(f"no {qualname}")
+        holder, found = found, namespace[part]
+        namespace = _type_dict(found) if _is_class(found) else None  # type: ignore[assignment]
+    if issubclass(type(found), staticmethod):
+        return found.__func__
+    if issubclass(type(found), classmethod):
+        return types.MethodType(found.__func__, holder)
+    return found
+
+
+def home_of(value: object) -> tuple[str, str] | None:
+    """Module and qualname under which a callable says that it was defined; None: it says nothing.
+
+    ``functools.wraps`` and ``functools.lru_cache`` give theirs to what they make. Instances, numpy's
+    ufuncs and closures are defined nowhere that a name leads to.
+    """
+    if issubclass(type(value), types.MethodType):
+        value = value.__func__ if _is_class(value.__self__) else None  # type: ignore[attr-defined]
+    module: Any = None
+    qualname: Any = None
+    kind = type(value)
+    if _is_class(value):
+        module, qualname = _type_module(value), _type_qualname(value)  # type: ignore[arg-type]
+    elif kind in (types.FunctionType, types.BuiltinFunctionType) or _type_name(kind) in _CYTHON:
+        module, qualname = value.__module__, value.__qualname__  # type: ignore[attr-defined]
+    else:
+        own = own_dict(value)
+        if "__wrapped__" in own:
+            module, qualname = own.get("__module__"), own.get("__qualname__")
+    if type(module) is not str or type(qualname) is not str or "<locals>" in qualname:
+        return None
+    return module, qualname
+
+
+def is_ours(module: str) -> bool:
+    """Whether a module is of lambdamap, whose functions nobody may name."""
+    return module.partition(".")[0] == "lambdamap"
+
+
+def is_plain(found: object, module: str, qualname: str) -> bool:
+    """Whether a callable can do nothing but make a value."""
+    if module == "builtins":
+        return qualname in PLAIN_CALLABLES
+    if f"{module}:{qualname}" in _PLAIN_OTHERS:
+        return True
+    numpy = sys.modules.get("numpy")
+    generic = None if numpy is None else own_dict(numpy).get("generic")
+    return (
+        module == "numpy"
+        and _is_class(generic)
+        and _is_class(found)
+        and type.__subclasscheck__(generic, found)  # type: ignore[arg-type]
+        and _type_module(found) == "numpy"  # type: ignore[arg-type]
+        and "object" not in qualname
+    )
+
+
+# --- from an object to its name ---------------------------------------------------------------------
+
+
+def name_of(value: Any) -> tuple[str, str] | None:
+    """The name by which somebody else finds this very object; None: there is none.
+
+    The names of ``__main__`` and of lambdamap's own modules lead nowhere on the other side.
+    """
+    try:
+        module, qualname = value.__module__, value.__qualname__
+    except Exception:  # an attribute may be anything here
+        return None
+    if type(module) is not str or type(qualname) is not str or not module or not qualname:
+        return None
+    return None if why_not_found(value, module, qualname) else (module, qualname)
+
+
+def why_not_found(value: Any, module: str, qualname: str) -> str | None:
+    """Why that name does not lead to the object; None when it does."""
+    if module == "__main__":
+        return "it is defined in __main__, which the worker does not have"
+    if is_ours(module):
+        return "it is lambdamap's own, which no caller may name"
+    if "<lambda>" in qualname:
+        return "it is a lambda"
+    if "<locals>" in qualname:
+        return "it is defined inside another function"
+    loaded = sys.modules.get(module)
+    if loaded is None:
+        return f"its module {module} is not imported"
+    try:
+        found = find(loaded, qualname)
+    except LookupError:
+        found = None
+    # A class's method is made anew each time that it is looked up.
+    if found is value or (isinstance(value, types.MethodType) and found == value):
+        return None
+    if isinstance(value, types.MethodType):
+        return f"it is a method of an object of the class {type(value.__self__).__name__}"
+    return f"{module}.{qualname} is another object: it was replaced or decorated"
+
+
+def reference_to(kind: type) -> tuple[str, str] | None:
+    """Module and qualname of a class of data, if that leads to it on the other side, too."""
+    module, qualname = _type_module(kind), _type_qualname(kind)
+    loaded = sys.modules.get(module) if type(module) is str else None
+    if loaded is None or module == "__main__":
+        return None
+    try:
+        return (module, qualname) if find(loaded, qualname) is kind else None
+    except LookupError:
+        return None
+
+
+# --- replies ---------------------------------------------------------------------------------------
+
+
+def loaded_class(module: str, qualname: str) -> type | None:
+    """A class of a module that is loaded; None: there is none of that name."""
+    loaded = sys.modules.get(module)
+    if loaded is None:
+        return None
+    try:
+        found = find(loaded, qualname)
+    except LookupError:
+        return None
+    return found if _is_class(found) else None
+
+
+class _Data:
+    """See the module's head."""
+
+    def callable(self, module: str, qualname: str) -> Callable[..., Any]:
+        loaded = sys.modules.get(module)
+        if loaded is not None:
+            try:
+                found = find(loaded, qualname)
+            except LookupError:
+                found = None
+            if found is not None and is_plain(found, module, qualname):
+                return found  # type: ignore[no-any-return]
+        raise DecodeFailure(
+            f"it holds the function or class {module}:{qualname}, which could run code: pass "
+            "allow_pickle=True if you trust the other side"
+        )
+
+    def type(self, module: str, qualname: str) -> type:
+        found = loaded_class(module, qualname)
+        if found is None:
+            raise DecodeFailure(
+                f"it holds data of the class {module}:{qualname}, which is not imported here: import "
+                f"{module} first"
+            )
+        return found
+
+    def module(self, name: str) -> types.ModuleType:
+        found = sys.modules.get(name)
+        if found is None:
+            raise DecodeFailure(
+                f"it holds data of {name}, which is not imported here: import it first"
+            )
+        return found
+
+
+class _Trusted(_Data):
+    """See the module's head."""
+
+    def callable(self, module: str, qualname: str) -> Callable[..., Any]:
+        try:
+            found = find(importlib.import_module(module), qualname)
+        except (ImportError, LookupError) as error:
+            raise DecodeFailure(
+                f"it holds {module}:{qualname}, which is not found here ({error})"
+            ) from error
+        if not callable(found):
+            raise DecodeFailure(f"it holds {module}:{qualname}, which is not callable")
+        return found  # type: ignore[no-any-return]
+
+    def type(self, module: str, qualname: str) -> type:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+        return super().type(module, qualname)
+
+    def module(self, name: str) -> types.ModuleType:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+        return super().module(name)
+
+
+DATA: Final = _Data()
+TRUSTED: Final = _Trusted()
