@@ -27,6 +27,7 @@ from lambdamap._codec import DecodeFailure
 __all__ = [
     "DATA",
     "TRUSTED",
+    "LeadsAway",
     "Names",
     "find",
     "home_of",
@@ -35,6 +36,7 @@ __all__ = [
     "loaded_class",
     "name_of",
     "reference_to",
+    "why_not_found",
 ]
 
 # What these make of plain data is a value, and nothing else happens.
@@ -92,22 +94,28 @@ def own_dict(value: object) -> Mapping[str, Any]:
     return {}
 
 
+class LeadsAway(LookupError):
+    """A name that leads through something that is not a class, such as another module."""
+
+
 def find(module: types.ModuleType, qualname: str) -> Any:
     """What ``module:qualname`` names; static and class methods are bound.
 
     Raises
     ------
     LookupError
-        There is no such name, or the way to it leads through something that is not a class.
+        There is no such name.
+    LeadsAway
+        The way to it is not through classes alone.
     """
     holder: Any = None
-    found: Any = None
-    namespace = own_dict(module)
+    found: Any = module
+    namespace: Mapping[str, Any] = own_dict(module)
     for part in qualname.split("."):
-        if namespace is None or part not in namespace:
-            raise LookupError(f"no {qualname}")
+        if part not in namespace:
+            raise LookupError(f"no {qualname}") if namespace else LeadsAway(f"no way to {qualname}")
         holder, found = found, namespace[part]
-        namespace = _type_dict(found) if _is_class(found) else None  # type: ignore[assignment]
+        namespace = _type_dict(found) if _is_class(found) else {}
     if issubclass(type(found), staticmethod):
         return found.__func__
     if issubclass(type(found), classmethod):
@@ -176,15 +184,15 @@ def name_of(value: Any) -> tuple[str, str] | None:
         return None
     if type(module) is not str or type(qualname) is not str or not module or not qualname:
         return None
-    return None if why_not_found(value, module, qualname) else (module, qualname)
+    if is_ours(module) or why_not_found(value, module, qualname) is not None:
+        return None
+    return module, qualname
 
 
 def why_not_found(value: Any, module: str, qualname: str) -> str | None:
     """Why that name does not lead to the object; None when it does."""
     if module == "__main__":
         return "it is defined in __main__, which the worker does not have"
-    if is_ours(module):
-        return "it is lambdamap's own, which no caller may name"
     if "<lambda>" in qualname:
         return "it is a lambda"
     if "<locals>" in qualname:

@@ -268,17 +268,18 @@ def _open(
     check_arguments(name, function, iterables)
     resolved = _options.resolve(**options)
     star = len(iterables) > 1
+    calls = "star" if star else "item"
     plain = [data for data in iterables if not isinstance(data, AsyncIterable)]
     if len(plain) == len(iterables):
         items = together(tuple(plain), strict)
         total = total_of(iterables, strict)
-        engine = open_engine(function, items, resolved, total=total, star=star, ordered=ordered)
+        engine = open_engine(function, items, resolved, total=total, calls=calls, ordered=ordered)
         return AsyncResults(engine)
     for data in plain:
         iter(data)  # a TypeError now, not at the first item
     source: Any = _together(iterables, strict) if star else iterables[0]
     feed = Feed()
-    engine = open_engine(function, feed, resolved, total=None, star=star, ordered=ordered)
+    engine = open_engine(function, feed, resolved, total=None, calls=calls, ordered=ordered)
     return AsyncResults(engine, source, feed)
 
 

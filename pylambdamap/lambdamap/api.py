@@ -75,7 +75,7 @@ def _open(
         together(iterables, strict),
         resolved,
         total=total_of(iterables, strict),
-        star=len(iterables) > 1,
+        calls="star" if len(iterables) > 1 else "item",
         ordered=ordered,
     )
     return Results(engine)
@@ -191,7 +191,7 @@ def starmap(
     resolved = _options.resolve(**options)
     groups = (tuple(group) for group in iterable)
     total = len(iterable) if isinstance(iterable, Sized) else None
-    return Results(open_engine(function, groups, resolved, total=total, star=True))
+    return Results(open_engine(function, groups, resolved, total=total, calls="star"))
 
 
 def invoke_map(

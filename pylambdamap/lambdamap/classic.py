@@ -214,7 +214,7 @@ def function_in_lambda(
 
         module, _, name = map_function.replace(":", ".").rpartition(".")
         try:
-            function = allow.resolve(module, name)
+            function = allow.Permissions().callable(module, name)
         except allow.Refused as error:
             raise errors.WorkerInitError(str(error)) from None
     else:
@@ -282,9 +282,9 @@ def send_to_other_lambda(function_in_lambda: Callable[..., Any], *args: Any, **k
 
 
 def _path(function: Callable[..., Any]) -> str:
-    from lambdamap.functions import ship
+    from lambdamap.functions import path_of
 
-    return ship(function, False).path.replace(":", ".")
+    return path_of(function).replace(":", ".")
 
 
 def encode_payload(payload: Any, compression: bool = False) -> str:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent import futures
 from time import monotonic
 from typing import Any, TypeVar
 
-from lambdamap import _codec, ambient, errors
+from lambdamap import ambient, errors
 from lambdamap import options as _options
 from lambdamap.api import check_arguments
 from lambdamap.engine import Engine
 from lambdamap.functions import Shipment, ship
 from lambdamap.launch import open_engine
-from lambdamap.pump import OVER, Mapped, Pump
-from lambdamap.worker.calls import apply, apply_all, apply_each
+from lambdamap.pump import OVER, Call, Mapped, Pump
 
 __all__ = ["LambdaExecutor"]
 
@@ -115,8 +113,11 @@ class LambdaExecutor(futures.Executor):
             No function, region or credentials.
         """
         future: futures.Future[T] = futures.Future()
-        shipped = functools.partial(ship, fn, self.options.by_value, through=apply)
-        self._pump.submit(future, shipped, (args, kwargs))
+
+        def prepare() -> Call:
+            return Call(ship(fn, self.options.by_value), "call", (args, kwargs))
+
+        self._pump.submit(future, prepare)
         return future
 
     def submit_batch(self, calls: Iterable[tuple[Any, Any, Any]]) -> futures.Future[list[Any]]:
@@ -140,25 +141,23 @@ class LambdaExecutor(futures.Executor):
         """
         future: futures.Future[list[Any]] = futures.Future()
         triples = list(calls)
-        arguments = [(args, kwargs) for _, args, kwargs in triples]
-
-        def shipped() -> Shipment:
-            return self._ship_all([function for function, _, _ in triples])
-
-        self._pump.submit(future, shipped, (arguments, None))
+        self._pump.submit(future, lambda: self._batch(triples))
         return future
 
-    def _ship_all(self, functions: list[Any]) -> Shipment:
-        """One shipment for all, where they are the same or travel as the same bytes."""
+    def _batch(self, triples: list[tuple[Any, Any, Any]]) -> Call:
+        """Of one function, where they are the same or travel as the same bytes; else of each its own."""
         by_value = self.options.by_value
-        first = functions[0]
-        if all(function is first for function in functions):
-            return ship(first, by_value, through=apply_all)
-        shipments = [ship(function, by_value, through=apply_all) for function in functions]
-        encoded = [_codec.encode(s.function, allow_pickle=True) for s in shipments]
-        if all(bytes_ == encoded[0] for bytes_ in encoded):
-            return shipments[0]
-        return ship(functools.partial(apply_each, tuple(functions)), True)
+        first = triples[0][0]
+        shipments = [ship(first, by_value)]
+        if any(function is not first for function, _, _ in triples):
+            shipments = [ship(function, by_value) for function, _, _ in triples]
+        if len({shipment.digest for shipment in shipments}) == 1:
+            return Call(shipments[0], "batch", [(args, kwargs) for _, args, kwargs in triples])
+        item = [
+            (made.reference, (*made.args, *args), {**made.kwargs, **kwargs})
+            for made, (_, args, kwargs) in zip(shipments, triples, strict=True)
+        ]
+        return Call(Shipment.of_many(shipments), "each", item)
 
     def map(
         self,
@@ -211,14 +210,15 @@ class LambdaExecutor(futures.Executor):
             timeout=ambient.limit(None),
         )
         star = len(iterables) > 1
+        calls = "star" if star else "item"
         if buffersize is None:
             items = list(zip(*iterables, strict=False)) if star else list(iterables[0])
-            engine = open_engine(fn, iter(items), options, total=len(items), star=star)
+            engine = open_engine(fn, iter(items), options, total=len(items), calls=calls)
             mapped = Mapped(engine)
             self._pump.add_map(mapped)
             return _results(self._pump, mapped, ends)
         read = self._while_open(zip(*iterables, strict=False) if star else iter(iterables[0]))
-        engine = open_engine(fn, read, options, total=None, star=star)
+        engine = open_engine(fn, read, options, total=None, calls=calls)
         return _lazy_results(engine, ends)
 
     def _while_open(self, items: Iterator[Any]) -> Iterator[Any]:

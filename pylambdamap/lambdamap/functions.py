@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import inspect
 import sys
 import threading
@@ -11,10 +12,10 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from lambdamap import _codec, _pickles
+from lambdamap import _codec, _names, _pickles
 from lambdamap.errors import EncodeError, warn
 
-__all__ = ["Shipment", "ship"]
+__all__ = ["Shipment", "path_of", "ship"]
 
 WARN_BYTES = 256 << 10
 MAX_BYTES = 1 << 20
@@ -28,17 +29,46 @@ class Shipment(NamedTuple):
     ----------
     path : str
         ``module:qualname``, for the worker's permissions and for people.
-    function : object
-        What goes into the request: the callable itself (encoded as its name), or its pickle.
-    by_value : bool
+    pickle : bytes or None
+        The callable itself; None: the worker finds it by its path.
+    args, kwargs : tuple, dict
+        What a partial that travels by path adds to each call.
     source : str or None
         File that defines it, to notice stale code on the other side.
     """
 
     path: str
-    function: Any
-    by_value: bool
-    source: str | None
+    pickle: bytes | None
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    source: str | None = None
+
+    @property
+    def by_value(self) -> bool:
+        return self.pickle is not None
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What stands before the items of each chunk."""
+        if self.pickle:
+            return {"f": self.pickle}
+        return {k: v for k, v in (("args", self.args), ("kwargs", self.kwargs)) if v}
+
+    @property
+    def reference(self) -> str | bytes:
+        """It as data, among the calls of several functions; without `args` and `kwargs`."""
+        return self.path if self.pickle is None else self.pickle
+
+    @property
+    def digest(self) -> tuple[str, bool, bytes]:
+        """The same for shipments of which one may stand for the other."""
+        what = _codec.encode(self.spec, allow_pickle=True, compression=False)
+        return self.path, self.by_value, hashlib.sha256(what).digest()
+
+    @staticmethod
+    def of_many(shipments: Sequence[Shipment]) -> Shipment:
+        """What a request says of several functions, each of which stands beside its arguments."""
+        return Shipment("", b"" if any(made.by_value for made in shipments) else None)
 
 
 def _name(function: Any) -> tuple[str, str]:
@@ -48,32 +78,11 @@ def _name(function: Any) -> tuple[str, str]:
 def _why_no_path(function: Any) -> str | None:
     """Why the callable cannot be found by its name, or None when it can."""
     module, qualname = _name(function)
-    if not module or not qualname:
+    if not isinstance(module, str) or not isinstance(qualname, str) or not module or not qualname:
         return f"it is an object of the class {type(function).__name__}, which has no import path"
-    if module == "__main__":
-        return "it is defined in __main__, which the worker does not have"
-    if "<lambda>" in qualname:
-        return "it is a lambda"
-    if "<locals>" in qualname:
-        return "it is defined inside another function"
-    found: Any = sys.modules.get(module)
-    if found is None:
-        return f"its module {module} is not imported"
-    for part in qualname.split("."):
-        found = getattr(found, part, None)
-    if isinstance(function, types.MethodType):  # made anew each time that it is looked up
-        return (
-            None
-            if found == function
-            else f"it is a method of an object of the class {_owner(function)}"
-        )
-    if found is not function:
-        return f"{module}.{qualname} is another object: it was replaced or decorated"
-    return None
-
-
-def _owner(method: types.MethodType) -> str:
-    return type(method.__self__).__name__
+    if _names.is_ours(module):
+        return "it is lambdamap's own, which no caller may name"
+    return _names.why_not_found(function, module, qualname)
 
 
 def _what_it_would_return(function: Any) -> str | None:
@@ -108,11 +117,17 @@ def _parts(function: Any) -> list[Any]:
     return parts
 
 
-def ship(
-    function: Callable[..., Any],
-    by_value: bool | Sequence[Any] | None = None,
-    through: Callable[..., Any] | None = None,
-) -> Shipment:
+def _is_plain_partial(function: Any) -> bool:
+    """Whether a partial is nothing but a callable and its arguments, each in its place."""
+    holes = getattr(functools, "Placeholder", None)  # from Python 3.14 on
+    return (
+        type(function) is functools.partial
+        and not vars(function)
+        and (holes is None or all(arg is not holes for arg in function.args))
+    )
+
+
+def ship(function: Callable[..., Any], by_value: bool | Sequence[Any] | None = None) -> Shipment:
     """Decide how a callable travels.
 
     Parameters
@@ -122,8 +137,6 @@ def ship(
     by_value
         None: by its import path where it has one, else by value; True, False: always, never; a list
         of modules: by value what is defined in them.
-    through
-        An importable function that is called in its stead, with it as the first argument.
 
     Raises
     ------
@@ -139,6 +152,8 @@ def ship(
     if (problem := _what_it_would_return(inner)) is not None:
         raise EncodeError(problem)
     why = _why_no_path(inner)
+    if why is None and inner is not function and not _is_plain_partial(function):
+        why = "it is a partial with attributes or placeholders, or of a class of its own"
     value = why is not None if by_value is None or by_value is False else True
     if isinstance(by_value, (list, tuple)):
         value = why is not None or _in_modules(inner, by_value)
@@ -149,22 +164,42 @@ def ship(
         else f"{type(inner).__module__}:{type(inner).__qualname__}"
     )
     if not value:
-        if inner is not function:
-            _check_size(path, _size_of_partial(function), function)
-        shipped = function if through is None else functools.partial(through, function)
-        return Shipment(path, shipped, False, _source(module))
+        if inner is function:
+            return Shipment(path, None, source=_source(module))
+        made = Shipment(path, None, function.args, function.keywords, _source(module))  # type: ignore[attr-defined]
+        _check_size(path, _size_of(made.spec), function)
+        return made
     if by_value is False:
         raise EncodeError(
             f"{path} cannot be shipped by import path: {why}. Move it to the top level of a module "
             "that the worker has, or leave by_value out"
         )
-    return Shipment(path, _pickle(function, path, by_value, through), True, None)
+    return Shipment(path, _pickle(function, path, by_value))
 
 
-def _size_of_partial(function: Any) -> int:
+def path_of(function: Callable[..., Any]) -> str:
+    """``module:qualname`` of a callable that can be imported, lambdamap's own included.
+
+    Raises
+    ------
+    EncodeError
+        It cannot.
+    """
+    module, qualname = _name(function)
+    why = (
+        _names.why_not_found(function, module, qualname)
+        if module and qualname
+        else "it has no name"
+    )
+    if why is not None:
+        raise EncodeError(f"{module}:{qualname} cannot be shipped by import path: {why}")
+    return f"{module}:{qualname}"
+
+
+def _size_of(spec: dict[str, Any]) -> int:
     """Bytes of the arguments that travel with it; 0 when they do not, which is told later."""
     try:
-        return len(_codec.encode(function, allow_pickle=True, compression=False))
+        return len(_codec.encode(spec, allow_pickle=True, compression=False))
     except _codec.EncodeFailure:
         return 0
 
@@ -210,12 +245,10 @@ def _modules(function: Any, by_value: Any) -> list[types.ModuleType]:
     return found
 
 
-def _pickle(function: Any, path: str, by_value: Any, through: Any) -> bytes:
-    shipped = function if through is None else functools.partial(through, function)
-
+def _pickle(function: Any, path: str, by_value: Any) -> bytes:
     with _by_value(_modules(function, by_value)):
         try:
-            blob = _pickles.dumps(shipped)
+            blob = _pickles.dumps(function)
         except Exception as error:
             mend = "make them inside the function"
             if isinstance(by_value, (list, tuple)):

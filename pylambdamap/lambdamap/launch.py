@@ -6,7 +6,7 @@ import json
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lambdamap import _codec, errors, log, plain
 from lambdamap._version import __version__
@@ -151,7 +151,12 @@ def _runs_on(name: str, route: Route | None) -> str:
 
 
 def _head(
-    shipment: Shipment, options: Options, map_id: str, compression: bool, allow_pickle: bool
+    shipment: Shipment,
+    calls: str,
+    options: Options,
+    map_id: str,
+    compression: bool,
+    allow_pickle: bool,
 ) -> dict[str, Any]:
     code = None
     if shipment.source is not None:
@@ -171,6 +176,7 @@ def _head(
         "idempotent": int(options.idempotent),
         "compression": int(compression),
         "allow_pickle": int(allow_pickle),
+        "calls": calls,
         "function": shipment.path,
         "code": code,
     }
@@ -182,7 +188,7 @@ def open_engine(
     options: Options,
     *,
     total: int | None,
-    star: bool | Literal["group"],
+    calls: str = "item",
     ordered: bool = True,
 ) -> Engine:
     """An engine that calls f on items; its first window is on its way when this returns.
@@ -195,15 +201,14 @@ def open_engine(
         The items, read in the thread that steps the engine; or a `Feed`.
     total
         Their number, where it is known.
-    star
-        Whether each item is a tuple of arguments; "group": a key and a pandas object, which is
-        the argument and gets the key as its name.
+    calls
+        How f is called with an item: one of `lambdamap.worker.calls.CALLS`.
     ordered
         False: results are given as they come.
     """
     from lambdamap.functions import ship
 
-    link = connect(ship(function, options.by_value), options, star=star)
+    link = connect(ship(function, options.by_value), options, calls=calls)
     return _start(
         Engine(
             link.port,
@@ -244,9 +249,7 @@ class Link(NamedTuple):
     runs_on: str  # where cancelled invocations run to their end; "": nowhere
 
 
-def _packers(
-    shipment: Shipment, options: Options, star: bool | Literal["group"]
-) -> Callable[[bool], Packer]:
+def _packers(shipment: Shipment, options: Options, calls: str) -> Callable[[bool], Packer]:
     """What makes a packer of this function's chunks; its argument allows pickles.
 
     Raises
@@ -254,20 +257,18 @@ def _packers(
     ConfigError
         With codec="json", for a function that does not go by its name alone.
     """
+    spec = shipment.spec
     if options.codec == "json":
-        function = shipment.function
-        name = f"{getattr(function, '__module__', None)}:{getattr(function, '__qualname__', None)}"
-        if shipment.by_value or name != shipment.path or star == "group":
+        if spec or calls not in ("item", "star"):
             raise errors.ConfigError(
                 f'codec="json" sends a function by its name alone, which {shipment.path} cannot be: '
                 "define it in a module that both sides import, without partial or by_value"
             )
-        return lambda _: plain.JsonPacker(bool(star))
-    spec = {"f": shipment.function, "star": star}
+        return lambda _: plain.JsonPacker(calls == "star")
     return lambda allow_pickle: _codec.ChunkPacker(spec, allow_pickle=allow_pickle)
 
 
-def connect(shipment: Shipment, options: Options, *, star: bool | Literal["group"]) -> Link:
+def connect(shipment: Shipment, options: Options, *, calls: str) -> Link:
     """Choose the backend and open a map of this function there; nothing is sent.
 
     Raises
@@ -284,12 +285,12 @@ def connect(shipment: Shipment, options: Options, *, star: bool | Literal["group
     compression = options.compression is True or (
         options.compression == "auto" and route is not None and not route.trusted
     )
-    new_packer = _packers(shipment, options, star)
+    new_packer = _packers(shipment, options, calls)
     try:
         packer = new_packer(allow_pickle)
     except _codec.EncodeFailure as error:
         raise errors.EncodeError(f"{shipment.path} cannot be sent: {error.args[0]}") from error
-    head = _head(shipment, options, map_id, compression, allow_pickle)
+    head = _head(shipment, calls, options, map_id, compression, allow_pickle)
     if route is None:
         from lambdamap.backends.inprocess import InProcessMap, width_of
 

@@ -1,6 +1,6 @@
 """codec="json": chunks and results as plain JSON, for a worker in any language.
 
-A chunk is ``{"items": [...], "star": false}``, results are ``{"results": [...], "errors": {...}}``.
+A chunk is ``{"items": [...]}``, results are ``{"results": [...], "errors": {...}}``.
 docs/wire-format.md has the rest.
 """
 
@@ -58,8 +58,7 @@ class JsonPacker:
         return len(self._items)
 
     def take(self) -> bytes:
-        star = b"true" if self._star else b"false"
-        chunk = b'{"items":[' + b",".join(self._items) + b'],"star":' + star + b"}"
+        chunk = b'{"items":[' + b",".join(self._items) + b"]}"
         self._items = []
         self.chunk_bytes = 0
         return chunk

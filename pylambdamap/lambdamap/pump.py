@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
-import hashlib
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent import futures
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from lambdamap import _codec, ambient, errors, failures, waiting
 from lambdamap.engine import Engine, show_output, warn_stale
@@ -26,7 +25,7 @@ from lambdamap.functions import Shipment
 from lambdamap.launch import connect
 from lambdamap.options import Options
 
-__all__ = ["OVER", "Lane", "Mapped", "Pump"]
+__all__ = ["OVER", "Call", "Lane", "Mapped", "Pump"]
 
 _log = logging.getLogger("lambdamap")
 OVER: Any = object()
@@ -35,12 +34,20 @@ _MOST_LANES = 64  # functions that are kept open
 _SHUT_DOWN = "cannot schedule new futures after shutdown"
 
 
+class Call(NamedTuple):
+    """What one invocation is to do: a function, how it is called, and with what."""
+
+    shipment: Shipment
+    calls: str  # of lambdamap.worker.calls.CALLS
+    item: Any
+
+
 class Lane:
     """The calls of one function: one map in flight, one call per invocation."""
 
-    def __init__(self, shipment: Any, options: Options) -> None:
+    def __init__(self, shipment: Shipment, calls: str, options: Options) -> None:
         self._ends = None if options.timeout is None else monotonic() + options.timeout
-        link = connect(shipment, options, star=True)
+        link = connect(shipment, options, calls=calls)
         self.port, self.window, self.runs_on = link.port, link.window, link.runs_on
         self._packer, self._unpack, self._renew = link.packer, link.unpack, link.renew
         self._packing = threading.Lock()
@@ -54,9 +61,9 @@ class Lane:
         self.cause: Exception | None = None  # why no call can succeed any more
         self.left_running = 0  # calls that were cancelled when they had started
 
-    def encode(self, call: tuple[Any, Any]) -> bytes:
+    def encode(self, item: Any) -> bytes:
         with self._packing:
-            self._packer.fill(iter((call,)), 1, 1 << 62)
+            self._packer.fill(iter((item,)), 1, 1 << 62)
             return self._packer.take()
 
     def send(self, lock: threading.Lock) -> None:
@@ -230,11 +237,12 @@ class Pump:
         if self._closing:
             raise RuntimeError(_SHUT_DOWN)
 
-    def submit(self, future: futures.Future[Any], shipped: Callable[[], Any], call: Any) -> None:
+    def submit(self, future: futures.Future[Any], prepare: Callable[[], Call]) -> None:
         self.check()
         try:
-            lane = self._lane(shipped())
-            frame = lane.encode(call)
+            call = prepare()
+            lane = self._lane(call.shipment, call.calls)
+            frame = lane.encode(call.item)
         except (errors.EncodeError, _codec.EncodeFailure) as error:
             future.set_running_or_notify_cancel()
             future.set_exception(_not_sendable(error))
@@ -247,14 +255,13 @@ class Pump:
             self._start()
         self.wake()
 
-    def _lane(self, shipment: Shipment) -> Lane:
+    def _lane(self, shipment: Shipment, calls: str) -> Lane:
         """Where calls of a function go. One that travels by value is shipped each time, as what it
         has captured may have changed; the same bytes share a lane. It ends with the web request or
         the invocation of Lambda that it is opened in; later ones have their own."""
         timeout = ambient.limit(None)
         ends = monotonic() + (1 if timeout is None else timeout)
-        what = _codec.encode(shipment.function, allow_pickle=True, compression=False)
-        key = (shipment.path, shipment.by_value, hashlib.sha256(what).digest())
+        key = (calls, shipment.digest)
         with self._opening:
             with self.lock:
                 lane = self._lanes.get(key)
@@ -262,7 +269,7 @@ class Pump:
                     self._lanes.move_to_end(key)
                     return lane
             options = dataclasses.replace(self.options, timeout=timeout)
-            lane = self._context.copy().run(Lane, shipment, options)
+            lane = self._context.copy().run(Lane, shipment, calls, options)
             with self.lock:
                 before = self._lanes.pop(key, None)
                 if before is not None and not before.idle:

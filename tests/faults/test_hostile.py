@@ -406,7 +406,7 @@ def test_row_65_damaged_requests_in_the_worker(count: int) -> None:
         "protocol": 1, "version": "0", "python": "3", "by_value": 0, "map": "0" * 32, "chunk": 0,
         "items": len(items), "function": "tasks:identity", "left_ms": 1000,
     }  # fmt: skip
-    spec = {"f": tasks.identity, "star": False}
+    spec: dict[str, Any] = {}
     frames = [
         _codec.encode([spec, items], compression=compression) for compression in (False, True)
     ]

@@ -102,9 +102,9 @@ def test_what_is_on_the_wire() -> None:
     event = {
         "lambdamap": {
             "protocol": 1, "codec": "json", "function": "tasks:add", "map": "0" * 32, "chunk": 0,
-            "items": 2, "python": "3.1",
+            "items": 2, "python": "3.1", "calls": "star",
         },
-        "p": {"items": [[1, 2], [3, 4]], "star": True},
+        "p": {"items": [[1, 2], [3, 4]]},
     }  # fmt: skip
     reply = json.loads(json.dumps(handler(json.loads(json.dumps(event)), None)))
     assert reply["r"] == {"results": [3, 7], "errors": {}}

@@ -219,3 +219,48 @@ def test_a_worker_with_older_code_is_told_of_once_a_map(here_only: Write, tmp_pa
         assert [warning.category for warning in caught] == [lambdamap.StaleCodeWarning]
         assert "another version of deployed_code" in str(caught[0].message)
         assert caught[0].filename == __file__
+
+
+# --- what other libraries' functions need, as their pages say ---------------------------------------
+
+
+def test_functions_of_installed_packages_need_allowing(worker: LocalLambda) -> None:
+    import numpy as np
+
+    text = r"numpy.linalg:norm belongs to the installed distribution numpy"
+    error = refused(np.linalg.norm, text)
+    assert 'set LAMBDAMAP_ALLOW="numpy:* numpy.*:*" on the worker' in str(error)
+
+
+def test_joblib_as_its_page_says() -> None:
+    import joblib
+    import numpy as np
+
+    import lambdamap.integrations.joblib
+
+    rows = [[3.0, 4.0], [6.0, 8.0], [0.0, 2.0]]
+    both = [joblib.delayed(np.linalg.norm)(row) for row in rows]
+    both += [joblib.delayed(tasks.square)(n) for n in range(4)]
+    with joblib.parallel_config(backend="lambdamap", n_jobs=2):
+        with deployed(LAMBDAMAP_ALLOW="tasks:* tasks.*:*"):
+            assert joblib.Parallel()(both[3:]) == [0, 1, 4, 9]
+            with pytest.raises(
+                lambdamap.WorkerInitError, match=r"does not allow numpy.linalg:norm"
+            ):
+                joblib.Parallel()(both[:3])
+        with deployed(LAMBDAMAP_ALLOW="tasks:* tasks.*:* numpy.linalg:norm"):
+            assert joblib.Parallel(batch_size=7)(both) == [5.0, 10.0, 2.0, 0, 1, 4, 9]
+
+
+def test_pandas_as_its_page_says() -> None:
+    import pandas as pd
+
+    grouped = pd.DataFrame({"k": list("aabb"), "x": [1.0, 2.0, 3.0, 5.0]}).groupby("k")["x"]
+    with deployed(LAMBDAMAP_ALLOW="tasks:* tasks.*:*"):
+        assert lambdamap.groupby_apply(tasks.size, grouped).tolist() == [2, 2]
+        with pytest.raises(
+            lambdamap.WorkerInitError, match=r"does not allow pandas\.\S+:Series.mean"
+        ):
+            lambdamap.groupby_apply(pd.Series.mean, grouped)
+    with deployed(LAMBDAMAP_ALLOW="tasks:* tasks.*:* pandas.*:Series.mean"):
+        assert lambdamap.groupby_apply(pd.Series.mean, grouped).tolist() == [1.5, 4.0]

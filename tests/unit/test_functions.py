@@ -24,8 +24,14 @@ def uses_big(x: int) -> int:
 
 def test_by_path() -> None:
     shipment = ship(tasks.square)
-    assert shipment == ("tasks:square", tasks.square, False, tasks.__file__)
-    assert ship(functools.partial(tasks.add, y=3)).path == "tasks:add"
+    assert shipment == ("tasks:square", None, (), {}, tasks.__file__)
+    assert shipment.spec == {}
+    made = ship(functools.partial(functools.partial(tasks.add, 4), y=3))
+    assert (made.path, made.by_value, made.spec) == (
+        "tasks:add",
+        False,
+        {"args": (4,), "kwargs": {"y": 3}},
+    )
     assert ship(int).path == "builtins:int"
 
 
@@ -33,14 +39,14 @@ def test_by_path() -> None:
 def test_by_value_where_there_is_no_path(function: object) -> None:
     shipment = ship(function)  # type: ignore[arg-type]
     assert shipment.by_value
-    assert pickle.loads(shipment.function)(4) == 5
+    assert pickle.loads(shipment.pickle)(4) == 5
 
 
 def test_by_value_wished() -> None:
     for wish in (True, ["tasks"], [tasks]):
         shipment = ship(tasks.square, wish)
         assert shipment.by_value
-        assert b"tasks" not in shipment.function or pickle.loads(shipment.function)(3) == 9
+        assert b"tasks" not in shipment.pickle or pickle.loads(shipment.pickle)(3) == 9
 
 
 def test_methods() -> None:
@@ -71,13 +77,13 @@ def test_what_functools_caches_with() -> None:
         shape = Shape()
         return doubled(x), shape.size, shape.times(x)
 
-    assert pickle.loads(ship(uses_all).function)(3) == (6, 5, 15)
-    made = pickle.loads(ship(doubled).function)
+    assert pickle.loads(ship(uses_all).pickle)(3) == (6, 5, 15)
+    made = pickle.loads(ship(doubled).pickle)
     assert made is not doubled
     assert (made(4), made.cache_parameters()) == (8, {"maxsize": 3, "typed": True})
     known = tasks.remembered  # which can be imported
-    assert pickle.loads(ship(lambda: known).function)() is known
-    assert pickle.loads(ship(lambda: known, [tasks]).function)() is not known
+    assert pickle.loads(ship(lambda: known).pickle)() is known
+    assert pickle.loads(ship(lambda: known, [tasks]).pickle)() is not known
 
 
 def test_refusals_say_why() -> None:
@@ -124,7 +130,7 @@ def test_code_that_travels_keeps_its_file() -> None:
         return lambda: ""
 
     for shipped in (outer, lambda x: x):
-        code = pickle.loads(ship(shipped).function).__code__
+        code = pickle.loads(ship(shipped).pickle).__code__
         assert code.co_filename == __file__
         for inner in code.co_consts:
             assert getattr(inner, "co_filename", __file__) == __file__

@@ -26,7 +26,7 @@ from lambdamap.worker.output import Output, captured
 
 
 def request(function: Any, items: list[Any], /, **head: Any) -> dict[str, Any]:
-    packer = _codec.ChunkPacker({"f": function, "star": head.pop("star", False)})
+    packer = _codec.ChunkPacker({})
     packer.fill(iter(items), max(1, len(items)), 1 << 30)
     value = _codec.decode(packer.take())
     module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
@@ -51,7 +51,7 @@ def test_a_chunk() -> None:
     assert (head["map"], head["chunk"], head["done"]) == ("0" * 32, 40, 3)
     assert "error" not in reply
     assert "out" not in reply
-    assert results(run_request(request(tasks.add, [(1, 2), (3, 4)], star=True))) == [3, 7]
+    assert results(run_request(request(tasks.add, [(1, 2), (3, 4)], calls="star"))) == [3, 7]
 
 
 def test_what_items_print_comes_back() -> None:
@@ -97,8 +97,8 @@ def test_a_result_that_cannot_travel() -> None:
         ({"protocol": 2}, "protocol 2"),
         ({"by_value": 1}, "LAMBDAMAP_BY_VALUE=1"),
         ({"function": "os:system"}, "standard library"),
-        ({"function": "tasks:__builtins__"}, "no path"),
-        ({"function": "tasks"}, "no path"),
+        ({"function": "tasks:__builtins__"}, "not a path"),
+        ({"function": "tasks"}, "not a path"),
     ],
 )
 def test_refused_before_anything_is_decoded(head: dict[str, Any], text: str) -> None:
@@ -246,11 +246,16 @@ def test_stale_code() -> None:
         (None, "subprocess:run", False),
         (None, "builtins:eval", False),
         (None, "__main__:main", False),
+        (None, "lambdamap.worker.call:run_request", False),
         ("*", "subprocess:run", True),
+        ("*", "lambdamap.worker.call:_load_blob", False),
+        ("lambdamap.*:*", "lambdamap:my_map", False),
         ("tasks:*", "tasks:square", True),
-        ("tasks:*", "tasks:os.system", False),
-        ("tasks:*, posix:system", "tasks:os.system", True),
-        ("tasks:os.system", "tasks:os.system", True),
+        ("tasks:*", "tasks:remembered", True),  # under functools.lru_cache
+        ("tasks:*", "tasks:Point.of", True),
+        ("tasks:*", "tasks:os.system", False),  # through another module
+        ("tasks:*, posix:system", "tasks:os.system", False),
+        ("tasks:os.system", "tasks:os.system", False),
         ("math:sqrt", "math:sqrt", True),
         ("math:sqrt", "math:sin", False),
         ("other:*", "tasks:square", False),
@@ -264,12 +269,10 @@ def test_names(
         monkeypatch.setenv("LAMBDAMAP_ALLOW", patterns)
     module, _, qualname = name.partition(":")
     if allowed:
-        assert callable(allow.resolve(module, qualname))
+        assert callable(allow.Permissions().callable(module, qualname))
     else:
         with pytest.raises(allow.Refused):
-            allow.resolve(module, qualname)
-    if qualname != "sys" and module != "__main__":
-        assert callable(allow.resolve(module, qualname, trusted=True))
+            allow.Permissions().callable(module, qualname)
 
 
 def test_refused_modules_are_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,9 +359,9 @@ def test_nothing_is_unpickled_without_leave(monkeypatch: pytest.MonkeyPatch) -> 
     assert run_request(by_value(blob, [1]))["error"]["kind"] == "refused"
     hidden = by_value(blob, [1])
     hidden["lambdamap"]["by_value"] = 0
-    assert run_request(hidden)["error"]["kind"] == "refused"
+    assert results(run_request(hidden)) == [1]  # f is what the head names
     item = request(tasks.identity, [1])
-    item["p"] = _codec.encode_text([{"f": tasks.identity}, [Loud()]], allow_pickle=True)
+    item["p"] = _codec.encode_text([{}, [Loud()]], allow_pickle=True)
     error = run_request(item)["error"]
     assert (error["kind"], error["ran"]) == ("refused", "NOT")
     assert "set LAMBDAMAP_BY_VALUE=1 on it" in error["message"]
@@ -386,7 +389,7 @@ def _interrupt(x: int) -> int:
 
 
 def test_ctrl_c_in_f() -> None:
-    event = request(_interrupt, [1], function="tasks:square")
+    event = request(_interrupt, [1])
     assert run_request(event, trusted=True)["error"]["type"] == "KeyboardInterrupt"
     with pytest.raises(KeyboardInterrupt):
         run_request(event, trusted=True, interruptible=True)
@@ -594,7 +597,8 @@ def test_the_worker_imports_little() -> None:
 import sys, lambdamap.worker.entry
 ours = {name for name in sys.modules if name.startswith("lambdamap")}
 assert ours == {"lambdamap", "lambdamap._codec", "lambdamap._version", "lambdamap.worker",
-    "lambdamap.worker.allow", "lambdamap.worker.call", "lambdamap.worker.entry",
+    "lambdamap.worker.allow", "lambdamap.worker.call", "lambdamap.worker.calls",
+    "lambdamap.worker.entry", "lambdamap.worker.project", "lambdamap._names",
     "lambdamap.worker.deadline", "lambdamap.worker.output"} | ({"lambdamap._kinds"} & ours), ours
 heavy = {"lambdamap._net", "asyncio", "click", "h11", "tqdm", "boto3", "numpy", "pandas",
     "cloudpickle", "http.client", "ssl"} & set(sys.modules)

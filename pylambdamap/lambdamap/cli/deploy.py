@@ -26,8 +26,8 @@ _PACKAGE = (
         "modules",
         multiple=True,
         metavar="NAME",
-        help="A module of yours to pack, by import name or path; repeatable. Only functions of "
-        "these may be called, if there are any.",
+        help="A module of yours to pack, by import name or path; repeatable. Functions of these may "
+        "be called, and no others but those of --allow.",
     ),
     click.option("--runtime", metavar="python3.N", help="Default: this Python's version."),
     click.option(
@@ -38,7 +38,7 @@ _PACKAGE = (
         "--allow",
         multiple=True,
         metavar="PATTERN",
-        help="Functions that may be called, as module:name with * and ?; repeatable.",
+        help="Further functions that may be called, as module:name with * and ?; repeatable.",
     ),
     click.option(
         "--by-value",
@@ -74,6 +74,17 @@ def environment_of(
     if by_value:
         variables["LAMBDAMAP_BY_VALUE"] = "1"
     return variables
+
+
+def _allowed(environment: dict[str, str]) -> str:
+    """What `environment_of` allows, for people."""
+    patterns = environment.get("LAMBDAMAP_ALLOW")
+    text = f"what LAMBDAMAP_ALLOW={shlex.quote(patterns)} names" if patterns else (
+        "functions of modules that belong to no installed package: LAMBDAMAP_ALLOW is not set"
+    )  # fmt: skip
+    if environment.get("LAMBDAMAP_BY_VALUE") == "1":
+        return f"any code, which they may send (--by-value); by name {text}"
+    return f"{text}; no code is taken by value (--by-value)"
 
 
 @click.command()
@@ -137,6 +148,7 @@ def deploy(
         check_name(name)
         kind = package.Runtime.of(runtime, architecture)
         environment = environment_of(modules, allow, by_value)
+        _say(f"callers may run {_allowed(environment)}")
         account = Account(region, profile, say=_say)
         archive = None
         if image is None:

@@ -48,7 +48,9 @@ def map(  # noqa: A001  # the command's name
 
     def open_map(items: AsyncIterator[Any]) -> AsyncResults[Any]:
         feed = Feed()
-        return AsyncResults(open_engine(f, feed, options, total=None, star=star), items, feed)
+        return AsyncResults(
+            open_engine(f, feed, options, total=None, calls="star" if star else "item"), items, feed
+        )
 
     ctx.exit(lines.run(file, open_map, read=json.loads, write=_written, options=options))
 

@@ -7,7 +7,6 @@ unzipped, 50 MB zipped when it is sent with the call.
 
 from __future__ import annotations
 
-import importlib
 import importlib.machinery
 import os
 import re
@@ -20,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lambdamap.deploy.runtime import Runtime
-from lambdamap.deploy.wheels import copy_tree, pack_lambdamap, pip_install
+from lambdamap.deploy.wheels import copy_tree, pack_installed, pack_lambdamap, pip_install
 from lambdamap.errors import ConfigError
 
 __all__ = [
@@ -85,11 +84,12 @@ def build(
             say(f"packing {requirements} for {runtime.name} on {runtime.architecture}")
             pip_install(folder, runtime, ["--requirement", str(requirements)])
         # The requirements' could be anybody's of that name.
-        shutil.rmtree(folder / "lambdamap", ignore_errors=True)
+        for path in (folder / "lambdamap", *folder.glob("lambdamap-*.dist-info")):
+            shutil.rmtree(path, ignore_errors=True)
         copy_tree(own, folder)
     for name in _DEPENDENCIES:
         if not (folder / name).exists():
-            copy_tree(Path(importlib.import_module(name).__file__ or "").parent, folder / name)
+            pack_installed(name, folder)
     for path in found:
         if path.is_dir():
             copy_tree(path, folder / path.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import shutil
 import subprocess
@@ -15,9 +16,10 @@ from lambdamap._version import __version__
 from lambdamap.deploy.runtime import Runtime
 from lambdamap.errors import ConfigError
 
-__all__ = ["copy_tree", "pack_lambdamap", "pip_install"]
+__all__ = ["copy_tree", "pack_installed", "pack_lambdamap", "pip_install"]
 
 _LEFT_OUT = ("__pycache__", "*.pyc", "*.pyo", ".git", ".venv", "*.egg-info")
+_OF_THIS_MACHINE = ("direct_url.json", "REQUESTED")
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -25,6 +27,41 @@ def copy_tree(source: Path, target: Path, *left_out: str) -> None:
     """Copy a package without what its use has left behind, and without these patterns."""
     ignored = shutil.ignore_patterns(*_LEFT_OUT, *left_out)
     shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
+
+
+def pack_installed(name: str, folder: Path) -> None:
+    """Copy a distribution of pure Python that is installed here, with its metadata: by its RECORD the
+    worker knows whose the modules are.
+
+    Raises
+    ------
+    ConfigError
+        It is not installed.
+    """
+    try:
+        found = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        raise ConfigError(
+            f"{name}, which the worker needs, is not installed here: pip install {name}"
+        ) from None
+    files = [file for file in found.files or () if ".." not in file.parts and file.suffix != ".pyc"]
+    for file in files:
+        source, target = Path(str(file.locate())), folder / file
+        if source.is_file() and file.name not in _OF_THIS_MACHINE:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    if not (folder / name).is_dir():  # an installation that keeps no RECORD, or an editable one
+        copy_tree(Path(importlib.import_module(name).__file__ or "").parent, folder / name)
+        _write_record(folder, name, found.version)
+
+
+def _write_record(folder: Path, name: str, version: str) -> None:
+    """Metadata of a package that was copied without it: a list of its files."""
+    info = folder / f"{name}-{version}.dist-info"
+    info.mkdir(exist_ok=True)
+    files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "RECORD").write_text("".join(f"{path.relative_to(folder)},,\n" for path in files))
 
 
 def pip_install(folder: Path, runtime: Runtime, what: Iterable[str]) -> None:
@@ -93,6 +130,7 @@ def pack_lambdamap(
             if not library.name.endswith(runtime.extension)
         ]
         copy_tree(_PACKAGE, target, *others)
+        _write_record(folder, "lambdamap", __version__)
         source = "this installation"
     mend = "--wheel with lambdamap's wheel for the function's Python (./dev wheel makes one)"
     obstacle = runtime.obstacle(target, "_codec")

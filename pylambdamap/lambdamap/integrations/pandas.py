@@ -146,7 +146,7 @@ def _map(function: Callable[..., Any], grouped: Grouped, options: Options) -> de
     total = grouped.ngroups
     results: deque[Any] = deque()
     feed = Feed()
-    engine = open_engine(function, feed, options, total=total, star="group")
+    engine = open_engine(function, feed, options, total=total, calls="group")
     sent = 0
 
     def send(group: Any) -> None:

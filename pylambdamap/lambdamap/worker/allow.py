@@ -1,9 +1,9 @@
 """Which callables a caller may name: the worker's side of trust.
 
 ``LAMBDAMAP_ALLOW`` holds patterns of ``module:qualname`` (shell style, separated by commas or
-blanks); ``LAMBDAMAP_BY_VALUE`` is ``1`` or ``0``. Unset, functions and classes that are defined in
-a module outside the standard library are allowed and nothing travels by value. The local Lambda
-sets both to allow everything: it runs its own caller's code.
+blanks); ``LAMBDAMAP_BY_VALUE`` is ``1`` or ``0``. Unset, callables of the deployed project may be
+named, and nothing travels by value. The local Lambda sets both to allow everything: it runs its own
+caller's code.
 """
 
 from __future__ import annotations
@@ -13,21 +13,24 @@ import importlib
 import os
 import sys
 import traceback
+import types
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["NotFound", "Refused", "by_value_allowed", "check_name", "resolve"]
+from lambdamap import _names
+from lambdamap.worker import project
 
+__all__ = ["NotFound", "Permissions", "Refused", "by_value_allowed", "described"]
 
-# How an executor's calls are made. What they call has a name of its own, which is checked.
-_CALLS = "lambdamap.worker.calls"
+_EVERYTHING = ("*", "*:*")
 
 
 class Refused(Exception):
-    """The name may not be called; the text names the mend."""
+    """The name may not be followed; the text names the remedy."""
 
 
 class NotFound(Refused):
-    """The name may be called, but is not there.
+    """The name may be followed, but leads nowhere.
 
     Attributes
     ----------
@@ -50,98 +53,175 @@ def _patterns() -> list[str] | None:
     return None if text is None else text.replace(",", " ").split()
 
 
-def _fits(name: str, patterns: list[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _is_standard(module: str) -> bool:
-    return module.partition(".")[0] in sys.stdlib_module_names
-
-
-def check_name(module: str, qualname: str, trusted: bool = False) -> None:
-    """Refuse before anything is imported.
-
-    Raises
-    ------
-    Refused
-        The name is no plain path, or no pattern of ``LAMBDAMAP_ALLOW`` fits it.
-    """
-    parts = [*module.split("."), *qualname.split(".")]
-    if not all(part.isidentifier() for part in parts) or any(
-        part.startswith("__") for part in qualname.split(".")
-    ):
-        raise Refused(f"{module}:{qualname} is no path of a function in a module")
-    if trusted:
-        return
+def described() -> str:
+    """What a caller may name here, for people."""
     patterns = _patterns()
-    name = f"{module}:{qualname}"
-    if patterns is None:
-        if _is_standard(module):
-            raise Refused(
-                f"{name} is in the standard library: wrap it in a function of your own, or set "
-                f"LAMBDAMAP_ALLOW={name} on the worker"
-            )
-        if module == "__main__":
+    if patterns is not None:
+        return " ".join(patterns) or "nothing"
+    if project.is_stripped():
+        return "nothing: LAMBDAMAP_ALLOW is not set, and the packages' metadata is not deployed"
+    return "functions of the deployed project: LAMBDAMAP_ALLOW is not set"
+
+
+class Permissions:
+    """The names in a request, followed as far as this worker's owner allows; a `_names.Names`.
+
+    Parameters
+    ----------
+    trusted
+        Caller and worker are one process or person: everything but lambdamap's own may be named.
+    """
+
+    def __init__(self, trusted: bool = False) -> None:
+        self._patterns = _patterns()
+        self._all = trusted or any(p in _EVERYTHING for p in self._patterns or ())
+
+    def check(self, module: str, qualname: str) -> None:
+        """Refuse a callable's name before anything is imported.
+
+        Raises
+        ------
+        Refused
+            It is not a path of a callable, or may not be called.
+        """
+        parts = [*module.split("."), *qualname.split(".")]
+        if not all(part.isidentifier() for part in parts) or any(
+            part.startswith("__") for part in qualname.split(".")
+        ):
+            raise Refused(f"{module}:{qualname} is not a path of a function in a module")
+        if _names.is_ours(module):
+            raise Refused(f"{module}:{qualname} is lambdamap's own, which no caller may name")
+        if self._all:
+            return
+        name = f"{module}:{qualname}"
+        if self._patterns is not None:
+            if not self._fits(name):
+                raise Refused(
+                    f"LAMBDAMAP_ALLOW on the worker does not allow {name}: add it to that variable "
+                    "there (lambdamap deploy --allow does)"
+                )
+        elif module == "__main__":
             raise Refused(
                 f"{name} is in the program that started the worker, not in a module of yours: move "
                 f"it into one, or set LAMBDAMAP_ALLOW={name} on the worker"
             )
-    elif not _fits(name, patterns):
-        raise Refused(
-            f"LAMBDAMAP_ALLOW on the worker does not allow {name}: add it to that variable there"
-        )
+        elif (owner := project.owner_of(module)) is not None:
+            raise Refused(_not_the_projects(name, owner))
+        elif project.is_stripped():
+            raise Refused(
+                f"{name} may not be called: LAMBDAMAP_ALLOW is not set, and the worker cannot tell the "
+                "project's modules from installed packages, since the packages' metadata (their "
+                f'.dist-info folders) is not deployed: set LAMBDAMAP_ALLOW="{_all_of(module)}" on it'
+            )
 
+    def callable(self, module: str, qualname: str) -> Callable[..., Any]:
+        """The callable of that name; its module is imported.
 
-def _check_origin(found: Any, module: str, qualname: str) -> None:
-    """Refuse what a module merely imports from the standard library, such as ``mine:os.system``.
+        Raises
+        ------
+        Refused
+            It may not be called.
+        NotFound
+            Its module cannot be imported, or does not hold it.
+        """
+        self.check(module, qualname)
+        found = _find(module, qualname)
+        if not callable(found):
+            raise Refused(f"{module}:{qualname} is not callable")
+        self._check_home(found, module, qualname)
+        return found  # type: ignore[no-any-return]
 
-    A pattern that spells the name out, or that fits the place where it is defined, allows it.
-    """
-    name = f"{module}:{qualname}"
-    if not callable(found):
-        raise Refused(f"{name} is not callable")
-    defined = getattr(found, "__module__", None) or type(found).__module__
-    if not _is_standard(str(defined)):
-        return
-    patterns = _patterns()
-    if patterns is not None:
-        origin = f"{defined}:{getattr(found, '__qualname__', qualname)}"
-        if name in patterns or _fits(origin, patterns):
+    def _check_home(self, found: Any, module: str, qualname: str) -> None:
+        """Refuse what a module merely holds, such as ``shop:pd.read_pickle``, unless the name of the
+        place where it is defined is allowed as well, or this one is spelled out."""
+        name = f"{module}:{qualname}"
+        home = _names.home_of(found)
+        if home is not None and _names.is_ours(home[0]):
+            raise Refused(f"{name} is lambdamap's own, which no caller may name")
+        if self._all or home == (module, qualname) or name in (self._patterns or ()):
             return
-    raise Refused(
-        f"{name} is defined in {defined}, not in a module of yours: set LAMBDAMAP_ALLOW={name} on "
-        "the worker to allow it"
-    )
+        spelled = f"LAMBDAMAP_ALLOW on the worker must name {name} itself, without * or ?"
+        if home is None:
+            raise Refused(
+                f"{name} is a {type(found).__name__} object or a closure, which is not defined under "
+                f"that name: {spelled}"
+            )
+        elsewhere = ":".join(home)
+        if self._patterns is not None:
+            if not self._fits(elsewhere):
+                raise Refused(
+                    f"{name} is defined as {elsewhere}, which LAMBDAMAP_ALLOW on the worker does not "
+                    f"allow: {spelled}, or allow {elsewhere} as well"
+                )
+        elif (owner := project.owner_of(home[0])) is not None:
+            raise Refused(f"{name} is defined as {elsewhere}. " + _not_the_projects(name, owner))
+
+    def type(self, module: str, qualname: str) -> type:
+        """The class of that name, for data. Its module is imported only where it might be called.
+
+        Raises
+        ------
+        Refused
+            Its module is not loaded, and may not be imported.
+        NotFound
+            There is no such class.
+        """
+        if module not in sys.modules:
+            try:
+                self.check(module, qualname)
+            except Refused as error:
+                raise Refused(
+                    f"the items hold data of the class {module}:{qualname}, whose module the worker "
+                    f"has not loaded and may not import: {error}"
+                ) from None
+        found = _find(module, qualname)
+        if not issubclass(type(found), type):
+            raise NotFound(f"{module}:{qualname} on the worker is not a class")
+        return found  # type: ignore[no-any-return]
+
+    def module(self, name: str) -> types.ModuleType:
+        """numpy or pandas."""
+        return importlib.import_module(name)
+
+    def _fits(self, name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._patterns or ())
 
 
-def resolve(module: str, qualname: str, trusted: bool = False) -> Any:
-    """The callable or type of that name; its module is imported.
-
-    Raises
-    ------
-    Refused
-        It may not be called.
-    NotFound
-        Its module cannot be imported, or does not hold it.
-    """
-    own = module == _CALLS
-    if not own:
-        check_name(module, qualname, trusted)
+def _find(module: str, qualname: str) -> Any:
     try:
-        found: Any = importlib.import_module(module)
+        loaded = importlib.import_module(module)
     except BaseException as error:  # a module that ends the process must not end the worker
         raise NotFound(
             f"cannot import {module} on the worker ({type(error).__name__}: {error}): "
             f"deploy it with the worker, or ship it by value with by_value=[{module}]",
             traceback.format_exc(),
         ) from error
-    for part in qualname.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            raise NotFound(
-                f"{module} on the worker has no {qualname}: is its code older than the caller's?"
-            ) from None
-    if not (trusted or own):
-        _check_origin(found, module, qualname)
-    return found
+    try:
+        return _names.find(loaded, qualname)
+    except _names.LeadsAway:
+        raise Refused(
+            f"{module}:{qualname} leads through something that is not a class: name what is defined in "
+            f"{module}, or a method of a class in it"
+        ) from None
+    except LookupError:
+        raise NotFound(
+            f"{module} on the worker has no {qualname}: is its code older than the caller's?"
+        ) from None
+
+
+def _not_the_projects(name: str, owner: str) -> str:
+    module = name.partition(":")[0]
+    if owner == "the standard library":
+        return (
+            f"{name} is in the standard library: wrap it in a function of your own, or set "
+            f"LAMBDAMAP_ALLOW={name} on the worker"
+        )
+    return (
+        f"{name} belongs to {owner}, and with nothing set only functions of the deployed project may "
+        f'be called: set LAMBDAMAP_ALLOW="{_all_of(module)}" on the worker'
+    )
+
+
+def _all_of(module: str) -> str:
+    top = module.partition(".")[0]
+    return f"{top}:* {top}.*:*"

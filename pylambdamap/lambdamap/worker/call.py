@@ -6,6 +6,7 @@ and its caller can take an error for a result or change one.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from typing import Any, Protocol
 from lambdamap import _codec
 from lambdamap._version import __version__
 from lambdamap.worker import allow, deadline
+from lambdamap.worker.calls import CALLS, caller
 from lambdamap.worker.output import Output, captured, cut
 
 __all__ = [
@@ -132,41 +134,91 @@ def _check(head: dict[str, Any], trusted: bool) -> None:
                 "deployed with the worker",
             )
         return
-    module, _, qualname = str(head.get("function", "")).partition(":")
+
+
+def _refusal(error: allow.Refused) -> _Failure:
+    if isinstance(error, allow.NotFound):
+        return _Failure("init", str(error), trace=error.trace)
+    return _Failure("refused", str(error))
+
+
+def _by_path(permissions: allow.Permissions, path: str) -> Callable[..., Any]:
+    module, _, qualname = path.partition(":")
     try:
-        allow.check_name(module, qualname, trusted)
+        return permissions.callable(module, qualname)
     except allow.Refused as error:
-        raise _Failure("refused", str(error)) from None
+        raise _refusal(error) from error
+
+
+def _load(
+    event: dict[str, Any], head: dict[str, Any], trusted: bool
+) -> tuple[Callable[[Any], Any], list[Any]]:
+    """What to call with each item, and the items. A function that goes by its name is found, or
+    refused, before anything of the payload is decoded."""
+    permissions = allow.Permissions(trusted)
+    calls = head.get("calls", "item")
+    if calls not in CALLS:
+        raise _Failure(
+            "protocol",
+            f"the caller wants calls of the kind {calls!r}, which this worker (lambdamap "
+            f"{__version__}) does not know: deploy the same release on both sides",
+        )
+    by_value = bool(head.get("by_value"))
+    function: Callable[..., Any] | None = None
+    if not by_value and calls != "each":
+        function = _by_path(permissions, str(head.get("function", "")))
+    spec, items = _decode(event, head, permissions, trusted)
+    if function is not None:
+        args, kwargs = spec.get("args", ()), spec.get("kwargs", {})
+        if not isinstance(args, tuple) or not isinstance(kwargs, dict):
+            raise _Failure("decode", "the request's arguments are not a tuple and a dict")
+        if args or kwargs:
+            function = functools.partial(function, *args, **kwargs)
+    elif calls != "each":
+        function = _by_value(spec.get("f"))
+
+    def load(reference: Any) -> Callable[..., Any]:
+        if isinstance(reference, bytes) and by_value:
+            return _load_blob(reference)
+        return _by_path(permissions, str(reference))
+
+    if calls == "each":  # all are found, or one is refused, before the first is called
+        for item in items:
+            for reference in _references(item):
+                load(reference)
+    return caller(calls, function, load), items
+
+
+def _references(item: Any) -> list[Any]:
+    """The functions in an item of "each"."""
+    if isinstance(item, list) and all(isinstance(t, tuple) and len(t) == 3 for t in item):
+        return [function for function, _, _ in item]
+    raise _Failure("decode", "the request's calls are not a function and its arguments each")
+
+
+def _by_value(blob: object) -> Callable[..., Any]:
+    function = _load_blob(blob) if isinstance(blob, bytes) else None
+    if not callable(function):
+        raise _Failure("decode", "the request holds no callable by value")
+    return function
 
 
 def _decode(
-    event: dict[str, Any], head: dict[str, Any], trusted: bool
-) -> tuple[Callable[..., Any], bool, list[Any]]:
-    refusals: list[allow.Refused] = []
-
-    def resolve(module: str, qualname: str) -> Any:
-        try:
-            return allow.resolve(module, qualname, trusted)
-        except allow.Refused as error:
-            refusals.append(error)
-            raise
-
+    event: dict[str, Any], head: dict[str, Any], permissions: allow.Permissions, trusted: bool
+) -> tuple[dict[str, Any], list[Any]]:
     # Whoever may send code may send pickled items: they may hold code, too.
     allow_pickle = allow.by_value_allowed(trusted) and head.get("python") == PYTHON
     try:
         if head.get("codec", "native") == "native":
-            spec, items = _codec.decode_text(event["p"], allow_pickle=allow_pickle, resolve=resolve)
-            function, star = spec["f"], spec.get("star")
+            spec, items = _codec.decode_text(
+                event["p"], allow_pickle=allow_pickle, resolve=permissions.callable
+            )
         else:  # plain JSON
-            module, _, qualname = str(head.get("function")).partition(":")
-            function = resolve(module, qualname)
-            items, star = event["p"]["items"], event["p"].get("star")
+            spec, items = {}, event["p"]["items"]
     except Exception as error:
-        if refusals:
-            kind = "init" if isinstance(refusals[0], allow.NotFound) else "refused"
-            trace = getattr(refusals[0], "trace", "")
-            raise _Failure(kind, str(refusals[0]), trace=trace) from error
         cause = error.__cause__
+        if isinstance(cause, allow.Refused):
+            raise _refusal(cause) from error
         if isinstance(cause, ModuleNotFoundError) and cause.name:
             text = f"the items need {cause.name}, which the worker does not have: deploy it there"
             raise _Failure("init", text) from error
@@ -175,26 +227,9 @@ def _decode(
         raise _Failure(
             "decode", f"cannot read the request: {type(error).__name__}: {error}"
         ) from error
-    if isinstance(function, bytes):
-        if not head.get("by_value"):
-            raise _Failure("refused", "a function came by value without saying so")
-        function = _load_blob(function)
-    if not callable(function) or not isinstance(items, list):
-        raise _Failure("decode", "the request holds no callable and no list of items")
-    if star == "group":
-        return _for_groups(function), False, items
-    return function, bool(star), items
-
-
-def _for_groups(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """f for items that are a key of a pandas groupby and its group, which f alone gets."""
-
-    def on_group(item: tuple[Any, Any]) -> Any:
-        key, group = item
-        object.__setattr__(group, "name", key)  # as pandas' apply does: no column is named here
-        return function(group)
-
-    return on_group
+    if not isinstance(spec, dict) or not isinstance(items, list):
+        raise _Failure("decode", "the request does not hold a list of items")
+    return spec, items
 
 
 def _no_pickles(head: dict[str, Any], trusted: bool) -> str:
@@ -330,7 +365,7 @@ class _Chunk:
             return False
         return self.context.get_remaining_time_in_millis() < reserve * 1000
 
-    def run(self, function: Callable[..., Any], star: bool, items: list[Any]) -> None:
+    def run(self, function: Callable[[Any], Any], items: list[Any]) -> None:
         """Call f on the items until the end, an error, or a bound. What has run is in results."""
         started = last = time.perf_counter()
         slowest, largest = 0.0, 0
@@ -342,7 +377,7 @@ class _Chunk:
                 kind = "function"
                 failed: dict[str, Any] | None = None
                 try:
-                    result = function(*item) if star else function(item)
+                    result = function(item)
                     kind = "encode"
                     size = self.measure(result)
                 except BaseException as error:
@@ -495,14 +530,14 @@ def run_request(
     started = False
     try:
         _check(head, trusted)
-        function, star, items = _decode(event, head, trusted)
+        function, items = _load(event, head, trusted)
         chunk = _Chunk(head, context, interruptible)
         depth = head.get("depth")
         token = depth_left.set(depth if type(depth) is int and depth > 0 else 0)
         started = True
         try:
             with deadline.until(context, chunk.ends):  # for maps that f calls
-                chunk.run(function, star, items)
+                chunk.run(function, items)
         finally:
             depth_left.reset(token)
         reply = _answer(head, len(chunk.results), chunk.microseconds)

@@ -1,29 +1,69 @@
-"""How an executor's calls are made: its maps' function is one of these, around the user's."""
+"""How the calls of one invocation are made: what f is called with for an item."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["apply", "apply_all", "apply_each"]
+__all__ = ["CALLS", "caller"]
+
+Load = Callable[[Any], Callable[..., Any]]
 
 
-def apply(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """One call: the item is the pair of its arguments."""
+def caller(calls: str, function: Callable[..., Any] | None, load: Load) -> Callable[[Any], Any]:
+    """What to call with each item.
+
+    Parameters
+    ----------
+    calls
+        One of `CALLS`, as the request says it.
+    function
+        f; None for "each".
+    load
+        Finds a callable of "each" by its path, or loads it from its pickle.
+    """
+    if function is None:
+        return lambda item: _each(item, load)
+    if calls == "item":
+        return function
+    made = _KINDS[calls]
+    return lambda item: made(function, item)
+
+
+def _star(function: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """The item is the sequence of f's arguments."""
+    return function(*args)
+
+
+def _call(function: Callable[..., Any], item: tuple[Any, Any]) -> Any:
+    """The item is a pair: arguments and keyword arguments."""
+    args, kwargs = item
     return function(*args, **kwargs)
 
 
-def apply_all(function: Callable[..., Any], calls: Sequence[Any], _: Any) -> list[Any]:
-    """A batch of one function's calls: the item is the list of their arguments."""
+def _batch(function: Callable[..., Any], item: Sequence[tuple[Any, Any]]) -> list[Any]:
+    """The item is a list of such pairs, for one call each."""
     with _threads_inside():
-        return [function(*args, **kwargs) for args, kwargs in calls]
+        return [function(*args, **kwargs) for args, kwargs in item]
 
 
-def apply_each(functions: Sequence[Callable[..., Any]], calls: Sequence[Any], _: Any) -> list[Any]:
-    """As `apply_all`, with a function for each."""
+def _each(item: Sequence[tuple[Any, Any, Any]], load: Load) -> list[Any]:
+    """The item is a list of triples: a function's path or pickle, arguments, keyword arguments."""
+    calls = [(load(function), args, kwargs) for function, args, kwargs in item]
     with _threads_inside():
-        return [f(*args, **kwargs) for f, (args, kwargs) in zip(functions, calls, strict=True)]
+        return [function(*args, **kwargs) for function, args, kwargs in calls]
+
+
+def _group(function: Callable[..., Any], item: tuple[Any, Any]) -> Any:
+    """The item is a key of a pandas groupby and its group, which f alone gets."""
+    key, group = item
+    object.__setattr__(group, "name", key)  # as pandas' apply does: no column is named here
+    return function(group)
+
+
+_KINDS: Final = {"star": _star, "call": _call, "batch": _batch, "group": _group}
+CALLS: Final = ("item", "each", *_KINDS)
 
 
 def _threads_inside() -> contextlib.AbstractContextManager[Any]:

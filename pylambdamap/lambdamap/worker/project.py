@@ -1,0 +1,136 @@
+"""Whose a module is: the deployed project's, an installed distribution's, or Python's.
+
+It goes by the RECORD files beside the module, which pip and its like write, and imports nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from importlib.machinery import PathFinder
+from typing import Any
+
+__all__ = ["is_stripped", "owner_of"]
+
+_STANDARD = os.path.dirname(os.path.realpath(os.__file__))
+_INSTALLED = ("site-packages", "dist-packages")
+_RUNTIME = ("/var/lang/", "/var/runtime/")  # of AWS, beside the function's own folders
+_UNKNOWN = "nobody knows whom"
+
+
+def owner_of(module: str) -> str | None:
+    """Who owns a module, in words that follow "it belongs to"; None: the deployed project, or there
+    is no such module.
+
+    Parameters
+    ----------
+    module
+        Its name, dotted. It is not imported, nor is any package on the way to it.
+    """
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        return "the standard library"
+    loaded = sys.modules.get(module)
+    spec = _find(module) if loaded is None else getattr(loaded, "__spec__", None)
+    if spec is None:
+        return None if loaded is None else _UNKNOWN
+    if spec.origin in ("built-in", "frozen"):
+        return "the standard library"
+    return _owner(module, *_places(spec))
+
+
+@functools.lru_cache(maxsize=256)
+def _owner(module: str, *places: str) -> str | None:
+    parts = module.split(".")
+    for root in places:
+        for _ in parts:
+            root = os.path.dirname(root)
+        if _STANDARD in (root, os.path.dirname(root)) and os.path.basename(root) not in _INSTALLED:
+            return "the standard library"
+        if root.startswith(_RUNTIME):
+            return "the runtime of Lambda"
+        if (owner := _owner_below(root, parts)) is not None:
+            return owner
+    return None
+
+
+def _find(module: str) -> Any:
+    """The spec of a module that is not loaded."""
+    parts = module.split(".")
+    try:
+        spec = importlib.util.find_spec(parts[0])
+        for n in range(2, len(parts) + 1):
+            if spec is None or spec.submodule_search_locations is None:
+                return None
+            where = list(spec.submodule_search_locations)
+            spec = PathFinder.find_spec(".".join(parts[:n]), where)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return spec
+
+
+def _places(spec: Any) -> list[str]:
+    """Paths of which so many parents, as the module's name has parts, is where it is imported from."""
+    if spec.submodule_search_locations is not None:
+        return [os.path.realpath(place) for place in spec.submodule_search_locations]
+    return [os.path.realpath(spec.origin)] if spec.origin else []
+
+
+def _owner_below(root: str, parts: list[str]) -> str | None:
+    """The distribution that lists the module, or a package that it is in, among its files."""
+    paths = ["/".join(parts[:n]) for n in range(1, len(parts) + 1)]
+    wanted = [f"\n{path}{end}".encode() for path in paths for end in (".", "/__init__.")]
+    try:
+        for name, record in _records(root):
+            if record is None:
+                return f"a distribution that keeps no RECORD, {name}"
+            if any(line in record for line in wanted):
+                return f"the installed distribution {name}"
+    except OSError:
+        return _UNKNOWN  # a zip, or no folder that may be read
+    return None
+
+
+def _records(root: str) -> Iterator[tuple[str, bytes | None]]:
+    """The distributions that are installed into a folder, and their RECORD, each line behind a
+    newline; None: it has none."""
+    for entry in os.listdir(root):
+        name, kind = os.path.splitext(entry)
+        name = name.partition("-")[0]
+        if kind == ".dist-info":
+            try:
+                with open(os.path.join(root, entry, "RECORD"), "rb") as file:
+                    yield name, b"\n" + file.read()
+            except FileNotFoundError:
+                yield name, None
+        elif kind == ".egg-info" and os.path.basename(root) in _INSTALLED:
+            yield name, None
+
+
+@functools.cache
+def is_stripped() -> bool:
+    """Whether distributions' metadata was left out of what was deployed, as lambdamap's own shows."""
+    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+    listed = any(
+        name == "lambdamap" and record is not None and b"\nlambdamap/__init__." in record
+        for name, record in _records(here)
+    )
+    return not (listed or _is_a_checkout(here))
+
+
+def _is_a_checkout(here: str) -> bool:
+    """Whether lambdamap is imported from its sources, which setuptools or pip have put on the path."""
+    if os.path.isdir(os.path.join(here, "lambdamap.egg-info")):
+        return True
+    for folder in sys.path:
+        try:
+            for entry in os.listdir(folder):
+                if entry.startswith("lambdamap-") and entry.endswith(".dist-info"):
+                    path = os.path.join(folder, entry, "direct_url.json")
+                    with open(path, encoding="utf-8") as file:
+                        return '"editable": true' in file.read()
+        except OSError:
+            continue
+    return False
