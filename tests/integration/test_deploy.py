@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -465,6 +466,61 @@ def test_what_is_packed_runs_from_alone(tmp_path: Path) -> None:
         assert lambdamap.my_map(lambda x: x + 1, [1, 2]) == [2, 3]
         with pytest.raises(lambdamap.WorkerInitError, match="LAMBDAMAP_ALLOW"):
             lambdamap.my_map(json.dumps, [1])
+
+
+def test_with_nothing_set_only_the_projects_own_functions_run(tmp_path: Path) -> None:
+    """Whose a module is, the worker knows by the metadata of what was packed."""
+    wheel = tiny_wheel(tmp_path, "tinydep", "py3-none-any", "def own(x):\n    return x\n")
+    (tmp_path / "requirements.txt").write_text(f"{wheel}\n")
+    (tmp_path / "mine.py").write_text(
+        "from tinydep import own\n\ndef f(x):\n    return own(x) + 1\n"
+    )
+    modules = (str(tmp_path / "mine.py"),)
+    folder = packed(tmp_path, requirements=tmp_path / "requirements.txt", modules=modules)
+    for name in ("lambdamap", "click", "cloudpickle", "h11", "tqdm", "tinydep"):
+        (record,) = folder.glob(f"{name}-*.dist-info/RECORD")
+        assert f"{name}/__init__.py," in record.read_text()
+        own = name == "tinydep"  # which pip has installed from a file
+        assert own or not list(record.parent.glob("direct_url.json"))
+
+    def run(function: str) -> tuple[Any, str]:
+        head = {"protocol": 1, "codec": "json", "function": function, "map": "0" * 32, "chunk": 0}
+        head |= {"items": 1, "python": "3", "version": "0"}
+        event = {"lambdamap": head, "p": {"items": [4]}}
+        answer = client(running.endpoint_url).invoke(FunctionName="f", Payload=json.dumps(event))
+        reply = json.loads(answer["Payload"].read())
+        return reply.get("r", {}).get("results"), reply.get("error", {}).get("message", "")
+
+    unset = ("LAMBDAMAP_ALLOW", "LAMBDAMAP_BY_VALUE")
+    (tmp_path / "first").mkdir()
+    with running_alone(folder, tmp_path / "first", auth=False, unset=unset) as running:
+        assert run("mine:f") == ([5], "")
+        assert "tinydep:own belongs to the installed distribution tinydep" in run("tinydep:own")[1]
+        assert "defined as tinydep:own" in run("mine:own")[1]
+        assert 'LAMBDAMAP_ALLOW="click:* click.*:*"' in run("click.utils:open_file")[1]
+    for record in folder.glob("lambdamap-*.dist-info/RECORD"):
+        record.unlink()
+    (tmp_path / "second").mkdir()
+    with running_alone(folder, tmp_path / "second", auth=False, unset=unset) as running:
+        assert "keeps no RECORD, lambdamap" in run("mine:f")[1]
+    for info in folder.glob("*.dist-info"):
+        shutil.rmtree(info)
+    (tmp_path / "third").mkdir()
+    with running_alone(folder, tmp_path / "third", auth=False, unset=unset) as running:
+        assert 'not deployed: set LAMBDAMAP_ALLOW="mine:* mine.*:*"' in run("mine:f")[1]
+
+
+def client(endpoint_url: str) -> Any:
+    """boto3's, for a local Lambda that takes any signature."""
+    import boto3
+
+    return boto3.client(
+        "lambda",
+        endpoint_url=endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+    )
 
 
 def test_the_dependencies_are_those_of_the_distribution() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
@@ -36,17 +36,18 @@ def running_alone(
     *,
     function_name: str | None = None,
     auth: bool = True,
+    unset: Sequence[str] = (),
     **variables: str,
 ) -> Iterator[LocalLambda]:
     """A local Lambda whose sandboxes see the folder, AWS's runtime client and Python's own library.
 
-    place: an empty folder for what this needs.
+    place: an empty folder for what this needs. unset: variables that a local Lambda sets by itself.
     """
     client = copy_runtime_client(place / "runtime")
     program = place / "python"
     # It gets: -m lambdamap.local.sandbox KIND HANDLER
     program.write_text(
-        f'#!/bin/sh\ncd "{folder}"\nunset PYTHONSAFEPATH LAMBDAMAP_SANDBOX\n'
+        f'#!/bin/sh\ncd "{folder}"\nunset {" ".join(("PYTHONSAFEPATH", "LAMBDAMAP_SANDBOX", *unset))}\n'
         f'LAMBDA_TASK_ROOT="{folder}" PYTHONPATH="{folder}:{client}" '
         f'exec "{sys.executable}" -S -s -B -m awslambdaric "$4"\n'
     )
