@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import hashlib
 import io
 import json
@@ -161,9 +162,15 @@ def test_the_wheel_has_the_licences_of_what_is_in_it(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as file:
         names = [name for name in file.namelist() if "/licenses/" in name]
         texts = {Path(name).stem: file.read(name).decode() for name in names}
+        (path,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(file.read(path))
     assert "Daniel Stenberg" in texts["curl"]
-    assert "Apache" in texts["openssl"]
+    assert "TERMS AND CONDITIONS FOR USE, REPRODUCTION" in texts["openssl"]
     assert "Jean-loup Gailly" in texts["zlib"]
+    assert "Boost Software License - Version 1.0" in texts["msgpack-c"]
+    expression = "MIT AND curl AND Apache-2.0 AND Zlib AND BSL-1.0"
+    assert metadata["License-Expression"] == expression
+    assert sorted(metadata.get_all("License-File") or ()) == sorted(Path(n).name for n in names)
 
 
 def test_the_size(unpacked: Path) -> None:

@@ -131,12 +131,22 @@ def test_the_pytest_fixture(pytester: Any) -> None:
                 urllib.request.urlopen(url, data=b"5", timeout=20)
             caught.value.close()
             assert caught.value.code == 403
+
+        def test_maps_go_to_it(local_lambda):
+            import lambdamap
+            assert lambdamap.my_map(abs, [-1, -2], 1) == [1, 2]
+            assert list(lambdamap.map(lambda x: x + 1, [1])) == [2]
+            assert local_lambda.stats["invocations"] == 3
+
+        def test_nothing_is_left_behind():
+            import lambdamap
+            assert lambdamap.Options().function is None
     """)
     # An installed package has its plugin loaded by pytest itself.
     plugin = "lambdamap.local.pytest_plugin"
     installed = any(point.value == plugin for point in entry_points(group="pytest11"))
     result = pytester.runpytest_subprocess("-q", *(() if installed else ("-p", plugin)))
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=3)
 
 
 def test_the_plugin_costs_nothing_until_it_is_used() -> None:

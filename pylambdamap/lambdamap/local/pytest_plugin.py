@@ -13,12 +13,22 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def local_lambda() -> Iterator[LocalLambda]:
-    """A running `lambdamap.local.LocalLambda` with one sandbox a core.
+    """A running `lambdamap.local.LocalLambda` with one sandbox a core, which this test's maps go to.
 
-    Any function name invokes lambdamap's worker, over its ``endpoint_url`` with its ``access_key``
-    and ``secret_key``.
+    Code under test that calls ``lambdamap.map`` or `my_map` needs no options of its own for it. Any
+    function name invokes lambdamap's worker.
     """
+    import lambdamap
     from lambdamap.local.server import LocalLambda
 
-    with LocalLambda() as function:
+    with (
+        LocalLambda() as function,
+        lambdamap.configure(
+            backend="aws",
+            function="local",
+            endpoint_url=function.endpoint_url,
+            region="us-east-1",
+            credentials=(function.access_key, function.secret_key),
+        ),
+    ):
         yield function
