@@ -214,7 +214,7 @@ def function_in_lambda(
 
         module, _, name = map_function.replace(":", ".").rpartition(".")
         try:
-            function = allow.Permissions().callable(module, name)
+            function = allow.Permissions().function(module, name)
         except allow.Refused as error:
             raise errors.WorkerInitError(str(error)) from None
     else:

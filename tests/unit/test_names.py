@@ -159,12 +159,12 @@ def test_what_may_be_called(
         allowed = name in OWN or (pattern == "spelled" and name in SPELLED)
         # With a pattern alone that spells an alias out, its home need not be allowed.
         if allowed:
-            assert callable(allow.Permissions().callable("shop", name)), name
+            assert callable(allow.Permissions().function("shop", name)), name
         else:
             with pytest.raises(allow.Refused):
-                allow.Permissions().callable("shop", name)
+                allow.Permissions().function("shop", name)
         if name in OWN or name in SPELLED:
-            assert callable(allow.Permissions(trusted=True).callable("shop", name))
+            assert callable(allow.Permissions(trusted=True).function("shop", name))
     assert shop.looked_up == []
     assert "antigravity" not in sys.modules
 
@@ -174,18 +174,18 @@ def test_an_alias_may_be_called_where_its_home_may(
 ) -> None:
     with pytest.raises(allow.Refused, match="defined as posixpath:join, which LAMBDAMAP_ALLOW"):
         monkeypatch.setenv("LAMBDAMAP_ALLOW", "shop:*")
-        allow.Permissions().callable("shop", "other")
+        allow.Permissions().function("shop", "other")
     monkeypatch.setenv("LAMBDAMAP_ALLOW", "shop:* posixpath:join")
-    assert allow.Permissions().callable("shop", "other")("a", "b") == "a/b"
+    assert allow.Permissions().function("shop", "other")("a", "b") == "a/b"
     monkeypatch.setenv("LAMBDAMAP_ALLOW", "shop:othe?")  # a wildcard spells nothing out
     with pytest.raises(allow.Refused, match="must name shop:other itself, without"):
-        allow.Permissions().callable("shop", "other")
+        allow.Permissions().function("shop", "other")
 
 
 def test_methods_are_bound(shop: Any) -> None:
     names = allow.Permissions(trusted=True)
-    assert names.callable("shop", "Plain.static")(3) == 3
-    assert names.callable("shop", "Plain.made")(3) == (shop.Plain, 3)
+    assert names.function("shop", "Plain.static")(3) == 3
+    assert names.function("shop", "Plain.made")(3) == (shop.Plain, 3)
 
 
 def test_classes_of_data_need_no_permission_once_loaded(
@@ -211,6 +211,18 @@ def test_classes_of_data_need_no_permission_once_loaded(
 def test_a_reply_may_bring_what_makes_values(value: type) -> None:
     module, name = _names.name_of(value) or ("", "")
     assert _names.DATA.callable(module, name) is value
+
+
+def test_what_only_makes_values_needs_no_permission_as_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LAMBDAMAP_ALLOW", "shop:*")
+    assert allow.Permissions().callable("builtins", "list") is list
+    for ask in (allow.Permissions().function, allow.Permissions().callable):
+        with pytest.raises(allow.Refused):
+            ask("builtins", "eval")
+    with pytest.raises(allow.Refused):
+        allow.Permissions().function("builtins", "list")
 
 
 @pytest.mark.parametrize(
@@ -318,10 +330,10 @@ def test_nothing_is_allowed_where_metadata_is_stripped(
     shop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LAMBDAMAP_ALLOW", raising=False)
-    assert allow.Permissions().callable("shop", "double")(4) == 8
+    assert allow.Permissions().function("shop", "double")(4) == 8
     monkeypatch.setattr(project, "is_stripped", lambda: True)
     with pytest.raises(allow.Refused, match=r'set LAMBDAMAP_ALLOW="shop:\* shop.\*:\*"'):
-        allow.Permissions().callable("shop", "double")
+        allow.Permissions().function("shop", "double")
     assert allow.described().startswith("nothing")
 
 
@@ -333,7 +345,7 @@ def test_an_installed_project_is_told_what_to_set(
         r'distribution installed.*set LAMBDAMAP_ALLOW="installed:\* installed.\*:\*" on the worker'
     )
     with pytest.raises(allow.Refused, match=text):
-        allow.Permissions().callable("installed.sub", "f")
+        allow.Permissions().function("installed.sub", "f")
     assert "installed" not in sys.modules
 
 

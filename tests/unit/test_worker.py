@@ -127,6 +127,36 @@ def test_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "does not allow tasks:identity" in reply["error"]["message"]
 
 
+PAIRS: dict[str, tuple[Any, Any, Any]] = {  # f, item and result by the kind of calls
+    "item": (tasks.square, 3, 9),
+    "star": (tasks.add, (1, 2), 3),
+    "call": (tasks.add, ((1,), {"y": 5}), 6),
+    "batch": (tasks.add, [((1, 2), {}), ((3,), {"y": 4})], [3, 7]),
+    "each": (None, [("tasks:add", (1, 2), {}), ("tasks:square", (3,), {})], [3, 9]),
+}
+
+
+@pytest.mark.parametrize("calls", PAIRS)
+def test_how_calls_are_made(calls: str) -> None:
+    function, item, result = PAIRS[calls]
+    event = request(function, [item, item], calls=calls)
+    assert results(run_request(event)) == [result, result]
+
+
+def test_calls_that_are_not_what_they_should_be() -> None:
+    reply = run_request(request(tasks.square, [1], calls="twice"))
+    assert (reply["error"]["kind"], reply["error"]["ran"]) == ("protocol", "NOT")
+    for item in (5, [5], [("tasks:add", 1)], ("tasks:add", (1, 2), {})):
+        reply = run_request(request(None, [item], calls="each"))
+        assert (reply["error"]["kind"], reply["error"]["ran"]) == ("decode", "NOT"), item
+    for reference in ("os:system", "tasks:os.system", "lambdamap:my_map", b"cos\nsystem\n.", 5):
+        reply = run_request(request(None, [[(reference, ("true",), {})]], calls="each"))
+        assert (reply["error"]["kind"], reply["error"]["ran"]) == ("refused", "NOT"), reference
+    reply = run_request(request(tasks.identity, [(1, tasks.Sack)], calls="group"))
+    assert reply["error"]["type"] == "TypeError"
+    assert not hasattr(tasks.Sack, "name")
+
+
 @pytest.mark.parametrize(
     "payload", ["", "lm1:", "lm1:AAAA", "lm1:!", 5, None, [], {"f": "tasks:square"}]
 )
@@ -269,10 +299,10 @@ def test_names(
         monkeypatch.setenv("LAMBDAMAP_ALLOW", patterns)
     module, _, qualname = name.partition(":")
     if allowed:
-        assert callable(allow.Permissions().callable(module, qualname))
+        assert callable(allow.Permissions().function(module, qualname))
     else:
         with pytest.raises(allow.Refused):
-            allow.Permissions().callable(module, qualname)
+            allow.Permissions().function(module, qualname)
 
 
 def test_refused_modules_are_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:

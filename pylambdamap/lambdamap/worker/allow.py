@@ -17,7 +17,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from lambdamap import _names
+from lambdamap import _codec, _names
 from lambdamap.worker import project
 
 __all__ = ["NotFound", "Permissions", "Refused", "by_value_allowed", "described"]
@@ -115,6 +115,14 @@ class Permissions:
             )
 
     def callable(self, module: str, qualname: str) -> Callable[..., Any]:
+        """A callable among the items and arguments: one that only makes a value, as in a
+        ``defaultdict(list)``, or one that `function` gives."""
+        try:
+            return _names.DATA.callable(module, qualname)
+        except _codec.DecodeFailure:
+            return self.function(module, qualname)
+
+    def function(self, module: str, qualname: str) -> Callable[..., Any]:
         """The callable of that name; its module is imported.
 
         Raises

@@ -145,7 +145,7 @@ def _refusal(error: allow.Refused) -> _Failure:
 def _by_path(permissions: allow.Permissions, path: str) -> Callable[..., Any]:
     module, _, qualname = path.partition(":")
     try:
-        return permissions.callable(module, qualname)
+        return permissions.function(module, qualname)
     except allow.Refused as error:
         raise _refusal(error) from error
 

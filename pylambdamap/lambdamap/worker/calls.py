@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -58,6 +59,9 @@ def _each(item: Sequence[tuple[Any, Any, Any]], load: Load) -> list[Any]:
 def _group(function: Callable[..., Any], item: tuple[Any, Any]) -> Any:
     """The item is a key of a pandas groupby and its group, which f alone gets."""
     key, group = item
+    pandas = sys.modules.get("pandas")
+    if pandas is None or not isinstance(group, (pandas.DataFrame, pandas.Series)):
+        raise TypeError(f"a group is a DataFrame or a Series, not a {type(group).__name__}")
     object.__setattr__(group, "name", key)  # as pandas' apply does: no column is named here
     return function(group)
 
