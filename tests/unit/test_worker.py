@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import lambdamap
 import tasks
 from lambdamap import _codec
 from lambdamap.worker import allow, wrap
@@ -635,3 +636,45 @@ heavy = {"lambdamap._net", "asyncio", "click", "h11", "tqdm", "boto3", "numpy", 
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+NOTHING_BY_VALUE = """
+import os, pickle, sys
+os.environ["LAMBDAMAP_BY_VALUE"] = "0"
+os.environ["LAMBDAMAP_ALLOW"] = "tasks:*"
+import lambdamap._kinds, lambdamap._pickles, tasks
+from lambdamap import _codec
+from lambdamap.worker.call import PYTHON
+from lambdamap.worker.entry import handler, zappa_task
+
+class Hostile:
+    def __reduce__(self):
+        return os.mkdir, ("made",)
+
+seen = []
+sys.addaudithook(lambda event, args: seen.append(args) if event.startswith("pickle.") else None)
+blob = pickle.dumps(Hostile())
+specs = [{}, {"f": blob}, {"f": Hostile()}, {"args": (Hostile(),)}, {"kwargs": {"y": Hostile()}},
+    {"args": blob}, {"f": blob, "args": (blob,), "kwargs": {}}]
+items = [[1], [blob], [Hostile()], [[blob]], [{"a": Hostile()}], [(blob, (), {})], [[(blob, (), {})]],
+    [[Hostile()] * 9], [Hostile()] * 9, [{Hostile(): 1}], [(Hostile(), (), {})]]
+ran = 0
+for spec in specs:
+    for item in items:
+        for calls in ("item", "star", "call", "batch", "each", "group"):
+            for head in ({}, {"by_value": 1}, {"by_value": True}, {"allow_pickle": 1}, {"python": "2.7"}):
+                made = {"protocol": 1, "version": "0", "python": PYTHON, "map": "0" * 32, "chunk": 0,
+                    "items": len(item), "function": "tasks:identity", "calls": calls, **head}
+                frame = _codec.encode_text([spec, item], allow_pickle=True)
+                reply = handler({"lambdamap": made, "p": frame}, None)
+                zappa_task({"lambdamap": made, "p": frame}, None)
+                ran += "error" not in reply
+assert ran, "the control: plain items run"
+assert not seen and not os.path.exists("made"), seen[:3]
+"""
+
+
+def test_with_by_value_0_no_byte_of_a_request_is_unpickled(tmp_path: Path) -> None:
+    paths = [str(Path(lambdamap.__file__).parents[1]), str(Path(tasks.__file__).parent)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    subprocess.run([sys.executable, "-c", NOTHING_BY_VALUE], check=True, cwd=tmp_path, env=env)
