@@ -273,12 +273,19 @@ def send_to_other_lambda(function_in_lambda: Callable[..., Any], *args: Any, **k
             f"{target} does not answer as lambdamap under zappa does: this needs a function whose "
             "handler is zappa's and that has lambdamap; for others use invoke_map"
         )
-    if "error" in reply:
-        from lambdamap import failures
-        from lambdamap.backends.inprocess import PlainCompletion
+    from lambdamap import envelope, failures
+    from lambdamap.backends.inprocess import PlainCompletion
 
-        raise failures.of_reply(reply["error"], PlainCompletion(0, 1, b""))
-    return reply["r"]
+    completion = PlainCompletion(0, 1, b"")
+    try:
+        if reply.get("error") is None:
+            if "r" not in reply:
+                raise envelope.Malformed("it holds neither a result nor an error")
+            return reply["r"]
+        said = envelope.read_error(reply["error"], 1, 0)
+    except envelope.Malformed as wrong:
+        raise failures.unreadable(wrong, completion) from None
+    raise failures.of_reply(said, completion)
 
 
 def _path(function: Callable[..., Any]) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lambdamap import _codec, ambient, errors, failures, log, plain, waiting
+from lambdamap import _codec, ambient, envelope, errors, failures, log, plain, waiting
 from lambdamap.progress import Progress
 from lambdamap.stats import Stats
 
@@ -285,9 +285,13 @@ class Engine:
             self._chunker.observe(done, completion.worker_us, self._window())
         self.progress.add(done)
         if completion.error is not None:
-            described = json.loads(completion.error)
-            error = failures.of_reply(described, completion)
-            if described.get("ran") == "NOT":
+            try:
+                said = envelope.read_error(completion.error, count, done)
+            except envelope.Malformed as wrong:
+                self._stop_at(first, failures.unreadable(wrong, completion))
+                return
+            error = failures.of_reply(said, completion)
+            if said["ran"] == "NOT" and not done:
                 self._fatal = error
                 return
             results = self._decode(completion)
@@ -295,10 +299,6 @@ class Engine:
                 results.append(_Raised(error))
             self._ends = True
             self._ready[first] = _Finished(results)
-            return
-        if not 0 < done <= count:
-            text = f"the reply to chunk {first} says that {done} of {count} items were done"
-            self._stop_at(first, _unreadable(errors.ProtocolError, text, completion))
             return
         size = 0 if completion.frame is None else len(completion.frame)
         if done < count:
@@ -315,19 +315,21 @@ class Engine:
 
     def _decode(self, completion: Completion | PlainCompletion) -> list[Any]:
         """Its results; behind them what is to be raised when they cannot be read."""
-        done, first = completion.done, completion.first_item
+        done = completion.done
         try:
             results, guarded = self._unpack(completion) if done else ([], {})
-        except _codec.DecodeFailure as failure:
-            text = f"the results of chunk {first} cannot be read: {failure}"
+            if len(results) != done:
+                raise envelope.Malformed(f"it holds {len(results)} results of {done} items")
+            if guarded and self._options.on_error != "return":
+                raise envelope.Malformed(
+                    "it holds errors among its results, which nobody asked for"
+                )
+            for index, described in guarded.items():
+                said = envelope.read_error(described, completion.n_items, done, among=index)
+                results[index] = failures.of_reply(said, completion)
+        except (envelope.Malformed, _codec.DecodeFailure) as wrong:
             self._ends = True
-            return [_Raised(_unreadable(errors.DecodeError, text, completion))]
-        if len(results) != done:
-            text = f"the reply holds {len(results)} results of {done} items"
-            self._ends = True
-            return [_Raised(_unreadable(errors.ProtocolError, text, completion))]
-        for index, described in guarded.items():
-            results[index] = failures.of_reply(described, completion)
+            return [_Raised(failures.unreadable(wrong, completion))]
         return results
 
     def _place_failure(self, completion: Completion | PlainCompletion) -> None:
@@ -546,19 +548,6 @@ def _encode_error(error: _codec.EncodeFailure, index: int) -> errors.EncodeError
     message, path = (*error.args, "")[:2]
     return errors.EncodeError(
         f"item {index}{path} cannot be sent: {message}", indices=(index,), ran="NOT"
-    )
-
-
-def _unreadable(
-    kind: type[errors.LambdaMapError], text: str, completion: Completion | PlainCompletion
-) -> errors.LambdaMapError:
-    first = completion.first_item
-    return kind(
-        text,
-        indices=range(first, first + completion.n_items),
-        attempts=completion.attempts,
-        request_id=completion.request_id,
-        ran="RAN",
     )
 
 

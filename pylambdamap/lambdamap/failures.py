@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import builtins
-import contextlib
 import itertools
-import json
 import linecache
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from lambdamap import _codec, errors
+from lambdamap import _codec, envelope, errors
 
 if TYPE_CHECKING:
     from lambdamap._net import Completion
     from lambdamap.backends.inprocess import PlainCompletion
 
-__all__ = ["note", "of_chunk", "of_reply", "runs_on", "say_cancelled"]
+__all__ = ["note", "of_chunk", "of_reply", "runs_on", "say_cancelled", "unreadable"]
 
 _CLASSES: dict[str, type[errors.LambdaMapError]] = {
     "config": errors.ConfigError,
@@ -88,14 +86,26 @@ def of_chunk(completion: Completion | PlainCompletion, idempotent: bool = False)
         ran=ran,
     )
     if isinstance(error, errors.RemoteError) and completion.error is not None:
-        with contextlib.suppress(ValueError, TypeError, KeyError):
-            body = json.loads(completion.error)
-            error.remote_type = str(body["errorType"])
-            error.remote_traceback = "".join(body.get("stackTrace") or ())
+        error.remote_type, error.remote_traceback = _raised(completion.error)
     return error
 
 
-def of_reply(described: Mapping[str, Any], completion: Completion | PlainCompletion) -> Exception:
+def _raised(body: bytes) -> tuple[str, str]:
+    """Type and traceback of Lambda's own description of an exception; "" where it has none."""
+    try:
+        found = envelope.load(body)
+    except envelope.Malformed:
+        return "", ""
+    if not isinstance(found, dict):
+        return "", ""
+    name, trace = found.get("errorType"), found.get("stackTrace")
+    lines = [line for line in trace if isinstance(line, str)] if isinstance(trace, list) else []
+    return name if isinstance(name, str) else "", "".join(lines)
+
+
+def of_reply(
+    described: envelope.ErrorObject, completion: Completion | PlainCompletion
+) -> Exception:
     """The exception for an error that the worker describes.
 
     f's own exception comes back as the same type when that type is loaded here, is an Exception and
@@ -104,48 +114,68 @@ def of_reply(described: Mapping[str, Any], completion: Completion | PlainComplet
     first, count = completion.first_item, completion.n_items
     indices: Sequence[int] = range(first, first + count)
     not_run: Sequence[int] = ()
-    at = described.get("index")  # None: it is of the whole chunk
-    if type(at) is int and 0 <= at < count:
+    at = described["index"]  # None: it is of the whole chunk
+    if at is not None:
         indices, not_run = (first + at,), indices[at + 1 :]
-    said = described.get("ran")
-    ran = cast(errors.Ran, said if said in ("NOT", "MAYBE") else "RAN")
-    kind = described.get("kind")
-    message = str(described.get("message", ""))
+    kind, message = described["kind"], described["message"]
     about: dict[str, Any] = {
         "indices": indices,
         "attempts": completion.attempts,
         "request_id": completion.request_id,
-        "ran": ran,
+        "ran": described["ran"],
         "not_run": not_run,
     }
     if kind in ("init", "refused", "protocol"):
         return errors.WorkerInitError(message, **about)
     if kind == "decode":
         return errors.WorkerInitError(f"the worker: {message}", **about)
+    if kind == "deadline":
+        said = f"[{_RAN_TEXT[described['ran']]}; {_MENDS[kind]}]"
+        return errors.DeadlineError(f"{_items(indices)}: {message} {said}", **about)
     if kind == "size":
         return errors.PayloadTooLargeError(f"{_items(indices)}: {message}", **about)
     if kind == "encode":
         return errors.EncodeError(
             f"{_items(indices)}: f's result cannot be sent back: {message}", **about
         )
-    name = f"{described.get('module')}.{described.get('type')}"
-    shown = described.get("type") if described.get("module") == "builtins" else name
+    name = described["type"]
+    if described["module"]:
+        name = f"{described['module']}.{name}"
+    shown = described["type"] if described["module"] == "builtins" else name
     remote = errors.RemoteError(f"{_items(indices)}: {shown}: {message}", **about)
     remote.remote_type = name
-    remote.remote_traceback = _with_source(str(described.get("traceback", "")))
-    own = _rebuild(described)
+    remote.remote_traceback = _with_source(described["traceback"])
+    own = _rebuild(described) if kind == "function" else None
     error: Exception = remote if own is None else own
     note(error, f"{_items(indices)}; remote traceback:\n{remote.remote_traceback.rstrip()}")
     if own is not None:
         own.__cause__ = remote
-    elif (known := _class_of(described)) is not None:
+    elif kind == "function" and (known := _class_of(described)) is not None:
         name = known.__qualname__
         why = f"{name}(*error.args) does not make the same one here: let its __init__ take what it "
         why += "gives to super().__init__()"
-        if described.get("args") is None:
+        if described["args"] is None:
             why = "its args are too large, or no plain data"
         note(error, f"It is a RemoteError and no {name} because {why}")
     return error
+
+
+def unreadable(
+    wrong: envelope.Malformed | _codec.DecodeFailure, completion: Completion | PlainCompletion
+) -> errors.LambdaMapError:
+    """The exception of a reply that is not what the wire format says, or holds results that this
+    side does not read. Whatever it claims, f has run."""
+    first = completion.first_item
+    decoding = isinstance(wrong, _codec.DecodeFailure)
+    kind = errors.DecodeError if decoding else errors.ProtocolError
+    what = "results of" if decoding else "reply to"
+    return kind(
+        f"the {what} chunk {first} cannot be read: {wrong}",
+        indices=range(first, first + completion.n_items),
+        attempts=completion.attempts,
+        request_id=completion.request_id,
+        ran="RAN",
+    )
 
 
 def note(error: BaseException, text: str) -> None:

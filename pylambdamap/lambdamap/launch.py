@@ -202,7 +202,7 @@ def open_engine(
     total
         Their number, where it is known.
     calls
-        How f is called with an item: one of `lambdamap.worker.calls.CALLS`.
+        How f is called with an item: one of `lambdamap.envelope.CALLS`.
     ordered
         False: results are given as they come.
     """
@@ -307,7 +307,7 @@ def connect(shipment: Shipment, options: Options, *, calls: str) -> Link:
         frame: Any = completion.frame
         if frame is None:
             raise _codec.DecodeFailure("it holds none")
-        if plain.is_plain(frame):
+        if options.codec == "json":
             return _checked(*plain.results_of(frame))
         decode: Any = _codec.decode_text if isinstance(frame, str) else _codec.decode
         found = decode(frame, allow_pickle=allow_pickle, max_output_bytes=options.max_result_bytes)

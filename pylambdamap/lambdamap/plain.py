@@ -7,10 +7,11 @@ docs/wire-format.md has the rest.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from lambdamap import _codec
+from lambdamap import _codec, envelope
 from lambdamap._codec import DecodeFailure
 
 __all__ = ["JsonPacker", "is_plain", "items_of", "results_of"]
@@ -70,6 +71,9 @@ def items_of(chunk: bytes) -> list[Any]:
     return items
 
 
+_INDEX = re.compile("0|[1-9][0-9]{0,9}")
+
+
 def results_of(frame: Any) -> tuple[list[Any], dict[int, Any]]:
     """A reply's results, and by index the errors among them.
 
@@ -80,13 +84,16 @@ def results_of(frame: Any) -> tuple[list[Any], dict[int, Any]]:
     """
     try:
         # A reply out of this process has been through no JSON yet.
-        found = json.loads(_codec.encode_json(frame) if isinstance(frame, dict) else bytes(frame))
-        results = found["results"]
-        errors = {int(index): error for index, error in found.get("errors", {}).items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DecodeFailure(
-            f"the results are no such JSON ({type(error).__name__}: {error})"
-        ) from None
+        text = _codec.encode_json(frame) if isinstance(frame, dict) else bytes(frame)
+        found = envelope.load(text)
+    except envelope.Malformed as wrong:
+        raise DecodeFailure(f"the results are not JSON: {wrong}") from None
     except _codec.EncodeFailure as error:
-        raise DecodeFailure(f"the results are no JSON: {error.args[0]}") from None
-    return results, errors
+        raise DecodeFailure(f"the results are not JSON: {error.args[0]}") from None
+    results = found.get("results") if isinstance(found, dict) else None
+    errors = found.get("errors", {}) if isinstance(found, dict) else None
+    if not isinstance(results, list) or not isinstance(errors, dict):
+        raise DecodeFailure("it holds no array of results, or errors that are not an object")
+    if not all(_INDEX.fullmatch(index) for index in errors):
+        raise DecodeFailure("the key of an error is not the index of an item")
+    return results, {int(index): error for index, error in errors.items()}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
-import json
 import logging
 import os
 import threading
@@ -19,7 +18,7 @@ from concurrent import futures
 from time import monotonic
 from typing import Any, NamedTuple
 
-from lambdamap import _codec, ambient, errors, failures, waiting
+from lambdamap import _codec, ambient, envelope, errors, failures, waiting
 from lambdamap.engine import Engine, show_output, warn_stale
 from lambdamap.functions import Shipment
 from lambdamap.launch import connect
@@ -38,7 +37,7 @@ class Call(NamedTuple):
     """What one invocation is to do: a function, how it is called, and with what."""
 
     shipment: Shipment
-    calls: str  # of lambdamap.worker.calls.CALLS
+    calls: str  # of lambdamap.envelope.CALLS
     item: Any
 
 
@@ -117,11 +116,18 @@ class Lane:
             if completion.stops_map or completion.failure == "throttled":
                 self.cause = error
             raise error
-        if completion.error is not None:
-            raise failures.of_reply(json.loads(completion.error), completion)
-        results, _ = self._unpack(completion)
-        if len(results) != 1:
-            raise errors.ProtocolError(f"a reply holds {len(results)} results of one call")
+        said = None
+        try:
+            if completion.error is not None:
+                said = envelope.read_error(completion.error, 1, completion.done)
+            else:
+                results, guarded = self._unpack(completion)
+                if len(results) != 1 or guarded:
+                    raise envelope.Malformed(f"it holds {len(results)} results of one call")
+        except (envelope.Malformed, _codec.DecodeFailure) as wrong:
+            raise failures.unreadable(wrong, completion) from None
+        if said is not None:
+            raise failures.of_reply(said, completion)
         return results[0]
 
     def fail(self, error: Exception) -> None:

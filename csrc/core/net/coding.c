@@ -57,6 +57,7 @@ lm_code_request(struct lm_coder *coder, struct lm_job *job)
                      &job->slots);
     if (is_plain(job->frame.data, job->frame.len)) {
       sealed = 0;
+      job->json = true;
       lm_envelope_plain(&job->body, job->frame.data, job->frame.len);
     } else {
       sealed = lm_frame_to_text(coder, job->frame.data, job->frame.len, opts->compress, &job->body,
@@ -90,15 +91,6 @@ lm_code_patch(struct lm_job *job, int64_t now_ns)
                       lm_deadline_left_ms(job->deadline_ns, now_ns, 900000));
 }
 
-static bool
-is_echo(const struct lm_job *job)
-{
-  const struct lm_reply *view = &job->view;
-  return view->map.len == LM_MAP_ID_LEN &&
-         memcmp(view->map.at, job->map->opts.map_id, LM_MAP_ID_LEN) == 0 && view->has_chunk &&
-         view->chunk == job->first_item && view->has_done && view->done <= job->n_items;
-}
-
 static void
 fail_unmarked(struct lm_job *job)
 {
@@ -115,52 +107,51 @@ fail_unmarked(struct lm_job *job)
                  "other function use invoke_map");
 }
 
+/* The results of a reply -> job->result. */
+static int
+take_results(struct lm_coder *coder, struct lm_job *job, struct lm_error *err)
+{
+  const struct lm_reply *view = &job->view;
+  const size_t most = job->map->opts.max_result_bytes;
+  if (view->plain.at != NULL) {
+    job->estimate_bytes = view->plain.len * PLAIN_EXPANSION;
+    if (job->estimate_bytes > most)
+      return lm_error_set(err, LM_E_LIMIT, "the results take more than %zu bytes", most);
+    lm_buf_append(&job->result, view->plain.at, view->plain.len);
+    return lm_buf_check(&job->result, "the results", err);
+  }
+  struct lm_frame_limits limits = LM_FRAME_LIMITS_DEFAULT;
+  limits.max_output_bytes = most;
+  return lm_frame_from_text(coder, view->result.at, view->result.len, &limits, &job->result,
+                            &job->estimate_bytes, err);
+}
+
 void
 lm_code_reply(struct lm_coder *coder, struct lm_job *job)
 {
   const struct lm_map_opts *opts = &job->map->opts;
+  struct lm_reply *view = &job->view;
+  struct lm_error err;
   job->outcome = (struct lm_outcome){LM_RAN_YES, LM_FAIL_NONE, LM_DO_DONE, false};
   if (opts->head == NULL)
     return;
-  struct lm_error err;
-  if (lm_envelope_read((const char *)job->reply.data, job->reply.len, &job->view, &err) != 0) {
-    fail_as(job, LM_RAN_YES, LM_FAIL_PROTOCOL, &err);
-    memset(&job->view, 0, sizeof job->view);
-    return;
-  }
-  if (!job->view.marked) {
+  if (lm_envelope_read((const char *)job->reply.data, job->reply.len, view, &err) != 0)
+    goto refused;
+  if (!view->marked) {
     fail_unmarked(job);
     return;
   }
-  if (job->view.error.at != NULL && !job->view.has_done)
-    return; /* refused before anything was decoded; the error says the rest */
-  if (!is_echo(job)) {
-    lm_code_fail(job, LM_RAN_YES, LM_FAIL_PROTOCOL,
-                 "the reply answers another request than chunk %llu of this map",
-                 (unsigned long long)job->first_item);
-    return;
-  }
-  if (job->view.plain.at != NULL) {
-    job->estimate_bytes = job->view.plain.len * PLAIN_EXPANSION;
-    if (job->estimate_bytes > opts->max_result_bytes)
-      lm_code_fail(job, LM_RAN_YES, LM_FAIL_PROTOCOL, "the results take more than %zu bytes",
-                   opts->max_result_bytes);
-    else
-      lm_buf_append(&job->result, job->view.plain.at, job->view.plain.len);
-    if (lm_buf_check(&job->result, "the results", &err) != 0)
-      fail_as(job, LM_RAN_YES, LM_FAIL_PROTOCOL, &err);
-    return;
-  }
-  if (job->view.result.at == NULL) {
-    if (job->view.error.at == NULL && job->view.done > 0)
-      lm_code_fail(job, LM_RAN_YES, LM_FAIL_PROTOCOL, "the reply holds neither result nor error");
-    return;
-  }
-  struct lm_frame_limits limits = LM_FRAME_LIMITS_DEFAULT;
-  limits.max_output_bytes = opts->max_result_bytes;
-  if (lm_frame_from_text(coder, job->view.result.at, job->view.result.len, &limits, &job->result,
-                         &job->estimate_bytes, &err) != 0)
-    fail_as(job, LM_RAN_YES, LM_FAIL_PROTOCOL, &err);
+  if (lm_envelope_check(view, opts->map_id, job->first_item, job->n_items, job->json, &err) != 0)
+    goto refused;
+  if (view->has_done && view->done > 0 && take_results(coder, job, &err) != 0)
+    goto refused;
+  return;
+
+refused: /* nothing that it says is believed */
+  fail_as(job, LM_RAN_YES, LM_FAIL_PROTOCOL, &err);
+  job->outcome.stops_map = view->has_protocol && view->protocol != LM_PROTOCOL;
+  memset(view, 0, sizeof *view);
+  lm_buf_clear(&job->result);
 }
 
 void

@@ -45,6 +45,7 @@ struct lm_job {
   struct lm_buf frame; /* moved in by submit; freed when body exists */
   struct lm_buf body;  /* the rendered request; kept while a retry or split is possible */
   struct lm_envelope_slots slots;
+  bool json;               /* the payload in body is plain JSON, and so must the reply's be */
   bool coded;              /* back from a CPU thread, and body is to be sent */
   bool passed;             /* on its way to another I/O thread, which has an idle connection */
   uint8_t body_digest[32]; /* SHA-256 of a large body, made by a CPU thread */

@@ -136,14 +136,41 @@ read_code(struct lm_json *json, struct lm_reply *reply)
 }
 
 static int
+read_error(struct lm_json *json, struct lm_reply *reply)
+{
+  struct lm_span value;
+  bool is_object = lm_json_at(json, '{');
+  if (lm_json_read_raw(json, &value) != 0)
+    return -1;
+  if (is_object)
+    reply->error = value;
+  else if (!lm_json_is(&value, "null"))
+    return lm_json_refuse(json, "error must be an object");
+  return 0;
+}
+
+/* The text of a key that is not known as it is written: an escaped one may be known after all. */
+static bool
+is_escaped(const struct lm_span *key, char text[32], struct lm_span *undone)
+{
+  if (memchr(key->at, '\\', key->len) == NULL)
+    return false;
+  *undone = (struct lm_span){text, lm_json_text(key, text, 32)};
+  return memchr(text, '\\', undone->len) == NULL;
+}
+
+static int
 read_inner(struct lm_json *json, const struct lm_span *key, void *context)
 {
   struct reading *reading = context;
   struct lm_reply *reply = reading->reply;
-  struct lm_span ignored;
+  struct lm_span ignored, undone;
+  char text[32];
 #define ONCE(bit, read) (once(json, reading, bit) != 0 ? -1 : (read))
-  if (lm_json_is(key, "protocol"))
+  if (lm_json_is(key, "protocol")) {
+    reply->has_protocol = true;
     return ONCE(SEEN_PROTOCOL, read_small(json, &reply->protocol));
+  }
   if (lm_json_is(key, "map"))
     return ONCE(SEEN_MAP, lm_json_read_plain(json, &reply->map));
   if (lm_json_is(key, "chunk")) {
@@ -158,6 +185,8 @@ read_inner(struct lm_json *json, const struct lm_span *key, void *context)
     return ONCE(SEEN_US, lm_json_read_uint(json, INT64_MAX, &reply->worker_us));
   if (lm_json_is(key, "code"))
     return ONCE(SEEN_CODE, read_code(json, reply));
+  if (is_escaped(key, text, &undone))
+    return read_inner(json, &undone, context);
   return lm_json_read_raw(json, &ignored);
 }
 
@@ -166,7 +195,8 @@ read_outer(struct lm_json *json, const struct lm_span *key, void *context)
 {
   struct reading *reading = context;
   struct lm_reply *reply = reading->reply;
-  struct lm_span ignored;
+  struct lm_span ignored, undone;
+  char text[32];
   if (lm_json_is(key, "lambdamap")) {
     reply->marked = true;
     return ONCE(SEEN_MARKER, lm_json_each_member(json, read_inner, reading));
@@ -175,10 +205,11 @@ read_outer(struct lm_json *json, const struct lm_span *key, void *context)
     return ONCE(SEEN_RESULT, lm_json_at(json, '{') ? lm_json_read_raw(json, &reply->plain)
                                                    : lm_json_read_plain(json, &reply->result));
   if (lm_json_is(key, "error"))
-    return ONCE(SEEN_ERROR,
-                lm_json_read_raw(json, lm_json_at(json, '{') ? &reply->error : &ignored));
+    return ONCE(SEEN_ERROR, read_error(json, reply));
   if (lm_json_is(key, "out"))
     return ONCE(SEEN_OUTPUT, lm_json_read_raw(json, &reply->output));
+  if (is_escaped(key, text, &undone))
+    return read_outer(json, &undone, context);
   return lm_json_read_raw(json, &ignored);
 #undef ONCE
 }
@@ -189,10 +220,12 @@ look_for_marker(struct lm_json *json, const struct lm_span *key, void *context)
 {
   bool *found = context;
   bool is_object = lm_json_at(json, '{');
-  struct lm_span value;
+  struct lm_span value, undone;
+  char text[32];
   if (lm_json_read_raw(json, &value) != 0)
     return -1;
-  if (is_object && lm_json_is(key, "lambdamap"))
+  if (is_object && (lm_json_is(key, "lambdamap") ||
+                    (is_escaped(key, text, &undone) && lm_json_is(&undone, "lambdamap"))))
     *found = true;
   return 0;
 }
@@ -226,6 +259,43 @@ lm_envelope_read(const char *text, size_t len, struct lm_reply *reply, struct lm
   lm_json_init(&json, text, len, err);
   if (lm_json_each_member(&json, read_outer, &reading) != 0 || lm_json_end(&json) != 0)
     return -1;
+  return 0;
+}
+
+int
+lm_envelope_check(const struct lm_reply *reply, const char map_id[LM_MAP_ID_LEN], uint64_t chunk,
+                  uint32_t items, bool json, struct lm_error *err)
+{
+  if (!reply->has_protocol)
+    return lm_error_set(err, LM_E_FORMAT, "the reply has no protocol");
+  if (reply->protocol != LM_PROTOCOL)
+    return lm_error_set(err, LM_E_FORMAT,
+                        "the worker speaks protocol %u, this caller %d: deploy the same release of "
+                        "lambdamap on both sides",
+                        (unsigned)reply->protocol, LM_PROTOCOL);
+  /* A request that the worker could not read may be answered without saying which it was. */
+  bool refused = reply->error.at != NULL && !reply->has_done;
+  bool same_map =
+      reply->map.len == LM_MAP_ID_LEN && memcmp(reply->map.at, map_id, LM_MAP_ID_LEN) == 0;
+  bool same_chunk = reply->has_chunk && reply->chunk == chunk;
+  if ((!same_map && !(refused && reply->map.at == NULL)) ||
+      (!same_chunk && !(refused && !reply->has_chunk)))
+    return lm_error_set(err, LM_E_FORMAT,
+                        "the reply answers another request than chunk %llu of this map",
+                        (unsigned long long)chunk);
+  bool has_results = json ? reply->plain.at != NULL : reply->result.at != NULL;
+  if (json ? reply->result.at != NULL : reply->plain.at != NULL)
+    return lm_error_set(err, LM_E_FORMAT, "the results are not of the request's codec");
+  if (refused)
+    return 0;
+  if (!reply->has_done)
+    return lm_error_set(err, LM_E_FORMAT,
+                        "the reply says neither what is done nor what is wrong");
+  if (reply->done > items)
+    return lm_error_set(err, LM_E_FORMAT, "the reply says that %u of %u items are done",
+                        (unsigned)reply->done, (unsigned)items);
+  if (reply->done > 0 ? !has_results : reply->error.at == NULL)
+    return lm_error_set(err, LM_E_FORMAT, "the reply holds neither results nor an error");
   return 0;
 }
 

@@ -43,8 +43,9 @@ int lm_envelope_request_payload(const uint8_t *body, size_t len, const char **te
                                 size_t *text_len);
 
 struct lm_reply {
-  bool marked;        /* top level is an object with an object under "lambdamap" */
-  uint32_t protocol;  /* 0 when absent */
+  bool marked; /* top level is an object with an object under "lambdamap" */
+  bool has_protocol;
+  uint32_t protocol;
   struct lm_span map; /* contents of the string, no quotes; compared with the request's id */
   bool has_chunk;
   uint64_t chunk; /* echo of the request's number */
@@ -60,11 +61,18 @@ struct lm_reply {
   struct lm_span output; /* raw JSON of the value under "out" */
 };
 
-/* Read a reply: JSON as json.h has it, unknown keys skipped. A known key twice is an error, and so
- * is a known number that is no whole one in its range. 0 also for valid JSON without the marker:
- * marked is false then, and no known key was looked at. -1 and *err, with the offset, for anything
- * else. text may be NULL when len is 0. */
+/* Read a reply: JSON as json.h has it, unknown keys skipped. A known key twice is an error, however
+ * it is escaped, and so is a known field that is not of its type and range; null stands for an
+ * absent error and code. 0 also for valid JSON without the marker: marked is false then, and no
+ * known key was looked at. -1 and *err, with the offset, for anything else. text may be NULL when
+ * len is 0. */
 int lm_envelope_read(const char *text, size_t len, struct lm_reply *reply, struct lm_error *err);
+
+/* Whether a marked reply is one to this request, and does not contradict itself; -1 and *err. `json`:
+ * the request's payload was plain JSON. The error's own members are not looked at. The same rules
+ * as read_reply in lambdamap/envelope.py. */
+int lm_envelope_check(const struct lm_reply *reply, const char map_id[LM_MAP_ID_LEN],
+                      uint64_t chunk, uint32_t items, bool json, struct lm_error *err);
 
 /* The error members of a Lambda error body: {"errorType":..,"errorMessage":..} or
  * {"message"|"Message":..,"Type":..,"Reason":..,"__type"|"code"|"Code":..}. Absent ones stay

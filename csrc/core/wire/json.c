@@ -14,7 +14,7 @@ int
 lm_json_refuse(struct lm_json *json, const char *why)
 {
   size_t offset = (size_t)(json->at - json->start);
-  return lm_error_at(json->err, LM_E_FORMAT, offset, "the reply is not valid JSON at byte %zu: %s",
+  return lm_error_at(json->err, LM_E_FORMAT, offset, "malformed reply at byte %zu: %s",
                      offset, why);
 }
 

@@ -14,7 +14,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from time import monotonic
 from typing import Any
 
-from lambdamap import _codec
+from lambdamap import _codec, envelope
 
 __all__ = ["InProcessMap", "PlainCompletion", "run_event", "width_of"]
 
@@ -67,14 +67,20 @@ class PlainCompletion:
         self.done, self.worker_us, self.seconds = 0, 0, 0.0
         self.bytes_sent, self.bytes_received = len(request), 0
 
-    def fill(self, reply: dict[str, Any]) -> None:
-        head = reply["lambdamap"]
-        self.done = head.get("done", 0)
-        self.worker_us = head.get("us", 0)
+    def fill(self, reply: object, head: dict[str, Any]) -> None:
+        """Take the worker's reply to a request with this head; a malformed one is a failure."""
+        try:
+            said = envelope.read_reply(
+                reply, head["map"], self.first_item, self.n_items, head.get("codec", "native")
+            )
+        except envelope.Malformed as wrong:
+            self.fail("protocol", "RAN", str(wrong))
+            return
+        self.done, self.worker_us = said.done, said.us
         self.seconds = self.worker_us / 1e6
-        self.error = json.dumps(reply["error"]).encode() if "error" in reply else None
-        self.output = json.dumps(reply["out"]).encode() if "out" in reply else None
-        self.frame = reply.get("r")
+        self.error = None if said.error is None else json.dumps(said.error).encode()
+        self.output = None if said.out is None else json.dumps(said.out).encode()
+        self.frame = said.r
         self.bytes_received = len(self.frame or "")
 
     def fail(self, failure: str, ran: str, message: str) -> None:
@@ -135,7 +141,7 @@ class InProcessMap:
         self._counts["requests"] += 1
         self._counts["bytes_sent"] += size
         if self._executor is None:
-            completion.fill(run_event(event, interruptible=True))
+            completion.fill(run_event(event, interruptible=True), self._head)
             self._finish(completion)
             return True
         try:
@@ -164,7 +170,7 @@ class InProcessMap:
             text = f"{type(error).__name__}: {error}"
             self._finish(completion, "worker_crashed", "MAYBE", text)
         else:
-            completion.fill(future.result())
+            completion.fill(future.result(), self._head)
             self._finish(completion)
 
     def _why_not(self) -> tuple[str, str, str]:

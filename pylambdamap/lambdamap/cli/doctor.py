@@ -231,7 +231,7 @@ def _function(report: Report, route: Route, options: Options) -> bool:
 
 def _worker(report: Report, route: Route, options: Options) -> None:
     """Its versions: a protocol that no worker speaks makes it answer with them and run nothing."""
-    from lambdamap import _codec
+    from lambdamap import _codec, envelope
 
     head = {"protocol": 0, "version": lambdamap.__version__, "by_value": 0, "on_error": "raise"}
     event = {"command": _ZAPPA_TASK, "lambdamap": head, "p": ""}
@@ -240,7 +240,7 @@ def _worker(report: Report, route: Route, options: Options) -> None:
         report(Finding(_FAIL, "worker", _plain(answer)))
         return
     try:
-        theirs = json.loads(answer)["lambdamap"]
+        theirs = envelope.load(answer)["lambdamap"]
         version, python, protocol = theirs["version"], theirs["python"], theirs["protocol"]
     except (ValueError, TypeError, KeyError):
         text = "the function answers, but does not run lambdamap"

@@ -20,10 +20,11 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, Protocol
 
-from lambdamap import _codec
+from lambdamap import _codec, envelope
 from lambdamap._version import __version__
+from lambdamap.envelope import MARKER
 from lambdamap.worker import allow, deadline
-from lambdamap.worker.calls import CALLS, caller
+from lambdamap.worker.calls import caller
 from lambdamap.worker.output import Output, captured, cut
 
 __all__ = [
@@ -36,15 +37,15 @@ __all__ = [
     "source_digest",
 ]
 
-MARKER = "lambdamap"
-
 # Inside f: how many more levels of maps may run remotely. None outside of any worker.
 depth_left: ContextVar[int | None] = ContextVar("lambdamap_depth_left", default=None)
 PYTHON = "%d.%d" % sys.version_info[:2]
 
 _TEXT_BYTES = 16384  # of a message, traceback or arguments, as JSON
+_NAME_BYTES = 1024  # of an exception's class or module, as JSON
 _RESULTS_BYTES = 6_150_000  # as JSON; Lambda takes 6,291,556, an error and output included
 _BESIDE_ERROR = 24  # of an error among the results: its index, and what stands in its place
+_LONGEST_MS = 1 << 40  # of the caller's time: what fits a clock
 _RESERVE_MS = 500  # kept back for encoding and sending the reply
 _PYTHONS_DIFFER = "the caller runs Python {}, this worker {}, which"
 _BLOBS = 32  # functions by value kept loaded
@@ -104,32 +105,21 @@ def _load_blob(blob: bytes) -> Callable[..., Any]:
     return function
 
 
-def _check(head: dict[str, Any], trusted: bool) -> None:
+def _check(request: envelope.Request, trusted: bool) -> None:
     """Refuse what this worker cannot run, before anything is decoded."""
-    protocol = head.get("protocol")
-    if protocol != _codec.PROTOCOL:
-        raise _Failure(
-            "protocol",
-            f"the caller speaks protocol {protocol} (lambdamap {head.get('version')}), this worker "
-            f"{_codec.PROTOCOL} (lambdamap {__version__}): deploy the same release on both sides",
-        )
-    if head.get("codec", "native") not in ("native", "json"):
-        raise _Failure(
-            "protocol",
-            f"the caller's codec is {head['codec']!r}, this worker (lambdamap {__version__}) knows "
-            "'native' and 'json': deploy the same release on both sides",
-        )
-    if head.get("by_value"):
+    if request.left_ms is not None and request.left_ms <= 0:
+        raise _too_late()
+    if request.by_value:
         if not allow.by_value_allowed(trusted):
             raise _Failure(
                 "refused",
                 "this worker takes no functions by value: set LAMBDAMAP_BY_VALUE=1 on it, or move "
                 "the function into a module that is deployed with it",
             )
-        if head.get("python") != PYTHON:
+        if request.python != PYTHON:
             raise _Failure(
                 "refused",
-                f"{_PYTHONS_DIFFER.format(head.get('python'), PYTHON)} takes no function by value: "
+                f"{_PYTHONS_DIFFER.format(request.python, PYTHON)} takes no function by value: "
                 "use the same Python on both sides, or move the function into a module that is "
                 "deployed with the worker",
             )
@@ -151,23 +141,16 @@ def _by_path(permissions: allow.Permissions, path: str) -> Callable[..., Any]:
 
 
 def _load(
-    event: dict[str, Any], head: dict[str, Any], trusted: bool
+    event: dict[str, Any], request: envelope.Request, trusted: bool
 ) -> tuple[Callable[[Any], Any], list[Any]]:
     """What to call with each item, and the items. A function that goes by its name is found, or
     refused, before anything of the payload is decoded."""
     permissions = allow.Permissions(trusted)
-    calls = head.get("calls", "item")
-    if calls not in CALLS:
-        raise _Failure(
-            "protocol",
-            f"the caller wants calls of the kind {calls!r}, which this worker (lambdamap "
-            f"{__version__}) does not know: deploy the same release on both sides",
-        )
-    by_value = bool(head.get("by_value"))
+    calls = request.calls
     function: Callable[..., Any] | None = None
-    if not by_value and calls != "each":
-        function = _by_path(permissions, str(head.get("function", "")))
-    spec, items = _decode(event, head, permissions, trusted)
+    if not request.by_value and calls != "each":
+        function = _by_path(permissions, request.function)
+    spec, items = _decode(event, request, permissions, trusted)
     if function is not None:
         args, kwargs = spec.get("args", ()), spec.get("kwargs", {})
         if not isinstance(args, tuple) or not isinstance(kwargs, dict):
@@ -178,7 +161,7 @@ def _load(
         function = _by_value(spec.get("f"))
 
     def load(reference: Any) -> Callable[..., Any]:
-        if isinstance(reference, bytes) and by_value:
+        if isinstance(reference, bytes) and request.by_value:
             return _load_blob(reference)
         return _by_path(permissions, str(reference))
 
@@ -204,12 +187,12 @@ def _by_value(blob: object) -> Callable[..., Any]:
 
 
 def _decode(
-    event: dict[str, Any], head: dict[str, Any], permissions: allow.Permissions, trusted: bool
+    event: dict[str, Any], request: envelope.Request, permissions: allow.Permissions, trusted: bool
 ) -> tuple[dict[str, Any], list[Any]]:
     # Whoever may send code may send pickled items: they may hold code, too.
-    allow_pickle = allow.by_value_allowed(trusted) and head.get("python") == PYTHON
+    allow_pickle = allow.by_value_allowed(trusted) and request.python == PYTHON
     try:
-        if head.get("codec", "native") == "native":
+        if request.codec == "native":
             spec, items = _codec.decode_text(
                 event["p"], allow_pickle=allow_pickle, resolve=permissions.callable
             )
@@ -223,19 +206,22 @@ def _decode(
             text = f"the items need {cause.name}, which the worker does not have: deploy it there"
             raise _Failure("init", text) from error
         if not allow_pickle and "it holds a pickle" in str(error):
-            raise _Failure("refused", _no_pickles(head, trusted)) from error
+            raise _Failure("refused", _no_pickles(request, trusted)) from error
         raise _Failure(
             "decode", f"cannot read the request: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(spec, dict) or not isinstance(items, list):
         raise _Failure("decode", "the request does not hold a list of items")
+    if len(items) != request.items:
+        text = f"the request says {request.items} items and holds {len(items)}"
+        raise _Failure("decode", text)
     return spec, items
 
 
-def _no_pickles(head: dict[str, Any], trusted: bool) -> str:
+def _no_pickles(request: envelope.Request, trusted: bool) -> str:
     """Why the pickled items of a request are not read, and what to do."""
     if allow.by_value_allowed(trusted):
-        pythons = _PYTHONS_DIFFER.format(head.get("python"), PYTHON)
+        pythons = _PYTHONS_DIFFER.format(request.python, PYTHON)
         return (
             f"{pythons} takes no pickled items: send plain data, numpy or pandas, or use the same "
             "Python on both sides"
@@ -246,15 +232,15 @@ def _no_pickles(head: dict[str, Any], trusted: bool) -> str:
     )
 
 
-def _stale_code(head: dict[str, Any]) -> dict[str, str] | None:
+def _stale_code(request: envelope.Request) -> dict[str, str] | None:
     """Whether the source of f's module is another here than the caller's."""
-    want = head.get("code")
-    name = str(head.get("function", "")).partition(":")[0]
+    want = request.code
+    name = request.function.partition(":")[0]
     module = sys.modules.get(name)
     have = _loaded_digest(module) if want and module is not None else None
-    if have is None or have == want:
+    if want is None or have is None or have == want:
         return None
-    return {"module": name, "have": have, "want": str(want)}
+    return {"module": name, "have": have, "want": want}
 
 
 _first_seen: dict[str, tuple[Any, str | None]] = {}
@@ -317,8 +303,8 @@ def _describe(error: BaseException, index: int, kind: str = "function") -> dict[
         args = None
     return {
         "kind": kind,
-        "type": type(error).__qualname__,
-        "module": str(type(error).__module__),
+        "type": cut(type(error).__qualname__, _NAME_BYTES),
+        "module": cut(str(type(error).__module__), _NAME_BYTES),
         "message": cut(message, _TEXT_BYTES),
         "traceback": cut(text, _TEXT_BYTES, keep_end=True),
         "index": index,
@@ -333,24 +319,33 @@ def _describe(error: BaseException, index: int, kind: str = "function") -> dict[
 class _Chunk:
     """The items of one request and what became of them."""
 
-    def __init__(self, head: dict[str, Any], context: Context | None, interruptible: bool) -> None:
-        self.json = head.get("codec") == "json"
-        self.compression = bool(head.get("compression", 1))
-        self.python = head.get("python")
-        self.allow_pickle = bool(head.get("allow_pickle"))
-        self.guarded = head.get("on_error") == "return"
-        self.idempotent = bool(head.get("idempotent"))
+    def __init__(
+        self, request: envelope.Request, context: Context | None, interruptible: bool
+    ) -> None:
+        self.json = request.codec == "json"
+        self.compression = bool(request.compression)
+        self.python = request.python
+        self.allow_pickle = bool(request.allow_pickle)
+        self.guarded = request.on_error == "return"
+        self.idempotent = bool(request.idempotent)
         self.results: list[Any] = []
         self.errors: dict[int, dict[str, Any]] = {}
         self.error: dict[str, Any] | None = None
         self.output = Output()
         self.microseconds = 0
         self.bytes = 0  # of the reply, that the results take at most
-        left = head.get("left_ms")
-        known = isinstance(left, (int, float))
-        self.ends = time.monotonic() + max(0.0, float(left or 0) / 1000) if known else None
+        left = request.left_ms
+        self.ends = None if left is None else time.monotonic() + min(left, _LONGEST_MS) / 1000
         self.context = context
         self.interruptible = interruptible
+
+    def is_late(self, reserve_s: float) -> bool:
+        """Whether no more than that is left of the caller's time, or of Lambda's."""
+        if self.ends is not None and time.monotonic() + reserve_s >= self.ends:
+            return True
+        if self.context is None:
+            return False
+        return self.context.get_remaining_time_in_millis() <= reserve_s * 1000
 
     def must_stop(self, slowest: float, largest: int) -> bool:
         """Whether another item may not end in time, or its result not fit the reply."""
@@ -358,12 +353,7 @@ class _Chunk:
         # does not fit is lost.
         if self.bytes + largest > _RESULTS_BYTES or self.bytes > _RESULTS_BYTES // 4:
             return True
-        reserve = max(_RESERVE_MS / 1000, slowest)
-        if self.ends is not None and time.monotonic() + reserve > self.ends:
-            return True
-        if self.context is None:
-            return False
-        return self.context.get_remaining_time_in_millis() < reserve * 1000
+        return self.is_late(max(_RESERVE_MS / 1000, slowest))
 
     def run(self, function: Callable[[Any], Any], items: list[Any]) -> None:
         """Call f on the items until the end, an error, or a bound. What has run is in results."""
@@ -371,7 +361,8 @@ class _Chunk:
         slowest, largest = 0.0, 0
         with captured(self.output):
             for index, item in enumerate(items):
-                if index and self.must_stop(slowest, largest):
+                # How long the first takes is unknown: it starts while there is any time.
+                if self.must_stop(slowest, largest) if index else self.is_late(0):
                     break
                 self.output.index = index
                 kind = "function"
@@ -461,13 +452,12 @@ def _too_large(index: int, size: int) -> dict[str, Any]:
     }
 
 
-def _answer(head: dict[str, Any], done: int | None, microseconds: int = 0) -> dict[str, Any]:
+def _answer(echo: dict[str, Any], done: int | None, microseconds: int = 0) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "protocol": _codec.PROTOCOL,
         "version": __version__,
         "python": PYTHON,
-        "map": head.get("map"),
-        "chunk": head.get("chunk"),
+        **echo,
     }
     if done is not None:
         answer["done"] = done
@@ -475,9 +465,13 @@ def _answer(head: dict[str, Any], done: int | None, microseconds: int = 0) -> di
     return {MARKER: answer}
 
 
-def _failed(head: dict[str, Any], failure: _Failure) -> dict[str, Any]:
+def _too_late() -> _Failure:
+    return _Failure("deadline", "the worker had no time left to start an item")
+
+
+def _failed(echo: dict[str, Any], failure: _Failure) -> dict[str, Any]:
     """The reply of a request whose items have not run, or whose results cannot be given."""
-    reply = _answer(head, None)
+    reply = _answer(echo, None)
     reply["error"] = {
         "kind": failure.kind,
         "type": "WorkerInitError",
@@ -526,23 +520,25 @@ def run_request(
     dict
         The reply envelope, JSON-able. Errors are inside it; nothing is raised.
     """
-    head: dict[str, Any] = event[MARKER]
+    echo = envelope.echo(event)
     started = False
     try:
-        _check(head, trusted)
-        function, items = _load(event, head, trusted)
-        chunk = _Chunk(head, context, interruptible)
-        depth = head.get("depth")
-        token = depth_left.set(depth if type(depth) is int and depth > 0 else 0)
+        request = envelope.read_request(event)
+        chunk = _Chunk(request, context, interruptible)  # its time is counted from here
+        _check(request, trusted)
+        function, items = _load(event, request, trusted)
+        token = depth_left.set(request.depth)
         started = True
         try:
             with deadline.until(context, chunk.ends):  # for maps that f calls
                 chunk.run(function, items)
         finally:
             depth_left.reset(token)
-        reply = _answer(head, len(chunk.results), chunk.microseconds)
+        if items and not chunk.results and chunk.error is None:
+            raise _too_late()
+        reply = _answer(echo, len(chunk.results), chunk.microseconds)
         reply["r"] = chunk.encode()  # each result and error has been encoded alone already
-        stale = None if interruptible else _stale_code(head)  # the caller's own code is not
+        stale = None if interruptible else _stale_code(request)  # the caller's own code is not
         if stale is not None:
             reply[MARKER]["code"] = stale
         if chunk.error is not None:
@@ -551,12 +547,14 @@ def run_request(
         if output:
             reply["out"] = output
         return reply
+    except envelope.Malformed as wrong:
+        return _failed(echo, _Failure("protocol", str(wrong)))
     except _Failure as failure:
-        return _failed(head, failure)
+        return _failed(echo, failure)
     except BaseException as error:
         if interruptible and isinstance(error, KeyboardInterrupt):
             raise
         text = f"the worker failed: {type(error).__name__}: {error}"
         trace = traceback.format_exc()
         kind, ran = ("encode", "RAN") if started else ("init", "NOT")
-        return _failed(head, _Failure(kind, text, ran, trace))
+        return _failed(echo, _Failure(kind, text, ran, trace))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-__all__ = ["CALLS", "caller"]
+__all__ = ["caller"]
 
 Load = Callable[[Any], Callable[..., Any]]
 
@@ -18,7 +18,7 @@ def caller(calls: str, function: Callable[..., Any] | None, load: Load) -> Calla
     Parameters
     ----------
     calls
-        One of `CALLS`, as the request says it.
+        One of `lambdamap.envelope.CALLS`, as the request says it.
     function
         f; None for "each".
     load
@@ -67,7 +67,6 @@ def _group(function: Callable[..., Any], item: tuple[Any, Any]) -> Any:
 
 
 _KINDS: Final = {"star": _star, "call": _call, "batch": _batch, "group": _group}
-CALLS: Final = ("item", "each", *_KINDS)
 
 
 def _threads_inside() -> contextlib.AbstractContextManager[Any]:

@@ -1,0 +1,382 @@
+"""The fields of the outer envelope: what each may hold, and the one place that reads it.
+
+`REQUEST`, `REPLY`, `REPLY_HEAD` and `ERROR` are the tables that docs/wire-format.md shows. A field has
+exactly its type (``true`` and ``1.0`` are not integers) and lies in its range; unknown fields are
+ignored. csrc/core/wire/envelope.c reads the same reply fields from the bytes of a remote reply, by the
+same rules.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypedDict, cast
+
+from lambdamap._codec import PROTOCOL
+from lambdamap._version import __version__
+
+if TYPE_CHECKING:
+    from lambdamap.errors import Ran
+
+__all__ = [
+    "CALLS",
+    "ERROR",
+    "MARKER",
+    "REPLY",
+    "REPLY_HEAD",
+    "REQUEST",
+    "REQUIRED",
+    "ErrorObject",
+    "Field",
+    "Malformed",
+    "Reply",
+    "Request",
+    "echo",
+    "load",
+    "read_error",
+    "read_reply",
+    "read_request",
+]
+
+MARKER: Final = "lambdamap"
+REQUIRED: Final[Any] = object()  # the default of a field that must be there
+_SHOWN_CHARS = 40  # of a value, in a message
+_DEPLOY = "deploy the same release of lambdamap on both sides"
+
+
+class Malformed(ValueError):
+    """An envelope, or a part of one, that is not what docs/wire-format.md says."""
+
+
+class Field(NamedTuple):
+    """One field: its type, the values that it may have, and what its absence means."""
+
+    name: str
+    type: Literal["integer", "text", "object", "any"]
+    # Integers: in it. Texts: one of these, or matching, or at most so many characters; None: any.
+    allowed: range | tuple[str, ...] | re.Pattern[str] | int | None
+    default: Any = REQUIRED
+    null: bool = False  # null stands for absent
+
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FLAG = range(2)
+_COUNT = range(1 << 32)
+_INT64 = range(-(1 << 63), 1 << 63)
+_NAME_CHARS = 4096
+_VERSION_CHARS = 100
+
+# How the calls of an invocation are made of its f and items.
+CALLS = ("item", "star", "call", "batch", "each", "group")
+
+REQUEST = (
+    Field("protocol", "integer", range(PROTOCOL, PROTOCOL + 1)),
+    Field("codec", "text", ("native", "json"), "native"),
+    Field("calls", "text", CALLS, "item"),
+    Field("version", "text", _VERSION_CHARS, ""),
+    Field("python", "text", _VERSION_CHARS, ""),
+    Field("by_value", "integer", _FLAG, 0),
+    Field("map", "text", _ID),
+    Field("chunk", "integer", range(1 << 63)),
+    Field("items", "integer", _COUNT),
+    Field("attempt", "integer", _COUNT, 1),
+    Field("left_ms", "integer", _INT64, None),
+    Field("on_error", "text", ("raise", "return"), "raise"),
+    Field("idempotent", "integer", _FLAG, 0),
+    Field("compression", "integer", _FLAG, 1),
+    Field("allow_pickle", "integer", _FLAG, 0),
+    Field("depth", "integer", range(1 << 31), 0),
+    Field("function", "text", _NAME_CHARS, ""),
+    Field("code", "text", _SHA256, None, null=True),
+)
+
+REPLY_HEAD = (
+    Field("protocol", "integer", range(PROTOCOL, PROTOCOL + 1)),
+    Field("version", "any", None, None),
+    Field("python", "any", None, None),
+    Field("map", "text", _ID, None),
+    Field("chunk", "integer", range(1 << 63), None),
+    Field("done", "integer", _COUNT, None),
+    Field("us", "integer", range(1 << 63), 0),
+    Field("code", "any", None, None, null=True),
+)
+
+# Beside the head, which is the object under `MARKER`.
+REPLY = (
+    Field("r", "any", None, None),
+    Field("error", "object", None, None, null=True),
+    Field("out", "any", None, None),
+)
+
+ERROR = (
+    Field("kind", "text", None),
+    Field("type", "text", None),
+    Field("module", "text", None, "", null=True),
+    Field("message", "text", None),
+    Field("traceback", "text", None, "", null=True),
+    Field("index", "integer", _COUNT, None, null=True),
+    Field("args", "text", None, None, null=True),
+    Field("ran", "text", ("NOT", "MAYBE", "RAN")),
+)
+
+_OF_ITEMS = ("function", "encode", "size")  # kinds of error that mean that f has run
+
+
+class Request(NamedTuple):
+    """The head of a request: the fields of `REQUEST`, all of them checked."""
+
+    protocol: int
+    codec: Literal["native", "json"]
+    calls: Literal["item", "star", "call", "batch", "each", "group"]
+    version: str
+    python: str
+    by_value: int
+    map: str
+    chunk: int
+    items: int
+    attempt: int
+    left_ms: int | None
+    on_error: Literal["raise", "return"]
+    idempotent: int
+    compression: int
+    allow_pickle: int
+    depth: int
+    function: str
+    code: str | None
+
+
+class Reply(NamedTuple):
+    """A reply that answers the request it is for. `error` is to be read by `read_error`."""
+
+    done: int
+    us: int
+    code: Any
+    r: Any  # a text, an object or None
+    error: dict[str, Any] | None
+    out: Any
+
+
+class ErrorObject(TypedDict):
+    """The fields of `ERROR`, all of them checked."""
+
+    kind: str
+    type: str
+    module: str
+    message: str
+    traceback: str
+    index: int | None
+    args: str | None
+    ran: Ran
+
+
+# --- values -------------------------------------------------------------------------------------
+
+
+def _shown(value: object) -> str:
+    """A value from the wire in a message, whatever its size."""
+    if isinstance(value, str):
+        return ascii(value) if len(value) <= _SHOWN_CHARS else f"{len(value)} characters of text"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, dict):
+        return "an object"
+    return "an array" if isinstance(value, (list, tuple)) else f"a {type(value).__name__}"
+
+
+def _expected(field: Field) -> str:
+    match field.allowed:
+        case range() as numbers if len(numbers) == 1:
+            return str(numbers.start)
+        case range() as numbers:
+            return f"an integer from {numbers.start} to {numbers[-1]}"
+        case tuple() as words:
+            return f"{', '.join(map(repr, words[:-1]))} or {words[-1]!r}"
+        case re.Pattern() as pattern:
+            return f"text that matches {pattern.pattern}"
+        case int() as most:
+            return f"text of at most {most} characters"
+    return {"text": "text", "object": "an object"}[field.type]
+
+
+def _is_text(value: object) -> bool:
+    if type(value) is not str:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
+
+
+def _fits(value: object, field: Field) -> bool:
+    if field.type == "integer":
+        return type(value) is int and value in cast("range", field.allowed)
+    if field.type == "object":
+        return type(value) is dict
+    if field.type == "any":
+        return True
+    if not _is_text(value):
+        return False
+    text = cast("str", value)
+    match field.allowed:
+        case tuple() as words:
+            return text in words
+        case re.Pattern() as pattern:
+            return pattern.fullmatch(text) is not None
+        case int() as most:
+            return len(text) <= most
+    return True
+
+
+def _read(found: Mapping[Any, Any], field: Field, where: str) -> Any:
+    value = found.get(field.name, REQUIRED)
+    if value is REQUIRED or (value is None and field.null):
+        if field.default is REQUIRED:
+            raise Malformed(f"{where} has no {field.name}")
+        return field.default
+    if not _fits(value, field):
+        wrong = f"{field.name} of {where} must be {_expected(field)}, got {_shown(value)}"
+        raise Malformed(wrong)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise Malformed("a key stands twice in one object")
+    return made
+
+
+def _refuse(constant: str) -> Any:
+    raise Malformed(f"{constant} is not JSON")
+
+
+def load(text: bytes | str) -> Any:
+    """Return the value of JSON text in which each key stands once.
+
+    Raises
+    ------
+    Malformed
+        It is not JSON, nested too deep, or has a number with more digits than Python reads.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+    except Malformed:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"{type(error).__name__}: {error}") from None
+
+
+# --- requests -----------------------------------------------------------------------------------
+
+
+def read_request(event: Mapping[str, Any]) -> Request:
+    """Return the head of a request, every field of it checked.
+
+    Raises
+    ------
+    Malformed
+        A field is missing, or is not of its type or range.
+    """
+    head = event[MARKER]
+    protocol = head.get("protocol")
+    if type(protocol) is int and protocol != PROTOCOL:  # nothing else means what it means here
+        version = head.get("version")
+        release = f" (lambdamap {version})" if _is_text(version) and len(version) < 40 else ""
+        raise Malformed(
+            f"the caller speaks protocol {_shown(protocol)}{release}, this worker {PROTOCOL} "
+            f"(lambdamap {__version__}): {_DEPLOY}"
+        )
+    try:
+        return Request(*[_read(head, field, "the request") for field in REQUEST])
+    except Malformed as wrong:
+        raise Malformed(f"{wrong} (this worker runs lambdamap {__version__}): {_DEPLOY}") from None
+
+
+def echo(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a request, malformed or not, that its reply repeats."""
+    head = event[MARKER]
+    fields = [field for field in REQUEST if field.name in ("map", "chunk")]
+    return {f.name: head[f.name] for f in fields if f.name in head and _fits(head[f.name], f)}
+
+
+# --- replies ------------------------------------------------------------------------------------
+
+
+def read_reply(reply: object, map_id: str, chunk: int, items: int, codec: str) -> Reply:
+    """Return a reply that has not been through JSON, checked against the request that it answers.
+
+    The same as `lm_envelope_read` and `lm_envelope_check`.
+
+    Raises
+    ------
+    Malformed
+        It is not a reply of lambdamap, is not one to this request, or contradicts itself.
+    """
+    head = reply.get(MARKER) if isinstance(reply, dict) else None
+    if not isinstance(reply, dict) or not isinstance(head, dict):
+        raise Malformed("the reply is not lambdamap's")
+    protocol = head.get("protocol")
+    if type(protocol) is int and protocol in _COUNT and protocol != PROTOCOL:
+        raise Malformed(f"the worker speaks protocol {protocol}, this caller {PROTOCOL}: {_DEPLOY}")
+    read = {field.name: _read(head, field, "the reply") for field in REPLY_HEAD}
+    r, error, out = (_read(reply, field, "the reply") for field in REPLY)
+    if "r" in reply and type(r) is not (dict if codec == "json" else str):
+        raise Malformed(f"r of a reply to a request of codec {codec} cannot be {_shown(r)}")
+    done = read["done"]
+    refused = error is not None and done is None
+    for name, mine in (("map", map_id), ("chunk", chunk)):
+        if read[name] != mine and not (refused and read[name] is None):
+            raise Malformed(f"the reply answers another request than chunk {chunk} of this map")
+    if not refused:
+        if done is None:
+            raise Malformed("the reply says neither what is done nor what is wrong")
+        if done > items:
+            raise Malformed(f"the reply says that {done} of {items} items are done")
+        if (r if done else error) is None:
+            raise Malformed("the reply holds neither results nor an error")
+    return Reply(done or 0, read["us"], read["code"], r, error, out)
+
+
+def read_error(found: object, items: int, done: int, *, among: int | None = None) -> ErrorObject:
+    """Return the error of a reply, checked against what else the reply says.
+
+    Parameters
+    ----------
+    found
+        The object, or its JSON.
+    items, done
+        Of the reply's chunk: how many there are, and how many the reply says were worked on.
+    among
+        The index of the item whose error this is, among the results of others.
+
+    Raises
+    ------
+    Malformed
+        A field is missing or wrong; the error is not of the item after those that are done; or it
+        says that f has not run where it has.
+    """
+    if isinstance(found, bytes):
+        found = load(found)
+    if type(found) is not dict:
+        raise Malformed(f"the error must be an object, got {_shown(found)}")
+    read = {field.name: _read(found, field, "the error") for field in ERROR}
+    index, ran = read["index"], read["ran"]
+    if among is not None:
+        if index not in (None, among):
+            raise Malformed(f"the error of item {among} says that it is of item {index}")
+        read["index"] = among
+    elif index is not None and (index >= items or index != done):
+        raise Malformed(f"the error is of item {index} of {items}, and {done} are done")
+    has_run = read["kind"] in _OF_ITEMS or among is not None or (index is None and done > 0)
+    if ran == "NOT" and has_run:
+        raise Malformed("the error says that f has not run, and the reply that it has")
+    if ran != "RAN" and read["kind"] in _OF_ITEMS:
+        raise Malformed(f"an error of kind {read['kind']} means that f has run, and it says {ran}")
+    return cast("ErrorObject", read)
