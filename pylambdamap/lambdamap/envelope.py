@@ -53,7 +53,7 @@ class Field(NamedTuple):
     """One field: its type, the values that it may have, and what its absence means."""
 
     name: str
-    type: Literal["integer", "text", "object", "any"]
+    type: Literal["integer", "text", "object", "text or object", "any"]
     # Integers: in it. Texts: one of these, or matching, or at most so many characters; None: any.
     allowed: range | tuple[str, ...] | re.Pattern[str] | int | None
     default: Any = REQUIRED
@@ -105,7 +105,7 @@ REPLY_HEAD = (
 
 # Beside the head, which is the object under `MARKER`.
 REPLY = (
-    Field("r", "any", None, None),
+    Field("r", "text or object", None, None),
     Field("error", "object", None, None, null=True),
     Field("out", "any", None, None),
 )
@@ -191,17 +191,17 @@ def _shown(value: object) -> str:
 
 def _expected(field: Field) -> str:
     match field.allowed:
-        case range() as numbers if len(numbers) == 1:
-            return str(numbers.start)
-        case range() as numbers:
-            return f"an integer from {numbers.start} to {numbers[-1]}"
+        case range(start=low, stop=end) if end - low == 1:
+            return str(low)
+        case range(start=low, stop=end):
+            return f"an integer from {low} to {end - 1}"
         case tuple() as words:
             return f"{', '.join(map(repr, words[:-1]))} or {words[-1]!r}"
         case re.Pattern() as pattern:
             return f"text that matches {pattern.pattern}"
         case int() as most:
             return f"text of at most {most} characters"
-    return {"text": "text", "object": "an object"}[field.type]
+    return field.type.replace("object", "an object")
 
 
 def _is_text(value: object) -> bool:
@@ -219,7 +219,7 @@ def _fits(value: object, field: Field) -> bool:
         return type(value) is int and value in cast("range", field.allowed)
     if field.type == "object":
         return type(value) is dict
-    if field.type == "any":
+    if field.type == "any" or (field.type == "text or object" and type(value) is dict):
         return True
     if not _is_text(value):
         return False
@@ -327,8 +327,8 @@ def read_reply(reply: object, map_id: str, chunk: int, items: int, codec: str) -
         raise Malformed(f"the worker speaks protocol {protocol}, this caller {PROTOCOL}: {_DEPLOY}")
     read = {field.name: _read(head, field, "the reply") for field in REPLY_HEAD}
     r, error, out = (_read(reply, field, "the reply") for field in REPLY)
-    if "r" in reply and type(r) is not (dict if codec == "json" else str):
-        raise Malformed(f"r of a reply to a request of codec {codec} cannot be {_shown(r)}")
+    if r is not None and isinstance(r, dict) is not (codec == "json"):
+        raise Malformed("the results are not of the request's codec")
     done = read["done"]
     refused = error is not None and done is None
     for name, mine in (("map", map_id), ("chunk", chunk)):

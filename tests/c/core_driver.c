@@ -8,6 +8,7 @@
  *   qualifier TEXT, region TEXT
  *   path NAME, query QUALIFIER
  *   json TEXT            "ours", "others" or "refused"
+ *   reply TEXT MAP CHUNK ITEMS JSON   "taken" or "refused WHY", as a reply to that request
  *   http1 BYTES          "whole STATUS KEEP_ALIVE TAKEN BODY", "more" or "refused WHY"; the bytes
  *                        are fed in pieces of a few, and when they are over the peer closes
  *
@@ -34,10 +35,11 @@ undo_hex(char *text)
   size_t n = 0;
   if (strcmp(text, "-") != 0)
     for (; text[2 * n] != '\0'; n++) {
-      unsigned byte;
-      if (sscanf(text + 2 * n, "%2x", &byte) != 1)
+      const char digits[] = {text[2 * n], text[2 * n + 1], '\0'};
+      char *end;
+      text[n] = (char)strtoul(digits, &end, 16);
+      if (end != digits + 2)
         abort();
-      text[n] = (char)byte;
     }
   text[n] = '\0';
   return n;
@@ -147,6 +149,24 @@ json(void)
 }
 
 static void
+reply_to(void)
+{
+  struct lm_reply reply;
+  struct lm_error err;
+  if (lens[2] != LM_MAP_ID_LEN)
+    abort();
+  if (lm_envelope_read(args[1], lens[1], &reply, &err) != 0)
+    printf("refused %s\n", err.text);
+  else if (!reply.marked)
+    puts("refused no marker");
+  else if (lm_envelope_check(&reply, args[2], strtoull(args[3], NULL, 10),
+                             (uint32_t)strtoul(args[4], NULL, 10), args[5][0] == '1', &err) != 0)
+    printf("refused %s\n", err.text);
+  else
+    puts("taken");
+}
+
+static void
 http1(void)
 {
   static struct lm_http1 reply;
@@ -204,6 +224,8 @@ obey(struct lm_sigv4 *signer, int n)
     http1();
   } else if (strcmp(command, "json") == 0 && n == 2) {
     json();
+  } else if (strcmp(command, "reply") == 0 && n == 6) {
+    reply_to();
   } else {
     fprintf(stderr, "no such command: %s, %d arguments\n", command, n - 1);
     exit(2);

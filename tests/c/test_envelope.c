@@ -233,6 +233,18 @@ static const struct row rows[] = {
     {BYTES("{\"lambdamap\":1," MARK "}"), BROKEN},
     {BYTES("{" MARK ",\"r\":\"a\",\"r\":\"b\"}"), BROKEN},
     {BYTES("{" MARK ",\"error\":{},\"error\":{}}"), BROKEN},
+    {BYTES("{" MARK ",\"error\":null,\"error\":null}"), BROKEN},
+    {BYTES("{" MARK ",\"error\":null,\"\\u0065rror\":{}}"), BROKEN},
+    {BYTES("{" MARK ",\"error\":\"boom\"}"), BROKEN},
+    {BYTES("{" MARK ",\"\\u0065rror\":\"boom\"}"), BROKEN},
+    {BYTES("{" MARK ",\"error\":[]}"), BROKEN},
+    {BYTES("{" MARK ",\"error\":1}"), BROKEN},
+    {BYTES("{" MARK ",\"error\":true}"), BROKEN},
+    {BYTES("{" MARK ",\"error\":null}"), OURS},
+    {BYTES("{" MARK ",\"e\\u0000rror\":1,\"error\\u0000\":1,\"\\\\u0065rror\":1}"), OURS},
+    {BYTES("{\"\\u006cambdamap\":{\"done\":1}}"), OURS},
+    {BYTES("{\"\\u006cambdamap\":{\"done\":true}}"), BROKEN},
+    {BYTES("{\"lambdamap\":{\"done\":1,\"\\u0064one\":1}}"), BROKEN},
     {BYTES("{" MARK ",\"out\":[],\"out\":[]}"), BROKEN},
     {BYTES("{\"lambdamap\":{\"protocol\":1,\"protocol\":1}}"), BROKEN},
     {BYTES("{\"lambdamap\":{\"map\":\"a\",\"map\":\"a\"}}"), BROKEN},
@@ -276,6 +288,62 @@ check_row(const struct row *row)
     CHECK(err.code == LM_E_FORMAT && err.offset <= row->n);
   if (got == 0 && !reply.marked)
     CHECK(reply.result.at == NULL && reply.error.at == NULL && !reply.has_done);
+  free(kept);
+}
+
+#define ID "0123456789abcdef0123456789abcdef"
+
+/* To chunk 3 of map ID, of 4 items. */
+static const struct {
+  const char *text;
+  bool json, taken;
+} answers[] = {
+    {"{\"lambdamap\":{\"protocol\":1,\"map\":\"" ID "\",\"chunk\":3,\"done\":4},\"r\":\"\"}", false,
+     true},
+    {"{\"lambdamap\":{\"protocol\":1,\"map\":\"" ID "\",\"chunk\":3,\"done\":4},\"r\":\"\"}", true,
+     false},
+    {"{\"lambdamap\":{\"protocol\":1,\"map\":\"" ID "\",\"chunk\":3,\"done\":4},\"r\":{}}", true,
+     true},
+    {"{\"lambdamap\":{\"protocol\":1,\"map\":\"" ID "\",\"chunk\":3,\"done\":4},\"r\":{}}", false,
+     false},
+    {"{\"lambdamap\":{\"protocol\":1,\"map\":\"" ID "\",\"chunk\":3,\"done\":5},\"r\":\"\"}", false,
+     false},
+    {"{\"lambdamap\":{\"protocol\":1,\"map\":\"" ID "\",\"chunk\":3,\"done\":4}}", false, false},
+    {"{\"lambdamap\":{\"protocol\":1,\"map\":\"" ID "\",\"chunk\":3,\"done\":0}}", false, false},
+    {"{\"lambdamap\":{\"protocol\":1,\"map\":\"" ID "\",\"chunk\":3,\"done\":0},\"error\":{}}",
+     false, true},
+    {"{\"lambdamap\":{\"protocol\":1,\"map\":\"" ID "\",\"chunk\":3,\"done\":1},\"error\":{}}",
+     false, false},
+    {"{\"lambdamap\":{\"protocol\":1,\"map\":\"" ID "\",\"chunk\":4,\"done\":4},\"r\":\"\"}", false,
+     false},
+    {"{\"lambdamap\":{\"protocol\":1,\"map\":\"0" ID "\",\"chunk\":3,\"done\":4},\"r\":\"\"}",
+     false, false},
+    {"{\"lambdamap\":{\"protocol\":1,\"chunk\":3,\"done\":4},\"r\":\"\"}", false, false},
+    {"{\"lambdamap\":{\"protocol\":1,\"map\":\"" ID "\",\"done\":4},\"r\":\"\"}", false, false},
+    {"{\"lambdamap\":{\"protocol\":1,\"map\":\"" ID "\",\"chunk\":3},\"r\":\"\"}", false, false},
+    {"{\"lambdamap\":{\"protocol\":2,\"map\":\"" ID "\",\"chunk\":3,\"done\":4},\"r\":\"\"}", false,
+     false},
+    {"{\"lambdamap\":{\"map\":\"" ID "\",\"chunk\":3,\"done\":4},\"r\":\"\"}", false, false},
+    {"{\"lambdamap\":{\"protocol\":1},\"error\":{}}", false, true},
+    {"{\"lambdamap\":{\"protocol\":1,\"chunk\":4},\"error\":{}}", false, false},
+    {"{\"lambdamap\":{\"protocol\":1,\"map\":\"\"},\"error\":{}}", false, false},
+    {"{\"lambdamap\":{\"protocol\":2},\"error\":{}}", false, false},
+    {"{\"lambdamap\":{},\"error\":{}}", false, false},
+};
+
+static void
+check_answer(size_t i)
+{
+  struct lm_reply reply;
+  struct lm_error err = {0};
+  char *kept;
+  CHECK(read_reply(answers[i].text, strlen(answers[i].text), &kept, &reply, &err) == 0);
+  int got = lm_envelope_check(&reply, ID, 3, 4, answers[i].json, &err);
+  if ((got == 0) != answers[i].taken) {
+    fprintf(stderr, "%s: %d, %s\n", answers[i].text, got, err.text);
+    abort();
+  }
+  CHECK(got == 0 || (err.code == LM_E_FORMAT && err.text[0] != '\0'));
   free(kept);
 }
 
@@ -460,6 +528,8 @@ main(void)
   whole_reply();
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
     check_row(&rows[i]);
+  for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++)
+    check_answer(i);
   cut_replies();
   depth();
   string_steps();

@@ -54,6 +54,28 @@ is_json(const struct lm_span *span)
     MUST(lm_envelope_read(span->at, span->len, &reply, &err) == 0);
 }
 
+/* What is taken as a reply to a request is one to it alone. */
+static void
+check_reply(const struct lm_reply *reply)
+{
+  static const char id[] = "0123456789abcdef0123456789abcdef";
+  struct lm_error err;
+  for (int json = 0; json < 2; json++) {
+    if (lm_envelope_check(reply, id, 3, 4, json, &err) != 0) {
+      MUST(err.code == LM_E_FORMAT && err.text[0] != '\0');
+      continue;
+    }
+    MUST(reply->has_protocol && reply->protocol == LM_PROTOCOL);
+    MUST(reply->error.at != NULL || (reply->has_done && reply->done > 0));
+    MUST(reply->map.at == NULL || lm_json_is(&reply->map, id));
+    MUST(!reply->has_chunk || reply->chunk == 3);
+    MUST((json ? reply->result.at : reply->plain.at) == NULL);
+    if (reply->has_done)
+      MUST(reply->map.at != NULL && reply->has_chunk && reply->done <= 4 &&
+           (reply->done == 0 || (json ? reply->plain.at : reply->result.at) != NULL));
+  }
+}
+
 static void
 read_reply(const char *text, size_t size)
 {
@@ -63,16 +85,20 @@ read_reply(const char *text, size_t size)
     MUST(err.code == LM_E_FORMAT && err.offset <= size && err.text[0] != '\0');
     return;
   }
-  const struct lm_span *spans[] = {&reply.map, &reply.code, &reply.result, &reply.error,
-                                   &reply.output};
+  const struct lm_span *spans[] = {&reply.map,   &reply.code,  &reply.result,
+                                   &reply.plain, &reply.error, &reply.output};
   for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++) {
     MUST(inside(spans[i]) && (reply.marked || spans[i]->at == NULL));
     shown(spans[i], 1 + size % 66);
   }
   is_json(&reply.code);
   is_json(&reply.error);
+  is_json(&reply.plain);
   is_json(&reply.output);
   MUST(reply.result.at == NULL || memchr(reply.result.at, '\\', reply.result.len) == NULL);
+  MUST(reply.error.at == NULL || *reply.error.at == '{');
+  if (reply.marked)
+    check_reply(&reply);
   MUST(reply.chunk <= INT64_MAX && reply.worker_us <= INT64_MAX);
   MUST(lm_envelope_read(text, size, &again, &err) == 0 &&
        memcmp(&reply, &again, sizeof reply) == 0);
@@ -108,7 +134,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   shown(&all, 64);
   if (lm_envelope_request_payload((const uint8_t *)text, size, &payload, &len) == 0) {
     const struct lm_span span = {payload, len};
-    MUST(inside(&span) && len >= 4 && memcmp(payload, "lm1:", 4) == 0);
+    MUST(inside(&span) && len > 0 &&
+         (payload[0] == '{' || (len >= 4 && memcmp(payload, "lm1:", 4) == 0)));
   }
   free(text);
   return 0;

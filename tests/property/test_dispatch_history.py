@@ -103,7 +103,7 @@ def in_part(connection: Connection, request: Request) -> None:
     if body.get("lambdamap", {}).get("items", 1) < 2:
         good(connection, request)
         return
-    body["lambdamap"]["left_ms"] = 0  # it stops behind the first item
+    body["lambdamap"]["left_ms"] = 499  # less than the reserve: it stops after the first item
     request.body = json.dumps(body).encode()
     good(connection, request)
 

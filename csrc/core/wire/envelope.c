@@ -289,8 +289,7 @@ lm_envelope_check(const struct lm_reply *reply, const char map_id[LM_MAP_ID_LEN]
   if (refused)
     return 0;
   if (!reply->has_done)
-    return lm_error_set(err, LM_E_FORMAT,
-                        "the reply says neither what is done nor what is wrong");
+    return lm_error_set(err, LM_E_FORMAT, "the reply says neither what is done nor what is wrong");
   if (reply->done > items)
     return lm_error_set(err, LM_E_FORMAT, "the reply says that %u of %u items are done",
                         (unsigned)reply->done, (unsigned)items);

@@ -14,8 +14,8 @@ int
 lm_json_refuse(struct lm_json *json, const char *why)
 {
   size_t offset = (size_t)(json->at - json->start);
-  return lm_error_at(json->err, LM_E_FORMAT, offset, "malformed reply at byte %zu: %s",
-                     offset, why);
+  return lm_error_at(json->err, LM_E_FORMAT, offset, "malformed reply at byte %zu: %s", offset,
+                     why);
 }
 
 static void
