@@ -119,7 +119,7 @@ class Lane:
         said = None
         try:
             if completion.error is not None:
-                said = envelope.read_error(completion.error, 1, completion.done)
+                said = envelope.read_error(completion.error, completion.n_items, completion.done)
             else:
                 results, guarded = self._unpack(completion)
                 if len(results) != 1 or guarded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import lambdamap
 import tasks
 from driver import invoke
-from scripted import in_one_segment, plain_reply, raw, run
+from lambdamap.worker.call import run_request
+from scripted import in_one_segment, plain_reply, raw, reply, run, run_reply
 
 ANSWER = b'{"ok":1}'
 
@@ -162,6 +164,262 @@ def test_row_58_a_reply_of_odd_parts(plain_site: Any, lie: dict[str, Any]) -> No
         list(plain_site.map(server, tasks.square, range(5), chunksize=5))
     assert caught.value.ran == "RAN"
     assert set(caught.value.indices) <= set(range(5))
+
+
+def _boom(error: Any) -> Any:
+    """A worker that fails at the third item and says so in its own way."""
+
+    def change(answer: dict[str, Any]) -> None:
+        answer["lambdamap"]["done"] = 2
+        answer.update(_as_text([[0, 1], {}]), error=error)
+
+    return run(change)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "boom", ["boom"], 5, True, False, {}, {"errorType": "x"},
+        {**_with_error()["error"], "ran": "NOT"},
+        {**_with_error()["error"], "ran": "MAYBE"},
+        {**_with_error()["error"], "ran": None},
+        {**_with_error()["error"], "index": 3},
+        {**_with_error()["error"], "index": True},
+        {**_with_error()["error"], "message": None},
+        {**_with_error()["error"], "kind": "refused", "index": None, "ran": "NOT"},
+    ],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+def test_row_58_an_error_that_is_not_one(
+    plain_site: Any, idempotent: bool, on_error: Any, error: Any
+) -> None:
+    """Whatever the worker meant by it, f has run, and nothing is sent again."""
+    server = plain_site.server(then=_boom(error))
+    options = {"chunksize": 5, "on_error": on_error, "idempotent": idempotent}
+    with pytest.raises(lambdamap.ProtocolError) as caught:
+        list(plain_site.map(server, tasks.square, range(5), **options))
+    assert (caught.value.ran, caught.value.indices) == ("RAN", range(5))
+    assert caught.value.partial == {}
+    assert server.complete == 1
+
+
+def test_row_58_an_error_that_is_null_is_none(plain_site: Any) -> None:
+    server = plain_site.server([_boom(None)], then=run())
+    assert list(plain_site.map(server, tasks.square, range(5), chunksize=5)) == _FIVE
+    assert sorted(request.envelope["chunk"] for request in server.requests) == [0, 2, 4]
+
+
+@pytest.mark.parametrize("protocol", [2, 0, 2**32, "1", None, 1.0, True])
+@pytest.mark.parametrize("error", [None, {**_with_error()["error"], "index": None, "ran": "NOT"}])
+def test_row_58_a_reply_of_another_protocol(plain_site: Any, protocol: Any, error: Any) -> None:
+    """What it holds may mean something else: no result is taken, and no word that f has not run."""
+
+    def change(answer: dict[str, Any]) -> None:
+        answer["lambdamap"]["protocol"] = protocol
+        answer["error"] = error
+
+    server = plain_site.server(then=run(change))
+    with pytest.raises(lambdamap.ProtocolError) as caught:
+        list(plain_site.map(server, tasks.square, range(5), chunksize=5))
+    assert caught.value.ran == "RAN"
+    assert server.complete == 1
+    if type(protocol) is int and protocol < 2**32:
+        assert f"speaks protocol {protocol}" in str(caught.value)
+        assert "deploy the same release" in str(caught.value)
+
+
+@pytest.mark.parametrize("done", [None, 0])
+def test_row_58_a_refusal_is_believed(plain_site: Any, done: int | None) -> None:
+    """Nothing else in the reply says that anything has run."""
+
+    def change(answer: dict[str, Any]) -> dict[str, Any]:
+        head = {**answer["lambdamap"], "done": done}
+        if done is None:
+            del head["done"]
+        error = {**_with_error()["error"], "kind": "refused", "index": None, "ran": "NOT"}
+        return {"lambdamap": head, "error": error}
+
+    server = plain_site.server(then=run(change))
+    with pytest.raises(lambdamap.WorkerInitError, match=r"^m$") as caught:
+        list(plain_site.map(server, tasks.square, range(5), chunksize=5))
+    assert (caught.value.ran, caught.value.indices) == ("NOT", range(5))
+    assert server.complete == 1
+
+
+@pytest.mark.parametrize("change", [{"map": "f" * 32}, {"chunk": 7}], ids=str)
+def test_row_58_a_refusal_of_another_request(plain_site: Any, change: dict[str, Any]) -> None:
+    def refuse(answer: dict[str, Any]) -> dict[str, Any]:
+        head = {**answer["lambdamap"], **change}
+        del head["done"]
+        error = {**_with_error()["error"], "kind": "refused", "index": None, "ran": "NOT"}
+        return {"lambdamap": head, "error": error}
+
+    server = plain_site.server(then=run(refuse))
+    with pytest.raises(lambdamap.ProtocolError) as caught:
+        list(plain_site.map(server, tasks.square, range(5), chunksize=5))
+    assert caught.value.ran == "RAN"
+
+
+def test_row_58_an_item_that_was_refused_behind_others(plain_site: Any) -> None:
+    """Those before it keep their results."""
+    error = {**_with_error()["error"], "kind": "refused", "ran": "NOT"}
+    server = plain_site.server(then=_boom(error))
+    taken = []
+    with pytest.raises(lambdamap.WorkerInitError) as caught:
+        for result in plain_site.map(server, tasks.square, range(5), chunksize=5):
+            taken.append(result)
+    assert taken == [0, 1]
+    assert (caught.value.ran, caught.value.indices, list(caught.value.not_run)) == (
+        "NOT",
+        (2,),
+        [3, 4],
+    )
+    assert server.complete == 1
+
+
+def test_row_58_no_time_left(plain_site: Any, idempotent: bool) -> None:
+    """The worker's word that it has started nothing: an error of the deadline, and no new request."""
+
+    def late(connection: Any, request: Any) -> None:
+        event = request.json()
+        event["lambdamap"]["left_ms"] = 0
+        connection.send(plain_reply(json.dumps(run_request(event)).encode()))
+
+    server = plain_site.server(then=late)
+    with pytest.raises(lambdamap.DeadlineError, match="no time left") as caught:
+        list(plain_site.map(server, tasks.square, range(5), chunksize=5, idempotent=idempotent))
+    assert (caught.value.ran, caught.value.indices) == ("NOT", range(5))
+    assert server.complete == 1
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        {1: {}}, {1: {**_with_error()["error"], "index": 2}},
+        {2: {**_with_error()["error"], "ran": "NOT"}},
+        {2: {**_with_error()["error"], "ran": 5}},
+        {2: {**_with_error()["error"], "message": "\udc80"}},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_row_58_an_error_among_the_results_that_is_not_one(plain_site: Any, errors: Any) -> None:
+    server = plain_site.server(then=run(lambda answer: answer.update(_as_text([_FIVE, errors]))))
+    with pytest.raises(lambdamap.ProtocolError) as caught:
+        list(plain_site.map(server, tasks.square, range(5), chunksize=5, on_error="return"))
+    assert caught.value.ran == "RAN"
+    assert server.complete == 1
+
+
+def test_row_58_errors_among_the_results_that_nobody_asked_for(plain_site: Any) -> None:
+    """With on_error="raise" an exception is raised, and is never a result."""
+    errors = {2: _with_error()["error"]}
+    server = plain_site.server(then=run(lambda answer: answer.update(_as_text([_FIVE, errors]))))
+    with pytest.raises(lambdamap.ProtocolError, match="nobody asked"):
+        list(plain_site.map(server, tasks.square, range(5), chunksize=5))
+
+
+@pytest.mark.parametrize(
+    ("codec", "r"),
+    [("native", {"results": _FIVE, "errors": {}}), ("json", _as_text([_FIVE, {}])["r"])],
+)
+def test_row_58_results_of_another_codec(plain_site: Any, codec: Any, r: Any) -> None:
+    server = plain_site.server(then=run(lambda answer: answer.update(r=r)))
+    with pytest.raises(lambdamap.ProtocolError, match="codec") as caught:
+        list(plain_site.map(server, tasks.square, range(5), chunksize=5, codec=codec))
+    assert caught.value.ran == "RAN"
+
+
+_PLAIN = {
+    "a key of a result twice": b'{"results": [1, 2, {"a": 1, "b": {"c": 1, "c": 2}}, 4, 5]}',
+    "a key twice, escaped": b'{"results": [1, 2, {"a": 1, "\\u0061": 2}, 4, 5]}',
+    "results twice": b'{"results": [1, 2, 3, 4, 5], "results": [1, 2, 3, 4, 5]}',
+    "errors twice": b'{"results": [1, 2, 3, 4, 5], "errors": {}, "errors": {}}',
+    "an index twice": b'{"results": [1, 2, 3, 4, 5], "errors": {"1": {}, "1": {}}}',
+    "too few": b'{"results": [1, 2, 3, 4], "errors": {}}',
+    "too many": b'{"results": [1, 2, 3, 4, 5, 6], "errors": {}}',
+    "no results": b'{"errors": {}}',
+    "null": b'{"results": null}',
+    "a text": b'{"results": "12345"}',
+    "an object": b'{"results": {"0": 1, "1": 2, "2": 3, "3": 4, "4": 5}}',
+    "errors that are null": b'{"results": [1, 2, 3, 4, 5], "errors": null}',
+    "NaN": b'{"results": [1, 2, 3, 4, NaN]}',
+    "many digits": b'{"results": [1, 2, 3, 4, ' + b"1" * 1_000_000 + b"]}",
+    "deep": b'{"results": [1, 2, 3, 4, ' + b"[" * 100_000 + b"]" * 100_000 + b"]}",
+}
+_GOOD_ERROR = json.dumps(_with_error()["error"]).encode()
+for _index in (b" 2", b"0_2", b"+2", b"02", b"2.0", b"-2", b"", b"\\u0662", b"9" * 5000):
+    _PLAIN[f"index {_index[:9]!r}"] = (
+        b'{"results": [1, 2, null, 4, 5], "errors": {"' + _index + b'": ' + _GOOD_ERROR + b"}}"
+    )
+
+
+def _with_results(text: bytes) -> Any:
+    def step(connection: Any, request: Any) -> None:
+        answer = json.dumps({**run_reply(request), "r": "@"}).encode()
+        connection.send(plain_reply(answer.replace(b'"@"', text)))
+
+    return step
+
+
+@pytest.mark.parametrize("text", _PLAIN.values(), ids=_PLAIN)
+def test_row_58_odd_results_in_plain_json(plain_site: Any, text: bytes) -> None:
+    server = plain_site.server(then=_with_results(text))
+    with pytest.raises((lambdamap.ProtocolError, lambdamap.DecodeError)) as caught:
+        options = {"chunksize": 5, "codec": "json", "on_error": "return"}
+        list(plain_site.map(server, tasks.square, range(5), **options))
+    assert caught.value.ran == "RAN"
+    assert server.complete == 1
+
+
+def test_row_58_results_in_plain_json(plain_site: Any) -> None:
+    """What the rows above spoil is otherwise taken."""
+    text = b'{"results": [1, {"a": {"a": 2}}, null, 4, 5], "errors": {"2": ' + _GOOD_ERROR + b"}}"
+    server = plain_site.server(then=_with_results(text))
+    options = {"chunksize": 5, "codec": "json", "on_error": "return"}
+    found = list(plain_site.map(server, tasks.square, range(5), **options))
+    assert found[:2] + found[3:] == [1, {"a": {"a": 2}}, 4, 5]
+    assert isinstance(found[2], lambdamap.RemoteError)
+
+
+def test_row_58_what_a_refused_reply_printed_is_not_shown(
+    plain_site: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(answer: dict[str, Any]) -> None:
+        answer["lambdamap"]["chunk"] = 7
+        answer["out"] = [[0, "of another\n"]]
+
+    server = plain_site.server(then=run(change))
+    with pytest.raises(lambdamap.ProtocolError):
+        list(plain_site.map(server, tasks.square, range(5), chunksize=5, logs=True))
+    assert capsys.readouterr().out == ""
+
+
+def test_row_58_a_deep_error_body(plain_site: Any) -> None:
+    """Lambda's description of an exception, with a stack of brackets in it."""
+    body = b'{"errorType": "E", "errorMessage": "m", "stackTrace": ' + b"[" * 200_000 + b"}"
+    server = plain_site.server(then=reply(body, 200, X_Amz_Function_Error="Unhandled"))
+    with pytest.raises(lambdamap.RemoteError) as caught:
+        list(plain_site.map(server, tasks.square, range(5), chunksize=5))
+    assert caught.value.ran == "RAN"
+
+
+def test_row_58_an_executors_call(plain_site: Any) -> None:
+    for change in (
+        lambda answer: answer.update(error="boom"),
+        lambda answer: answer.update(error={}),
+        lambda answer: answer["lambdamap"].update(protocol=2),
+        lambda answer: answer.update(_as_text([[1, 2], {}])),
+        lambda answer: answer.update(_as_text([[1], {0: _with_error()["error"]}])),
+        lambda answer: answer.update(_as_text(5)),
+    ):
+        server = plain_site.server(then=run(change))
+        options = plain_site.options(server)
+        del options["chunksize"], options["progress"]
+        with lambdamap.LambdaExecutor(**options) as executor:
+            error = executor.submit(tasks.square, 3).exception(timeout=30)
+        assert isinstance(error, (lambdamap.ProtocolError, lambdamap.DecodeError))
+        assert (error.ran, server.complete) == ("RAN", 1)
 
 
 @pytest.mark.parametrize("out", [5, [1, 2], {}, [["a", 1]], [["a", "b"]], [[None, None]], [[1]]])

@@ -8,18 +8,22 @@ import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 import lambdamap
 import tasks
-from lambdamap import _codec
+from lambdamap import _codec, envelope
 from lambdamap.worker import allow, wrap
 from lambdamap.worker.call import PYTHON, depth_left, run_request
 from lambdamap.worker.entry import handler, zappa_task
@@ -439,6 +443,10 @@ def _hostile(x: int) -> int:
     raise HostileError(object(), "\udc80")
 
 
+def _oddly_named(x: int) -> int:
+    raise type("\udc80" + "x" * 100_000, (Exception,), {"__module__": "\udc81"})
+
+
 def _surrogates(x: int) -> int:
     print("\udc80 printed")
     raise ValueError("\udc80 raised" + "x" * 100_000)
@@ -448,7 +456,7 @@ def _deep(x: int) -> int:
     return _deep(x + 1)
 
 
-@pytest.mark.parametrize("function", [_hostile, _surrogates, _deep])
+@pytest.mark.parametrize("function", [_hostile, _surrogates, _deep, _oddly_named])
 @pytest.mark.parametrize("on_error", ["raise", "return"])
 def test_errors_that_resist(function: Any, on_error: str) -> None:
     reply = run_request(request(function, [1], on_error=on_error), trusted=True)
@@ -457,26 +465,164 @@ def test_errors_that_resist(function: Any, on_error: str) -> None:
     json.loads(text.encode("utf-8"))
     if on_error == "raise":
         error = reply["error"]
+        assert envelope.read_error(error, 1, 0) == error
         assert error["kind"] == "function"
         assert len(error["message"]) <= 16384
         assert len(error["traceback"]) <= 16384
         assert "worker/call.py" not in error["traceback"].replace(os.sep, "/")
 
 
+# What each field of a head may hold, said once more: `lambdamap.envelope` has it as a table.
+def _whole(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _text(value: Any) -> bool:
+    return type(value) is str and len(value) <= 100 and value.isascii()
+
+
+RIGHT: dict[str, Callable[[Any], bool]] = {
+    "protocol": _whole(1, 1),
+    "codec": lambda value: value == "native",  # as the payload is
+    "calls": lambda value: value == "item",
+    "version": _text,
+    "python": _text,
+    "by_value": _whole(0, 0),
+    "map": lambda value: type(value) is str and bool(re.fullmatch(r"[0-9a-f]{32}", value)),
+    "chunk": _whole(0, 2**63 - 1),
+    "items": _whole(1, 1),  # as many as there are
+    "attempt": _whole(0, 2**32 - 1),
+    "left_ms": _whole(20_000, 2**63 - 1),
+    "on_error": lambda value: value in ("raise", "return"),
+    "idempotent": _whole(0, 1),
+    "compression": _whole(0, 1),
+    "allow_pickle": _whole(0, 1),
+    "depth": _whole(0, 2**31 - 1),
+    "function": lambda value: value == "tasks:counted",
+    "code": lambda value: value is None or bool(re.fullmatch(r"[0-9a-f]{64}", str(value))),
+}
+_NEEDED = ("protocol", "map", "chunk", "items", "function")
+_odd = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from(
+        [0, 1, 2, -1, 2**31, 2**32, 2**63, 2**64, 10**400, 1.0, "1", "native", "raise"]
+    )
+    | st.sampled_from(["0" * 32, "f" * 64, "\ud800", "x" * 100_000, "tasks:counted"])
+    | st.floats()
+    | st.text(max_size=40),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@given(
+    changes=st.dictionaries(st.sampled_from([*RIGHT]) | st.text(max_size=8), _odd, max_size=3),
+    without=st.sets(st.sampled_from([*RIGHT]), max_size=2),
+)
+def test_a_head_that_is_not_right_runs_nothing(changes: dict[str, Any], without: set[str]) -> None:
+    event = request(tasks.counted, ["a"], calls="item", idempotent=0)
+    head = event["lambdamap"]
+    head.update(changes)
+    for name in without:
+        head.pop(name, None)
+    # Texts of other characters, and time for one item perhaps, say nothing.
+    assume(all(str(head.get(name, "")).isascii() for name in ("version", "python")))
+    assume(not _whole(1, 19_999)(head.get("left_ms")))
+    right = all(name in head for name in _NEEDED) and all(
+        name not in head or is_right(head[name]) for name, is_right in RIGHT.items()
+    )
+    before = tasks.RUNS.total()
+    reply = handler(event, None)
+    assert json.loads(json.dumps(reply, allow_nan=False)) == reply
+    ran = tasks.RUNS.total() > before
+    assert ran is right
+    assert ("r" in reply) is ran
+    if not ran:
+        assert (reply["error"]["ran"], reply["error"]["index"]) == ("NOT", None)
+        assert "done" not in reply["lambdamap"]
+    for name in ("map", "chunk"):
+        assert name not in reply["lambdamap"] or reply["lambdamap"][name] == head[name]
+
+
 @pytest.mark.parametrize(
     "head",
     [
         {"depth": "x"}, {"depth": -5}, {"left_ms": "soon"}, {"left_ms": None}, {"left_ms": 10**400},
-        {"on_error": 7}, {"code": 5}, {"map": [1]}, {"chunk": {}}, {"function": None},
-        {"function": 5}, {"protocol": None}, {"protocol": []}, {"python": 3, "by_value": "yes"},
-        {"compression": "auto"}, {"allow_pickle": []}, {"surprise": 1},
+        {"left_ms": 5.5}, {"on_error": 7}, {"on_error": "stop"}, {"code": 5}, {"map": [1]},
+        {"map": "x"}, {"chunk": {}}, {"chunk": -1}, {"chunk": 2**63}, {"function": None},
+        {"function": 5}, {"protocol": None}, {"protocol": []}, {"protocol": True},
+        {"protocol": 1.0}, {"protocol": 10**400}, {"python": 3}, {"by_value": "yes"},
+        {"by_value": True}, {"compression": "auto"}, {"allow_pickle": []}, {"idempotent": True},
+        {"calls": "twice"}, {"calls": None}, {"codec": "cbor"}, {"attempt": 0.5}, {"items": "1"},
     ],
+    ids=lambda head: str(head)[:40],
 )  # fmt: skip
 def test_odd_heads(head: dict[str, Any]) -> None:
     reply = run_request(request(tasks.square, [1], **head))
     json.dumps(reply)
     assert reply["lambdamap"]["protocol"] == _codec.PROTOCOL
-    assert "r" in reply or reply["error"]["ran"] == "NOT"
+    assert "r" not in reply
+    error = reply["error"]
+    assert (error["kind"], error["ran"], error["index"]) == ("protocol", "NOT", None)
+    assert next(iter(head)) in error["message"]
+
+
+def test_unknown_fields_are_ignored() -> None:
+    assert results(run_request(request(tasks.square, [3], surprise=[1], lambdamap={}))) == [9]
+
+
+def test_as_many_items_as_the_head_says() -> None:
+    error = run_request(request(tasks.square, [1, 2], items=3))["error"]
+    assert (error["kind"], error["ran"]) == ("decode", "NOT")
+    assert "3 items and holds 2" in error["message"]
+
+
+@pytest.mark.parametrize("left_ms", [0, -5, -(2**63)])
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+def test_no_item_runs_when_no_time_is_left(left_ms: int, on_error: str) -> None:
+    before = tasks.RUNS.total()
+    event = request(tasks.counted, ["a", "b"], left_ms=left_ms, on_error=on_error)
+    event["lambdamap"]["function"] = "not_there:f"  # it is not even looked for
+    reply = run_request(event)
+    error = reply["error"]
+    assert (error["kind"], error["ran"], error["index"]) == ("deadline", "NOT", None)
+    assert tasks.RUNS.total() == before
+    assert "r" not in reply and "done" not in reply["lambdamap"]
+
+
+@pytest.mark.parametrize("left_ms", [0, -1])
+def test_no_item_runs_when_lambda_has_no_time_left(left_ms: int) -> None:
+    class Over:
+        def get_remaining_time_in_millis(self) -> int:
+            return left_ms
+
+    before = tasks.RUNS.total()
+    error = run_request(request(tasks.counted, ["a"]), Over())["error"]
+    assert (error["kind"], error["ran"]) == ("deadline", "NOT")
+    assert tasks.RUNS.total() == before
+
+
+def test_time_that_loading_the_function_took_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller's time is counted from when the request came, and not from when f was there."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "slow_to_load.py").write_text("def f(x): raise SystemExit")
+    from slow_to_load import f  # type: ignore[import-not-found]
+
+    event = request(f, [1], left_ms=5)
+    del sys.modules["slow_to_load"]
+    source = "import time\nends = time.monotonic() + 0.02\nwhile time.monotonic() < ends: pass\n"
+    (tmp_path / "slow_to_load.py").write_text(source + "def f(x): raise SystemExit")
+    try:
+        error = run_request(event)["error"]
+    finally:
+        sys.modules.pop("slow_to_load", None)
+    assert (error["kind"], error["ran"]) == ("deadline", "NOT")
 
 
 @pytest.mark.parametrize("event", [None, 5, [], "x", {}, {"lambdamap": 1}, {"lambdamap": {}}])
