@@ -181,9 +181,11 @@ def test_a_request_that_is_nearly_over_at_the_gateway(function: Function) -> Non
 def test_a_request_that_is_refused_says_which_variable_to_set(function: Function) -> None:
     payload = {
         "command": "lambdamap.worker.entry.zappa_task",
-        "lambdamap": {"protocol": 1, "function": "os:system", "by_value": 0},
+        "lambdamap": {
+            "protocol": 1, "function": "os:system", "map": "0" * 32, "chunk": 0, "items": 1,
+        },
         "p": "lm1:",
-    }
+    }  # fmt: skip
     answer = function.invoke(payload)
     assert "LAMBDAMAP_ALLOW" in answer["error"]["message"]
     assert answer["error"]["ran"] == "NOT"
