@@ -9,6 +9,7 @@
  *   path NAME, query QUALIFIER
  *   json TEXT            "ours", "others" or "refused"
  *   reply TEXT MAP CHUNK ITEMS JSON   "taken" or "refused WHY", as a reply to that request
+ *   weight TEXT          bytes that its objects take at most
  *   http1 BYTES          "whole STATUS KEEP_ALIVE TAKEN BODY", "more" or "refused WHY"; the bytes
  *                        are fed in pieces of a few, and when they are over the peer closes
  *
@@ -224,6 +225,9 @@ obey(struct lm_sigv4 *signer, int n)
     http1();
   } else if (strcmp(command, "json") == 0 && n == 2) {
     json();
+  } else if (strcmp(command, "weight") == 0 && n == 2) {
+    const struct lm_span value = {args[1], lens[1]};
+    printf("%zu\n", lm_json_weight(&value));
   } else if (strcmp(command, "reply") == 0 && n == 6) {
     reply_to();
   } else {

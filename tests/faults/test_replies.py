@@ -382,6 +382,30 @@ def test_row_58_results_in_plain_json(plain_site: Any) -> None:
     assert isinstance(found[2], lambdamap.RemoteError)
 
 
+@pytest.mark.parametrize(
+    ("unit", "taken"),
+    [
+        (b"[" * 50 + b"]" * 50, False),
+        (b"{}", False),
+        (b'{"":0}', False),
+        (b'"' + b"x" * 99_998 + b'"', True),  # much text takes little more than itself
+    ],
+    ids=lambda value: repr(value)[:12],
+)
+def test_row_41_what_plain_json_takes_is_bounded(plain_site: Any, unit: bytes, taken: bool) -> None:
+    """Before it is built, by what its objects take, and not by its length."""
+    values = b",".join([unit] * (100_000 // len(unit)))
+    server = plain_site.server(then=_with_results(b'{"results": [[' + values + b"]]}"))
+    options = {"codec": "json", "max_result_bytes": 1 << 20}
+    results = plain_site.map(server, tasks.square, [3], **options)
+    if taken:
+        assert list(results) == [["x" * 99_998]]
+        return
+    with pytest.raises(lambdamap.ProtocolError, match="take more than 1048576 bytes") as caught:
+        list(results)
+    assert caught.value.ran == "RAN"
+
+
 def test_row_58_what_a_refused_reply_printed_is_not_shown(
     plain_site: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -131,6 +131,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   read_reply(text, size);
   read_error(text, size);
   const struct lm_span all = {text, size};
+  (void)lm_json_weight(&all);
   shown(&all, 64);
   if (lm_envelope_request_payload((const uint8_t *)text, size, &payload, &len) == 0) {
     const struct lm_span span = {payload, len};

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,3 +91,32 @@ def test_nothing_is_taken_that_json_refuses(texts: list[bytes]) -> None:
             assert answer != "refused", text
         else:
             assert answer == "refused", text
+
+
+_DENSE = [
+    "[]", "{}", "[0]", "[[]]", "[[],[],[]]", "[" * 50 + "]" * 50, '{"":' * 50 + "0" + "}" * 50,
+    '{"":0}', '{"a":[],"b":{}}', "1", "1000", "1.5", "null", "-1e-9", "9" * 300, '""', '"ab"', '"é"',
+    '"€"', json.dumps("a" * 40 + "\U0001f600"), '"' + "a" * 40 + '\U0001f600"', '"\\\\"',
+    json.dumps({str(i): i for i in range(6)}), json.dumps({f"key{i}": [] for i in range(11)}),
+    json.dumps(list(range(1000, 1017))), json.dumps([{"x": 0.5, "y": 1000, "z": "text"}] * 9),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", _DENSE, ids=lambda unit: unit[:20])
+def test_what_a_value_weighs(unit: str) -> None:
+    """Not less than Python takes for it, and little enough for a reply that is meant well."""
+    texts = [f"[{','.join([unit] * count)}]" for count in (1, 5, 50_000 // len(unit))]
+    for text, answer in zip(texts, ask(("weight", text) for text in texts), strict=True):
+        json.loads("[]")  # what the first call keeps is not this value's
+        tracemalloc.start()
+        value = json.loads(text)
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert taken - 200 <= int(answer) <= 70 * len(text) + 1000
+        del value
+
+
+def test_a_weight_is_bounded() -> None:
+    """Whatever the text is: it is given only what the reader has accepted."""
+    texts = ["[" * 1000, "]" * 10, '"', '"\\', "-", "", ",", '{"a"', "é"]
+    assert all(int(answer) >= 0 for answer in ask(("weight", text) for text in texts))

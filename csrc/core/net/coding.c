@@ -28,8 +28,6 @@ fail_as(struct lm_job *job, enum lm_ran ran, enum lm_failure failure, const stru
   job->error = *err;
 }
 
-enum { PLAIN_EXPANSION = 32 /* bytes of objects that a byte of JSON becomes, at most */ };
-
 /* A chunk is a frame, or with codec="json" a JSON object. */
 static bool
 is_plain(const uint8_t *chunk, size_t len)
@@ -114,7 +112,7 @@ take_results(struct lm_coder *coder, struct lm_job *job, struct lm_error *err)
   const struct lm_reply *view = &job->view;
   const size_t most = job->map->opts.max_result_bytes;
   if (view->plain.at != NULL) {
-    job->estimate_bytes = view->plain.len * PLAIN_EXPANSION;
+    job->estimate_bytes = lm_json_weight(&view->plain);
     if (job->estimate_bytes > most)
       return lm_error_set(err, LM_E_LIMIT, "the results take more than %zu bytes", most);
     lm_buf_append(&job->result, view->plain.at, view->plain.len);

@@ -409,6 +409,81 @@ lm_json_each_member(struct lm_json *json,
   return 0;
 }
 
+/* --- weight --- */
+
+/* What CPython takes, rounded up. */
+enum {
+  WEIGHT_ARRAY = 112, /* with room for four */
+  WEIGHT_ITEM = 9,    /* its place in an array, the array's growth included */
+  WEIGHT_OBJECT = 64,
+  WEIGHT_MEMBERS = 184, /* room for five */
+  WEIGHT_MEMBER = 80,   /* the place of each one beyond those */
+  WEIGHT_NUMBER = 32,
+  WEIGHT_STRING = 80
+};
+
+static size_t
+plus(size_t sum, size_t more)
+{
+  return more > SIZE_MAX - sum ? SIZE_MAX : sum + more;
+}
+
+/* Moves *at to the quote that ends the string. One wide character makes all of them wide. */
+static size_t
+string_weight(const char **at, const char *end)
+{
+  bool wide = false;
+  const char *from = ++*at;
+  for (; *at < end && **at != '"'; ++*at) {
+    wide = wide || (signed char)**at < 0 || **at == '\\';
+    if (**at == '\\' && end - *at > 1)
+      ++*at;
+  }
+  size_t len = (size_t)(*at - from);
+  return plus(WEIGHT_STRING, wide ? (len > SIZE_MAX / 4 ? SIZE_MAX : 4 * len) : len);
+}
+
+/* Moves *at to the last character of the number. */
+static size_t
+number_weight(const char **at, const char *end)
+{
+  const char *from = *at;
+  while (end - *at > 1 && strchr("+-.0123456789Ee", (*at)[1]) != NULL && (*at)[1] != '\0')
+    ++*at;
+  return WEIGHT_NUMBER + (size_t)(*at - from) / 2;
+}
+
+size_t
+lm_json_weight(const struct lm_span *value)
+{
+  uint8_t room[LM_JSON_MAX_DEPTH] = {0}; /* of each open object: 6 at first; 0: an array */
+  unsigned depth = 0;
+  size_t sum = 0;
+  const char *end = value->at + value->len;
+  for (const char *at = value->at; at < end; at++) {
+    char c = *at;
+    if (c == '"') {
+      sum = plus(sum, string_weight(&at, end));
+    } else if (c == '-' || (c >= '0' && c <= '9')) {
+      sum = plus(sum, number_weight(&at, end));
+    } else if (c == '[' || c == '{') {
+      if (depth == LM_JSON_MAX_DEPTH)
+        return SIZE_MAX;
+      room[depth++] = c == '{' ? 6 : 0;
+      sum = plus(sum, c == '{' ? WEIGHT_OBJECT : WEIGHT_ARRAY);
+    } else if (c == ']' || c == '}') {
+      depth -= depth > 0;
+    } else if (c == ',' && depth > 0 && room[depth - 1] == 0) {
+      sum = plus(sum, WEIGHT_ITEM);
+    } else if (c == ':' && depth > 0 && room[depth - 1] > 0) {
+      uint8_t *left = &room[depth - 1];
+      sum = plus(sum, *left == 6 ? WEIGHT_MEMBERS : *left == 1 ? WEIGHT_MEMBER : 0);
+      *left -= *left > 1;
+    }
+  }
+  return sum;
+}
+
 /* --- text for people --- */
 
 static bool

@@ -53,6 +53,10 @@ int lm_json_end(struct lm_json *json); /* -1 unless only blanks are left */
 
 bool lm_json_is(const struct lm_span *span, const char *text); /* false for an absent one */
 
+/* What the Python objects of a value that lm_json_read_raw has accepted take, in bytes: not less, and
+ * a few times more at most. Saturates. */
+size_t lm_json_weight(const struct lm_span *value);
+
 /* Undo the escapes of a string's contents, for people: valid UTF-8 without control bytes other than
  * tab and newline ('?' stands for what is none), cut at a character's end to size - 1 bytes,
  * NUL-terminated. Returns its length. An absent span is "". Never fails, whatever the bytes are. */
