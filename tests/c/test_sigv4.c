@@ -1,4 +1,4 @@
-/* net/sigv4: two signatures that botocore made, the cached key, refusals, memory. */
+/* net/sigv4: signatures that botocore made, the cached key, refusals, memory. */
 #include <stddef.h>
 #include <string.h>
 
@@ -49,12 +49,20 @@ static const char FULL[] =
     ", SignedHeaders=content-type;host;x-amz-date;x-amz-log-type;x-amz-security-token, "
     "Signature=8bdb83f4597049189420eaeb04b64f52cecb13bc0ce0f2224520ef1c30223eea\r\n";
 
+static const char HASHED[] =
+    "X-Amz-Content-Sha256: 39061532d423f2d385027b9d40fc07e2bedf7bf3151e8f8bdd5ff005cd5136d1\r\n"
+    "X-Amz-Date: 20260921T141320Z\r\n"
+    "Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/" SCOPE
+    ", SignedHeaders=content-type;host;x-amz-content-sha256;x-amz-date, "
+    "Signature=9dcf51f5a48912ecea3077759c175f52b00d97ecad5c4c69a934d3a6a65b25eb\r\n";
+
 static void
 known_signatures(void)
 {
+  static uint8_t long_body[LM_SIGV4_UNHASHED_BYTES + 1], body_digest[32];
   struct lm_sigv4 *signer = lm_sigv4_new();
   struct lm_buf out;
-  struct lm_sigv4_request request = plain(), full = plain();
+  struct lm_sigv4_request request = plain(), full = plain(), hashed = plain();
   CHECK(signer != NULL);
   lm_buf_init(&out, 4096);
   full.path = "/2015-03-31/functions/f%3Aprod/invocations";
@@ -63,6 +71,17 @@ known_signatures(void)
   full.extra = tail;
   CHECK(strcmp(sign(signer, &request, &out), PLAIN) == 0);
   CHECK(strcmp(sign(signer, &full, &out), FULL) == 0);
+
+  /* The head of a long body shows its hash, whoever has computed it. */
+  memset(long_body, 'x', sizeof long_body);
+  hashed.body = long_body;
+  hashed.body_len = sizeof long_body;
+  CHECK(strcmp(sign(signer, &hashed, &out), HASHED) == 0);
+  CHECK(lm_sigv4_digest(signer, hashed.body, hashed.body_len, body_digest));
+  hashed.body_digest = body_digest;
+  CHECK(strcmp(sign(signer, &hashed, &out), HASHED) == 0);
+  hashed.body_len--;
+  CHECK(strstr(sign(signer, &hashed, &out), "Sha256") == NULL);
 
   /* The key follows the day, the region and the secret, there and back. */
   struct lm_sigv4_request others[3] = {plain(), plain(), plain()};

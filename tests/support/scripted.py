@@ -14,6 +14,7 @@ All threads are daemons and end in `stop` (or at the end of the with block).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import socket
 import ssl
@@ -381,6 +382,9 @@ def signature_error(
     if unsigned:
         return f"not signed: {unsigned}"
     token = request.headers.get("x-amz-security-token")
+    digest = request.headers.get("x-amz-content-sha256")
+    if digest not in (None, hashlib.sha256(request.body).hexdigest()):
+        return "x-amz-content-sha256 is not the body's"
     rebuilt = AWSRequest(
         method=request.method,
         url=url + request.target.partition("?")[0],

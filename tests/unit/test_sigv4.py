@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from urllib.parse import quote
@@ -13,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core_driver import ask
+
+UNHASHED_BYTES = 16384  # LM_SIGV4_UNHASHED_BYTES of sigv4.h
 
 
 @dataclass
@@ -59,6 +62,9 @@ class Case:
         url = f"https://{self.host}{self.path}" + (f"?{self.query}" if self.query else "")
         request = AWSRequest("POST", url, data=self.body, headers=dict(self.extra))
         request.headers["Content-Type"] = "application/json"
+        digest = hashlib.sha256(self.body).hexdigest() if len(self.body) > UNHASHED_BYTES else None
+        if digest is not None:
+            request.headers["X-Amz-Content-SHA256"] = digest
         request.headers["X-Amz-Date"] = stamp
         request.context["timestamp"] = stamp
         if self.token is not None:
@@ -66,7 +72,8 @@ class Case:
         canonical = auth.canonical_request(request)
         signature = auth.signature(auth.string_to_sign(request, canonical), request)
         names = auth.signed_headers(auth.headers_to_sign(request))
-        lines = [f"X-Amz-Date: {stamp}"]
+        lines = [f"X-Amz-Content-Sha256: {digest}"] if digest is not None else []
+        lines.append(f"X-Amz-Date: {stamp}")
         if self.token is not None:
             lines.append(f"X-Amz-Security-Token: {self.token}")
         lines.append(
@@ -107,6 +114,9 @@ NAMED = [
     Case(extra={"x-amz-security": "sorts before the token", "x-amz-z": ""}, token="t"),
     Case(extra={"x-amz-date-x": "sorts behind the date"}),
     Case(body=b"\x00\xff" * 5000),
+    Case(body=b"x" * UNHASHED_BYTES),
+    Case(body=b"x" * (UNHASHED_BYTES + 1)),
+    Case(body=b"x" * 100_000, extra={"x-amz-client-context": "a", "x-amz-z": "b"}, token="t"),
 ]
 
 

@@ -137,14 +137,20 @@ no_digest(struct lm_error *err)
 }
 
 static void
-append_hex(struct lm_buf *out, const uint8_t hash[DIGEST])
+write_hex(const uint8_t hash[DIGEST], char text[HEX])
 {
   static const char digits[] = "0123456789abcdef";
-  char text[HEX];
   for (int i = 0; i < DIGEST; i++) {
     text[2 * i] = digits[hash[i] >> 4];
     text[2 * i + 1] = digits[hash[i] & 15];
   }
+}
+
+static void
+append_hex(struct lm_buf *out, const uint8_t hash[DIGEST])
+{
+  char text[HEX];
+  write_hex(hash, text);
   lm_buf_append(out, text, sizeof text);
 }
 
@@ -238,16 +244,23 @@ append_header(struct lm_sigv4 *signer, const char *name, const char *value, stru
   return 0;
 }
 
+static bool
+shows_hash(const struct lm_sigv4_request *request)
+{
+  return request->body_len > LM_SIGV4_UNHASHED_BYTES;
+}
+
 /* Sorted by name: content-type, host, then the x-amz-* ones, ours and the caller's merged. */
 static int
 append_headers(struct lm_sigv4 *signer, const struct lm_sigv4_request *request, const char *stamp,
-               struct lm_error *err)
+               const char *body_hash, struct lm_error *err)
 {
   static const char *const none[] = {NULL};
-  const char *const own[] = {"x-amz-date", stamp,
+  const char *const own[] = {"x-amz-content-sha256", body_hash, "x-amz-date", stamp,
                              request->token == NULL ? NULL : "x-amz-security-token", request->token,
                              NULL};
-  const char *const *ours = own, *const *theirs = request->extra == NULL ? none : request->extra;
+  const char *const *ours = shows_hash(request) ? own : own + 2;
+  const char *const *theirs = request->extra == NULL ? none : request->extra;
   if (append_header(signer, "content-type", "application/json", err) != 0 ||
       append_header(signer, "host", request->host, err) != 0)
     return -1;
@@ -303,13 +316,26 @@ append_scope(struct lm_buf *out, const struct lm_sigv4_request *request, const c
   lm_buf_str(out, "/lambda/aws4_request");
 }
 
+/* The body's SHA-256 as lower-case hex. */
+static int
+hash_body(struct lm_sigv4 *signer, const struct lm_sigv4_request *request, char text[HEX + 1],
+          struct lm_error *err)
+{
+  uint8_t hash[DIGEST];
+  const uint8_t *known = request->body_digest;
+  if (known == NULL && !digest(signer, request->body, request->body_len, NULL, 0, hash))
+    return no_digest(err);
+  write_hex(known == NULL ? hash : known, text);
+  text[HEX] = '\0';
+  return 0;
+}
+
 /* signer->text becomes the canonical request. */
 static int
 build_canonical(struct lm_sigv4 *signer, const struct lm_sigv4_request *request, const char *stamp,
-                struct lm_error *err)
+                const char *body_hash, struct lm_error *err)
 {
   struct lm_buf *text = &signer->text;
-  uint8_t hash[DIGEST];
   lm_buf_clear(text);
   lm_buf_clear(&signer->signed_names);
   lm_buf_str(text, "POST\n");
@@ -318,16 +344,12 @@ build_canonical(struct lm_sigv4 *signer, const struct lm_sigv4_request *request,
   lm_buf_str(text, request->query);
   lm_buf_byte(text, '\n');
   if (lm_buf_check(text, "the canonical request", err) != 0 ||
-      append_headers(signer, request, stamp, err) != 0)
+      append_headers(signer, request, stamp, body_hash, err) != 0)
     return -1;
   lm_buf_byte(text, '\n');
   lm_buf_append(text, signer->signed_names.data, signer->signed_names.len);
   lm_buf_byte(text, '\n');
-  if (request->body_digest != NULL)
-    memcpy(hash, request->body_digest, sizeof hash);
-  else if (!digest(signer, request->body, request->body_len, NULL, 0, hash))
-    return no_digest(err);
-  append_hex(text, hash);
+  lm_buf_append(text, body_hash, HEX);
   return lm_buf_check(text, "the canonical request", err);
 }
 
@@ -363,18 +385,24 @@ int
 lm_sigv4_sign(struct lm_sigv4 *signer, const struct lm_sigv4_request *request, struct lm_buf *out,
               struct lm_error *err)
 {
-  char stamp[STAMP_LEN + 1];
+  char stamp[STAMP_LEN + 1], body_hash[HEX + 1];
   uint8_t signature[DIGEST];
   if (!is_visible(request->access_key) || !is_visible(request->region))
     return lm_error_set(err, LM_E_INVALID, "the access key or the region is not plain ASCII text");
   write_stamp(request->unix_s, stamp);
   if (derive_key(signer, request, stamp, err) != 0 ||
-      build_canonical(signer, request, stamp, err) != 0 ||
+      hash_body(signer, request, body_hash, err) != 0 ||
+      build_canonical(signer, request, stamp, body_hash, err) != 0 ||
       build_string_to_sign(signer, request, stamp, err) != 0)
     return -1;
   if (!hmac(signer, signer->key, DIGEST, signer->text.data, signer->text.len, signature))
     return no_digest(err);
 
+  if (shows_hash(request)) {
+    lm_buf_str(out, "X-Amz-Content-Sha256: ");
+    lm_buf_append(out, body_hash, HEX);
+    lm_buf_str(out, "\r\n");
+  }
   lm_buf_str(out, "X-Amz-Date: ");
   lm_buf_append(out, stamp, STAMP_LEN);
   if (request->token != NULL) {

@@ -17,7 +17,13 @@
 
 struct lm_sigv4;
 
-enum { LM_SIGV4_MAX_SECRET = 512, LM_SIGV4_MAX_REGION = 63 };
+enum {
+  LM_SIGV4_MAX_SECRET = 512,
+  LM_SIGV4_MAX_REGION = 63,
+  /* The head of a larger body has its hash, so that a server can check the signature before it
+   * keeps any of the body: the local Lambda does. Below, it would cost a request 4 % more. */
+  LM_SIGV4_UNHASHED_BYTES = 16384
+};
 
 struct lm_sigv4_request {   /* all borrowed for the call */
   const char *host;         /* as in the Host header, with a port that is not the scheme's own */
@@ -40,9 +46,10 @@ void lm_sigv4_destroy(struct lm_sigv4 *signer);
 /* SHA-256, for body_digest. False: libcrypto cannot. */
 bool lm_sigv4_digest(struct lm_sigv4 *signer, const uint8_t *bytes, size_t len, uint8_t out[32]);
 
-/* Append the header lines X-Amz-Date, X-Amz-Security-Token (with a token) and Authorization to
- * *out. Content-Type: application/json is signed too, and the caller's to send. LM_E_INVALID for a
- * value that is no visible ASCII (it could end its header line), or too long. */
+/* Append the header lines X-Amz-Content-Sha256 (with a body above LM_SIGV4_UNHASHED_BYTES),
+ * X-Amz-Date, X-Amz-Security-Token (with a token) and Authorization to *out. Content-Type:
+ * application/json is signed too, and the caller's to send. LM_E_INVALID for a value that is not
+ * visible ASCII (it could end its header line), or too long. */
 int lm_sigv4_sign(struct lm_sigv4 *signer, const struct lm_sigv4_request *request,
                   struct lm_buf *out, struct lm_error *err);
 
