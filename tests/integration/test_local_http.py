@@ -154,6 +154,7 @@ def test_http_1_0_is_closed_after_its_reply(function: LocalLambda) -> None:
 
 
 def test_a_request_that_never_ends(function: LocalLambda, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_STRANGER_S", 0.2)
     monkeypatch.setattr(http, "_SLOW_S", 0.2)
     for start in (b"POS", LINE, LINE + b"Content-Length: 10\r\n\r\n123"):
         with dial(function) as peer:

@@ -10,7 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdamap.local.http import Connection, Request
+from lambdamap.local.budget import Budget
+from lambdamap.local.http import Admission, Connection, Request
 
 MOST = 1000  # bytes of a body
 
@@ -43,6 +44,20 @@ class Transport(asyncio.Transport):
         self.gone = True
 
 
+class Owner:
+    is_crowded = False
+    scratch = bytearray(65536)
+
+    def proved(self, connection: Connection) -> None:
+        pass
+
+    def closed(self, connection: Connection) -> None:
+        pass
+
+    def failed(self, text: str, error: BaseException) -> None:
+        raise error
+
+
 Seen = list[tuple[str, str, bytes, bool]]
 
 
@@ -51,6 +66,7 @@ def run(pieces: list[bytes], later: bool) -> tuple[Seen, bytes]:
     seen: Seen = []
     raised: list[Any] = []
     transport = Transport()
+    budget = Budget(MOST)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -64,7 +80,7 @@ def run(pieces: list[bytes], later: bool) -> tuple[Seen, bytes]:
             else:
                 request.reply(200, body)
 
-        connection = Connection(serve, MOST, set(), 10)
+        connection = Connection(lambda _: Admission(serve, True, MOST, (budget,)), Owner())
         connection.connection_made(transport)
         for piece in pieces:
             connection.data_received(piece)
@@ -76,6 +92,7 @@ def run(pieces: list[bytes], later: bool) -> tuple[Seen, bytes]:
 
     asyncio.run(main())
     assert not raised
+    assert budget.used == 0
     return seen, transport.written
 
 

@@ -8,15 +8,17 @@ import functools
 import json
 import re
 import time
-import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
 
+from lambdamap.local.budget import Budget
+from lambdamap.local.http import Admission, RefusedError
 from lambdamap.local.pool import Invocation, Pool
-from lambdamap.local.signature import BadSignatureError, Verifier
+from lambdamap.local.signature import BadSignatureError, Claim, Verifier
 
 if TYPE_CHECKING:
+    from lambdamap.local.budget import Grant
     from lambdamap.local.http import Request
     from lambdamap.local.processes import Sandbox
 
@@ -25,6 +27,11 @@ __all__ = ["ACCOUNT", "MAX_REPLY_BYTES", "MAX_REQUEST_BYTES", "Front"]
 MAX_REQUEST_BYTES = 6_291_456
 MAX_REPLY_BYTES = 6_291_556
 ACCOUNT = "000000000000"
+
+_BODY_BYTES = 64 * MAX_REQUEST_BYTES  # of all requests that arrive, or wait for a sandbox
+_UNPROVEN_BYTES = 4 * MAX_REQUEST_BYTES  # of it, of those that are not shown to be rightly signed
+_SMALL_BYTES = 32768  # a body that fits beside its head: a connection holds as much anyway
+_REPLIES = 2  # for each sandbox, that may arrive at once
 
 _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
 _RUNTIME = re.compile(r"/([\w-]{20,})/2018-06-01/runtime/(.*)")
@@ -43,9 +50,9 @@ def _for_context(headers: Mapping[str, str]) -> list[tuple[str, str]]:
             context = json.loads(base64.b64decode(encoded, validate=True))
             if not isinstance(context, dict) or len(encoded) > _CLIENT_CONTEXT_BYTES:
                 raise ValueError
-        except ValueError:
+        except (ValueError, RecursionError):
             text = "Client context must be a valid Base64-encoded JSON object."
-            raise _RefusedError(400, "InvalidRequestContentException", _message(text)) from None
+            raise RefusedError(400, "InvalidRequestContentException", _message(text)) from None
         passed.append(("Lambda-Runtime-Client-Context", json.dumps(context)))
     return passed
 
@@ -54,8 +61,8 @@ def _message(text: str) -> bytes:
     return json.dumps({"Type": "User", "message": text}).encode()
 
 
-class _RefusedError(Exception):
-    """args = (status, AWS's error type, body)."""
+def _unsigned(error: BadSignatureError) -> RefusedError:
+    return RefusedError(403, error.args[0], _message(error.args[1]))
 
 
 class Front:
@@ -72,31 +79,52 @@ class Front:
         self._verifier = verifier
         self._function_name = function_name
         self._concurrency_limit = concurrency_limit
+        self._bodies = Budget(_BODY_BYTES)
+        self._unproven = Budget(_UNPROVEN_BYTES)
+        self._replies = Budget(_REPLIES * MAX_REPLY_BYTES * pool.settings.sandboxes)
         self.throttled_until = 0.0  # of time.monotonic
 
-    def serve(self, request: Request) -> None:
-        """Answer one request, now or when its invocation has ended."""
+    def judge_sandbox(self, request: Request) -> Admission:
+        """Look at the head of a request to the Runtime API; raise `RefusedError` when it lacks the
+        token of a sandbox."""
+        runtime = _RUNTIME.fullmatch(request.target)
+        sandbox = self._pool.by_token.get(runtime[1]) if runtime is not None else None
+        if runtime is None or sandbox is None:
+            raise RefusedError(404, "", _message("no such operation"))
+        serve = functools.partial(self._runtime, sandbox, runtime[2])
+        return Admission(serve, True, MAX_REPLY_BYTES, (self._replies,))
+
+    def judge_caller(self, request: Request) -> Admission:
+        """Look at the head of a request to the Invoke API; raise `RefusedError` for what nobody may
+        send who does not have the key pair."""
         path = request.target.partition("?")[0]
-        runtime = _RUNTIME.fullmatch(path)
-        if runtime is not None:
-            sandbox = self._pool.by_token.get(runtime[1])
-            if sandbox is not None:
-                self._runtime(sandbox, request, runtime[2])
-                return
         invoke = _INVOKE.fullmatch(unquote(path))
         if invoke is None:
-            request.reply(404, _message("no such operation"))
-            return
-        id_ = str(uuid.uuid4())
-        try:
-            self._invoke(request, invoke[1], id_)
-        except _RefusedError as refused:
-            status, kind, body = refused.args
-            request.reply(status, body, [("x-amzn-ErrorType", kind), ("x-amzn-RequestId", id_)])
+            raise RefusedError(404, "", _message("no such operation"))
+        if request.method != "POST":
+            raise RefusedError(405, "MethodNotAllowedException", _message("use POST"))
+        if "origin" in request.headers:
+            text = "requests that a web page makes are refused"
+            raise RefusedError(403, "AccessDeniedException", _message(text))
+        claim = None
+        if self._verifier is not None:
+            try:
+                claim = self._verifier.check_head(request.method, request.target, request.headers)
+            except BadSignatureError as error:
+                raise _unsigned(error) from None
+        serve = functools.partial(self._invoke, invoke[1], claim)
+        if claim is None or claim.fresh:
+            return Admission(serve, True, MAX_REQUEST_BYTES, (self._bodies,))
+        small = (
+            not request.is_chunked
+            and int(request.headers.get("content-length", "0")) <= _SMALL_BYTES
+        )
+        budgets = () if small else (self._unproven, self._bodies)
+        return Admission(serve, False, MAX_REQUEST_BYTES, budgets)
 
     # --- the Runtime API ------------------------------------------------------------------------
 
-    def _runtime(self, sandbox: Sandbox, request: Request, operation: str) -> None:
+    def _runtime(self, sandbox: Sandbox, operation: str, request: Request) -> None:
         pool = self._pool
         if operation == "invocation/next" and request.method == "GET":
             pool.next(sandbox, request)
@@ -118,57 +146,68 @@ class Front:
                 sandbox.sources.update({k: (v[0], v[1]) for k, v in found_sources.items()})
             request.reply(202)
             return
+        if request.method == "POST" and operation == "lambdamap/worn":
+            sandbox.stale = True
+            request.reply(202)
+            return
         request.reply(404)
 
     # --- the Invoke API -------------------------------------------------------------------------
 
-    def _invoke(self, request: Request, name: str, id_: str) -> None:
+    def _invoke(self, name: str, claim: Claim | None, request: Request) -> None:
         headers = request.headers
-        if request.method != "POST":
-            raise _RefusedError(405, "MethodNotAllowedException", _message("use POST"))
-        if "origin" in headers:
-            text = "requests that a web page makes are refused"
-            raise _RefusedError(403, "AccessDeniedException", _message(text))
-        if request.too_large or len(request.body) > MAX_REQUEST_BYTES:
-            # Before the signature, which needs the body; AWS does the same.
+        if request.too_large:
+            # Its signature needs the body, which is not kept; AWS does the same.
             text = f"Request must be smaller than {MAX_REQUEST_BYTES} bytes for the InvokeFunction operation"
-            raise _RefusedError(413, "RequestEntityTooLargeException", _message(text))
-        if self._verifier is not None:
+            raise RefusedError(413, "RequestEntityTooLargeException", _message(text))
+        if claim is not None and self._verifier is not None:
             try:
-                self._verifier.check(request.method, request.target, headers, request.body)
+                self._verifier.check_body(claim, request.body)
             except BadSignatureError as error:
-                raise _RefusedError(403, error.args[0], _message(error.args[1])) from None
+                raise _unsigned(error) from None
+            request.prove()
         self._check_name(request, name)
         self._pool.stats["bytes_in"] += len(request.body)
         kind = headers.get("x-amz-invocation-type", "RequestResponse")
         if kind == "DryRun":
-            request.reply(204, b"", [("x-amzn-RequestId", id_)])
+            request.reply(204, b"", [("x-amzn-RequestId", request.id)])
             return
         if kind not in ("RequestResponse", "Event"):
             text = f"unknown invocation type {kind!r}"
-            raise _RefusedError(400, "InvalidParameterValueException", _message(text))
-        if self._is_throttled():
+            raise RefusedError(400, "InvalidParameterValueException", _message(text))
+        is_event = kind == "Event"
+        if self._is_throttled() or (is_event and self._bodies.is_exhausted):
             self._pool.stats["throttles"] += 1
             reason = {
                 "Reason": "ConcurrentInvocationLimitExceeded",
                 "Type": "User",
                 "message": "Rate Exceeded.",
             }
-            raise _RefusedError(429, "TooManyRequestsException", json.dumps(reason).encode())
-        is_event = kind == "Event"
+            raise RefusedError(429, "TooManyRequestsException", json.dumps(reason).encode())
         invocation = Invocation(
-            id_,
+            request.id,
             None if is_event else request,
             request.body or b"{}",
             headers.get("x-amz-log-type") == "Tail",
             _for_context(headers),
+            self._room_of(request),
         )
         request.body = b""
         if is_event:
-            request.reply(202, b"", [("x-amzn-RequestId", id_)])
+            request.reply(202, b"", [("x-amzn-RequestId", request.id)])
         else:
             request.on_gone = functools.partial(self._pool.withdraw, invocation)
-        self._pool.submit(invocation)
+        try:
+            self._pool.submit(invocation)
+        except BaseException:
+            self._pool.withdraw(invocation)
+            raise
+
+    def _room_of(self, request: Request) -> Grant:
+        """Of the budget of all bodies; the invocation's from now on."""
+        if not request.room:  # small
+            return self._bodies.take(len(request.body))
+        return request.room.pop()  # the last of its budgets
 
     def _check_name(self, request: Request, name: str) -> None:
         found = _NAME.fullmatch(name)
@@ -180,14 +219,14 @@ class Front:
                 text = (
                     "The derived qualifier from the function name does not match the specified one"
                 )
-                raise _RefusedError(400, "InvalidParameterValueException", _message(text))
+                raise RefusedError(400, "InvalidParameterValueException", _message(text))
             qualifier = asked
         if self._function_name is not None and plain != self._function_name:
             text = f"Function not found: arn:aws:lambda:us-east-1:{ACCOUNT}:function:{name}"
-            raise _RefusedError(404, "ResourceNotFoundException", _message(text))
+            raise RefusedError(404, "ResourceNotFoundException", _message(text))
         if qualifier not in ("", "$LATEST"):
             text = f"Function not found: {plain}:{qualifier}: a local function has only $LATEST"
-            raise _RefusedError(404, "ResourceNotFoundException", _message(text))
+            raise RefusedError(404, "ResourceNotFoundException", _message(text))
 
     def _is_throttled(self) -> bool:
         if time.monotonic() < self.throttled_until:

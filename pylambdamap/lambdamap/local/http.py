@@ -3,24 +3,38 @@
 h11 reads the heads (and chunked bodies), so what is malformed or ambiguous is refused; bodies of a
 known length go around it. Heads, bodies, buffered bytes and the time that a request may take to
 arrive are bounded.
+
+A head is judged before any of its body is kept. The judge says who sent it and which budgets the
+body counts against; the body is not read before they have room for all of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import http
+import json
+import random
 import re
+import socket
+import uuid
 from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import h11
 
-__all__ = ["Connection", "Request"]
+if TYPE_CHECKING:
+    from lambdamap.local.budget import Budget, Grant
+
+__all__ = ["Admission", "Connection", "Owner", "RefusedError", "Request"]
 
 _HEAD_BYTES = 32768
-_SLOW_S = 60.0  # a request must be complete this long after its first bytes
+_STRANGER_S = 5.0  # for a new connection to bring the head of a request that is admitted
+_UNPROVEN_BODY_S = 20.0  # for a body without which the signature cannot be checked
+_SLOW_S = 60.0  # for a body, or a further head, of someone who has the secret
 _AHEAD_BYTES = 65536  # read of further requests while one is served
 _DRAIN_BYTES = 1 << 28  # of a body that is too large, before the connection is cut
 _LINGER_S = 2.0  # for the peer to read the last reply
+_DISCARD_BYTES = 1 << 23  # that it may send meanwhile: a body that was refused by its head
 
 # The head that our own sandboxes write, word by word.
 _PLAIN = re.compile(
@@ -30,11 +44,51 @@ _PLAIN = re.compile(
 _REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 
 
+class RefusedError(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(self, status: int, kind: str, body: bytes) -> None:
+        """kind: AWS's error type, or ""."""
+        super().__init__(status, kind)
+        self.status = status
+        self.kind = kind
+        self.body = body
+
+    def headers(self, request_id: str) -> list[tuple[str, str]]:
+        found = [("x-amzn-RequestId", request_id)]
+        return [("x-amzn-ErrorType", self.kind), *found] if self.kind else found
+
+
+class Admission(NamedTuple):
+    """What the head of a request has shown."""
+
+    serve: Callable[[Request], None]  # called when the body is complete
+    proven: bool  # who sent it has the secret
+    max_body_bytes: int
+    budgets: tuple[Budget, ...]  # of which the body needs room, in this order
+
+
+class Owner(Protocol):
+    """What a connection needs of the listener that has accepted it, and tells it."""
+
+    scratch: bytearray  # what is received, until the connection has looked at it
+
+    @property
+    def is_crowded(self) -> bool: ...
+
+    def proved(self, connection: Connection) -> None: ...
+
+    def closed(self, connection: Connection) -> None: ...
+
+    def failed(self, text: str, error: BaseException) -> None: ...
+
+
 class Request:
-    """One complete request and the way to answer it."""
+    """One request and the way to answer it."""
 
     __slots__ = (
-        "_close", "_connection", "body", "headers", "method", "on_gone", "target", "too_large",
+        "_close", "_connection", "_id", "body", "headers", "is_chunked", "method", "on_gone", "room",
+        "target", "too_large",
     )  # fmt: skip
 
     def __init__(
@@ -47,12 +101,23 @@ class Request:
     ) -> None:
         self._connection = connection
         self._close = close
+        self._id = ""
         self.method = method
         self.target = target
         self.headers = headers  # names in lower case
+        self.is_chunked = False  # no length is known before its end
         self.body = b""
         self.too_large = False  # the body was above the limit and is not kept
+        self.room: list[Grant] = []  # for the body; what is left after `serve` is returned
         self.on_gone: Callable[[], None] | None = None  # the peer hung up before the answer
+
+    @property
+    def id(self) -> str:
+        """Its id for the caller."""
+        if not self._id:
+            # uuid4() asks the kernel each time; an id need not be hard to guess.
+            self._id = str(uuid.UUID(int=random.getrandbits(128), version=4))
+        return self._id
 
     def reply(
         self, status: int, body: bytes = b"", headers: list[tuple[str, str]] | None = None
@@ -60,33 +125,54 @@ class Request:
         """Answer; does nothing when the peer has gone, or for a second answer."""
         self._connection.answer(self, status, headers, body, self._close)
 
+    def refuse(self, refused: RefusedError) -> None:
+        """Answer with an error; whoever has not proven anything is cut off after it."""
+        close = self._close or not self._connection.is_proven
+        self._connection.answer(self, refused.status, refused.headers(self.id), refused.body, close)
 
-class Connection(asyncio.Protocol):
+    def prove(self) -> None:
+        """Its sender has the secret."""
+        self._connection.prove()
+
+    def return_room(self) -> None:
+        for grant in self.room:
+            grant.release()
+        self.room = []
+
+
+class Connection(asyncio.BufferedProtocol):
     """Serves one request after the other; pipelined ones wait their turn."""
 
     def __init__(
         self,
-        serve: Callable[[Request], None],
-        max_body_bytes: int,
-        open_: set[Connection],
-        max_open: int,
+        judge: Callable[[Request], Admission],
+        owner: Owner,
+        sock: socket.socket | None = None,
     ) -> None:
-        self._serve = serve
-        self._max_body_bytes = max_body_bytes
-        self._open = open_  # all connections of the server, so that it can end them
-        self._max_open = max_open
+        """judge: sees the head alone, and raises `RefusedError` for what is not admitted. sock: the
+        transport's, for `read_now`."""
+        self._judge = judge
+        self._owner = owner
+        self._sock = sock
         self._loop = asyncio.get_running_loop()
+        self.is_proven = False  # a request on it was rightly signed
+        self.idle_since = float("inf")  # loop time; infinity while it is a stranger's, or in use
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()  # bytes of requests that are not complete
         self._looked = 0  # of _buffer, for the end of a head
         self._reading: Request | None = None  # its head is complete, its body is not
+        self._admission: Admission | None = None  # of _reading
+        self._wanted: list[Budget] = []  # not yet asked for room for the body
+        self._flowing = False  # there is room for all of the body
         self._parts: list[bytes] = []
         self._left = 0  # bytes of the body still to come
         self._size = 0  # of a chunked body so far
         self._chunks: h11.Connection | None = None  # reads a chunked body
         self._current: Request | None = None  # waits for its answer
+        self._thrown_away = 0  # bytes that came after the last reply
         self._held = b""  # an answer that goes out with the next one
-        self._paused = self._ending = self._busy = False
+        self._timed = False  # the time for the rest of the body runs
+        self._paused = self._ending = self._busy = self._dropped = False
         self._timer: asyncio.TimerHandle | None = None
 
     # --- asyncio's side -------------------------------------------------------------------------
@@ -94,45 +180,91 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._open.add(self)
-        if len(self._open) > self._max_open:
-            self.drop()
+        if self._dropped:
+            transport.abort()
+            return
+        self._set_timer(_STRANGER_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._open.discard(self)
+        self._sock = None
+        self._owner.closed(self)
         self._stop_timer()
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.return_room()
         request, self._current = self._current, None
         if request is not None and request.on_gone is not None:
             request.on_gone()
 
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._owner.scratch
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(memoryview(self._owner.scratch)[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
         if self._ending:
+            self._thrown_away += len(data)
+            if self._thrown_away > _DISCARD_BYTES:
+                self.drop()
             return
-        if self._left and len(data) <= self._left:
+        self.idle_since = float("inf")
+        if self._flowing and self._left and len(data) <= self._left:
             self._body(data)
         else:
             self._buffer += data
         if self._current is None:
             self._read()
-        elif len(self._buffer) > _AHEAD_BYTES and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
+        elif len(self._buffer) > _AHEAD_BYTES:
+            self._pause()
 
     def eof_received(self) -> bool:
         return False  # close: nobody who half-closes waits for an answer here
 
     def drop(self) -> None:
         """Close at once."""
+        self._dropped = True
+        self._owner.closed(self)
         if self._transport is not None:
             self._transport.abort()
 
+    def read_now(self) -> None:
+        """Take what has arrived and waits for the loop's next turn."""
+        if self._sock is None or self._transport is None or self._paused or self._ending:
+            return
+        try:
+            data = self._sock.recv(_AHEAD_BYTES)
+        except OSError:
+            return
+        if data:
+            self.data_received(data)
+
+    def prove(self) -> None:
+        """Its peer has the secret."""
+        if not self.is_proven:
+            self.is_proven = True
+            self._owner.proved(self)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last reply has left; only its peer's end is waited for."""
+        transport = self._transport
+        return self._ending and (transport is None or transport.get_write_buffer_size() == 0)
+
     def fileno(self) -> int:
         """The socket's descriptor, or -1."""
-        if self._transport is None:
-            return -1
-        sock = self._transport.get_extra_info("socket")
-        return -1 if sock is None else int(sock.fileno())
+        return -1 if self._sock is None else self._sock.fileno()
+
+    def _pause(self) -> None:
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -145,33 +277,49 @@ class Connection(asyncio.Protocol):
             self._read_all()
         finally:
             self._busy = False
-        waiting = self._buffer or self._reading is not None
-        if waiting and self._current is None and self._timer is None and not self._ending:
-            self._timer = self._loop.call_later(_SLOW_S, self.drop)
+        begun = self._buffer and self._reading is None and self._current is None
+        if begun and self._timer is None and not self._ending:
+            self._set_timer(_SLOW_S)
 
     def _read_all(self) -> None:
         while self._current is None and not self._ending and self._transport is not None:
             if self._reading is None and not self._read_head():
                 break
-            if self._reading is not None and not self._read_body():
+            if self._reading is not None and not (self._has_room() and self._read_body()):
+                self._expect_more()
                 break
             request, self._reading = self._reading, None
             if request is not None:
                 self._stop_timer()
+                self._flowing = self._timed = False
                 request.body = b"".join(self._parts)
                 self._parts = []
                 self._current = request
                 self._serve(request)
 
+    def _serve(self, request: Request) -> None:
+        """The one place where our code may raise what it will: it is answered."""
+        assert self._admission is not None
+        try:
+            self._admission.serve(request)
+        except RefusedError as refused:
+            request.refuse(refused)
+        except Exception as error:
+            self._owner.failed(f"{type(error).__name__} in a request", error)
+            # Not ServiceException, which would say that nothing can have run.
+            request.refuse(_failure("InternalFailure"))
+        finally:
+            request.return_room()
+
     def _read_head(self) -> bool:
-        """Whether a head is complete; it is in _reading then, unless it was refused."""
+        """Whether a head is complete and admitted; it is in _reading then."""
         if not self._buffer:
             return False
         end = self._buffer.find(b"\r\n\r\n", max(0, self._looked - 3))
         if end < 0 or end > _HEAD_BYTES:
             self._looked = len(self._buffer)
             if self._looked > _HEAD_BYTES:
-                self._refuse(431)
+                self._refuse(None, _refusal(431))
             return False
         head = bytes(self._buffer[: end + 4])
         del self._buffer[: end + 4]
@@ -182,14 +330,65 @@ class Connection(asyncio.Protocol):
             self._left = int(plain[3] or 0)
         else:
             self._parse(head)
-        if self._reading is None:
+        return self._reading is not None and self._admit(self._reading)
+
+    def _admit(self, request: Request) -> bool:
+        """Have the head judged. One that is refused is answered, and the connection ends: its body
+        is thrown away."""
+        try:
+            admission = self._judge(request)
+        except RefusedError as refused:
+            self._refuse(request, refused)
             return False
-        if self._left > self._max_body_bytes:
-            self._reading.too_large = True
-            if self._left > _DRAIN_BYTES:
-                self._refuse(413)
+        except Exception as error:
+            self._owner.failed(f"{type(error).__name__} in the head of a request", error)
+            self._refuse(request, _failure("ServiceException"))
+            return False
+        self._admission = admission
+        if admission.proven:
+            self.prove()
+        size = self._left
+        if self._chunks is not None:
+            size = admission.max_body_bytes
+        elif size > admission.max_body_bytes:
+            request.too_large = True
+            if size > _DRAIN_BYTES:
+                self._refuse(request, _refusal(413))
                 return False
+        self._wanted = [] if request.too_large or size == 0 else list(admission.budgets)
+        self._needed = size
         return True
+
+    def _has_room(self) -> bool:
+        """Whether the body may be read. Until then its bytes stay in the kernel, and the peer has
+        no deadline."""
+        if self._flowing:
+            return True
+        request, admission = self._reading, self._admission
+        assert request is not None and admission is not None
+        while not request.room or request.room[-1].given:
+            if self._wanted:
+                request.room.append(self._wanted.pop(0).ask(self._needed, self._read))
+                continue
+            self._flowing = True
+            self._resume()
+            return True
+        return False
+
+    def _expect_more(self) -> None:
+        """The head is admitted, and the body not complete: wait for room, or for more of it."""
+        request, admission = self._reading, self._admission
+        if request is None or admission is None:
+            return  # refused in its middle
+        if not self._flowing:
+            self._stop_timer()
+            self._pause()
+        elif not self._timed:
+            self._timed = True
+            self._set_timer(_SLOW_S if admission.proven else _UNPROVEN_BODY_S)
+            if request.headers.get("expect", "").lower() == "100-continue" and not self._parts:
+                assert self._transport is not None
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _parse(self, head: bytes) -> None:
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * _HEAD_BYTES)
@@ -207,17 +406,15 @@ class Connection(asyncio.Protocol):
             if len(length) > 15 or (chunked and "content-length" in headers):
                 raise h11.RemoteProtocolError("ambiguous length")
         except h11.RemoteProtocolError as error:
-            self._refuse(error.error_status_hint)
+            self._refuse(None, _refusal(error.error_status_hint))
             return
         close = event.http_version != b"1.1" or "close" in headers.get("connection", "").lower()
         target = event.target.decode("ascii", "replace")
         self._reading = Request(self, event.method.decode("ascii"), target, headers, close)
+        self._reading.is_chunked = chunked
         self._left = int(length)
         self._size = 0
         self._chunks = parser if chunked else None
-        if headers.get("expect", "").lower() == "100-continue" and not self._buffer:
-            assert self._transport is not None
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _read_body(self) -> bool:
         """Move bytes of the body out of the buffer; whether it is complete."""
@@ -247,28 +444,34 @@ class Connection(asyncio.Protocol):
                 if isinstance(event, h11.EndOfMessage):
                     self._buffer += parser.trailing_data[0]
                     self._chunks = None
+                    for grant in self._reading.room:
+                        grant.shrink(self._size)
                     return True
                 if not isinstance(event, h11.Data):
                     return False
                 self._size += len(event.data)
+                assert self._admission is not None
                 if self._size > _DRAIN_BYTES:
-                    self._refuse(413)
+                    self._refuse(None, _refusal(413))
                     return False
-                if self._size > self._max_body_bytes:
+                if self._size > self._admission.max_body_bytes:
                     self._reading.too_large = True
+                    self._reading.return_room()
                     self._parts = []
                 else:
                     self._parts.append(bytes(event.data))
         except h11.RemoteProtocolError as error:
-            self._refuse(error.error_status_hint)
+            self._refuse(None, _refusal(error.error_status_hint))
             return False
 
-    def _refuse(self, status: int) -> None:
-        """Answer what is no request of ours, and end the connection."""
-        text = _REASONS.get(status, "Bad Request")
+    def _refuse(self, request: Request | None, refused: RefusedError) -> None:
+        """Answer what is not admitted, or not even a request, and end the connection."""
+        if self._reading is not None:
+            self._reading.return_room()
         self._reading, self._chunks, self._left = None, None, 0
-        self._current = request = Request(self, "", "", {}, close=True)
-        request.reply(status, b'{"message":"%s"}' % text.encode())
+        self._flowing = self._timed = False
+        self._current = request = request or Request(self, "", "", {})
+        self.answer(request, refused.status, refused.headers(request.id), refused.body, True)
 
     # --- replies --------------------------------------------------------------------------------
 
@@ -284,6 +487,7 @@ class Connection(asyncio.Protocol):
         if self._current is not request or self._transport is None:
             return
         self._current = None
+        close = close or self._owner.is_crowded
         lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}"]
         if headers:
             lines += [f"{name}: {value}" for name, value in headers]
@@ -305,12 +509,12 @@ class Connection(asyncio.Protocol):
         if close:
             self._end()
             return
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
+        self._resume()
         if self._buffer and not self._busy:
             # Not from here: whoever answers may be in the middle of something.
             self._loop.call_soon(self._read)
+        elif self.is_proven:
+            self.idle_since = self._loop.time()
 
     def _end(self) -> None:
         """Let the peer read the reply, then close. What it still sends is thrown away: closing with
@@ -319,15 +523,29 @@ class Connection(asyncio.Protocol):
         self._ending = True
         self._buffer.clear()
         self._parts = []
-        self._stop_timer()
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
+        self._resume()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._timer = self._loop.call_later(_LINGER_S, self.drop)
+        self._set_timer(_LINGER_S)
+
+    def _set_timer(self, seconds: float) -> None:
+        """Drop the connection then, unless the timer is stopped or set anew."""
+        self._stop_timer()
+        self._timer = self._loop.call_later(seconds, self.drop)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _refusal(status: int) -> RefusedError:
+    """The answer to what cannot be a request."""
+    text = _REASONS.get(status, "Bad Request")
+    return RefusedError(status, "", json.dumps({"message": text}).encode())
+
+
+def _failure(kind: str) -> RefusedError:
+    """The answer when our own code has raised."""
+    text = "The local Lambda has failed; its log says how."
+    return RefusedError(500, kind, json.dumps({"Type": "Service", "message": text}).encode())

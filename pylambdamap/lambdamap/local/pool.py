@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lambdamap.local.processes import Lifeline, Sandbox, Surroundings
 
 if TYPE_CHECKING:
+    from lambdamap.local.budget import Grant
     from lambdamap.local.http import Request
 
 __all__ = ["Invocation", "Pool", "Settings"]
@@ -25,7 +26,7 @@ _REAP_S = 5.0
 class Invocation:
     """One request for the function, from its arrival to its answer."""
 
-    __slots__ = ("answered", "body", "headers", "id", "request", "wants_log")
+    __slots__ = ("_body", "_room", "answered", "headers", "id", "request", "wants_log")
 
     def __init__(
         self,
@@ -34,13 +35,21 @@ class Invocation:
         body: bytes,
         wants_log: bool,
         headers: list[tuple[str, str]],
+        room: Grant,
     ) -> None:
         self.id = id_
         self.request = request  # None: an Event, whose caller has its answer already
-        self.body = body
+        self._body = body
+        self._room = room  # that the body takes
         self.wants_log = wants_log
         self.headers = headers  # for the Runtime API
         self.answered = False
+
+    def take_body(self) -> bytes:
+        """Its body, which is the caller's from now on: there is nothing when asked again."""
+        body, self._body = self._body, b""
+        self._room.release()
+        return body
 
 
 class Settings(NamedTuple):
@@ -109,6 +118,7 @@ class Pool:
         """Nobody waits for it: it does not start. If it has, its reply is thrown away, or it is
         ended, as the settings say."""
         invocation.answered = True
+        invocation.take_body()
         with contextlib.suppress(ValueError):
             self._queue.remove(invocation)
         if self.settings.stop_abandoned:
@@ -131,10 +141,9 @@ class Pool:
         loop = asyncio.get_running_loop()
         sandbox.timer = loop.call_later(timeout_s, self._timed_out, sandbox)
         self.stats["invocations"] += 1
-        body, invocation.body = invocation.body, b""
         request.reply(
             200,
-            body,
+            invocation.take_body(),
             [
                 ("Lambda-Runtime-Aws-Request-Id", invocation.id),
                 ("Lambda-Runtime-Deadline-Ms", str(int((time.time() + timeout_s) * 1000))),
@@ -146,6 +155,7 @@ class Pool:
     def _answer(
         self, sandbox: Sandbox | None, invocation: Invocation, body: bytes, error: bool
     ) -> None:
+        invocation.take_body()
         if invocation.answered or invocation.request is None:
             return
         invocation.answered = True

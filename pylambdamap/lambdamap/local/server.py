@@ -20,15 +20,14 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from typing import Any, Literal, TypeVar
 
-from lambdamap.local.front import ACCOUNT, MAX_REPLY_BYTES, Front
-from lambdamap.local.http import Connection
+from lambdamap.local.front import ACCOUNT, Front
+from lambdamap.local.listener import Complaints, Listener
 from lambdamap.local.pool import Pool, Settings
 from lambdamap.local.processes import Lifeline
 from lambdamap.local.signature import Verifier
 
 __all__ = ["LocalLambda", "shared"]
 
-_MAX_CONNECTIONS = 4096
 _CALL_S = 30.0  # for the loop to do what another thread asks of it
 
 Kind = Literal["builtin", "awslambdaric"]
@@ -117,7 +116,8 @@ class LocalLambda:
         self.concurrency_limit = concurrency_limit
         self.stop_abandoned = stop_abandoned
         self.auth = auth
-        self.access_key = "AKLOCAL" + secrets.token_hex(6).upper()
+        # As hard to guess as the secret: it is all that a head can show when it lacks the body's hash.
+        self.access_key = "AKLOCAL" + secrets.token_hex(16).upper()
         self.secret_key = secrets.token_urlsafe(30)
         names = "invocations cold_starts timeouts crashes throttles bytes_in bytes_out"
         self.stats: dict[str, int] = dict.fromkeys(names.split(), 0)
@@ -127,11 +127,10 @@ class LocalLambda:
         self._log = log
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._server: asyncio.Server | None = None
+        self._listeners: list[Listener] = []  # of callers; of sandboxes
         self._lifeline: Lifeline | None = None
         self._pool: Pool | None = None
         self._front: Front | None = None
-        self._connections: set[Connection] = set()
         self._failure: BaseException | None = None
 
     # --- life ---------------------------------------------------------------------------------
@@ -211,33 +210,28 @@ class LocalLambda:
         try:
             loop.run_forever()
         finally:
-            loop.run_until_complete(self._close_connections())
+            for listener in self._listeners:
+                loop.run_until_complete(listener.close())
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
-    async def _close_connections(self) -> None:
-        """Close the server and every connection, behind those that are being accepted: asyncio
-        leaves one to the garbage collector whose server is closed before it is made."""
-        accepting = asyncio.all_tasks() - {asyncio.current_task()}
-        if accepting:
-            await asyncio.wait(accepting, timeout=10)  # it takes three turns of the loop
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self._connections):
-            connection.drop()
-        await asyncio.sleep(0)  # for the transports to close
-
     async def _listen(self) -> None:
-        def connect() -> Connection:
-            front = self._front
-            assert front is not None
-            return Connection(front.serve, MAX_REPLY_BYTES, self._connections, _MAX_CONNECTIONS)
+        complaints = Complaints()
+        asyncio.get_running_loop().set_exception_handler(complaints.of_loop)
+        try:
+            callers = Listener(self._port, complaints, share=8)
+            self._listeners = [callers]
+            # A port of their own: whatever callers and strangers do, sandboxes can connect.
+            sandboxes = Listener(0, complaints, share=32)
+            self._listeners.append(sandboxes)
+            self._port = callers.port
+            self._serve(callers, sandboxes)
+        except BaseException:
+            for listener in self._listeners:
+                await listener.close()
+            raise
 
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            connect, "127.0.0.1", self._port, backlog=1024, start_serving=False
-        )
-        self._port = self._server.sockets[0].getsockname()[1]
+    def _serve(self, callers: Listener, sandboxes: Listener) -> None:
         self._lifeline = Lifeline()
         name = self.function_name or "local"
         settings = Settings(
@@ -246,7 +240,7 @@ class LocalLambda:
             handler=self.handler,
             timeout_s=self.timeout_s,
             arn=f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:{name}",
-            api=f"127.0.0.1:{self._port}",
+            api=f"127.0.0.1:{sandboxes.port}",
             stop_abandoned=self.stop_abandoned,
             variables=self._variables(name),
             log=self._log,
@@ -254,7 +248,8 @@ class LocalLambda:
         self._pool = Pool(settings, self._lifeline, self.stats)
         verifier = Verifier(self.access_key, self.secret_key) if self.auth else None
         self._front = Front(self._pool, verifier, self.function_name, self.concurrency_limit)
-        await self._server.start_serving()
+        sandboxes.start(self._front.judge_sandbox)
+        callers.start(self._front.judge_caller)
         self._pool.start()
 
     def _variables(self, name: str) -> dict[str, str]:
@@ -285,9 +280,8 @@ class LocalLambda:
 
     def _shut_down(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._server is not None:
-            for sock in self._server.sockets:
-                loop.remove_reader(sock.fileno())  # accept no more
+        for listener in self._listeners:
+            listener.stop()
         if self._pool is not None:
             self._pool.stop()
         if self._lifeline is not None:
@@ -298,9 +292,7 @@ class LocalLambda:
         """In the child of a fork: close what would keep the parent's callers and sandboxes waiting
         if the parent died. Descriptors are replaced, not closed: their owners are still there."""
         self._thread = None
-        fds = [connection.fileno() for connection in list(self._connections)]
-        if self._server is not None:
-            fds += [sock.fileno() for sock in self._server.sockets]
+        fds = [fd for listener in self._listeners for fd in listener.filenos()]
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for fd in fds:
             if fd >= 0:

@@ -8,16 +8,19 @@ import re
 import time
 from calendar import timegm
 from collections.abc import Mapping
+from typing import NamedTuple
 from urllib.parse import parse_qsl, quote
 
-__all__ = ["BadSignatureError", "Verifier"]
+__all__ = ["BadSignatureError", "Claim", "Verifier"]
 
 _CREDENTIAL = re.compile(
     r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/, ]+)/(?P<scope>(?P<date>\d{8})/(?P<region>[^/, ]+)"
     r"/lambda/aws4_request), ?SignedHeaders=(?P<names>[^, ]+), ?Signature=(?P<signature>[0-9a-f]{64})"
 )
 _STAMP = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _SKEW_S = 300
+_FRESH_S = 15  # between the making of a signature and its arrival, on one machine
 
 
 class BadSignatureError(Exception):
@@ -34,6 +37,17 @@ def _query(query: str) -> str:
     return "&".join(f"{key}={value}" for key, value in encoded)
 
 
+class Claim(NamedTuple):
+    """What a head says of who sent it."""
+
+    canonical: str  # the canonical request without the hash of the body
+    scope: str
+    stamp: str
+    signature: str
+    body_hash: str | None  # None: the signature cannot be checked without the body
+    fresh: bool  # the signature is right, recent, and was not shown before
+
+
 class Verifier:
     """Knows one key pair."""
 
@@ -41,9 +55,17 @@ class Verifier:
         self._access_key = access_key
         self._secret_key = secret_key
         self._scope, self._signing_key = "", b""  # of the last request
+        self._shown: dict[str, float] = {}  # signatures of the last seconds, the oldest first
 
     def check(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> None:
-        """Raise `BadSignatureError` unless the request was signed with this key pair, just now.
+        """Raise `BadSignatureError` unless the request was signed with this key pair, just now."""
+        self.check_body(self.check_head(method, target, headers), body)
+
+    def check_head(self, method: str, target: str, headers: Mapping[str, str]) -> Claim:
+        """Check what can be checked without the body; `check_body` does the rest.
+
+        With the body's hash among the signed headers that is the whole signature; without, it is
+        the access key, which nobody knows to whom it was not given, and the time.
 
         Parameters
         ----------
@@ -51,13 +73,18 @@ class Verifier:
             Path and query as they came over the wire.
         headers
             Lower-case names.
+
+        Raises
+        ------
+        BadSignatureError
+            This key pair has not signed the request, or not just now.
         """
         found = _CREDENTIAL.fullmatch(headers.get("authorization", ""))
         if found is None:
             raise BadSignatureError(
                 "MissingAuthenticationTokenException", "Missing Authentication Token"
             )
-        if found["key"] != self._access_key:
+        if not hmac.compare_digest(found["key"].encode(), self._access_key.encode()):
             raise BadSignatureError(
                 "UnrecognizedClientException",
                 "The security token included in the request is invalid.",
@@ -68,7 +95,7 @@ class Verifier:
                 "IncompleteSignatureException", "host and x-amz-date must be signed"
             )
         stamp = headers.get("x-amz-date", "")
-        self._check_time(stamp, found["date"])
+        age_s = self._check_time(stamp, found["date"])
         path, _, query = target.partition("?")
         canonical = "\n".join(
             [
@@ -78,34 +105,63 @@ class Verifier:
                 *(f"{name}:{' '.join(headers.get(name, '').split())}" for name in names),
                 "",
                 found["names"],
-                hashlib.sha256(body).hexdigest(),
+                "",
             ]
         )
-        digest = hashlib.sha256(canonical.encode()).hexdigest()
-        scope = found["scope"]
-        to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
-        signature = _hmac(self._key(scope), to_sign).hex()
-        if not hmac.compare_digest(signature, found["signature"]):
-            raise BadSignatureError(
-                "InvalidSignatureException",
-                "The request signature we calculated does not match the signature you provided.",
-            )
+        claim = Claim(canonical, found["scope"], stamp, found["signature"], None, False)
+        if "x-amz-content-sha256" not in names:
+            return claim
+        body_hash = headers.get("x-amz-content-sha256", "")
+        if not _SHA256.fullmatch(body_hash):
+            return claim
+        self._compare(claim, body_hash)
+        fresh = abs(age_s) <= _FRESH_S and self._is_new(claim.signature)
+        return claim._replace(body_hash=body_hash, fresh=fresh)
 
-    def _check_time(self, stamp: str, date: str) -> None:
+    def check_body(self, claim: Claim, body: bytes) -> None:
+        """Raise `BadSignatureError` unless it is the body that was signed."""
+        body_hash = hashlib.sha256(body).hexdigest()
+        if claim.body_hash is None:
+            self._compare(claim, body_hash)
+        elif claim.body_hash != body_hash:
+            raise _mismatch()
+
+    def _compare(self, claim: Claim, body_hash: str) -> None:
+        digest = hashlib.sha256((claim.canonical + body_hash).encode()).hexdigest()
+        to_sign = f"AWS4-HMAC-SHA256\n{claim.stamp}\n{claim.scope}\n{digest}"
+        signature = _hmac(self._key(claim.scope), to_sign).hex()
+        if not hmac.compare_digest(signature, claim.signature):
+            raise _mismatch()
+
+    def _is_new(self, signature: str) -> bool:
+        """Whether it was not shown in the last seconds; from now on it was."""
+        now = time.monotonic()
+        shown = self._shown
+        while shown and shown[oldest := next(iter(shown))] < now - 3 * _FRESH_S:
+            del shown[oldest]
+        if signature in shown:
+            return False
+        shown[signature] = now
+        return True
+
+    def _check_time(self, stamp: str, date: str) -> float:
+        """How long ago it was signed, in seconds."""
         try:
             if not _STAMP.fullmatch(stamp) or not stamp.startswith(date):
                 raise ValueError
             signed = timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ"))
         except ValueError:
             raise BadSignatureError(
-                "IncompleteSignatureException", "X-Amz-Date is no date"
+                "IncompleteSignatureException", "X-Amz-Date is not a date"
             ) from None
-        if abs(time.time() - signed) > _SKEW_S:
+        age_s = time.time() - signed
+        if abs(age_s) > _SKEW_S:
             now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             raise BadSignatureError(
                 "InvalidSignatureException",
                 f"Signature expired: {stamp} is now earlier or later than {now} - 5 min",
             )
+        return age_s
 
     def _key(self, scope: str) -> bytes:
         if scope != self._scope:
@@ -114,3 +170,10 @@ class Verifier:
                 key = _hmac(key, part)
             self._scope, self._signing_key = scope, key
         return self._signing_key
+
+
+def _mismatch() -> BadSignatureError:
+    return BadSignatureError(
+        "InvalidSignatureException",
+        "The request signature we calculated does not match the signature you provided.",
+    )
