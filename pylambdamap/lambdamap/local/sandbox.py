@@ -22,6 +22,8 @@ from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from typing import Any
 
+from lambdamap.worker.copies import call_once
+
 __all__ = ["main", "reporting_handler"]
 
 _API = "/2018-06-01/runtime"
@@ -228,14 +230,39 @@ def _report() -> bytes | None:
     return report
 
 
-def _send_report() -> None:
-    """The report over a connection of its own."""
+def _reports() -> list[tuple[str, bytes]]:
+    """What to tell the server that it does not know yet: operation and body."""
+    calls = []
     report = _report()
     if report is not None:
+        calls.append(("/lambdamap/sources", report))
+    if any(sys.modules.get(name) is not module for name, module in _needed.items()):
+        calls.append(("/lambdamap/worn", b""))
+    return calls
+
+
+def _send_reports() -> None:
+    """The reports over a connection of their own."""
+    for call in _reports():
         api = _Api()
-        api.send(api.post("/lambdamap/sources", report))
+        api.send(api.post(*call))
         api.receive()
         api.close()
+
+
+# --- what f may break -----------------------------------------------------------------------------
+
+_needed: dict[
+    str, Any
+] = {}  # modules without which the next invocation would fail, or another's map
+
+
+def _note_needed() -> None:
+    """Note what is loaded before the first invocation. Where f takes one of these away, as by
+    ``sys.modules.clear()``, the server replaces this process before its next invocation."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in ("lambdamap", "__main__", "builtins", "os", "sys"):
+            _needed[name] = module
 
 
 _wrapped: Callable[[Any, Any], Any] | None = None
@@ -247,9 +274,9 @@ def reporting_handler(event: Any, context: Any) -> Any:
     if _wrapped is None:
         _wrapped = _find_handler(os.environ["_HANDLER"])
     try:
-        return _wrapped(event, context)
+        return call_once(_wrapped, event, context)
     finally:
-        _send_report()
+        _send_reports()
 
 
 def _find_handler(path: str) -> Callable[[Any, Any], Any]:
@@ -288,14 +315,14 @@ def _call(
     try:
         value, context = json.loads(event), _Context(headers)
         kind = ""
-        result = handler(value, context)
+        result = call_once(handler, value, context)
         kind = "Runtime.MarshalError"
         return "response", result if isinstance(result, bytes) else json.dumps(result).encode()
     except Exception as error:
         import traceback
 
         traceback.print_exc()
-        frames = [] if kind else traceback.format_tb(error.__traceback__)[1:]
+        frames = [] if kind else traceback.format_tb(error.__traceback__)[2:]
         return "error", _error_body(kind or type(error).__name__, error, request_id, frames)
 
 
@@ -321,8 +348,10 @@ def _load_handler(path: str) -> Callable[[Any, Any], Any]:
 
 def _loop(path: str) -> None:
     handler = _load_handler(path)
+    _note_needed()
+    _send_reports()
     api = _Api()
-    _send_report()
+    os.register_at_fork(after_in_child=api.close)
     more = api.get("/invocation/next")
     api.send(more)
     while True:
@@ -332,12 +361,10 @@ def _loop(path: str) -> None:
         sys.stderr.flush()
         request_id = headers["lambda-runtime-aws-request-id"]
         answer = api.post(f"/invocation/{request_id}/{outcome}", body) + more
-        report = _report()
-        if report is not None:
-            api.send(api.post("/lambdamap/sources", report) + answer)
+        reports = [api.post(*call) for call in _reports()]
+        api.send(b"".join([*reports, answer]))
+        for _ in reports:
             api.receive()
-        else:
-            api.send(answer)
         api.receive()
 
 
@@ -365,7 +392,8 @@ def main() -> None:
         from awslambdaric import __main__ as runtime
 
         _load_handler(path)
-        _send_report()
+        _note_needed()
+        _send_reports()
         runtime.main(["awslambdaric", "lambdamap.local.sandbox.reporting_handler"])
     except _GoneError:
         sys.exit(0)

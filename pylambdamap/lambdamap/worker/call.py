@@ -25,6 +25,7 @@ from lambdamap._version import __version__
 from lambdamap.envelope import MARKER
 from lambdamap.worker import allow, deadline
 from lambdamap.worker.calls import caller
+from lambdamap.worker.copies import end_copy
 from lambdamap.worker.output import Output, captured, cut
 
 __all__ = [
@@ -359,6 +360,7 @@ class _Chunk:
         """Call f on the items until the end, an error, or a bound. What has run is in results."""
         started = last = time.perf_counter()
         slowest, largest = 0.0, 0
+        pid = os.getpid()
         with captured(self.output):
             for index, item in enumerate(items):
                 # How long the first takes is unknown: it starts while there is any time.
@@ -369,9 +371,13 @@ class _Chunk:
                 failed: dict[str, Any] | None = None
                 try:
                     result = function(item)
+                    if os.getpid() != pid:
+                        end_copy()
                     kind = "encode"
                     size = self.measure(result)
                 except BaseException as error:
+                    if os.getpid() != pid:
+                        end_copy(error)
                     if self.interruptible and isinstance(error, KeyboardInterrupt):
                         raise
                     result, failed = None, _describe(error, index, kind)

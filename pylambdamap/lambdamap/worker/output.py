@@ -7,6 +7,7 @@ streams that were there before. A thread that f starts is such another thread.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -112,6 +113,17 @@ class _Router:
 
 _lock = threading.Lock()
 _users = 0
+
+
+def _let_go() -> None:
+    """In the child of a fork: nobody will read its copy of the output, so that it writes to the
+    streams."""
+    global _lock
+    _lock = threading.Lock()
+    _current.set(None)
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
