@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lambdamap._codec import DecodeFailure, EncodeFailure
+from lambdamap._names import is_main
 
 __all__ = [
     "Resolve",
@@ -87,7 +88,7 @@ def _find(module: str, qualname: str, resolve: Resolve | None) -> Any:
 def has_name(value: Any) -> bool:
     """Whether sys.modules leads to this very object, outside of ``__main__``."""
     module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if not isinstance(module, str) or not isinstance(qualname, str) or module == "__main__":
+    if not isinstance(module, str) or not isinstance(qualname, str) or is_main(module):
         return False
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):

@@ -31,6 +31,7 @@ __all__ = [
     "Names",
     "find",
     "home_of",
+    "is_main",
     "is_ours",
     "is_plain",
     "loaded_class",
@@ -173,6 +174,12 @@ def is_plain(found: object, module: str, qualname: str) -> bool:
 # --- from an object to its name ---------------------------------------------------------------------
 
 
+def is_main(module: object) -> bool:
+    """Whether it is the name of the program's script, which multiprocessing's spawned children load
+    as ``__mp_main__``."""
+    return module == "__main__" or module == "__mp_main__"
+
+
 def name_of(value: Any) -> tuple[str, str] | None:
     """The name by which somebody else finds this very object; None: there is none.
 
@@ -191,7 +198,7 @@ def name_of(value: Any) -> tuple[str, str] | None:
 
 def why_not_found(value: Any, module: str, qualname: str) -> str | None:
     """Why that name does not lead to the object; None when it does."""
-    if module == "__main__":
+    if is_main(module):
         return "it is defined in __main__, which the worker does not have"
     if "<lambda>" in qualname:
         return "it is a lambda"
@@ -216,7 +223,7 @@ def reference_to(kind: type) -> tuple[str, str] | None:
     """Module and qualname of a class of data, if that leads to it on the other side, too."""
     module, qualname = _type_module(kind), _type_qualname(kind)
     loaded = sys.modules.get(module) if type(module) is str else None
-    if loaded is None or module == "__main__":
+    if loaded is None or is_main(module):
         return None
     try:
         return (module, qualname) if find(loaded, qualname) is kind else None

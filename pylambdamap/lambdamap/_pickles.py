@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import functools
 import io
+import sys
 import types
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -32,6 +33,9 @@ def dumps(value: Any) -> bytes:
 def _pickler() -> Any:
     import cloudpickle
 
+    script = sys.modules.get("__mp_main__")  # __main__, which cloudpickle knows by that name alone
+    if script is not None:
+        cloudpickle.register_pickle_by_value(script)
     table = cloudpickle.Pickler.dispatch_table
 
     def reduce_code(code: types.CodeType) -> tuple[Any, ...]:
