@@ -64,7 +64,7 @@ def test_every_core_header_says_what_it_is() -> None:
 BOTTOM = {"_version", "errors", "_codec", "_frames", "_kinds", "_names", "_pickles", "envelope"}
 ALLOWED = {
     "worker": BOTTOM | {"worker"},
-    "local": BOTTOM | {"local"},
+    "local": BOTTOM | {"local", "worker"},
     "backends": BOTTOM | {"backends", "credentials", "options", "local", "worker", "_net"},
     "cli": {"*"},
     "deploy": BOTTOM | {"deploy"},
