@@ -10,12 +10,13 @@ Importing starts nothing: no thread, no socket, no libcurl. Names are loaded whe
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from lambdamap._version import __version__
 
+# Not imported from typing, which takes longer to load than the rest. Type checkers know the name.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from lambdamap.aio import AsyncResults, amap, amap_unordered
     from lambdamap.api import invoke_map, map_unordered, starmap
     from lambdamap.api import map as map  # noqa: A004
@@ -153,6 +154,8 @@ def __getattr__(name: str) -> Any:
     module = _MODULES.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib  # brings warnings
+
     try:
         value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     except ImportError as error:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import lambdamap
 
 HEAVY = (
     "lambdamap._net",
@@ -18,14 +21,27 @@ HEAVY = (
 )
 
 
-def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def run(code: str, *flags: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *flags, "-c", code], capture_output=True, text=True, check=True
+    )
     return done.stdout
 
 
 def test_import_loads_nothing_heavy() -> None:
     code = f"import lambdamap, sys; print([m for m in {HEAVY} if m in sys.modules])"
     assert run(code).strip() == "[]"
+
+
+def test_import_loads_nothing_else() -> None:
+    """Not typing either, which takes longer than all the rest. Without `site`, whose modules depend
+    on the environment."""
+    folder = str(Path(lambdamap.__file__).parents[1])
+    code = (
+        f"import sys; sys.path.insert(0, {folder!r}); before = {{*sys.modules}}; import lambdamap;"
+        "print(*sorted({*sys.modules} - before))"
+    )
+    assert run(code, "-S").split() == ["__future__", "lambdamap", "lambdamap._version"]
 
 
 def test_every_name_is_there() -> None:
