@@ -272,7 +272,7 @@ class Engine:
         if self._log is not None:
             self._log.chunk(completion)
         if completion.output is not None and self._options.logs:
-            show_output(completion.output, first)
+            show_output(completion)
         if completion.stale_code is not None and not self._stale_said:
             self._stale_said = True
             warn_stale(completion.stale_code)
@@ -325,6 +325,8 @@ class Engine:
                     "it holds errors among its results, which nobody asked for"
                 )
             for index, described in guarded.items():
+                if results[index] is not None:
+                    raise envelope.Malformed(f"it holds a result and an error of item {index}")
                 said = envelope.read_error(described, completion.n_items, done, among=index)
                 results[index] = failures.of_reply(said, completion)
         except (envelope.Malformed, _codec.DecodeFailure) as wrong:
@@ -560,14 +562,14 @@ def _items_of(completion: Completion | PlainCompletion) -> list[Any]:
     return items
 
 
-def show_output(raw: bytes, first: int) -> None:
-    """Print what items have printed, ``[[index, text], ...]`` as JSON, under their position."""
-    found = json.loads(raw)
+def show_output(completion: Completion | PlainCompletion) -> None:
+    """Print what items have printed, ``[[index, text], ...]``, under their position."""
+    found = json.loads(completion.output or b"[]")
     for printed in found if isinstance(found, list) else ():
         match printed:
-            case [int(index), str(text)]:
+            case [int(index), str(text)] if type(index) is int and 0 <= index < completion.n_items:
                 for line in text.splitlines():
-                    print(f"[{first + index}] {line}")
+                    print(f"[{completion.first_item + index}] {line}")
 
 
 def warn_stale(raw: str) -> None:

@@ -98,7 +98,7 @@ class Lane:
             future = self.running.pop(completion.first_item)
             self.left_running += failures.runs_on(completion)
             if completion.output is not None and self._logs:
-                show_output(completion.output, completion.first_item)
+                show_output(completion)
             if completion.stale_code is not None:
                 warn_stale(completion.stale_code)
             try:

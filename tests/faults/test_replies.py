@@ -300,6 +300,7 @@ def test_row_58_no_time_left(plain_site: Any, idempotent: bool) -> None:
         {2: {**_with_error()["error"], "ran": "NOT"}},
         {2: {**_with_error()["error"], "ran": 5}},
         {2: {**_with_error()["error"], "message": "\udc80"}},
+        {2: _with_error()["error"]},  # beside a result
     ],
     ids=repr,
 )  # fmt: skip
@@ -446,7 +447,14 @@ def test_row_58_an_executors_call(plain_site: Any) -> None:
         assert (error.ran, server.complete) == ("RAN", 1)
 
 
-@pytest.mark.parametrize("out", [5, [1, 2], {}, [["a", 1]], [["a", "b"]], [[None, None]], [[1]]])
+@pytest.mark.parametrize(
+    "out",
+    [
+        5, [1, 2], {}, [["a", 1]], [["a", "b"]], [[None, None]], [[1]], [[True, "x"]], [[-1, "x"]],
+        [[5, "x"]], [[10**300, "x"]], [[1.0, "x"]], None,
+    ],
+    ids=repr,
+)  # fmt: skip
 def test_row_58_odd_output(plain_site: Any, out: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """It is not shown; the results are good."""
     server = plain_site.server(then=run(lambda answer: answer.update(out=out)))

@@ -1,4 +1,4 @@
-/* The outer envelope: plain JSON, frozen for ever. ARCHITECTURE.md lists its keys.
+/* The outer envelope: plain JSON, frozen for ever. docs/wire-format.md lists its fields.
  *
  * Request: {"command":...,"lambdamap":{STATIC,"chunk":N,"items":N,"attempt":N,"left_ms":N},
  *           "p":"lm1:..."}
