@@ -38,6 +38,7 @@ def lambdamap(url: str, ca_file: str, function: str, n: int, at_once: int) -> An
         secret_key="secret", token=None, expires_at=None, headers=(), proxy=None,
         ca_file=ca_file if parts.scheme == "https" else None, ca_path=None,
         max_concurrency=at_once, max_attempts=3, max_connect_ms=30_000,
+        connect_patience_ms=30_000,
     )  # fmt: skip
     flight = _net.open_map(
         target, head=None, map_id="0" * 32, compression=False, idempotent=False,

@@ -101,9 +101,10 @@ def open_target(
     proxy: str | None,
     ca_file: str | None,
     ca_path: str | None,
-    max_concurrency: int,  # cap of the function's window
+    max_concurrency: int,  # invocations at once of one map
     max_attempts: int,
-    max_connect_ms: int,
+    max_connect_ms: int,  # one attempt to connect
+    connect_patience_ms: int,  # how long connecting is tried again
 ) -> Target: ...
 def open_map(
     target: Target,

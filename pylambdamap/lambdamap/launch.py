@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Link", "connect", "invocations_at_once", "open_engine", "open_plain_engine"]
 
-_DEFAULT_INVOCATION_S = 930.0  # Lambda's 900 s and 30 s for the way
+_DEFAULT_INVOCATION_S = 1830.0  # the longest run of a synchronous invocation, and 30 s for the way
 _MAX_REPLY_BYTES = 6_291_556 + 65_536
 _PYTHON = "%d.%d" % sys.version_info[:2]
 _ZAPPA_TASK = "lambdamap.worker.entry.zappa_task"

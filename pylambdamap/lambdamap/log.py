@@ -1,7 +1,8 @@
 """What the logger ``lambdamap`` says of a map.
 
-One record per chunk at DEBUG. One per retry at WARNING; of 429 replies the first of a map at WARNING
-and the rest at DEBUG, since a map that is wider than its function's concurrency meets thousands.
+One record per chunk at DEBUG. One per retry at WARNING; of 429 replies and of failures to connect the
+first of a map at WARNING and the rest at DEBUG, since a map that is wider than its function's
+concurrency meets thousands.
 Each carries its facts as attributes of the record, for a structured handler, and in its message:
 ``event``, ``map_id``, ``first_item``, ``n_items``, ``attempt``, ``status``, ``failure``, ``ran``,
 ``request_id``, ``delay`` and ``seconds`` (seconds), ``bytes_sent``, ``bytes_received``.
@@ -29,6 +30,7 @@ _wire = logging.getLogger("lambdamap.wire")
 
 _WHY = {
     "retry": "tried again in {delay:.3g} s",
+    "connect": "tried again in {delay:.3g} s",
     "throttle": "throttled; sent again when the function takes more",
     "poll": "the function is not ready; asked again in {delay:.3g} s",
     "sign": "signed again at once",
@@ -50,16 +52,23 @@ def _items(first: int, count: int) -> str:
     return f"item {first}" if count == 1 else f"items {first} to {first + count - 1}"
 
 
+def _reply(status: int, request_id: str | None, unconnected: bool = False) -> str:
+    """What came back, as far as there was anything."""
+    if not status:
+        return "no connection" if unconnected else "no reply"
+    return f"status {status}" + (f", request id {request_id}" if request_id else "")
+
+
 class MapLog:
     """The records of one map. Levels are read once, when it starts."""
 
-    __slots__ = ("_debug", "_map_id", "_port", "_throttled")
+    __slots__ = ("_debug", "_map_id", "_port", "_said")
 
     def __init__(self, map_id: str, port: Port) -> None:
         self._map_id = map_id
         self._port = port
         self._debug = _log.isEnabledFor(logging.DEBUG)
-        self._throttled = False
+        self._said: set[str] = set()  # kinds of which the first stands for all
 
     def chunk(self, completion: Completion | PlainCompletion) -> None:
         """A chunk has ended."""
@@ -84,18 +93,16 @@ class MapLog:
             "bytes_received": completion.bytes_received,
         }
         _log.debug(
-            "map %s %s: %s, %s, attempt %d, status %d, %.3g s, %d bytes sent, %d received, "
-            "request id %s",
+            "map %s %s: %s, %s, attempt %d (%s), %.3g s, %d bytes sent, %d received",
             self._map_id[:8],
             _items(first, count),
             state,
             completion.ran,
             completion.attempts,
-            completion.status,
+            _reply(completion.status, completion.request_id, completion.failure == "connect"),
             completion.seconds,
             completion.bytes_sent,
             completion.bytes_received,
-            completion.request_id,
             extra=extra,
         )
 
@@ -116,26 +123,23 @@ class MapLog:
 
     def _retry(self, note: dict[str, Any]) -> None:
         kind = note["kind"]
-        level = logging.WARNING
-        if kind == "throttle":
-            if self._throttled:
-                level = logging.DEBUG
-            self._throttled = True
+        level = logging.DEBUG if kind in self._said else logging.WARNING
+        if kind in ("connect", "throttle"):
+            self._said.add(kind)
         if not _log.isEnabledFor(level):
             return
         extra = {name: value for name, value in note.items() if name not in ("kind", "text")}
         extra.update(event=kind, map_id=self._map_id)
         _log.log(
             level,
-            "map %s %s: %s after attempt %d, status %d, %s, %s; request id %s",
+            "map %s %s: %s after attempt %d (%s), %s, %s",
             self._map_id[:8],
             _items(note["first_item"], note["n_items"]),
             note["failure"],
             note["attempt"],
-            note["status"],
+            _reply(note["status"], note["request_id"], kind == "connect"),
             note["ran"],
             _WHY[kind].format(delay=note["delay"]),
-            note["request_id"],
             extra=extra,
         )
 
@@ -145,8 +149,8 @@ class MapLog:
         extra.update(event=kind, map_id=self._map_id)
         if kind == "reply":
             text = (
-                f"status {note['status']}, {note['bytes_received']} bytes in all, "
-                f"request id {note['request_id']}, after {note['seconds']:.3g} s"
+                f"{_reply(note['status'], note['request_id'])}, "
+                f"{note['bytes_received']} bytes in all, after {note['seconds']:.3g} s"
             )
         else:
             text = note["text"] or ""

@@ -85,7 +85,10 @@ class Options:
     timeout : float, optional
         When it fails: seconds from the call to the last result.
     invocation_timeout : float, optional
-        Seconds for one attempt; default: 930, Lambda's longest run and a little.
+        Seconds for one attempt; default: 1830, Lambda's longest run and a little.
+    connect_timeout : float
+        Seconds to go on trying while the endpoint takes no connection, as of a server that starts;
+        nothing has run then. Default: 15.
     idempotent : bool
         f may run twice for an item, so lost replies are tried again. Default: False.
     max_attempts : int, optional
@@ -124,6 +127,7 @@ class Options:
     max_result_bytes: int = 256 << 20
     timeout: float | None = None
     invocation_timeout: float | None = None
+    connect_timeout: float = 15.0
     idempotent: bool = False
     max_attempts: int | None = None
     on_error: str = "raise"
@@ -166,12 +170,12 @@ def _check_int(options: Options, name: str, low: int, high: int, optional: bool)
         raise _fail(name, value, f"a whole number {bounds}")
 
 
-def _check_seconds(options: Options, name: str) -> None:
-    value = getattr(options, name)
-    if value is None:
+def _check_seconds(options: Options, name: str, *, optional: bool = True) -> None:
+    value, most = getattr(options, name), 1e8 if optional else 1e6
+    if value is None and optional:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e8:
-        raise _fail(name, value, "a number of seconds above 0, or None")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < most:
+        raise _fail(name, value, "a number of seconds above 0" + (", or None" if optional else ""))
 
 
 def _check_choice(options: Options, name: str, choices: tuple[Any, ...]) -> None:
@@ -219,6 +223,7 @@ def _check(options: Options) -> None:
     _check_int(options, "max_result_bytes", 1, 1 << 50, False)
     _check_seconds(options, "timeout")
     _check_seconds(options, "invocation_timeout")
+    _check_seconds(options, "connect_timeout", optional=False)
     _check_choice(options, "idempotent", (True, False))
     _check_int(options, "max_attempts", 1, 100, True)
     _check_choice(options, "on_error", ("raise", "return"))
@@ -260,7 +265,7 @@ _FALSE = {"0", "false", "no", "off"}
 _FROM_ENVIRONMENT = {
     "function", "region", "profile", "endpoint_url", "ca_bundle", "backend", "local", "chunksize",
     "max_concurrency", "buffersize", "compression", "codec", "allow_pickle", "depth", "max_inflight_bytes",
-    "max_result_bytes", "timeout", "invocation_timeout", "idempotent", "max_attempts", "on_error",
+    "max_result_bytes", "timeout", "invocation_timeout", "connect_timeout", "idempotent", "max_attempts", "on_error",
     "progress", "logs",
 }  # fmt: skip
 _INTS = {
@@ -271,7 +276,7 @@ _INTS = {
     "max_result_bytes",
     "max_attempts",
 }
-_SECONDS = {"timeout", "invocation_timeout"}
+_SECONDS = {"timeout", "invocation_timeout", "connect_timeout"}
 _BOOLS = {"allow_pickle", "idempotent", "progress", "logs", "compression"}
 
 # What `configure` has set for good, the last one winning, each with the object that set it: a ``with``

@@ -42,7 +42,9 @@ open_map(struct lm_dispatch *dispatch, char **args, unsigned width)
                                .expires_s = INT64_MAX,
                                .headers = no_headers,
                                .max_attempts = 3,
-                               .connect_timeout_ms = 30000};
+                               .max_concurrency = width,
+                               .connect_timeout_ms = 30000,
+                               .connect_patience_ms = 30000};
   struct lm_map_opts opts = {.invocation_timeout_ms = 120000,
                              .timeout_ms = -1,
                              .max_result_bytes = 1 << 20,

@@ -27,6 +27,8 @@ set_up(struct bench *bench, unsigned cap, size_t budget)
   CHECK(bench->function != NULL);
   bench->target.function = bench->function;
   bench->target.max_attempts = 3;
+  bench->target.max_concurrency = 100000;
+  bench->target.connect_patience_ns = 15 * SECOND;
 }
 
 static void
@@ -74,7 +76,8 @@ end(struct bench *bench, struct lm_job *job, int status, struct lm_outcome outco
 
 static const struct lm_outcome GOOD = {LM_RAN_YES, LM_FAIL_NONE, LM_DO_DONE, false};
 static const struct lm_outcome LOST = {LM_RAN_MAYBE, LM_FAIL_CONNECTION_LOST, LM_DO_RETRY, false};
-static const struct lm_outcome REFUSED = {LM_RAN_NOT, LM_FAIL_CONNECT, LM_DO_RETRY, false};
+static const struct lm_outcome REFUSED = {LM_RAN_NOT, LM_FAIL_CONNECT, LM_DO_RECONNECT, false};
+static const struct lm_outcome FAILED = {LM_RAN_NOT, LM_FAIL_SERVICE, LM_DO_RETRY, false};
 static const struct lm_outcome PENDING = {LM_RAN_NOT, LM_FAIL_SERVICE, LM_DO_POLL, true};
 static const struct lm_outcome TOO_FAST = {LM_RAN_NOT, LM_FAIL_THROTTLED, LM_DO_SLOW_DOWN, false};
 static const struct lm_outcome EXPIRED = {LM_RAN_NOT, LM_FAIL_ACCESS_DENIED, LM_DO_REFRESH, true};
@@ -196,7 +199,7 @@ retries(void)
   open_map(&bench, &map);
   CHECK(submit(&bench, &map, 0, 10) == 0);
   struct lm_job *job = lm_sched_next(&bench.sched, 0);
-  CHECK(!end(&bench, job, 0, REFUSED, 0)); /* 25 ms: half of 50 */
+  CHECK(!end(&bench, job, 500, FAILED, 0)); /* 25 ms: half of 50 */
   CHECK(lm_sched_next(&bench.sched, 0) == NULL);
   CHECK(lm_sched_tick(&bench.sched, 0, &expired) == 25 * MS);
   lm_sched_tick(&bench.sched, 25 * MS, &expired);
@@ -212,10 +215,10 @@ retries(void)
   CHECK(!end(&bench, job, 0, LOST, 0));
   lm_sched_tick(&bench.sched, SECOND, &expired);
   job = lm_sched_next(&bench.sched, SECOND);
-  CHECK(!end(&bench, job, 0, REFUSED, SECOND));
+  CHECK(!end(&bench, job, 500, FAILED, SECOND));
   lm_sched_tick(&bench.sched, 3 * SECOND, &expired);
   job = lm_sched_next(&bench.sched, 3 * SECOND);
-  CHECK(end(&bench, job, 0, REFUSED, 3 * SECOND) && job->attempts == 3);
+  CHECK(end(&bench, job, 500, FAILED, 3 * SECOND) && job->attempts == 3);
   CHECK(job->outcome.ran == LM_RAN_MAYBE); /* the first attempt may have run */
   let_go(&bench, job);
   CHECK(lm_list_empty(&expired));
@@ -314,7 +317,7 @@ quota(void)
   for (int64_t now = 0; done < 100; now += SECOND) {
     lm_sched_tick(&bench.sched, now, &expired);
     for (struct lm_job *job; (job = lm_sched_next(&bench.sched, now)) != NULL; sent++)
-      if (end(&bench, job, 0, REFUSED, now)) {
+      if (end(&bench, job, 500, FAILED, now)) {
         done++;
         let_go(&bench, job);
       }
@@ -325,7 +328,8 @@ quota(void)
   tear_down(&bench);
 }
 
-/* 409: 1, 2, 4, 8, 16 s without jitter and without using up attempts, for 60 s. */
+/* 409: 1, 2, 4 and then each 5 s, without jitter and without using up attempts, for the whole of
+ * 300 s. */
 static void
 polling(void)
 {
@@ -336,16 +340,20 @@ polling(void)
   set_up(&bench, 8, 1 << 20);
   open_map(&bench, &map);
   CHECK(submit(&bench, &map, 0, 10) == 0);
-  static const int64_t at[] = {0, 1, 3, 7, 15, 31};
   struct lm_job *job = NULL;
-  for (size_t i = 0; i < 6; i++) {
-    lm_sched_tick(&bench.sched, at[i] * SECOND - 1, &expired);
-    CHECK(i == 0 || lm_sched_next(&bench.sched, at[i] * SECOND - 1) == NULL);
-    lm_sched_tick(&bench.sched, at[i] * SECOND, &expired);
-    job = lm_sched_next(&bench.sched, at[i] * SECOND);
+  int64_t now = SECOND; /* 0 would say that it was never asked */
+  for (int64_t wait = SECOND;; now += wait, wait = wait < 4 * SECOND ? 2 * wait : 5 * SECOND) {
+    if (now > 301 * SECOND)
+      now = 301 * SECOND; /* the last one is made as the patience ends */
+    lm_sched_tick(&bench.sched, now - 1, &expired);
+    CHECK(now == SECOND || lm_sched_next(&bench.sched, now - 1) == NULL);
+    lm_sched_tick(&bench.sched, now, &expired);
+    job = lm_sched_next(&bench.sched, now);
     CHECK(job != NULL && job->attempts == 1);
-    CHECK(end(&bench, job, 409, PENDING, at[i] * SECOND) == (i == 5)); /* the next were at 63 s */
+    if (end(&bench, job, 409, PENDING, now))
+      break;
   }
+  CHECK(now == 301 * SECOND && job->attempts == 0);
   CHECK(map.stopped);
   let_go(&bench, job);
   drop(&bench, &map);
@@ -482,6 +490,92 @@ signatures(void)
   tear_down(&bench);
 }
 
+/* No connection: tried again, without using up attempts or quota, until the endpoint has not been
+ * reached for 15 s, by any chunk; a map that comes later has patience of its own. */
+static void
+reconnecting(void)
+{
+  struct bench bench;
+  struct lm_map first, second;
+  struct lm_list expired;
+  lm_list_init(&expired);
+  set_up(&bench, 100, 1 << 20);
+  open_map(&bench, &first);
+  open_map(&bench, &second);
+  for (uint64_t i = 0; i < 60; i++)
+    CHECK(submit(&bench, &first, i, 10) == 0);
+  unsigned left = 60;
+  int64_t now = SECOND, reached = 10 * SECOND, ended = 0;
+  for (; left > 0; now += 10 * MS) {
+    CHECK(now < 100 * SECOND);
+    lm_sched_tick(&bench.sched, now, &expired);
+    for (struct lm_job *job; (job = lm_sched_next(&bench.sched, now)) != NULL;) {
+      bool answered = now >= reached && reached > 0;
+      if (answered)
+        reached = 0; /* a single reply: patience begins anew */
+      if (end(&bench, job, answered ? 200 : 0, answered ? GOOD : REFUSED, now)) {
+        CHECK(answered || (job->attempts == 0 && job->outcome.ran == LM_RAN_NOT));
+        ended = answered ? ended : now;
+        left--;
+        let_go(&bench, job);
+      }
+    }
+    CHECK(ended == 0 || now >= 25 * SECOND);
+  }
+  CHECK(ended < 28 * SECOND && !first.stopped && bench.function->quota.tokens == LM_QUOTA_FULL);
+  CHECK(submit(&bench, &second, 0, 10) == 0);
+  struct lm_job *job = lm_sched_next(&bench.sched, now);
+  CHECK(!end(&bench, job, 0, REFUSED, now));
+  CHECK(submit(&bench, &first, 60, 10) == 0);
+  job = lm_sched_next(&bench.sched, now);
+  CHECK(job->map == &first && end(&bench, job, 0, REFUSED, now));
+  let_go(&bench, job);
+  drop(&bench, &first);
+  drop(&bench, &second);
+  tear_down(&bench);
+}
+
+/* Each map has a bound of its own under the function's window; one that has reached it does not hold
+ * up the others. */
+static void
+own_bounds(void)
+{
+  struct bench bench;
+  struct lm_target narrow;
+  struct lm_map one, five;
+  set_up(&bench, 4, 1 << 20);
+  bench.target.max_concurrency = 5;
+  narrow = bench.target;
+  narrow.max_concurrency = 1;
+  open_map(&bench, &one);
+  open_map(&bench, &five);
+  one.target = &narrow;
+  for (uint64_t i = 0; i < 10; i++)
+    CHECK(submit(&bench, &one, i, 10) == 0 && submit(&bench, &five, i, 10) == 0);
+  struct lm_list running;
+  lm_list_init(&running);
+  for (int round = 0; round < 2; round++) {
+    for (struct lm_job *job; (job = lm_sched_next(&bench.sched, round)) != NULL;)
+      lm_list_push_back(&running, &job->link);
+    CHECK(one.in_flight == 1 && five.in_flight == (round == 0 ? 3 : 5)); /* the window; the bound */
+    bench.function->limiter.window = 100;
+  }
+  for (struct lm_node *node; (node = lm_list_pop_front(&running)) != NULL;) {
+    struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
+    if (job->map == &one) {
+      CHECK(!end(&bench, job, 429, FULL, 1)); /* what goes back leaves its place */
+      CHECK(one.in_flight == 0);
+      continue;
+    }
+    CHECK(end(&bench, job, 200, GOOD, 1));
+    let_go(&bench, job);
+  }
+  CHECK(five.in_flight == 0);
+  drop(&bench, &one);
+  drop(&bench, &five);
+  tear_down(&bench);
+}
+
 /* A retry that is due starts before a chunk that was never sent. */
 static void
 retries_first(void)
@@ -495,7 +589,7 @@ retries_first(void)
   for (uint64_t i = 0; i < 5; i++)
     CHECK(submit(&bench, &map, i, 10) == 0);
   struct lm_job *job = lm_sched_next(&bench.sched, 0);
-  CHECK(!end(&bench, job, 0, REFUSED, 0));
+  CHECK(!end(&bench, job, 500, FAILED, 0));
   job = lm_sched_next(&bench.sched, 0);
   CHECK(job->first_item == 1 && end(&bench, job, 200, GOOD, 1));
   let_go(&bench, job);
@@ -569,6 +663,8 @@ int
 main(void)
 {
   starved();
+  reconnecting();
+  own_bounds();
   patience();
   order();
   quota();

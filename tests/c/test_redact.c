@@ -16,9 +16,25 @@ check(const char *head, const char *wanted)
   lm_buf_clean_up(&out);
 }
 
+static void
+shown(const char *text, size_t size, const char *wanted)
+{
+  char out[64];
+  CHECK(lm_redact_text(text, strlen(text), out, size) == strlen(wanted) &&
+        strcmp(out, wanted) == 0);
+}
+
 int
 main(void)
 {
+  shown("", 64, "");
+  shown(" \r\n<html>\n\n  <b>Bad\tgateway</b>", 64, "<html> <b>Bad gateway</b>");
+  shown("a\x1b[31mb\x7f\xc2\x9b"
+        "c",
+        64, "a?[31mb?\xc2?c");
+  shown("caf\xc3\xa9", 64, "caf\xc3\xa9");
+  shown("abcdef", 4, "abc");
+  shown("abcdef", 1, "");
   check("POST / HTTP/1.1\r\nHost: a\r\nauthorization: AWS4 Signature=x\r\n\r\nAuthorization: body",
         "POST / HTTP/1.1\nHost: a\nauthorization: [redacted]\n");
   check("A: 1\r\nX-AMZ-Security-Token:tok\r\nCookie: c\r\nProxy-Authorization: p\r\n"

@@ -29,9 +29,13 @@ delays(void)
       {LM_BACKOFF_THROTTLE, 6, 0.5, -1, 10000},
       {LM_BACKOFF_POLL, 1, 0.1, -1, 1000},
       {LM_BACKOFF_POLL, 2, 0.9, -1, 2000},
-      {LM_BACKOFF_POLL, 6, 0, -1, 32000},
-      {LM_BACKOFF_POLL, 7, 0, -1, 60000},
-      {LM_BACKOFF_POLL, UINT_MAX, 0, -1, 60000},
+      {LM_BACKOFF_POLL, 3, 0, -1, 4000},
+      {LM_BACKOFF_POLL, 4, 0, -1, 5000}, /* the most */
+      {LM_BACKOFF_POLL, UINT_MAX, 0, -1, 5000},
+      {LM_BACKOFF_CONNECT, 1, 0.5, -1, 25},
+      {LM_BACKOFF_CONNECT, 6, 0.5, -1, 800},
+      {LM_BACKOFF_CONNECT, 7, 0.5, -1, 1000},
+      {LM_BACKOFF_CONNECT, UINT_MAX, 0.5, -1, 1000},
       /* what the server asks for: at least that, at most 5 s more */
       {LM_BACKOFF_THROTTLE, 1, 0.5, 3000, 3000},
       {LM_BACKOFF_THROTTLE, 1, 0.5, 1500, 1500},
@@ -57,6 +61,18 @@ odd_policies(void)
   policy = (struct lm_retry_policy){
       .transient_base_ns = 1, .throttle_base_ns = 1, .max_backoff_ns = INT64_MAX};
   CHECK(lm_retry_delay_ns(&policy, LM_BACKOFF_TRANSIENT, UINT_MAX, 0.25, -1) > 0);
+}
+
+/* The whole of the patience is used: the last attempt is made as it ends, and none after. */
+static void
+patience(void)
+{
+  CHECK(lm_retry_due_ns(100, 100, 5, 10) == 105);
+  CHECK(lm_retry_due_ns(100, 104, 5, 10) == 109);
+  CHECK(lm_retry_due_ns(100, 108, 5, 10) == 110);
+  CHECK(lm_retry_due_ns(100, 109, INT64_MAX, 10) == 110);
+  CHECK(lm_retry_due_ns(100, 110, 0, 10) == -1);
+  CHECK(lm_retry_due_ns(100, 100, 5, 0) == -1);
 }
 
 /* Whatever the draw, a delay stays within its bound. */
@@ -98,6 +114,7 @@ main(void)
   delays();
   odd_policies();
   jitter();
+  patience();
   quota();
   return 0;
 }

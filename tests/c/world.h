@@ -129,7 +129,9 @@ open_target_at(struct lm_dispatch *dispatch, uint16_t port, bool tls)
                                .expires_s = INT64_MAX,
                                .headers = no_headers,
                                .max_attempts = 3,
-                               .connect_timeout_ms = 5000};
+                               .max_concurrency = 32,
+                               .connect_timeout_ms = 5000,
+                               .connect_patience_ms = 500};
   struct lm_endpoint *endpoint = lm_dispatch_endpoint(dispatch, &where, &err);
   struct lm_function *function = lm_sched_function(&dispatch->sched, "f", 32, 0, &err);
   struct lm_target *target = NULL;

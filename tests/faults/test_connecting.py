@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,18 +13,22 @@ import pytest
 import lambdamap
 import tasks
 from certificates import Authority
-from driver import api_options, invoke, open_target
-from scripted import Server, reads, reply, reset_at_once, welcome
+from driver import api_options, collect, invoke, open_map, open_target
+from scripted import Server, reads, reply, reset_at_once, run, welcome
 
 ANSWER = b'{"ok":1}'
 REQUEST = b'{"item":1}'
 
 
 def test_row_01_refused_port(site: Any, idempotent: bool) -> None:
+    """Tried for as long as connect_timeout says; no request has been made then."""
     server = site.server(then=reply(ANSWER))
     server.refuse()
-    (lost,) = invoke(site.target(server), idempotent=idempotent)
-    assert (lost.failure, lost.ran, lost.attempts) == ("connect", "NOT", 3)
+    net_map = open_map(site.target(server, connect_patience_ms=400), idempotent=idempotent)
+    net_map.submit(REQUEST, 0, 1)
+    (lost,) = collect(net_map)
+    assert (lost.failure, lost.ran, lost.attempts) == ("connect", "NOT", 0)
+    assert net_map.stats["retries"] >= 2
     assert not lost.stops_map
     assert lost.bytes_sent == 0
     assert server.complete == 0
@@ -40,11 +46,47 @@ def test_row_01_port_that_opens_again(site: Any) -> None:
     assert server.complete == 1
 
 
-def test_row_01_one_attempt_when_asked(site: Any) -> None:
-    server = site.server()
+def test_row_01_server_that_starts_late(site: Any, idempotent: bool) -> None:
+    """Nothing is lost however many chunks wait, and max_attempts has no say: nothing was sent."""
+    server = site.server(then=run())
     server.refuse()
-    (lost,) = invoke(site.target(server, max_attempts=1))
-    assert (lost.failure, lost.ran, lost.attempts) == ("connect", "NOT", 1)
+    options = {"max_attempts": 1, "max_concurrency": 8, "idempotent": idempotent}
+    results = site.map(server, tasks.square, range(40), **options)
+    time.sleep(0.3)  # some attempts are refused meanwhile
+    server.listen()
+    assert list(results) == [x * x for x in range(40)]
+    assert results.stats["retries"] >= 1
+    assert set(server.items.values()) == {1}
+
+
+def test_row_01_patience_is_of_all_chunks_together(plain_site: Any) -> None:
+    """A dead endpoint costs a map its connect_timeout once, and not once a window of chunks; a later
+    map tries as long again."""
+    server = plain_site.server()
+    server.refuse()
+    options = plain_site.options(server, connect_timeout=0.5, max_concurrency=2)
+    for _ in range(2):
+        began = time.monotonic()
+        found = list(
+            lambdamap.invoke_map(
+                options["function"], [1] * 30, on_error="return",
+                **{k: v for k, v in options.items() if k not in ("function", "chunksize")},
+            )
+        )  # fmt: skip
+        assert [type(one) for one in found] == [lambdamap.ConnectError] * 30
+        assert {one.ran for one in found} == {"NOT"}
+        assert 0.5 <= time.monotonic() - began < 10  # 15 windows
+
+
+def test_row_01_the_log_has_one_warning(plain_site: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server = plain_site.server()
+    server.refuse()
+    with caplog.at_level(logging.WARNING, "lambdamap"), pytest.raises(lambdamap.ConnectError):
+        list(plain_site.map(server, tasks.square, range(10), connect_timeout=0.4))
+    (record,) = [record for record in caplog.records if record.event == "connect"]
+    assert "no connection" in record.message
+    assert "status 0" not in record.message
+    assert "None" not in record.message
 
 
 def test_row_06_certificates_that_do_not_verify(
@@ -62,6 +104,8 @@ def test_row_06_certificates_that_do_not_verify(
         assert (lost.failure, lost.ran, lost.attempts) == ("connect", "NOT", 1), name
         assert lost.stops_map, name
         assert "certificate" in lost.message, name
+        assert "ca_bundle" in lost.message, name
+        assert "AWS_CA_BUNDLE" in lost.message, name
         assert server.complete == 0, name
         assert all(connection.buffer == b"" for connection in server.connections), name
 
@@ -93,23 +137,23 @@ def test_row_06_stops_the_map(serve: Callable[..., Server], authority: Authority
 def test_row_07_reset_in_the_tls_handshake(
     serve: Callable[..., Server], authority: Authority, idempotent: bool
 ) -> None:
-    """No byte of a request can have left: retried without asking, answered at the third."""
+    """No byte of a request can have left: tried again without asking; the third connection stands."""
     server = serve(
         greetings=[reads(5), reads(100), welcome()], tls=authority.context(), then=reply(ANSWER)
     )
     target = open_target(server.url, ca_file=authority.ca_file)
     (answered,) = invoke(target, idempotent=idempotent)
-    assert (answered.failure, answered.body, answered.attempts) == ("", ANSWER, 3)
+    assert (answered.failure, answered.body, answered.attempts) == ("", ANSWER, 1)
     assert server.complete == 1
 
 
 def test_row_07_reset_in_every_tls_handshake(
     serve: Callable[..., Server], authority: Authority, idempotent: bool
 ) -> None:
-    server = serve(greetings=[reads(5)] * 10, tls=authority.context(), then=reply(ANSWER))
+    server = serve(greetings=[reads(5)] * 100, tls=authority.context(), then=reply(ANSWER))
     target = open_target(server.url, ca_file=authority.ca_file)
     (lost,) = invoke(target, idempotent=idempotent)
-    assert (lost.failure, lost.ran, lost.attempts) == ("connect", "NOT", 3)
+    assert (lost.failure, lost.ran, lost.attempts) == ("connect", "NOT", 0)
     assert server.complete == 0
 
 

@@ -43,7 +43,10 @@ def test_one_record_per_chunk(
     assert (first["status"], first["ran"], first["attempt"]) == (200, "RAN", 1)
     assert first["request_id"].startswith("request-")
     assert 0 < first["seconds"] < 30 and first["bytes_sent"] > 0 < first["bytes_received"]
-    assert "items 0 to 1: done, RAN, attempt 1, status 200" in records[0].getMessage()
+    assert (
+        "items 0 to 1: done, RAN, attempt 1 (status 200, request id request-"
+        in records[0].getMessage()
+    )
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert not [record for record in caplog.records if record.name == "lambdamap.wire"]
 

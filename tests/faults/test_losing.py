@@ -187,7 +187,7 @@ def test_row_66_lost_and_then_refused(site: Any, idempotent: bool) -> None:
     invoke(target)
     (lost,) = invoke(target, idempotent=idempotent)
     assert (lost.failure, lost.ran) == ("connection_lost", "MAYBE")
-    assert lost.attempts == attempts_of(idempotent)
+    assert lost.attempts == 1  # the others sent nothing
     assert server.complete == 2
     assert server.requests[1].connection == server.requests[0].connection
 
@@ -197,10 +197,10 @@ def test_row_66_lost_and_then_no_tls(site: Any, idempotent: bool) -> None:
     server = site.server([reply(ANSWER)], then=reset())
     target = site.target(server)
     invoke(target)
-    server.greetings = iter([reads(5)] * 10)
+    server.greetings = iter([reads(5)] * 100)
     (lost,) = invoke(target, idempotent=idempotent)
     assert (lost.failure, lost.ran) == ("connection_lost", "MAYBE")
-    assert lost.attempts == attempts_of(idempotent)
+    assert lost.attempts == 1  # the others sent nothing
     assert server.complete == 2
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 import lambdamap
 import tasks
 from driver import collect, invoke, open_map
-from scripted import aws_error, plain_reply, raw, reply, run
+from scripted import Connection, Request, aws_error, plain_reply, raw, reply, run
 
 ANSWER = b'{"ok":1}'
 
@@ -146,34 +148,47 @@ def test_row_24_after_some_are_done(site: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["ResourceConflictException", "SnapStartNotReadyException"], ids=["pending", "snap"]
+    ("status", "code"),
+    [
+        (409, "ResourceConflictException"),
+        (409, "SnapStartNotReadyException"),
+        (409, "SnapStartRegenerationFailureException"),
+        (409, "CodeArtifactUserPendingException"),
+        (409, "CodeArtifactUserDeletedException"),
+        (502, "ENINotReadyException"),
+        (502, "ResourceNotReadyException"),
+    ],
 )
 def test_row_29_function_that_is_being_made_ready(
-    site: Any, periods: Callable[..., None], code: str
+    plain_site: Any, periods: Callable[..., None], status: int, code: str
 ) -> None:
-    periods(poll_base_s=0.02)
-    server = site.server([aws_error(409, code, "Pending")] * 4, then=run())
-    results = site.map(server, tasks.square, [3], max_attempts=1)
+    periods(poll_base_s=0.02, max_poll_s=0.05)
+    server = plain_site.server([aws_error(status, code, "Pending")] * 5, then=run())
+    results = plain_site.map(server, tasks.square, [3], max_attempts=1)
     assert list(results) == [9]
-    assert server.complete == 5
+    assert server.complete == 6
     times = [request.at for request in server.requests]
     waits = [after - before for before, after in itertools.pairwise(times)]
-    assert all(wait >= 0.02 * 2**k for k, wait in enumerate(waits))
+    assert all(
+        wait >= least for wait, least in zip(waits, [0.02, 0.04, 0.05, 0.05, 0.05], strict=True)
+    )
 
 
 @pytest.mark.parametrize(
-    "patience_s", [0.3, pytest.param(60.0, marks=[pytest.mark.soak, pytest.mark.timeout(200)])]
+    "patience_s", [0.3, pytest.param(300.0, marks=[pytest.mark.soak, pytest.mark.timeout(400)])]
 )
 def test_row_29_function_that_never_is(
     site: Any, periods: Callable[..., None], patience_s: float
 ) -> None:
+    """Asked for the whole of the patience, the last time as it ends; then the map is given up."""
     if patience_s < 60:
-        periods(poll_base_s=0.02, poll_patience_s=patience_s)
+        periods(poll_base_s=0.02, max_poll_s=0.1, poll_patience_s=patience_s)
     server = site.server(then=aws_error(409, "ResourceConflictException", "Pending"))
     with pytest.raises(lambdamap.ServiceError, match="Pending") as caught:
         list(site.map(server, tasks.square, range(10), max_concurrency=2))
     assert caught.value.ran == "NOT"
-    assert server.complete < 30
+    assert server.complete < 30 + 2 * patience_s / 5
+    assert server.requests[-1].at - server.requests[0].at >= patience_s
 
 
 def test_row_29_conflict_that_time_does_not_mend(site: Any) -> None:
@@ -183,12 +198,83 @@ def test_row_29_conflict_that_time_does_not_mend(site: Any) -> None:
     assert server.complete == 1
 
 
-@pytest.mark.parametrize("code", ["EC2ThrottledException", "ENILimitReachedException"])
-def test_scarce_network_interfaces_are_waited_for(
-    site: Any, periods: Callable[..., None], code: str
-) -> None:
+def test_scarce_network_interfaces_are_waited_for(site: Any, periods: Callable[..., None]) -> None:
     """What needs seconds to come back is given the longer delays."""
     periods(throttle_base_s=0.05)
-    server = site.server([aws_error(502, code)], then=run())
+    server = site.server([aws_error(502, "ENILimitReachedException")], then=run())
     assert list(site.map(server, tasks.square, [3])) == [9]
     assert server.complete == 2
+
+
+def test_a_bad_payload_costs_itself_only(plain_site: Any) -> None:
+    """With one payload per invocation, what Lambda says of one is said of that one alone."""
+
+    def picky(connection: Connection, request: Request) -> None:
+        bad = request.body == b"{oops"
+        step = aws_error(400, "InvalidRequestContentException", "no JSON") if bad else reply(ANSWER)
+        step(connection, request)
+
+    server = plain_site.server(then=picky)
+    options = plain_site.options(server)
+    payloads = [b"1"] * 6
+    payloads[2] = b"{oops"
+    found = list(
+        lambdamap.invoke_map(
+            options.pop("function"), payloads, on_error="return", max_concurrency=1,
+            **{k: v for k, v in options.items() if k != "chunksize"},
+        )
+    )  # fmt: skip
+    assert [one for one in found if not isinstance(one, Exception)] == [{"ok": 1}] * 5
+    assert isinstance(found[2], lambdamap.ConfigError)
+    assert (found[2].ran, list(found[2].indices)) == ("NOT", [2])
+    assert server.complete == 6
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "shown"),
+    [
+        (502, b"<html>\n <title>Bad gateway at edge-17</title>", "text/html; charset=utf-8",
+         "HTTP 502, text/html: <html> <title>Bad gateway at edge-17</title>"),
+        (403, b"Blocked by\x1b[31m policy 4711", "text/plain", "HTTP 403, text/plain: Blocked by?[31m"),
+        (404, b'{"detail": "no route"}', "application/json", 'HTTP 404, application/json: {"detail"'),
+        (503, b"", "text/plain", "HTTP 503 without a body"),
+        (418, b"x" * 5000, "text/plain", "HTTP 418, text/plain: " + "x" * 200),
+    ],
+)  # fmt: skip
+def test_unexpected_body_is_shown(
+    plain_site: Any, status: int, body: bytes, kind: str, shown: str
+) -> None:
+    server = plain_site.server(then=raw(plain_reply(body, status, {"Content-Type": kind})))
+    with pytest.raises(lambdamap.LambdaMapError) as caught:
+        list(plain_site.map(server, tasks.square, [3]))
+    assert shown in str(caught.value)
+    assert "x" * 201 not in str(caught.value)
+
+
+def test_message_of_an_api_error_has_its_escapes_undone(plain_site: Any) -> None:
+    server = plain_site.server(then=aws_error(404, "ResourceNotFoundException", 'no "café"\nhere'))
+    with pytest.raises(lambdamap.FunctionNotFoundError) as caught:
+        list(plain_site.map(server, tasks.square, [3]))
+    assert 'ResourceNotFoundException: no "café"\nhere (HTTP 404)' in str(caught.value)
+
+
+def test_every_declared_error_is_decided() -> None:
+    """Each error that the installed botocore declares for Invoke has a row of its own in the table of
+    outcomes, with its status. One that AWS adds is to be decided on, not to be met."""
+    session = pytest.importorskip("botocore.session").Session()
+    source = Path(__file__).parents[2] / "csrc/core/policy/outcome.c"
+    table = source.read_text().split("API[] = {")[1].split("};")[0]
+    rows = [(int(status), name) for status, name in re.findall(r'\{(\d+), "([\w.]+)", ROW', table)]
+    assert len(rows) > 40
+    declared = session.get_service_model("lambda").operation_model("Invoke").error_shapes
+    assert len(declared) > 40
+    missing = [
+        (shape.metadata["error"]["httpStatusCode"], shape.name)
+        for shape in declared
+        if not {
+            (shape.metadata["error"]["httpStatusCode"], shape.name.removesuffix("Exception")),
+            (0, shape.name.removesuffix("Exception")),
+        }
+        & set(rows)
+    ]
+    assert not missing, f"decide on these in policy/outcome.c: {missing}"

@@ -12,7 +12,7 @@ import pytest
 import lambdamap
 import tasks
 from driver import collect, invoke, open_map
-from scripted import Connection, Request, Step, reply, run, throttle
+from scripted import Connection, Request, Step, plain_reply, raw, reply, run, throttle
 
 ANSWER = b'{"ok":1}'
 
@@ -218,3 +218,66 @@ def test_window_is_shared_by_maps_of_one_function(site: Any, periods: Callable[.
             assert net_map.submit(b'{"n":1}', number, 1)
         collect(net_map)
         assert server.complete - before < expected
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "body"),
+    [
+        (400, "ThrottlingException", b'{"message":"Rate exceeded"}'),
+        (400, "", b'{"__type":"com.amazon#TooManyRequestsException","message":"slow down"}'),
+        (400, "RequestLimitExceeded", b"{}"),
+        (502, "EC2ThrottledException", b"{}"),
+        (400, "", b'{"errorType":"Runtime.Unavailable","errorMessage":"no free environment"}'),
+        (400, "", b""),
+    ],
+    ids=["ThrottlingException", "in the body", "RequestLimitExceeded", "EC2", "managed", "one"],
+)
+def test_throttles_by_other_names(
+    plain_site: Any, periods: Callable[..., None], status: int, header: str, body: bytes
+) -> None:
+    """AWS's other throttles, and emulators whose environments are all busy: nothing ran, and no attempt
+    is used up."""
+    periods(throttle_base_s=0.02)
+    kind = {"x-amzn-ErrorType": header} if header else {}
+    refused = raw(plain_reply(body, status, kind))
+    server = plain_site.server([refused] * 4, then=run())
+    results = plain_site.map(server, tasks.square, range(6), max_attempts=1, max_concurrency=2)
+    assert list(results) == [x * x for x in range(6)]
+    assert results.stats["throttles"] == 4
+    assert set(server.items.values()) == {1}
+
+
+def test_each_map_has_its_own_bound(plain_site: Any) -> None:
+    """max_concurrency is a map's, whatever the other maps of the function were given; the function's
+    window is above both."""
+    lock, now, most = threading.Lock(), [0, 0], [0, 0]
+    both = threading.Barrier(2)
+
+    def count(connection: Connection, request: Request) -> None:
+        which = int(b'"b"' in request.body)
+        with lock:
+            now[which] += 1
+            most[which] = max(most[which], now[which])
+        connection.wait(0.01)
+        with lock:
+            now[which] -= 1
+        reply(ANSWER)(connection, request)
+
+    server = plain_site.server(then=count)
+    options = plain_site.options(server)
+    function = options.pop("function")
+    del options["chunksize"]
+
+    def read(payload: str, at_once: int) -> None:
+        results = lambdamap.invoke_map(
+            function, [payload] * 40, max_concurrency=at_once, buffersize=40, **options
+        )
+        both.wait()
+        assert list(results) == [{"ok": 1}] * 40
+
+    one = threading.Thread(target=read, args=("a", 1))
+    one.start()
+    read("b", 8)
+    one.join()
+    assert most[0] == 1
+    assert 2 <= most[1] <= 8

@@ -151,11 +151,8 @@ class TestTheRest:
             in_part(connection, request)
 
         with Server([last]) as server, pytest.raises(lambdamap.ConnectError) as caught:
-            list(
-                lambdamap.map(
-                    tasks.square, range(5), **api_options(server, chunksize=5, max_attempts=1)
-                )
-            )
+            options = api_options(server, chunksize=5, connect_timeout=0.3)
+            list(lambdamap.map(tasks.square, range(5), **options))
         assert list(caught.value.indices) == [1]
         assert caught.value.ran == "NOT"
 

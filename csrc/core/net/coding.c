@@ -6,6 +6,7 @@
 
 #include "net/map.h"
 #include "policy/deadline.h"
+#include "wire/redact.h"
 
 void
 lm_code_fail(struct lm_job *job, enum lm_ran ran, enum lm_failure failure, const char *format, ...)
@@ -27,6 +28,11 @@ fail_as(struct lm_job *job, enum lm_ran ran, enum lm_failure failure, const stru
   job->outcome = (struct lm_outcome){ran, failure, LM_DO_DONE, false};
   job->error = *err;
 }
+
+enum {
+  MAX_LEFT_MS = 999999999, /* what the envelope's slot holds */
+  SHOWN_BYTES = 200        /* of a body that is no error of Lambda's */
+};
 
 /* A chunk is a frame, or with codec="json" a JSON object. */
 static bool
@@ -71,7 +77,16 @@ lm_code_request(struct lm_coder *coder, struct lm_job *job)
       return false;
     }
   }
+  bool has_memory = job->body.failed != LM_E_NOMEM;
   lm_buf_check(&job->body, "the request", &err);
+  if (has_memory && opts->head == NULL)
+    lm_error_set(&err, LM_E_LIMIT, "the payload has %zu bytes; a request takes at most %zu",
+                 job->body.len, job->body.max);
+  else if (has_memory)
+    lm_error_set(
+        &err, LM_E_LIMIT,
+        "%zu bytes before compression and base64; a request takes at most %zu of them after",
+        job->frame.len, job->body.max);
   fail_as(job, LM_RAN_NOT, LM_FAIL_TOO_LARGE, &err);
   if (job->outcome.failure == LM_FAIL_TOO_LARGE && opts->head != NULL && job->n_items > 1)
     job->outcome.action = LM_DO_SPLIT;
@@ -86,7 +101,27 @@ lm_code_patch(struct lm_job *job, int64_t now_ns)
   job->digested_ns = 0;
   if (job->map->opts.head != NULL)
     lm_envelope_patch(job->body.data, &job->slots, job->attempts,
-                      lm_deadline_left_ms(job->deadline_ns, now_ns, 900000));
+                      lm_deadline_left_ms(job->deadline_ns, now_ns, MAX_LEFT_MS));
+}
+
+/* "TYPE: TEXT (HTTP 400)" with JSON's escapes undone; where there is neither, what came instead. */
+static void
+describe(struct lm_job *job, const struct lm_span *type, const struct lm_span *text)
+{
+  char name[LM_HTTP1_TEXT], shown[LM_ERROR_TEXT_SIZE];
+  const struct lm_reply_head *head = &job->head;
+  if (type->len > 0 || text->len > 0) {
+    bool both = lm_json_text(type, name, sizeof name) > 0 && text->len > 0;
+    lm_json_text(text, shown, sizeof shown);
+    lm_error_set(&job->error, LM_E_SYSTEM, "%s%s%s (HTTP %d)", name, both ? ": " : "", shown,
+                 head->status);
+  } else if (lm_redact_text((const char *)job->reply.data, job->reply.len, shown, SHOWN_BYTES + 1) >
+             0) {
+    lm_error_set(&job->error, LM_E_SYSTEM, "HTTP %d%s%s: %s", head->status,
+                 head->content_type[0] == '\0' ? "" : ", ", head->content_type, shown);
+  } else {
+    lm_error_set(&job->error, LM_E_SYSTEM, "HTTP %d without a body", head->status);
+  }
 }
 
 static void
@@ -95,10 +130,8 @@ fail_unmarked(struct lm_job *job)
   struct lm_aws_error said;
   lm_envelope_read_aws_error((const char *)job->reply.data, job->reply.len, &said);
   job->outcome = lm_outcome_of_unmarked(said.error_type.at, said.error_type.len);
-  if (said.error_type.at != NULL || said.error_message.at != NULL)
-    lm_error_set(&job->error, LM_E_FORMAT, "%.*s: %.*s", (int)said.error_type.len,
-                 said.error_type.at == NULL ? "" : said.error_type.at, (int)said.error_message.len,
-                 said.error_message.at == NULL ? "" : said.error_message.at);
+  if (said.error_type.len > 0 || said.error_message.len > 0)
+    describe(job, &said.error_type, &said.error_message);
   else
     lm_error_set(&job->error, LM_E_FORMAT,
                  "the reply is not lambdamap's: does this function run lambdamap.worker? For any "
@@ -165,10 +198,14 @@ lm_code_complete(struct lm_coder *coder, struct lm_job *job)
   if (job->head.function_error)
     type = said.error_type;
   else if (type.len == 0)
-    type = said.code;
-  struct lm_span text = job->head.function_error ? said.error_message : said.message;
+    type = said.code.len > 0 ? said.code : said.error_type; /* an emulator's */
+  struct lm_span text =
+      job->head.function_error || said.message.len == 0 ? said.error_message : said.message;
+  bool empty = type.len == 0 && job->reply.len == 0 && !job->head.function_error;
+  struct lm_span known =
+      empty ? (struct lm_span){LM_TYPE_OF_EMPTY, strlen(LM_TYPE_OF_EMPTY)} : type;
   job->outcome = lm_outcome_of_reply(job->head.status, job->head.function_error,
-                                     type.at == NULL ? "" : type.at, type.len);
+                                     known.at == NULL ? "" : known.at, known.len);
   bool may_split = job->map->opts.head != NULL && job->n_items > 1 &&
                    (job->outcome.ran == LM_RAN_NOT || job->map->opts.idempotent);
   if (job->outcome.action == LM_DO_SPLIT && !may_split)
@@ -176,13 +213,7 @@ lm_code_complete(struct lm_coder *coder, struct lm_job *job)
   if (job->outcome.action == LM_DO_THROTTLE)
     job->outcome.action =
         lm_outcome_of_throttle(said.reason.at == NULL ? "" : said.reason.at, said.reason.len);
-  if (type.len == 0 && text.len == 0) {
-    text.at = "an error that has no message";
-    text.len = strlen(text.at);
-  }
-  lm_error_set(&job->error, LM_E_SYSTEM, "%.*s%s%.*s (HTTP %d)", (int)type.len,
-               type.at == NULL ? "" : type.at, type.len > 0 && text.len > 0 ? ": " : "",
-               (int)text.len, text.at == NULL ? "" : text.at, job->head.status);
+  describe(job, &type, &text);
 }
 
 int

@@ -227,6 +227,8 @@ keep_head(struct lm_job *job, const struct lm_http1 *reply)
   memcpy(head->request_id, reply->request_id, sizeof head->request_id);
   memcpy(head->error_type, reply->error_type, sizeof head->error_type);
   memcpy(head->executed_version, reply->executed_version, sizeof head->executed_version);
+  if (reply->status != 200)
+    memcpy(head->content_type, reply->content_type, sizeof head->content_type);
 }
 
 /* The attempt ends without a reply that can be used, and the connection with it. `text` is not the
@@ -303,6 +305,10 @@ fail_to_connect(struct lm_conn *conn, CURLcode code)
   lm_error_set(&err, LM_E_SYSTEM, "%s", what);
   if (os_errno != 0)
     lm_error_system(&err, (int)os_errno, what);
+  if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
+    lm_error_set(&err, LM_E_SYSTEM,
+                 "%.140s: the CA certificates to trust are those of ca_bundle, or AWS_CA_BUNDLE",
+                 what);
   long proxy_said = 0;
   if (conn->pool->endpoint->proxy != NULL)
     curl_easy_getinfo(conn->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_said);

@@ -31,6 +31,7 @@ struct lm_reply_head {
   char request_id[64];
   char error_type[LM_HTTP1_TEXT];
   char executed_version[LM_HTTP1_TEXT];
+  char content_type[LM_HTTP1_MEDIA_TYPE]; /* of a status but 200 */
 };
 
 struct lm_job {
@@ -64,8 +65,8 @@ struct lm_job {
                                 this of the job */
   struct lm_error error; /* its text, for people */
   bool stops_map;        /* done, and every other chunk of the map would fail like it */
-  unsigned attempts;     /* sent or tried to be sent, 429s and polls not counted */
-  unsigned throttles, polls, resigns, refreshes;
+  unsigned attempts;     /* those without a connection, 429s and polls not counted */
+  unsigned reconnects, throttles, polls, resigns, refreshes;
   uint64_t signed_with;     /* generation of the credentials of the last attempt */
   int64_t signed_offset_s;  /* of the clock, in the last attempt */
   bool clock_was_off;       /* as the reply to it showed */

@@ -51,6 +51,8 @@ struct lm_map {
   struct lm_list ready; /* READY jobs by first_item */
   struct lm_list retry; /* due retries, those throttled last first */
   size_t delayed;       /* DELAYED jobs */
+  unsigned in_flight;   /* attempts that have started and not ended; at most the target's
+                           max_concurrency */
   int64_t asked_ns;     /* when its first chunk was sent, 0: not yet */
   size_t unfinished;    /* submitted and not DONE */
   atomic_bool stopped;  /* a chunk failed in a way that every other would */

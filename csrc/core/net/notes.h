@@ -21,6 +21,7 @@ enum { LM_NOTES_KEPT = 512 };
 
 enum lm_note_kind {
   LM_NOTE_RETRY,    /* tried again after delay_ns */
+  LM_NOTE_CONNECT,  /* no connection: tried again after delay_ns */
   LM_NOTE_THROTTLE, /* 429: back to the front of its map */
   LM_NOTE_POLL,     /* 409: asked again after delay_ns */
   LM_NOTE_RESIGN,   /* signed again at once */

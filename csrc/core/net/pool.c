@@ -219,7 +219,6 @@ dial(struct lm_pool *pool, struct lm_job *job, int64_t now_ns)
     return false;
   case LM_DIAL_FAILED:
     job->outcome = lm_outcome_of_loss(false, 0, LM_FAIL_CONNECT);
-    job->outcome.action = LM_DO_RETRY_SLOW; /* a name server takes its time to come back */
     job->error = err;
     return false;
   case LM_DIAL_READY:
@@ -227,9 +226,8 @@ dial(struct lm_pool *pool, struct lm_job *job, int64_t now_ns)
   }
   if (lm_conn_open(pool, job, list, &err) != NULL)
     return true;
-  job->outcome = lm_outcome_of_loss(false, 0, LM_FAIL_CONNECT);
-  if (err.code == LM_E_NOMEM)
-    job->outcome.failure = LM_FAIL_MEMORY;
+  job->outcome =
+      lm_outcome_of_loss(false, 0, err.code == LM_E_NOMEM ? LM_FAIL_MEMORY : LM_FAIL_CONNECT);
   job->error = err;
   return false;
 }

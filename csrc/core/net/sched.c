@@ -177,6 +177,13 @@ expire(struct lm_sched *sched, struct lm_map *map, struct lm_list *out)
   lm_list_splice(out, &late);
 }
 
+/* Whether the map's own bound lets one more start. */
+static bool
+has_room(const struct lm_map *map)
+{
+  return map->in_flight < map->target->max_concurrency;
+}
+
 /* --- the interface --- */
 
 int
@@ -201,19 +208,19 @@ lm_sched_submit(struct lm_sched *sched, struct lm_job *job, bool *may_start, str
       come_by(sched, 0); /* a deadline may come into sight */
     make_ready(sched, job);
     const struct lm_limiter *limiter = &job->map->target->function->limiter;
-    *may_start = limiter->in_flight < lm_limiter_window(limiter);
+    *may_start = has_room(job->map) && limiter->in_flight < lm_limiter_window(limiter);
   }
   pthread_mutex_unlock(&sched->lock);
   return result;
 }
 
-/* The first map of the ring that does not wait for credentials, or NULL. */
+/* The first map of the ring that may start one more and does not wait for credentials, or NULL. */
 static struct lm_map *
 next_map(struct lm_function *function)
 {
   LM_LIST_EACH (&function->ring, node) {
     struct lm_map *map = LM_CONTAINER(node, struct lm_map, ring);
-    if (atomic_load(&map->target->wants) == LM_WANTS_NOTHING)
+    if (has_room(map) && atomic_load(&map->target->wants) == LM_WANTS_NOTHING)
       return map;
   }
   return NULL;
@@ -230,6 +237,7 @@ next_of(struct lm_sched *sched, struct lm_function *function, struct lm_map *map
     lm_list_push_back(&function->ring, &map->ring);
   struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
   sched->startable--;
+  map->in_flight++;
   lm_limiter_started(&function->limiter, now_ns);
   lm_rate_started(&function->rate, now_ns);
   if (map->asked_ns == 0)
@@ -328,19 +336,43 @@ again_first(struct lm_sched *sched, struct lm_job *job)
   join_ring(sched, job->map);
 }
 
+/* Tried again, the attempt not counted, while patience lasts that began at since_ns. */
+static bool
+wait_for(struct lm_sched *sched, struct lm_job *job, int64_t since_ns, int64_t now_ns,
+         int64_t delay_ns, int64_t patience_ns, enum lm_note_kind note)
+{
+  int64_t due = lm_retry_due_ns(since_ns, now_ns, delay_ns, patience_ns);
+  bool again = due >= 0 && due < job->map->deadline_ns;
+  if (again)
+    lm_notes_add(&job->map->notes, note, job, due - now_ns, now_ns - job->started_ns);
+  job->attempts--;
+  return again && delay(sched, job, due);
+}
+
 static bool
 poll_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns)
 {
   if (job->polling_since_ns == 0)
     job->polling_since_ns = now_ns;
-  int64_t due = now_ns + lm_retry_delay_ns(&lm_periods.retry, LM_BACKOFF_POLL, ++job->polls, 1,
-                                           job->head.retry_after_ms);
-  if (due - job->polling_since_ns > lm_periods.retry.poll_patience_ns ||
-      due >= job->map->deadline_ns)
-    return false;
-  lm_notes_add(&job->map->notes, LM_NOTE_POLL, job, due - now_ns, now_ns - job->started_ns);
-  job->attempts--;
-  return delay(sched, job, due);
+  int64_t wait = lm_retry_delay_ns(&lm_periods.retry, LM_BACKOFF_POLL, ++job->polls, 1,
+                                   job->head.retry_after_ms);
+  return wait_for(sched, job, job->polling_since_ns, now_ns, wait,
+                  lm_periods.retry.poll_patience_ns, LM_NOTE_POLL);
+}
+
+/* The patience is that of all chunks together: it runs from when the function's endpoint was last
+ * reached, and for a map that came later, from when it first asked. */
+static bool
+reconnect_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
+{
+  struct lm_map *map = job->map;
+  int64_t since = map->target->function->unreachable_ns;
+  int64_t wait =
+      lm_retry_delay_ns(&lm_periods.retry, LM_BACKOFF_CONNECT, ++job->reconnects, random, -1);
+  bool again = wait_for(sched, job, since > map->asked_ns ? since : map->asked_ns, now_ns, wait,
+                        map->target->connect_patience_ns, LM_NOTE_CONNECT);
+  atomic_fetch_add(&map->stats.retries, again);
+  return again;
 }
 
 static bool
@@ -401,6 +433,17 @@ refresh(struct lm_sched *sched, struct lm_job *job)
   return true;
 }
 
+/* Signed again at once, but not twice. */
+static bool
+resign(struct lm_sched *sched, struct lm_job *job, int64_t now_ns)
+{
+  if (job->resigns++ > 0)
+    return false;
+  lm_notes_add(&job->map->notes, LM_NOTE_RESIGN, job, 0, now_ns - job->started_ns);
+  again_first(sched, job);
+  return true;
+}
+
 /* With the lock held: whether the job is done. */
 static bool
 finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
@@ -415,6 +458,11 @@ finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double rand
     job->worst.error = job->error;
   }
   job->took_ns = now_ns - job->started_ns;
+  map->in_flight--;
+  if (job->outcome.ran != LM_RAN_NOT || job->head.status != 0)
+    function->unreachable_ns = 0;
+  else if (job->outcome.action == LM_DO_RECONNECT && function->unreachable_ns == 0)
+    function->unreachable_ns = job->started_ns;
   bool over = sched->closed || atomic_load(&map->stopped) || atomic_load(&map->cancelled);
   bool throttled = job->outcome.action == LM_DO_THROTTLE || job->outcome.action == LM_DO_SLOW_DOWN;
   if (throttled && !over) {
@@ -423,16 +471,15 @@ finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double rand
     lm_limiter_finished(&function->limiter, job->head.status == 200, now_ns);
     if ((job->outcome.action == LM_DO_RETRY || job->outcome.action == LM_DO_RETRY_SLOW) && !over)
       again = retry_later(sched, job, now_ns, random);
+    else if (job->outcome.action == LM_DO_RECONNECT && !over)
+      again = reconnect_later(sched, job, now_ns, random);
     else if (job->outcome.action == LM_DO_POLL && !over)
       again = poll_later(sched, job, now_ns);
     else if (job->outcome.action == LM_DO_REFRESH && !over)
       again = refresh(sched, job);
-    else if (job->outcome.action == LM_DO_RESIGN && !over && job->clock_was_off &&
-             job->resigns++ == 0) {
-      lm_notes_add(&map->notes, LM_NOTE_RESIGN, job, 0, now_ns - job->started_ns);
-      again_first(sched, job);
-      again = true;
-    }
+    else if (job->outcome.action == LM_DO_RESIGN_OLD ||
+             (job->outcome.action == LM_DO_RESIGN && job->clock_was_off))
+      again = !over && resign(sched, job, now_ns);
   }
   if (job->outcome.failure == LM_FAIL_NONE) {
     lm_rate_succeeded(&function->rate, now_ns);

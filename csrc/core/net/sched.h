@@ -1,5 +1,8 @@
 /* What is sent next, by whom, and whether a finished attempt is tried again.
  *
+ * Two bounds hold for what is in flight: a map's own, its target's max_concurrency, and above it the
+ * function's window, which all maps share.
+ *
  * One mutex guards everything here; no libcurl call is made under it, and of a map's own lock only
  * lm_map_nudge's. Per function one limiter, one retry quota and a round-robin ring of the maps that have
  * something to send, so that a short map beside a long one gets its share.
@@ -27,6 +30,7 @@ struct lm_function {
   struct lm_rate rate;
   struct lm_quota quota;
   struct lm_list ring;     /* maps with startable jobs, next one first */
+  int64_t unreachable_ns;  /* since when no attempt got a connection, 0: the last one had one */
   double mean_reply_bytes; /* moving mean, for reservations */
   double mean_latency_ns;
 };
@@ -47,7 +51,8 @@ struct lm_sched {
 void lm_sched_init(struct lm_sched *sched, size_t budget_bytes);
 void lm_sched_clean_up(struct lm_sched *sched); /* nothing may be queued any more */
 
-/* The function with this key, made when new. cap: invocations at once, the latest word counts. */
+/* The function with this key, made when new. cap: invocations at once of all its maps together, the
+ * latest word counts. */
 struct lm_function *lm_sched_function(struct lm_sched *sched, const char *key, unsigned cap,
                                       int64_t now_ns, struct lm_error *err);
 unsigned lm_sched_window(struct lm_sched *sched, struct lm_function *function);
@@ -56,13 +61,13 @@ void lm_sched_add_map(struct lm_sched *sched, struct lm_map *map);
 void lm_sched_remove_map(struct lm_sched *sched, struct lm_map *map);
 
 /* Queue a job (moved on success). LM_E_FULL: the byte budget has no room, and the map has
- * another chunk unfinished; the oldest unfinished chunk of a map is always admitted. *may_start: the
- * function's window has room, so somebody should ask for what is next; else that happens when one
- * in flight ends. */
+ * another chunk unfinished; the oldest unfinished chunk of a map is always admitted. *may_start: both
+ * bounds leave room, so somebody should ask for what is next; else that happens when one in flight
+ * ends. */
 int lm_sched_submit(struct lm_sched *sched, struct lm_job *job, bool *may_start,
                     struct lm_error *err);
 
-/* The next job to start now, charged against its function's window, or NULL. */
+/* The next job to start now, charged against its map's bound and its function's window, or NULL. */
 struct lm_job *lm_sched_next(struct lm_sched *sched, int64_t now_ns);
 
 /* An attempt of `job` has ended as job->outcome says. True: it is done, complete it. False: it went

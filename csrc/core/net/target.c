@@ -159,7 +159,9 @@ lm_target_new(struct lm_endpoint *endpoint, struct lm_function *function,
   target->query = copy(spec->query);
   target->region = copy(spec->region);
   target->max_attempts = spec->max_attempts;
+  target->max_concurrency = spec->max_concurrency;
   target->connect_timeout_ms = spec->connect_timeout_ms;
+  target->connect_patience_ns = spec->connect_patience_ms * 1000000;
   if (target->path == NULL || target->query == NULL || target->region == NULL ||
       take_headers(target, spec->headers) != 0) {
     lm_error_nomem(err, sizeof *target);

@@ -39,7 +39,9 @@ struct lm_target_spec { /* all borrowed for the call */
   int64_t expires_s;
   const char *const *headers; /* name, value, name, value, ..., NULL */
   unsigned max_attempts;
-  int64_t connect_timeout_ms;
+  unsigned max_concurrency;    /* attempts at once of one map */
+  int64_t connect_timeout_ms;  /* of one attempt to connect */
+  int64_t connect_patience_ms; /* how long connecting is tried again */
 };
 
 struct lm_target {
@@ -54,7 +56,8 @@ struct lm_target {
   struct lm_header *headers;
   size_t n_headers;
   unsigned max_attempts;
-  int64_t connect_timeout_ms;
+  unsigned max_concurrency;
+  int64_t connect_timeout_ms, connect_patience_ns;
   pthread_mutex_t lock;
   struct lm_credentials *credentials; /* guarded by lock */
   atomic_uint_fast64_t generation;    /* theirs */

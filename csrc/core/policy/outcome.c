@@ -14,30 +14,56 @@ struct rule {
   struct lm_outcome outcome;
 };
 
-/* Answers of the Invoke API itself, the declared ones of its model and the undeclared ones seen.
- * The first row that fits counts. By the API's contract the function did not execute when it
- * answers one of its own errors; whatever else comes with a 5xx may be from something in between,
- * and then nothing is known (UNKNOWN_5XX). */
+/* Answers of the Invoke API: each error that its model declares, those that are common to AWS's
+ * APIs, and those of emulators. The first row that fits counts. By the API's contract the function
+ * did not execute when it answers one of its own errors; whatever else comes with a 5xx may be from
+ * something in between, and then nothing is known (UNKNOWN_5XX). A test compares the declared ones
+ * with botocore's model. */
 static const struct rule API[] = {
-    /* What is wrong is the same for every chunk. */
-    {400, "ExpiredToken", ROW(NOT, ACCESS_DENIED, REFRESH, true)},
-    {400, "SnapStart", ROW(NOT, WORKER_INIT, DONE, true)}, /* an after-restore hook failed */
-    {400, NULL, ROW(NOT, CONFIG, DONE, true)}, /* InvalidParameterValue, RecursiveInvocation, ... */
-    {401, NULL, ROW(NOT, ACCESS_DENIED, DONE, true)},
-    {402, NULL, ROW(NOT, SERVICE, DONE, true)}, /* ServiceQuotaExceeded */
+    /* AWS's common errors, which some of its front ends send as 400 and others as 403 or 429. */
+    {0, "ExpiredToken", ROW(NOT, ACCESS_DENIED, REFRESH, true)},
+    {0, "InvalidSignature", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
+    {0, "SignatureDoesNotMatch", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
+    {0, "RequestTimeTooSkewed", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
+    {0, "RequestExpired", ROW(NOT, ACCESS_DENIED, RESIGN_OLD, true)},
+    {0, "RequestInTheFuture", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
+    {0, "TooManyRequests", ROW(NOT, THROTTLED, THROTTLE, false)},
+    {0, "Throttling", ROW(NOT, THROTTLED, THROTTLE, false)},
+    {0, "Throttled", ROW(NOT, THROTTLED, THROTTLE, false)},
+    {0, "RequestThrottled", ROW(NOT, THROTTLED, THROTTLE, false)},
+    {0, "RequestLimitExceeded", ROW(NOT, THROTTLED, THROTTLE, false)},
+    {429, NULL, ROW(NOT, THROTTLED, THROTTLE, false)},
 
-    /* New credentials or another clock offset may mend these. */
-    {403, "ExpiredToken", ROW(NOT, ACCESS_DENIED, REFRESH, true)},
-    {403, "InvalidSignature", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
-    {403, "SignatureDoesNotMatch", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
-    {403, "RequestTimeTooSkewed", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
-    {403, "RequestExpired", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
-    {403, "RequestInTheFuture", ROW(NOT, ACCESS_DENIED, RESIGN, true)},
+    /* The emulators for managed instances and for one environment have no free environment. */
+    {400, "Runtime.Unavailable", ROW(NOT, THROTTLED, THROTTLE, false)},
+    {400, "Client.InitIncomplete", ROW(NOT, THROTTLED, THROTTLE, false)},
+    {400, LM_TYPE_OF_EMPTY, ROW(NOT, THROTTLED, THROTTLE, false)},
+
+    /* One payload, or its name, is wrong. */
+    {400, "InvalidRequestContent", ROW(NOT, CONFIG, DONE, false)},
+    {409, "DurableExecutionAlreadyStarted", ROW(NOT, CONFIG, DONE, false)}, /* by another payload */
+    {413, "RequestTooLarge", ROW(NOT, TOO_LARGE, SPLIT, false)},
+    {413, "SerializedRequestEntityTooLarge", ROW(NOT, TOO_LARGE, SPLIT, false)},
+    {413, NULL, ROW(NOT, TOO_LARGE, SPLIT, false)}, /* on the wire it has other names as well */
+
+    /* What is wrong is the same for every chunk. */
+    {400, "InvalidParameterValue", ROW(NOT, CONFIG, DONE, true)},
+    {400, "NoPublishedVersion", ROW(NOT, CONFIG, DONE, true)},
+    {400, "ModeNotSupported", ROW(NOT, CONFIG, DONE, true)},
+    {400, "RecursiveInvocation", ROW(NOT, CONFIG, DONE, true)},
+    {400, "SnapStart", ROW(NOT, WORKER_INIT, DONE, true)}, /* an after-restore hook failed */
+    {400, NULL, ROW(NOT, CONFIG, DONE, true)},
+    {401, NULL, ROW(NOT, ACCESS_DENIED, DONE, true)},
+    {402, "ServiceQuotaExceeded", ROW(NOT, SERVICE, DONE, true)},
+    {402, NULL, ROW(NOT, SERVICE, DONE, true)},
     {403, "EFSMountFailure", ROW(NOT, CONFIG, DONE, true)},
     {403, "S3FilesMountFailure", ROW(NOT, CONFIG, DONE, true)},
     {403, NULL, ROW(NOT, ACCESS_DENIED, DONE, true)}, /* AccessDenied, UnrecognizedClient, ... */
+    {404, "ResourceNotFound", ROW(NOT, FUNCTION_NOT_FOUND, DONE, true)},
     {404, NULL, ROW(NOT, FUNCTION_NOT_FOUND, DONE, true)},
     {407, NULL, ROW(NOT, CONFIG, DONE, true)}, /* a proxy wants a password */
+    {415, "UnsupportedMediaType", ROW(NOT, PROTOCOL, DONE, true)},
+    {415, NULL, ROW(NOT, PROTOCOL, DONE, true)},
 
     /* A file system or snapshot was not there in time. Without a type it is somebody else's. */
     {408, "EFSMountConnectivity", ROW(NOT, SERVICE, RETRY, false)},
@@ -47,25 +73,28 @@ static const struct rule API[] = {
     {408, "SnapStartTimeout", ROW(NOT, SERVICE, RETRY, false)},
     {408, NULL, ROW(MAYBE, SERVICE, RETRY, false)},
 
-    /* The function is being made ready, or cannot be. */
+    /* The function is being made ready ... */
     {409, "ResourceConflict", ROW(NOT, SERVICE, POLL, true)},
     {409, "SnapStartNotReady", ROW(NOT, SERVICE, POLL, true)},
+    {409, "SnapStartRegenerationFailure", ROW(NOT, SERVICE, POLL, true)},
     {409, "CodeArtifactUserPending", ROW(NOT, SERVICE, POLL, true)},
-    {409, "DurableExecutionAlreadyStarted", ROW(YES, SERVICE, DONE, false)},
-    {409, NULL, ROW(NOT, CONFIG, DONE, true)}, /* RuntimeVersionDeleted, ... */
+    {409, "CodeArtifactUserDeleted", ROW(NOT, SERVICE, POLL, true)},
+    {502, "ENINotReady", ROW(NOT, SERVICE, POLL, true)},
+    {502, "ResourceNotReady", ROW(NOT, SERVICE, POLL, true)},
+    /* ... or cannot be. */
+    {409, "CodeArtifactUserFailed", ROW(NOT, CONFIG, DONE, true)},
+    {409, "RuntimeAliasDeleted", ROW(NOT, CONFIG, DONE, true)},
+    {409, "RuntimeVersionDeleted", ROW(NOT, CONFIG, DONE, true)},
+    {409, NULL, ROW(NOT, CONFIG, DONE, true)},
 
-    {410, NULL, ROW(MAYBE, SERVICE, RETRY, false)}, /* EFSIO: the file system failed under it */
-    {413, NULL, ROW(NOT, TOO_LARGE, SPLIT, false)}, /* its type has three names on the wire */
-    {415, NULL, ROW(NOT, PROTOCOL, DONE, true)},
-    {429, NULL, ROW(NOT, THROTTLED, THROTTLE, false)},
+    {410, "EFSIO", ROW(MAYBE, SERVICE, RETRY, false)}, /* the file system failed under it */
+    {410, NULL, ROW(MAYBE, SERVICE, RETRY, false)},
 
     {500, "Service", ROW(NOT, SERVICE, RETRY, false)},
-    {502, "EC2Throttled", ROW(NOT, SERVICE, RETRY_SLOW, false)},
+    {502, "EC2Throttled", ROW(NOT, THROTTLED, THROTTLE, false)},
     {502, "EC2Unexpected", ROW(NOT, SERVICE, RETRY_SLOW, false)},
     {502, "SubnetIPAddressLimitReached", ROW(NOT, SERVICE, RETRY_SLOW, false)},
     {502, "ENILimitReached", ROW(NOT, SERVICE, RETRY_SLOW, false)},
-    {502, "ENINotReady", ROW(NOT, SERVICE, RETRY_SLOW, false)},
-    {502, "ResourceNotReady", ROW(NOT, SERVICE, RETRY_SLOW, false)},
     {502, "EC2AccessDenied", ROW(NOT, CONFIG, DONE, true)},
     {502, "InvalidRuntime", ROW(NOT, CONFIG, DONE, true)},
     {502, "InvalidZipFile", ROW(NOT, CONFIG, DONE, true)},
@@ -185,6 +214,8 @@ lm_outcome_of_loss(bool sent, int status, enum lm_failure failure)
       outcome.ran = LM_RAN_MAYBE;
     if (line_failed)
       outcome.failure = sent ? LM_FAIL_CONNECTION_LOST : LM_FAIL_CONNECT;
+    if (outcome.failure == LM_FAIL_CONNECT)
+      outcome.action = LM_DO_RECONNECT;
   }
   return outcome;
 }

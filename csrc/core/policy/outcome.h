@@ -39,12 +39,14 @@ enum lm_failure {
 enum lm_action {
   LM_DO_DONE,      /* hand it over: success, or a failure that stays */
   LM_DO_RETRY,     /* LM_BACKOFF_TRANSIENT, counts as an attempt */
+  LM_DO_RECONNECT, /* no connection: LM_BACKOFF_CONNECT for the map's connect patience; no attempt */
   LM_DO_THROTTLE,  /* 429: back to the front of its map, counts as no attempt */
   LM_DO_SLOW_DOWN, /* as THROTTLE, but it is the rate that is too high */
-  LM_DO_POLL,      /* 409, it is being made ready: LM_BACKOFF_POLL for up to 60 s; no attempt */
-  LM_DO_RESIGN,    /* the signature: once more at once if our clock was off */
-  LM_DO_REFRESH,   /* the credentials have expired: again with newer ones */
-  LM_DO_SPLIT,     /* too large, request or reply: halve the chunk */
+  LM_DO_POLL,   /* it is being made ready: LM_BACKOFF_POLL for the policy's patience; no attempt */
+  LM_DO_RESIGN, /* the signature: once more at once if our clock was off */
+  LM_DO_RESIGN_OLD, /* it was too old when it arrived: once more at once */
+  LM_DO_REFRESH,    /* the credentials have expired: again with newer ones */
+  LM_DO_SPLIT,      /* too large, request or reply: halve the chunk */
   LM_DO_RETRY_SLOW /* as RETRY with LM_BACKOFF_THROTTLE: what is short needs seconds to come back */
 };
 
@@ -55,9 +57,12 @@ struct lm_outcome {
   bool stops_map; /* the same would happen to every chunk */
 };
 
+/* The error type of a reply that has neither a type nor a body. */
+#define LM_TYPE_OF_EMPTY "(empty)"
+
 /* A complete reply that is not a success of ours: any status but 200, or 200 with
  * X-Amz-Function-Error. error_type: from the header, else from the body, with or without a trailing
- * "Exception"; "" when neither. function_error: the X-Amz-Function-Error header is present. */
+ * "Exception"; "" when neither names one. function_error: the X-Amz-Function-Error header is present. */
 struct lm_outcome lm_outcome_of_reply(int status, bool function_error, const char *error_type,
                                       size_t error_type_len);
 

@@ -2,7 +2,6 @@
 
 static const int64_t SERVER_SLACK_NS = 5000000000; /* above what the server asked for */
 static const int64_t SERVER_MAX_NS = 60000000000;  /* a longer word is not believed */
-static const int64_t POLL_MAX_NS = 60000000000;
 
 static int64_t
 doubled(int64_t base_ns, unsigned times, int64_t max_ns)
@@ -19,16 +18,26 @@ lm_retry_delay_ns(const struct lm_retry_policy *policy, enum lm_backoff kind, un
                   double random, int64_t server_ms)
 {
   int64_t base = kind == LM_BACKOFF_THROTTLE ? policy->throttle_base_ns : policy->transient_base_ns;
+  int64_t most =
+      kind == LM_BACKOFF_CONNECT ? policy->max_connect_backoff_ns : policy->max_backoff_ns;
   unsigned times = k > 0 ? k - 1 : 0;
-  int64_t own = kind == LM_BACKOFF_POLL
-                    ? doubled(policy->poll_base_ns, times, POLL_MAX_NS)
-                    : (int64_t)(random * (double)doubled(base, times, policy->max_backoff_ns));
+  int64_t own = kind == LM_BACKOFF_POLL ? doubled(policy->poll_base_ns, times, policy->max_poll_ns)
+                                        : (int64_t)(random * (double)doubled(base, times, most));
   if (server_ms < 0)
     return own;
   if (server_ms > SERVER_MAX_NS / 1000000)
     return own + SERVER_SLACK_NS;
-  int64_t least = server_ms * 1000000, most = least + SERVER_SLACK_NS;
-  return own < least ? least : own > most ? most : own;
+  int64_t least = server_ms * 1000000, latest = least + SERVER_SLACK_NS;
+  return own < least ? least : own > latest ? latest : own;
+}
+
+int64_t
+lm_retry_due_ns(int64_t since_ns, int64_t now_ns, int64_t delay_ns, int64_t patience_ns)
+{
+  if (now_ns - since_ns >= patience_ns)
+    return -1;
+  int64_t last_ns = since_ns + patience_ns;
+  return delay_ns < last_ns - now_ns ? now_ns + delay_ns : last_ns;
 }
 
 void

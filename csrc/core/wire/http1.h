@@ -27,7 +27,8 @@ enum {
   LM_HTTP1_MAX_INFORMATIONAL = 16, /* 1xx replies before the real one */
   LM_HTTP1_TRUSTED = 1 << 20,      /* bytes reserved at once on the word of a Content-Length */
   LM_HTTP1_TAIL = 65536,           /* of a body, always fed */
-  LM_HTTP1_TEXT = 160              /* kept bytes of a header value that is text */
+  LM_HTTP1_TEXT = 160,             /* kept bytes of a header value that is text */
+  LM_HTTP1_MEDIA_TYPE = 48         /* the same of a Content-Type */
 };
 
 struct lm_http1 {
@@ -49,6 +50,7 @@ struct lm_http1 {
   char function_error[32];              /* X-Amz-Function-Error */
   char executed_version[LM_HTTP1_TEXT]; /* X-Amz-Executed-Version */
   char location[LM_HTTP1_TEXT];
+  char content_type[LM_HTTP1_MEDIA_TYPE]; /* Content-Type without parameters, of a status but 200 */
 
   /* The reader's own. */
   uint8_t state;

@@ -52,3 +52,21 @@ lm_redact_head(const char *head, size_t len, struct lm_buf *out)
     len -= whole;
   }
 }
+
+size_t
+lm_redact_text(const char *text, size_t len, char *shown, size_t size)
+{
+  size_t n = 0;
+  bool blank = true; /* none at the start */
+  for (size_t i = 0; i < len && n + 1 < size; i++) {
+    unsigned char c = (unsigned char)text[i];
+    bool is_c1 = (c & 0xE0) == 0x80 && i > 0 && (unsigned char)text[i - 1] == 0xC2;
+    bool space = c == ' ' || (c >= '\t' && c <= '\r');
+    if (space && blank)
+      continue;
+    shown[n++] = (char)(space ? ' ' : c < 0x20 || c == 0x7f || is_c1 ? '?' : c);
+    blank = space;
+  }
+  shown[n] = '\0';
+  return n;
+}

@@ -101,6 +101,7 @@ debug_periods(PyObject *module, PyObject *args, PyObject *kwargs)
       {"throttle_base_s", &lm_periods.retry.throttle_base_ns},
       {"throttle_patience_s", &lm_periods.retry.throttle_patience_ns},
       {"poll_base_s", &lm_periods.retry.poll_base_ns},
+      {"max_poll_s", &lm_periods.retry.max_poll_ns},
       {"poll_patience_s", &lm_periods.retry.poll_patience_ns},
       {"max_idle_s", &lm_periods.max_idle_ns},
       {"keepalive_idle_s", &lm_periods.keepalive_idle_ns},
@@ -154,7 +155,7 @@ PyDoc_STRVAR(
     open_target_doc,
     "open_target($module, /, *, scheme, host, port, path, query, region, access_key,\n"
     "            secret_key, token, expires_at, headers, proxy, ca_file, ca_path,\n"
-    "            max_concurrency, max_attempts, max_connect_ms)\n--\n\n"
+    "            max_concurrency, max_attempts, max_connect_ms, connect_patience_ms)\n--\n\n"
     "Where invocations go and how: a Target for open_map.\n\n"
     "Raises ValueError for what cannot be in a request, OSError when no thread can start.");
 PyDoc_STRVAR(open_map_doc,

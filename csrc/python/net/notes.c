@@ -4,9 +4,9 @@
 #include "net/notes.h"
 
 static const char *const KINDS[] = {
-    [LM_NOTE_RETRY] = "retry", [LM_NOTE_THROTTLE] = "throttle",   [LM_NOTE_POLL] = "poll",
-    [LM_NOTE_RESIGN] = "sign", [LM_NOTE_REFRESH] = "refresh",     [LM_NOTE_SENT] = "sent",
-    [LM_NOTE_REPLY] = "reply", [LM_NOTE_CONNECTED] = "connected",
+    [LM_NOTE_RETRY] = "retry", [LM_NOTE_CONNECT] = "connect", [LM_NOTE_THROTTLE] = "throttle",
+    [LM_NOTE_POLL] = "poll",   [LM_NOTE_RESIGN] = "sign",     [LM_NOTE_REFRESH] = "refresh",
+    [LM_NOTE_SENT] = "sent",   [LM_NOTE_REPLY] = "reply",     [LM_NOTE_CONNECTED] = "connected",
 };
 
 static PyObject *

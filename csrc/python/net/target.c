@@ -7,6 +7,8 @@
 #include "base/alloc.h"
 #include "net/seams.h"
 
+enum { MAX_PATIENCE_MS = 1 << 30 };
+
 struct target_object {
   PyObject_HEAD struct lm_target *target; /* strong */
   struct lm_dispatch *dispatch;           /* strong: keeps the function's state */
@@ -87,24 +89,38 @@ read_headers(PyObject *pairs)
 PyObject *
 lmpy_open_target(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-  static char *names[] = {
-      "scheme",       "host",           "port",       "path",    "query",
-      "region",       "access_key",     "secret_key", "token",   "expires_at",
-      "headers",      "proxy",          "ca_file",    "ca_path", "max_concurrency",
-      "max_attempts", "max_connect_ms", NULL};
+  static char *names[] = {"scheme",
+                          "host",
+                          "port",
+                          "path",
+                          "query",
+                          "region",
+                          "access_key",
+                          "secret_key",
+                          "token",
+                          "expires_at",
+                          "headers",
+                          "proxy",
+                          "ca_file",
+                          "ca_path",
+                          "max_concurrency",
+                          "max_attempts",
+                          "max_connect_ms",
+                          "connect_patience_ms",
+                          NULL};
   struct lmpy_net_state *state = PyModule_GetState(module);
   const char *scheme;
   struct lm_endpoint_spec where = {0};
   struct lm_target_spec how = {0};
   PyObject *expires_at, *headers, *proxy;
-  unsigned max_concurrency;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs,
                                    "$ssHsssssz"
-                                   "OOOzzIIL:open_target",
+                                   "OOOzzIILL:open_target",
                                    names, &scheme, &where.host, &where.port, &how.path, &how.query,
                                    &how.region, &how.access_key, &how.secret_key, &how.token,
                                    &expires_at, &headers, &proxy, &where.ca_file, &where.ca_path,
-                                   &max_concurrency, &how.max_attempts, &how.connect_timeout_ms))
+                                   &how.max_concurrency, &how.max_attempts, &how.connect_timeout_ms,
+                                   &how.connect_patience_ms))
     return NULL;
   if (proxy != Py_None &&
       (!PyTuple_Check(proxy) ||
@@ -121,8 +137,9 @@ lmpy_open_target(PyObject *module, PyObject *args, PyObject *kwargs)
   if (!is_clean(where.host) || !is_clean(how.path) || !is_clean(how.query) ||
       !is_clean(how.region) || !is_clean(how.access_key) ||
       (how.token != NULL && !is_clean(how.token)) || strpbrk(where.host, "/?#@ ") != NULL ||
-      strchr(how.path, ' ') != NULL || strchr(how.query, ' ') != NULL || max_concurrency < 1 ||
-      how.max_attempts < 1) {
+      strchr(how.path, ' ') != NULL || strchr(how.query, ' ') != NULL || how.max_concurrency < 1 ||
+      how.max_attempts < 1 || how.connect_patience_ms < 0 ||
+      how.connect_patience_ms > MAX_PATIENCE_MS) {
     PyErr_SetString(PyExc_ValueError, "an argument of open_target cannot stand in a request");
     return NULL;
   }
@@ -146,7 +163,7 @@ lmpy_open_target(PyObject *module, PyObject *args, PyObject *kwargs)
   if (self == NULL)
     goto done;
   self->generation = lm_dispatch_generation();
-  unsigned fits = lm_dispatch_descriptor_cap(dispatch);
+  unsigned fits = lm_dispatch_descriptor_cap(dispatch); /* the window's cap: no map's own bound */
   Py_BEGIN_ALLOW_THREADS endpoint = lm_dispatch_endpoint(dispatch, &where, &err);
   Py_END_ALLOW_THREADS if (endpoint == NULL)
   {
@@ -155,8 +172,7 @@ lmpy_open_target(PyObject *module, PyObject *args, PyObject *kwargs)
   }
   snprintf(key, sizeof key, "%s%s?%s", endpoint->url, how.path, how.query);
   struct lm_function *function =
-      lm_sched_function(&dispatch->sched, key, max_concurrency < fits ? max_concurrency : fits,
-                        lm_seams.now_ns(), &err);
+      lm_sched_function(&dispatch->sched, key, fits, lm_seams.now_ns(), &err);
   if (function == NULL || (self->target = lm_target_new(endpoint, function, &how, &err)) == NULL) {
     lmpy_raise(&err, PyExc_ValueError);
     goto done;
@@ -178,8 +194,8 @@ window(PyObject *object, void *unused)
   struct lm_target *target = lmpy_target_get(object);
   if (target == NULL)
     return NULL;
-  return PyLong_FromUnsignedLong(
-      lm_sched_window(&lmpy_target_dispatch(object)->sched, target->function));
+  unsigned open = lm_sched_window(&lmpy_target_dispatch(object)->sched, target->function);
+  return PyLong_FromUnsignedLong(open < target->max_concurrency ? open : target->max_concurrency);
 }
 
 static PyObject *
@@ -238,7 +254,10 @@ closed(PyObject *object, void *unused)
 static PyGetSetDef getset[] = {
     {"closed", closed, NULL, PyDoc_STR("Its dispatcher has been shut down, or is the parent's."),
      NULL},
-    {"window", window, NULL, PyDoc_STR("Invocations that may be in flight now."), NULL},
+    {"window", window, NULL,
+     PyDoc_STR("Invocations that one map may have in flight now: max_concurrency, or the "
+               "function's window where that is less."),
+     NULL},
     {"wants_credentials", wants, NULL,
      PyDoc_STR("\"\", or why nothing starts until set_credentials: \"fresh\" ones, since those in "
                "use expire soon; \"others\", since AWS says that they have expired."),

@@ -76,6 +76,7 @@ def open_target(
     if attempts is None:
         with contextlib.suppress(ValueError):
             attempts = max(1, min(100, int(os.environ.get("AWS_MAX_ATTEMPTS", ""))))
+    patience_ms = max(1, int(1000 * options.connect_timeout))
     is_folder = route.ca_bundle is not None and os.path.isdir(route.ca_bundle)
     arguments = {
         "scheme": url.scheme,
@@ -90,7 +91,8 @@ def open_target(
         "ca_path": route.ca_bundle if is_folder else None,
         "max_concurrency": options.max_concurrency or route.max_concurrency,
         "max_attempts": attempts or 3,
-        "max_connect_ms": _CONNECT_MS,
+        "max_connect_ms": min(_CONNECT_MS, patience_ms),
+        "connect_patience_ms": patience_ms,
     }
     keys = route.credentials
     # Renewed keys of one source go on with its Target; those of another caller have their own.
