@@ -140,7 +140,14 @@ struct row {
 static const struct row rows[] = {
     {BYTES("{" MARK "}"), OURS},
     {BYTES("{" MARK ",\"r\":\"x\",\"error\":{}}"), OURS},
-    {BYTES("{" MARK ",\"e\":1e308}"), BROKEN},
+    {BYTES("{" MARK ",\"e\":1e308}"), OURS},
+    {BYTES("{" MARK ",\"e\":1.7976931348623157e+308}"), OURS},
+    {BYTES("{" MARK ",\"e\":-17976931348623157.9E292}"), OURS},
+    {BYTES("{" MARK ",\"e\":1.7976931348623158e+308}"), BROKEN},
+    {BYTES("{" MARK ",\"e\":1.8e308}"), BROKEN},
+    {BYTES("{" MARK ",\"e\":2e308}"), BROKEN},
+    {BYTES("{" MARK ",\"e\":1e309}"), BROKEN},
+    {BYTES("{" MARK ",\"e\":0.1e309}"), BROKEN},
     {BYTES("{" MARK ",\"e\":9e307}"), OURS},
     {BYTES("{" MARK ",\"e\":1E-9999}"), OURS},
     {BYTES("{" MARK ",\"e\":0.5e308}"), OURS},
@@ -399,6 +406,24 @@ depth(void)
   }
 }
 
+static void
+long_numbers(void)
+{
+  char text[LM_JSON_MAX_DIGITS + 16];
+  struct lm_reply reply;
+  struct lm_error err;
+  for (size_t n = 1; n < LM_JSON_MAX_DIGITS + 3; n += n % 300 < 20 || n > 4290 ? 1 : 7) {
+    memset(text, '1', n);
+    CHECK((lm_envelope_read(text, n, &reply, &err) == 0) == (n <= LM_JSON_MAX_DIGITS));
+    memcpy(text + n, ".5", 2);
+    CHECK((lm_envelope_read(text, n + 2, &reply, &err) == 0) == (n <= 309));
+    memcpy(text + n, "e0", 2);
+    CHECK((lm_envelope_read(text, n + 2, &reply, &err) == 0) == (n <= 309));
+    text[0] = '2';
+    CHECK((lm_envelope_read(text, n + 2, &reply, &err) == 0) == (n <= 308));
+  }
+}
+
 /* The 16-byte steps of the string scanner, with each special byte at each place. */
 static void
 string_steps(void)
@@ -532,6 +557,7 @@ main(void)
     check_answer(i);
   cut_replies();
   depth();
+  long_numbers();
   string_steps();
   aws_errors();
   text();

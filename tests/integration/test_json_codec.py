@@ -15,7 +15,7 @@ from lambdamap.worker.entry import handler
 from same import same
 
 DATA: list[Any] = [
-    None, True, 1, -(10**30), 0.1, -0.0, 1e300, "a\"\\\n\x01ü\U0001f600", [], [1, [2.5]], {},
+    None, True, 1, -(10**30), 10**4000, 0.1, -0.0, 1e300, -1.7976931348623157e308, "a\"\\\n\x01ü\U0001f600", [], [1, [2.5]], {},
     {"a": {"b": [None, "x"]}, "": 1},
 ]  # fmt: skip
 

@@ -242,24 +242,40 @@ skip_char(struct lm_json *json, char c)
   return true;
 }
 
-/* Behind the 'e' of a number of which `digits` stand before the point. */
+/* Whether digits of which the first stands for 10^308 are a finite double; a point may be in them. */
+static bool
+is_finite(const char *at, const char *end)
+{
+  static const char most[] = "17976931348623157"; /* of DBL_MAX; what follows is rounded */
+  for (size_t i = 0; most[i] != '\0'; at++) {
+    if (at < end && *at == '.')
+      continue;
+    char digit = at < end && *at >= '0' && *at <= '9' ? *at : '0';
+    if (digit != most[i])
+      return digit < most[i];
+    if (at == end)
+      at--; /* zeros follow */
+    i++;
+  }
+  return true;
+}
+
+/* Behind the 'e' of a number; *exponent is 0 for a negative one. */
 static int
-skip_exponent(struct lm_json *json, size_t digits)
+skip_exponent(struct lm_json *json, size_t *exponent)
 {
   bool negative = skip_char(json, '-');
   if (!negative)
     (void)skip_char(json, '+');
   const char *from = json->at;
-  size_t n = skip_digits(json), exponent = 0;
+  size_t n = skip_digits(json);
   if (n == 0)
     return lm_json_refuse(json, "a broken number");
   if (n > 4)
     return lm_json_refuse(json, "a number is out of its range");
-  for (size_t i = 0; i < n; i++)
-    exponent = exponent * 10 + (size_t)(from[i] - '0');
-  return negative || digits + exponent <= 308
-             ? 0
-             : lm_json_refuse(json, "a number is out of its range");
+  for (size_t i = 0; i < n && !negative; i++)
+    *exponent = *exponent * 10 + (size_t)(from[i] - '0');
+  return 0;
 }
 
 static int
@@ -267,18 +283,22 @@ skip_number(struct lm_json *json)
 {
   (void)skip_char(json, '-');
   const char *first = json->at;
-  size_t digits = skip_digits(json);
+  size_t digits = skip_digits(json), exponent = 0;
   if (digits == 0 || (*first == '0' && digits > 1))
     return lm_json_refuse(json, "a broken number");
-  if (*first == '0')
-    digits = 0;
-  if (digits > 308)
-    return lm_json_refuse(json, "a number is out of its range");
-  if (skip_char(json, '.') && skip_digits(json) == 0)
+  bool has_point = skip_char(json, '.');
+  if (has_point && skip_digits(json) == 0)
     return lm_json_refuse(json, "a broken number");
-  if (skip_char(json, 'e') || skip_char(json, 'E'))
-    return skip_exponent(json, digits);
-  return 0;
+  const char *end = json->at;
+  bool has_exponent = skip_char(json, 'e') || skip_char(json, 'E');
+  if (has_exponent && skip_exponent(json, &exponent) != 0)
+    return -1;
+  if (!has_point && !has_exponent)
+    return digits <= LM_JSON_MAX_DIGITS ? 0 : lm_json_refuse(json, "an integer is too long");
+  size_t before_point = (*first == '0' ? 0 : digits) + exponent;
+  bool fits =
+      before_point <= 308 || (before_point == 309 && *first != '0' && is_finite(first, end));
+  return fits ? 0 : lm_json_refuse(json, "a number is out of its range");
 }
 
 static int

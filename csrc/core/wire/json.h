@@ -1,7 +1,8 @@
 /* A strict JSON reader that builds nothing: it checks and points into the text. RFC 8259 in valid
- * UTF-8; \u escapes in pairs where they must be; at most LM_JSON_MAX_DEPTH brackets open; no number
- * of 1e308 or more and no exponent of more than four digits. Pure; nothing is allocated and nothing
- * recurses; one thread per reader.
+ * UTF-8; \u escapes in pairs where they must be; at most LM_JSON_MAX_DEPTH brackets open; integers
+ * of at most LM_JSON_MAX_DIGITS digits, which is what Python reads; other numbers are finite doubles,
+ * with at most 309 digits before the point and four in the exponent. Pure; nothing is allocated and
+ * nothing recurses; one thread per reader.
  *
  * Functions that can fail return -1 and fill the reader's error, with the offset, once.
  */
@@ -15,7 +16,7 @@
 #include "base/error.h"
 #include "base/span.h"
 
-enum { LM_JSON_MAX_DEPTH = 64 };
+enum { LM_JSON_MAX_DEPTH = 64, LM_JSON_MAX_DIGITS = 4300 };
 
 struct lm_json {
   const char *start, *at, *end; /* borrowed */
