@@ -187,6 +187,13 @@ def _reduce_by_shape(value: Any) -> tuple[int, Any] | None:
     return None
 
 
+def _reduce_exception(value: BaseException) -> tuple[int, Any] | None:
+    from lambdamap import _exceptions
+
+    nodes = _exceptions.reduce(value)
+    return None if nodes is None else _named("exception", *nodes)
+
+
 def _reduce_name(value: Any) -> tuple[int, Any] | None:
     if (
         isinstance(value, functools.partial)
@@ -243,6 +250,10 @@ def _restore_named(resolve: Resolve | None, tag: Any, *parts: Any) -> Any:
         if factory is not None and not callable(factory):
             raise DecodeFailure("it holds a defaultdict whose factory is not callable")
         return collections.defaultdict(factory, items)
+    if tag == "exception":
+        from lambdamap import _exceptions
+
+        return _exceptions.restore(lambda m, q: _find(m, q, resolve), parts)
     if tag in ("enum", "namedtuple", "dataclass"):
         return _restore_shape(tag, *parts)
     raise DecodeFailure(f"it holds a named value of unknown kind {tag!r}")
@@ -633,7 +644,9 @@ def reduce(value: Any, allow_pickle: bool) -> tuple[int, Any]:
         found = _reduce_pandas(value, kind)
     if found is None:
         found = _reduce_late(value, kind)
-    if found is None:
+    if found is None and issubclass(kind, BaseException):
+        found = _reduce_exception(value)
+    elif found is None:
         found = _reduce_by_shape(value)
     if found is None:
         found = _reduce_name(value)
