@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         DeadlineError,
         DecodeError,
         EncodeError,
+        Failure,
         FunctionNotFoundError,
         LambdaMapError,
         PayloadTooLargeError,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         WorkerError,
         WorkerInitError,
         WorkerTimeoutError,
+        failure,
     )
     from lambdamap.executor import LambdaExecutor
     from lambdamap.integrations.pandas import groupby_apply
@@ -82,6 +84,7 @@ _PLACES = {
         "DeadlineError",
         "DecodeError",
         "EncodeError",
+        "Failure",
         "FunctionNotFoundError",
         "LambdaMapError",
         "PayloadTooLargeError",
@@ -95,6 +98,7 @@ _PLACES = {
         "WorkerError",
         "WorkerInitError",
         "WorkerTimeoutError",
+        "failure",
     ),
     "integrations.pandas": ("groupby_apply",),
     "options": ("Options", "configure"),
@@ -113,6 +117,7 @@ __all__ = [
     "DeadlineError",
     "DecodeError",
     "EncodeError",
+    "Failure",
     "FunctionNotFoundError",
     "LambdaExecutor",
     "LambdaMapError",
@@ -137,6 +142,7 @@ __all__ = [
     "decode_payload",
     "distribute_to_lambda",
     "encode_payload",
+    "failure",
     "feature_calculation_on_chunks",
     "function_in_lambda",
     "groupby_apply",

@@ -71,8 +71,8 @@ def my_map(
     Raises
     ------
     Exception
-        What `lambdamap.map` raises. Results that were finished are in the ``partial`` of the error,
-        or of its ``__cause__`` when f's own exception came back.
+        What `lambdamap.map` raises. Results that were finished are in the ``partial`` of the error;
+        of an exception that is not lambdamap's they are in ``lambdamap.failure(error).partial``.
 
     Examples
     --------
@@ -102,11 +102,8 @@ def my_map(
     with stream:
         try:
             results.extend(stream)
-        except Exception as error:
-            finished = dict(enumerate(results))
-            for holder in (error, error.__cause__):
-                if isinstance(holder, errors.LambdaMapError):
-                    holder.partial = {**finished, **holder.partial}
+        except BaseException as error:
+            errors.keep(error, dict(enumerate(results)))
             raise
     return results
 
@@ -248,8 +245,7 @@ def send_to_other_lambda(function_in_lambda: Callable[..., Any], *args: Any, **k
     ProtocolError
         The function answers, and does not run zappa with lambdamap.
     Exception
-        What the function raised, if it is an exception that can be rebuilt here; else, and always as
-        its ``__cause__``, `RemoteError`.
+        What the function raised, if it is an exception that can be rebuilt here; else `RemoteError`.
     """
     message = {
         "command": _TASK,

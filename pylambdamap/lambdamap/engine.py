@@ -9,6 +9,7 @@ drives it waits on the port in between: `results` in the calling thread, `aio` i
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -137,6 +138,7 @@ class Engine:
         ordered: bool = True,
         renew: Callable[[], None] | None = None,
         runs_on: str = "",
+        allow_pickle: bool = False,
     ) -> None:
         self._port = port
         self._packer = packer
@@ -148,6 +150,7 @@ class Engine:
         self._unpack = unpack
         self._repack = repack
         self._ordered = ordered
+        self._allow_pickle = allow_pickle  # of f's exceptions
         self._renew = renew
         fixed = 0 if options.chunksize == "auto" else int(options.chunksize)
         self._chunker = _codec.Chunker(fixed)
@@ -290,7 +293,7 @@ class Engine:
             except envelope.Malformed as wrong:
                 self._stop_at(first, failures.unreadable(wrong, completion))
                 return
-            error = failures.of_reply(said, completion)
+            error = failures.of_reply(said, completion, self._allow_pickle)
             if said["ran"] == "NOT" and not done:
                 self._fatal = error
                 return
@@ -328,7 +331,7 @@ class Engine:
                 if results[index] is not None:
                     raise envelope.Malformed(f"it holds a result and an error of item {index}")
                 said = envelope.read_error(described, completion.n_items, done, among=index)
-                results[index] = failures.of_reply(said, completion)
+                results[index] = failures.of_reply(said, completion, self._allow_pickle)
         except (envelope.Malformed, _codec.DecodeFailure) as wrong:
             self._ends = True
             return [_Raised(failures.unreadable(wrong, completion))]
@@ -359,21 +362,20 @@ class Engine:
         self._ready[first] = _Finished([_Raised(error)])
         self._ends = True
 
-    def _with_partial(self, error: BaseException) -> BaseException:
-        """Keep what is finished and not yet given on the error (and its cause)."""
-        holders = [e for e in (error, error.__cause__) if isinstance(e, errors.LambdaMapError)]
-        if not holders:
-            return error
+    def _keep_partial(self, error: BaseException, left: Sequence[Any] = ()) -> None:
+        """Keep what is finished and not yet given with the error that ends the map.
+
+        left: of the chunk that is being given.
+        """
         self._fatal = None
-        self._receive()
-        partial = {}
+        with contextlib.suppress(Exception):  # one error is enough
+            self._receive()
+        partial = dict(enumerate(left, self._head - len(left)))
         for first, chunk in self._ready.items():
             for offset, result in enumerate(self._results_of(chunk)):
                 if not isinstance(result, _Raised):
                     partial[first + offset] = result
-        for holder in holders:
-            holder.partial = dict(sorted({**partial, **holder.partial}.items()))
-        return error
+        errors.keep(error, partial)
 
     # --- giving ---------------------------------------------------------------------------------
 
@@ -388,33 +390,28 @@ class Engine:
         try:
             self._receive()
             if (error := self._fatal or self._raised) is not None:
-                raise self._with_partial(error)
+                raise error
             if self._renew is not None and self._port.wants_credentials:
-                self._look_for_credentials(self._renew)
+                self._renew()
             self.fill()
             while (chunk := self._next_chunk()) is not None:
                 if chunk and isinstance(chunk[-1], _Raised):
                     self._raised = chunk.pop().error
                     if not chunk:
-                        raise self._with_partial(self._raised)
+                        raise self._raised
                 self._head += len(chunk)
                 if chunk:
                     return chunk
             if not self._ends or self._port.outstanding or self._backlog:
                 return None
             if self._input_error is not None:
-                raise self._with_partial(self._input_error)
-        except BaseException:
+                raise self._input_error
+        except BaseException as error:
+            self._keep_partial(error)
             self.close()
             raise
         self.close()
         return ()
-
-    def _look_for_credentials(self, renew: Callable[[], None]) -> None:
-        try:
-            renew()
-        except errors.LambdaMapError as error:
-            raise self._with_partial(error) from None
 
     def _next_chunk(self) -> list[Any] | None:
         first = self._head if self._ordered else next(iter(self._ready), -1)
@@ -453,17 +450,23 @@ class Engine:
         TimeoutError
             From `ends` (`time.monotonic`) on, instead of waiting; `concurrent.futures` has it.
         """
+        giving: Iterator[Any] = iter(())
         try:
             while (chunk := self.step()) is None or chunk:
                 if chunk is not None:
-                    yield from chunk
+                    giving = iter(chunk)
+                    yield from giving
                 elif ends is None:
                     self.wait()
                 elif not self.wait(max(0.0, ends - monotonic())) and monotonic() >= ends:
                     from concurrent.futures import TimeoutError as Late
 
                     raise Late("no result came in time")
-        except (Exception, KeyboardInterrupt) as error:
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            if not self._closed:
+                self._keep_partial(error, list(giving))
             self.end(error)
             errors.trim(error)
             raise
@@ -491,7 +494,7 @@ class Engine:
     def end(self, error: BaseException) -> None:
         """Close because of an exception; after Ctrl-C it tells what runs on nevertheless."""
         self.close()
-        if not isinstance(error, KeyboardInterrupt):
+        if not issubclass(type(error), KeyboardInterrupt):
             return
         failures.say_cancelled(error, "the map is cancelled", self.left_running)
 

@@ -117,7 +117,7 @@ ERROR = (
     Field("message", "text", None),
     Field("traceback", "text", None, "", null=True),
     Field("index", "integer", _COUNT, None, null=True),
-    Field("args", "text", None, None, null=True),
+    Field("exception", "text", None, None, null=True),
     Field("ran", "text", ("NOT", "MAYBE", "RAN")),
 )
 
@@ -167,7 +167,7 @@ class ErrorObject(TypedDict):
     message: str
     traceback: str
     index: int | None
-    args: str | None
+    exception: str | None
     ran: Ran
 
 

@@ -282,7 +282,9 @@ def _results(pump: Pump, mapped: Mapped, ends: float | None) -> Iterator[Any]:
                     return
                 yield result
         except (Exception, KeyboardInterrupt) as error:
-            error.__traceback__ = None  # the frames of waiting say nothing to the caller
+            BaseException.with_traceback(
+                error, None
+            )  # the frames of waiting say nothing to the caller
             raise
         finally:
             if not mapped.over:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import itertools
 import linecache
 import re
@@ -10,13 +9,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from lambdamap import _codec, envelope, errors
+from lambdamap import _codec, _exceptions, _names, envelope, errors
 
 if TYPE_CHECKING:
     from lambdamap._net import Completion
     from lambdamap.backends.inprocess import PlainCompletion
 
-__all__ = ["note", "of_chunk", "of_reply", "runs_on", "say_cancelled", "unreadable"]
+__all__ = ["of_chunk", "of_reply", "runs_on", "say_cancelled", "unreadable"]
 
 _CLASSES: dict[str, type[errors.LambdaMapError]] = {
     "config": errors.ConfigError,
@@ -51,8 +50,7 @@ _MENDS = {
 _MEND_IF_IDEMPOTENT = {"connection_lost": "it was tried again; raise max_attempts for more"}
 
 _RAN_TEXT = {"NOT": "f did not run", "MAYBE": "f may have run", "RAN": "f has run"}
-# Exceptions that steer the interpreter must not come out of a map as themselves.
-_NEVER = (StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, KeyboardInterrupt)
+_EXCEPTION_CHARS = 65536  # of f's exception as text; a worker sends a quarter of it at most
 
 
 def _items(indices: Sequence[int]) -> str:
@@ -104,12 +102,15 @@ def _raised(body: bytes) -> tuple[str, str]:
 
 
 def of_reply(
-    described: envelope.ErrorObject, completion: Completion | PlainCompletion
-) -> Exception:
+    described: envelope.ErrorObject,
+    completion: Completion | PlainCompletion,
+    allow_pickle: bool = False,
+) -> BaseException:
     """The exception for an error that the worker describes.
 
-    f's own exception comes back as the same type when that type is loaded here, is an Exception and
-    can be rebuilt from plain data; else, and always as its ``__cause__``, as RemoteError.
+    f's own exception comes back as itself where it can be rebuilt from data, or, with
+    `allow_pickle`, from its pickle; else as a RemoteError that is also the nearest of its base
+    classes found here. `errors.failure` has what else is known of it.
     """
     first, count = completion.first_item, completion.n_items
     indices: Sequence[int] = range(first, first + count)
@@ -138,25 +139,24 @@ def of_reply(
         return errors.EncodeError(
             f"{_items(indices)}: f's result cannot be sent back: {message}", **about
         )
-    name = described["type"]
-    if described["module"]:
-        name = f"{described['module']}.{name}"
-    shown = described["type"] if described["module"] == "builtins" else name
-    remote = errors.RemoteError(f"{_items(indices)}: {shown}: {message}", **about)
-    remote.remote_type = name
-    remote.remote_traceback = _with_source(described["traceback"])
-    own = _rebuild(described) if kind == "function" else None
-    error: Exception = remote if own is None else own
-    note(error, f"{_items(indices)}; remote traceback:\n{remote.remote_traceback.rstrip()}")
-    if own is not None:
-        own.__cause__ = remote
-    elif kind == "function" and (known := _class_of(described)) is not None:
-        name = known.__qualname__
-        why = f"{name}(*error.args) does not make the same one here: let its __init__ take what it "
-        why += "gives to super().__init__()"
-        if described["args"] is None:
-            why = "its args are too large, or no plain data"
-        note(error, f"It is a RemoteError and no {name} because {why}")
+    module, qualname = described["module"], described["type"]
+    about["remote_type"] = f"{module}.{qualname}" if module else qualname
+    about["remote_traceback"] = _with_source(described["traceback"])
+    text = f"{_items(indices)}; remote traceback:\n{about['remote_traceback'].rstrip()}"
+    error: BaseException | None = None
+    if kind == "function":
+        error = _exceptions.unpack(described["exception"], allow_pickle, _EXCEPTION_CHARS)
+        if error is None:
+            error = _exceptions.stand_in([(module, qualname, "")], _names.DATA.type)
+    if error is None:
+        error = errors.RemoteError()
+    if issubclass(type(error), errors.RemoteError):
+        shown = qualname if module == "builtins" else about["remote_type"]
+        remote = cast(errors.RemoteError, error)
+        _exceptions.complete(remote, f"{_items(indices)}: {shown}: {message}", about)
+        errors.note(error, text)
+    else:
+        errors.attach(error, errors.Failure(**about), text)
     return error
 
 
@@ -176,14 +176,6 @@ def unreadable(
         request_id=completion.request_id,
         ran="RAN",
     )
-
-
-def note(error: BaseException, text: str) -> None:
-    """`BaseException.add_note`, also before Python 3.11, where only the attribute is left."""
-    if sys.version_info >= (3, 11):
-        error.add_note(text)
-    else:
-        error.__notes__ = [*getattr(error, "__notes__", ()), text]  # type: ignore[attr-defined]
 
 
 _FRAME = re.compile(r'  File "(.+)", line (\d+), in .+')
@@ -219,35 +211,6 @@ def say_cancelled(error: BaseException, what: str, left: Mapping[str, int]) -> N
             runs = f"{count} invocations that had started run" if count > 1 else "1 invocation runs"
             parts.append(f"{runs} to the end {where}")
     text = f"lambdamap: {what}; {', '.join(parts) or 'nothing of it runs any more'}"
-    note(error, text)
+    errors.note(error, text)
     if sys.version_info < (3, 11):  # which shows no notes
         print(text, file=sys.stderr)
-
-
-def _class_of(described: Mapping[str, Any]) -> type[Exception] | None:
-    """The exception's class where it is loaded here and may come out of a map."""
-    module = str(described.get("module"))
-    found: Any = builtins if module == "builtins" else sys.modules.get(module)
-    for part in str(described.get("type")).split("."):
-        found = getattr(found, part, None)
-    if (
-        not isinstance(found, type)
-        or not issubclass(found, Exception)
-        or issubclass(found, _NEVER)
-        or issubclass(found, errors.LambdaMapError)
-    ):
-        return None
-    return found
-
-
-def _rebuild(described: Mapping[str, Any]) -> Exception | None:
-    found = _class_of(described)
-    encoded = described.get("args")
-    if found is None or not isinstance(encoded, str):
-        return None
-    try:
-        args = _codec.decode_text(encoded)
-        error = found(*args)
-    except Exception:
-        return None
-    return error if type(error) is found and error.args == args else None

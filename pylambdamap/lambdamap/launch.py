@@ -223,6 +223,7 @@ def open_engine(
             renew=link.renew,
             ordered=ordered,
             runs_on=link.runs_on,
+            allow_pickle=link.allow_pickle,
         )
     )
 
@@ -247,6 +248,7 @@ class Link(NamedTuple):
     repack: Callable[[list[Any]], bytes]
     renew: Callable[[], None] | None  # to be called when the port wants credentials
     runs_on: str  # where cancelled invocations run to their end; "": nowhere
+    allow_pickle: bool  # whether replies may hold pickles
 
 
 def _packers(shipment: Shipment, options: Options, calls: str) -> Callable[[bool], Packer]:
@@ -321,7 +323,7 @@ def connect(shipment: Shipment, options: Options, *, calls: str) -> Link:
         return again.take()
 
     runs_on = _runs_on(name, route)
-    return Link(map_id, port, window, packer, unpack, repack, renew, runs_on)
+    return Link(map_id, port, window, packer, unpack, repack, renew, runs_on, allow_pickle)
 
 
 def _checked(results: Any, guarded: Any) -> tuple[list[Any], dict[int, Any]]:

@@ -49,6 +49,7 @@ class Lane:
         link = connect(shipment, options, calls=calls)
         self.port, self.window, self.runs_on = link.port, link.window, link.runs_on
         self._packer, self._unpack, self._renew = link.packer, link.unpack, link.renew
+        self._allow_pickle = link.allow_pickle
         self._packing = threading.Lock()
         self._logs, self._idempotent = options.logs, options.idempotent
         # Under the pump's lock.
@@ -103,7 +104,7 @@ class Lane:
                 warn_stale(completion.stale_code)
             try:
                 result = self._result(completion)
-            except Exception as error:
+            except BaseException as error:
                 _settle(future.set_exception, error)
             else:
                 _settle(future.set_result, result)
@@ -127,7 +128,7 @@ class Lane:
         except (envelope.Malformed, _codec.DecodeFailure) as wrong:
             raise failures.unreadable(wrong, completion) from None
         if said is not None:
-            raise failures.of_reply(said, completion)
+            raise failures.of_reply(said, completion, self._allow_pickle)
         return results[0]
 
     def fail(self, error: Exception) -> None:
@@ -182,7 +183,7 @@ class Mapped:
                     self._results.extend(chunk)
                     self._changed.notify_all()
         except BaseException as error:
-            error.__traceback__ = None
+            BaseException.with_traceback(error, None)
             self._error = error
         self.engine.close(patience_s=0)
         with self._changed:

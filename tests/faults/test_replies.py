@@ -107,7 +107,7 @@ def _with_error(**parts: Any) -> dict[str, Any]:
     """The error of the third of five items, of which parts are not as they should be."""
     error = {
         "kind": "function", "type": "ValueError", "module": "builtins", "message": "m",
-        "traceback": "t", "index": 2, "args": None, "ran": "RAN", **parts,
+        "traceback": "t", "index": 2, "exception": None, "ran": "RAN", **parts,
     }  # fmt: skip
     return {"error": error}
 
@@ -143,7 +143,7 @@ _LIES: dict[str, dict[str, Any]] = {
             "ran": ([], {}, "PERHAPS"),
             "type": (5, "ValueError.__init__", "BaseException"),
             "module": (None, "os"),
-            "args": (5, "lm1:", "lm1:wA=="),
+            "exception": (5, "lm1:", "lm1:wA=="),
         }.items()
         for value in values
     },

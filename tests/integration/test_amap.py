@@ -92,7 +92,8 @@ class TestBothKinds:
                 async with lambdamap.amap(tasks.fail_at_seven, range(20), chunksize=3) as results:
                     async for result in results:
                         taken.append(result)
-            assert isinstance(caught.value.__cause__, lambdamap.RemoteError)
+            known = lambdamap.failure(caught.value)
+            assert known is not None and known.indices == (7,)
             assert [x async for x in results] == []
             return taken
 
@@ -140,8 +141,8 @@ class TestUnordered:
         )
         with pytest.raises(ValueError, match="seven") as caught:
             next(results)
-        assert isinstance(caught.value.__cause__, lambdamap.RemoteError)
-        assert caught.value.__cause__.partial == {1: 1, 2: 2}
+        known = lambdamap.failure(caught.value)
+        assert known is not None and known.partial == {1: 1, 2: 2}
 
     def test_strict(self) -> None:
         with pytest.raises(ValueError, match="argument 2 is longer than argument 1"):

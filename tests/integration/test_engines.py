@@ -54,8 +54,8 @@ def outcome(function: Callable[..., Any], items: Any, backend: Any, **options: A
         for result in results:
             taken.append(result)
     except Exception as error:
-        remote = error if isinstance(error, lambdamap.LambdaMapError) else error.__cause__
-        assert isinstance(remote, lambdamap.LambdaMapError)
+        remote = lambdamap.failure(error)
+        assert remote is not None
         about = (list(remote.indices), remote.ran, list(remote.not_run))
         return taken, type(error), error.args, about
     return taken

@@ -85,10 +85,9 @@ def test_an_error_names_the_group(backend: str) -> None:
     with pytest.raises(ValueError, match="no b today") as caught:
         lambdamap.groupby_apply(groups.fail_at_b, grouped, chunksize=1, backend=backend)
     assert notes(caught.value)[-1] == "item 1 is the group 'b'"
-    cause = caught.value.__cause__
-    assert isinstance(cause, lambdamap.RemoteError)
-    assert cause.indices == (1,)
-    assert cause.partial[0] == 3
+    known = lambdamap.failure(caught.value)
+    assert known is not None and known.indices == (1,)
+    assert known.partial[0] == 3
 
 
 @pytest.mark.pandas

@@ -164,8 +164,8 @@ class TestTheRest:
                 for result in lambdamap.map(tasks.fail_at_seven, range(5, 12), **options):
                     taken.append(result)
         assert taken == [5, 6]
-        remote = caught.value.__cause__
-        assert isinstance(remote, lambdamap.RemoteError)
+        remote = lambdamap.failure(caught.value)
+        assert remote is not None
         assert (list(remote.indices), list(remote.not_run)) == ([2], [3])
 
     def test_what_others_have_finished_is_kept(self) -> None:
@@ -191,8 +191,8 @@ class TestTheRest:
                 for result in results:
                     taken.append(result)
         assert taken == [0, 1, 2]
-        remote = caught.value.__cause__
-        assert isinstance(remote, lambdamap.RemoteError)
+        remote = lambdamap.failure(caught.value)
+        assert remote is not None
         assert list(remote.indices) == [3]
         assert remote.partial == {4: 4, 5: 5}
 

@@ -103,7 +103,7 @@ def test_a_type_error_in_a_classic_task_is_one(function: Function) -> None:
     told = function.told("/classic/type_error")
     assert told["type"] == "TypeError"
     assert "unsupported operand" in told["says"]
-    assert "RemoteError" in told["cause"]
+    assert "remote_type=" in told["known"]
     assert function.lines_of_runs()[before:] == ["type_error 1"]
 
 

@@ -237,8 +237,8 @@ class Plan:
         return index
 
     def check_error(self, error: BaseException, taken: set[int], runs: dict[int, int]) -> None:
-        known = error if isinstance(error, lambdamap.LambdaMapError) else error.__cause__
-        assert isinstance(known, lambdamap.LambdaMapError), repr(error)
+        known = lambdamap.failure(error)
+        assert known is not None, repr(error)
         blamed, never, partial = set(known.indices), set(known.not_run), set(known.partial)
         assert blamed
         assert not blamed & taken and not blamed & partial and not taken & partial

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import os
+import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 
@@ -316,3 +319,43 @@ def meet(mine: str, other: str) -> str:
     open(mine, "w").close()
     assert wait_for_file(other)
     return mine
+
+
+class QuotaError(Exception):
+    def __init__(self, message: str, status: int = 500) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenError(Exception):
+    code: int
+
+
+class NoAttributesError(Exception):
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(name)
+
+
+class OwnError(BaseException):
+    """Not even an Exception."""
+
+
+def fail_as(kind: str) -> None:
+    """One of many exceptions, by name."""
+    if kind == "file":
+        Path("missing/table.csv").read_text()
+    if kind == "json":
+        json.loads("{bad")
+    if kind == "command":
+        raise subprocess.CalledProcessError(3, ["tool"], "half done", "disk full")
+    if kind == "chain":
+        try:
+            raise KeyError("key")
+        except KeyError as error:
+            raise QuotaError("slow down", status=429) from error
+    if kind == "steer":
+        raise KeyboardInterrupt("f's own")
+    raise {"frozen": FrozenError, "closed": NoAttributesError, "own": OwnError}[kind](7)

@@ -61,8 +61,8 @@ def map_by_name(name: str) -> Any:
     try:
         results = list(lambdamap.map(FUNCTIONS[name], items))
     except Exception as error:
-        lambda_error = error if isinstance(error, lambdamap.LambdaMapError) else error.__cause__
-        partial = lambda_error.partial if isinstance(lambda_error, lambdamap.LambdaMapError) else {}
+        known = lambdamap.failure(error)
+        partial = {} if known is None else known.partial
         return {"type": type(error).__name__, "says": str(error), "partial": partial}
     return {"results": [len(r) if isinstance(r, str) and len(r) > 1000 else r for r in results]}
 
@@ -86,4 +86,8 @@ def classic_by_name(name: str) -> Any:
     try:
         return {"result": lambdamap.send_to_other_lambda(FUNCTIONS[name], 1)}
     except Exception as error:
-        return {"type": type(error).__name__, "says": str(error), "cause": repr(error.__cause__)}
+        return {
+            "type": type(error).__name__,
+            "says": str(error),
+            "known": repr(lambdamap.failure(error)),
+        }

@@ -248,7 +248,7 @@ def test_a_reply_in_plain_json() -> None:
 
 FAILED = {
     "kind": "function", "type": "ValueError", "module": "builtins", "message": "m",
-    "traceback": "t", "index": 2, "args": None, "ran": "RAN",
+    "traceback": "t", "index": 2, "exception": None, "ran": "RAN",
 }  # fmt: skip
 
 
@@ -266,7 +266,7 @@ def test_an_errors_field_has_one_type_and_range(field: Field) -> None:
     taken = {kind for kind, value in HOSTILE.items() if is_taken({**FAILED, field.name: value})}
     texts = {kind for kind, value in HOSTILE.items() if type(value) is str} - {"surrogate"}
     assert taken == {
-        "index": {"null"}, "ran": set(), "args": texts | {"null"}, "module": texts | {"null"},
+        "index": {"null"}, "ran": set(), "exception": texts | {"null"}, "module": texts | {"null"},
         "traceback": texts | {"null"},
     }.get(field.name, texts)  # fmt: skip
     without = {name: value for name, value in FAILED.items() if name != field.name}

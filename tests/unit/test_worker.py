@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 import lambdamap
 import tasks
-from lambdamap import _codec, envelope
+from lambdamap import _codec, _exceptions, envelope
 from lambdamap.worker import allow, wrap
 from lambdamap.worker.call import PYTHON, depth_left, run_request
 from lambdamap.worker.entry import handler, zappa_task
@@ -71,7 +71,8 @@ def test_the_first_failing_item_ends_the_chunk() -> None:
     assert (error["kind"], error["type"], error["index"]) == ("function", "ValueError", 2)
     assert "fail_at_seven" in error["traceback"]
     assert "run_request" not in error["traceback"]
-    assert _codec.decode_text(error["args"]) == ("seven is out", 7)
+    again = _exceptions.unpack(error["exception"], False, 1 << 16)
+    assert type(again) is ValueError and again.args == ("seven is out", 7)
 
 
 def test_on_error_return_guards_each_item() -> None:

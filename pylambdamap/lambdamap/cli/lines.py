@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from lambdamap.cli.common import in_options
-from lambdamap.errors import ConfigError, LambdaMapError, RemoteError
+from lambdamap.errors import ConfigError, Failure, LambdaMapError, RemoteError, failure
 
 if TYPE_CHECKING:
     from lambdamap.aio import AsyncResults
@@ -153,12 +153,12 @@ class Lines:
             self._give_error(number, error)
 
     def _give_error(self, number: int, error: BaseException) -> None:
-        cause = error.__cause__ if isinstance(error.__cause__, LambdaMapError) else error
+        known = failure(error)
         described = {
             "line": number,
             "type": type(error).__name__,
             "message": _ITEMS.sub("", str(error), count=1),
-            "ran": getattr(cause, "ran", "NOT"),
+            "ran": "NOT" if known is None else known.ran,
         }
         if isinstance(error, RemoteError):
             described["type"] = error.remote_type or described["type"]
@@ -177,18 +177,18 @@ class Lines:
 
     def explain(self, error: BaseException) -> str:
         """The text of an error that ended the map, with lines where it speaks of items."""
-        cause = error.__cause__ if isinstance(error.__cause__, LambdaMapError) else error
+        known = failure(error) or Failure()
         text = _ITEMS.sub("", str(error), count=1)
         if not isinstance(error, LambdaMapError):
             text = f"{type(error).__name__}: {text}"
         elif not isinstance(error, RemoteError):
             text = in_options(text)
-        numbers = self._numbers_of(getattr(cause, "indices", ()))
+        numbers = self._numbers_of(known.indices)
         if numbers:
             several = len(numbers) > 1
             which = f"lines {numbers[0]} to {numbers[-1]}" if several else f"line {numbers[0]}"
             text = f"{which}: {text}"
-        trace = cause.remote_traceback.rstrip() if isinstance(cause, RemoteError) else ""
+        trace = known.remote_traceback.rstrip()
         if "\n" in trace:  # a builtin's is its message alone
             text += "\n" + trace
         return text
@@ -273,9 +273,8 @@ def run(
             click.echo(f"Error: {error}", err=True)
             return FAILED
         except Exception as error:
-            if not isinstance(error, LambdaMapError) and not isinstance(
-                error.__cause__, LambdaMapError
-            ):
+            known = failure(error)
+            if known is None or not (known.remote_type or isinstance(error, LambdaMapError)):
                 raise  # neither the function's nor the map's: something to see whole
             click.echo(f"Error: {lines.explain(error)}", err=True)
             return FAILED

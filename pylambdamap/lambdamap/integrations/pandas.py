@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lambdamap import errors, failures
+from lambdamap import errors
 from lambdamap import options as _options
 from lambdamap.engine import Feed
 from lambdamap.launch import open_engine
@@ -70,7 +70,7 @@ def groupby_apply(
     Exception
         f's own exception, with the group's key in a note; or a `LambdaMapError` that says which
         groups by their position, what happened and whether f ran. Results that were finished are in
-        the ``partial`` of it or of its ``__cause__``.
+        the ``partial`` of ``lambdamap.failure(error)``.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def groupby_apply(
         resolved = _options.resolve(**options)
     except errors.ConfigError as error:
         for name in options.keys() - set(_options.NAMES):
-            failures.note(error, f"an argument of f goes into functools.partial(f, {name}=...)")
+            errors.note(error, f"an argument of f goes into functools.partial(f, {name}=...)")
         raise
     if resolved.on_error == "return":
         raise errors.ConfigError(
@@ -99,7 +99,9 @@ def groupby_apply(
     try:
         results = _map(function, grouped, resolved)
     except (Exception, KeyboardInterrupt) as error:
-        error.__traceback__ = None  # pandas' frames and this file's say nothing to the caller
+        BaseException.with_traceback(
+            error, None
+        )  # pandas' frames and this file's say nothing to the caller
         raise
     made: pandas.DataFrame | pandas.Series[Any] = _apply(grouped, lambda _: results.popleft())
     return made
@@ -185,13 +187,11 @@ def _make_room(engine: Engine, results: deque[Any]) -> None:
 
 def _complete(error: BaseException, grouped: Grouped, results: deque[Any]) -> None:
     """Say on the error which group it is, and keep what was finished before it."""
-    holders = [e for e in (error, error.__cause__) if isinstance(e, errors.LambdaMapError)]
-    finished = dict(enumerate(results))
-    for holder in holders:
-        holder.partial = {**finished, **holder.partial}
-    if holders and len(holders[-1].indices) == 1:
-        index = holders[-1].indices[0]
-        failures.note(error, f"item {index} is the group {_key_of(grouped, index)!r}")
+    errors.keep(error, dict(enumerate(results)))
+    known = errors.failure(error)
+    if known is not None and len(known.indices) == 1:
+        index = known.indices[0]
+        errors.note(error, f"item {index} is the group {_key_of(grouped, index)!r}")
 
 
 def _key_of(grouped: Grouped, index: int) -> Any:

@@ -42,7 +42,7 @@ __all__ = [
 depth_left: ContextVar[int | None] = ContextVar("lambdamap_depth_left", default=None)
 PYTHON = "%d.%d" % sys.version_info[:2]
 
-_TEXT_BYTES = 16384  # of a message, traceback or arguments, as JSON
+_TEXT_BYTES = 16384  # of a message, traceback or exception, as JSON
 _NAME_BYTES = 1024  # of an exception's class or module, as JSON
 _RESULTS_BYTES = 6_150_000  # as JSON; Lambda takes 6,291,556, an error and output included
 _BESIDE_ERROR = 24  # of an error among the results: its index, and what stands in its place
@@ -283,8 +283,15 @@ def _is_ours(path: str) -> bool:
     return os.path.dirname(path) == os.path.dirname(__file__)
 
 
-def _describe(error: BaseException, index: int, kind: str = "function") -> dict[str, Any]:
+def _describe(
+    error: BaseException, index: int, kind: str = "function", allow_pickle: bool = False
+) -> dict[str, Any]:
     """An item's exception as JSON data."""
+    exception: str | None = None
+    if kind == "function":
+        from lambdamap import _exceptions
+
+        exception = _exceptions.pack(error, allow_pickle, _TEXT_BYTES)
     frames = error.__traceback__
     while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
@@ -296,12 +303,6 @@ def _describe(error: BaseException, index: int, kind: str = "function") -> dict[
         message = str(error)
     except BaseException as broken:
         message = f"<str() of the exception raised {type(broken).__name__}>"
-    try:
-        args: str | None = _codec.encode_text(error.args, compression=False)
-    except BaseException:
-        args = None
-    if args is not None and len(args) > _TEXT_BYTES:
-        args = None
     return {
         "kind": kind,
         "type": cut(type(error).__qualname__, _NAME_BYTES),
@@ -309,7 +310,7 @@ def _describe(error: BaseException, index: int, kind: str = "function") -> dict[
         "message": cut(message, _TEXT_BYTES),
         "traceback": cut(text, _TEXT_BYTES, keep_end=True),
         "index": index,
-        "args": args,
+        "exception": exception,
         "ran": "RAN",
     }
 
@@ -339,6 +340,11 @@ class _Chunk:
         self.ends = None if left is None else time.monotonic() + min(left, _LONGEST_MS) / 1000
         self.context = context
         self.interruptible = interruptible
+
+    @property
+    def may_pickle(self) -> bool:
+        """Whether the reply may hold pickles, which another Python could not read."""
+        return self.allow_pickle and self.python == PYTHON
 
     def is_late(self, reserve_s: float) -> bool:
         """Whether no more than that is left of the caller's time, or of Lambda's."""
@@ -380,7 +386,7 @@ class _Chunk:
                         end_copy(error)
                     if self.interruptible and isinstance(error, KeyboardInterrupt):
                         raise
-                    result, failed = None, _describe(error, index, kind)
+                    result, failed = None, _describe(error, index, kind, self.may_pickle)
                 else:
                     if self.bytes + size > _RESULTS_BYTES:
                         if self.idempotent and size <= _RESULTS_BYTES:
@@ -412,7 +418,7 @@ class _Chunk:
         kind = type(result)
         if result is None or kind in (float, bool) or (kind is int and result.bit_length() < 64):
             return 20
-        allowed = self.allow_pickle and self.python == PYTHON
+        allowed = self.may_pickle
         try:
             frame = _codec.encode(result, allow_pickle=allowed, compression=False)
         except _codec.EncodeFailure as failure:
@@ -453,7 +459,7 @@ def _too_large(index: int, size: int) -> dict[str, Any]:
         f"of Lambda, 6 MB{beside}: {mend}",
         "traceback": "",
         "index": index,
-        "args": None,
+        "exception": None,
         "ran": "RAN",
     }
 
@@ -485,7 +491,7 @@ def _failed(echo: dict[str, Any], failure: _Failure) -> dict[str, Any]:
         "message": cut(str(failure), _TEXT_BYTES),
         "traceback": cut(failure.trace, _TEXT_BYTES, keep_end=True),
         "index": None,
-        "args": None,
+        "exception": None,
         "ran": failure.ran,
     }
     return reply
