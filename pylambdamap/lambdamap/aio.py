@@ -10,7 +10,7 @@ import concurrent.futures
 import contextlib
 import functools
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import Any, TypeVar
 
 from lambdamap import errors
@@ -98,7 +98,7 @@ class AsyncResults(Handle[R]):
         self._feed = feed
         self._feeder: _Feeder | None = None
         self._waiter = _Waiter()
-        self._chunk: Iterator[R] = iter(())
+        self._chunk: list[R] = []  # what is to be given next, the last one first
         self._task: weakref.ref[asyncio.Task[Any]] | None = None
         self._busy = False
         with contextlib.suppress(RuntimeError):  # no loop runs yet: the first wait starts it
@@ -115,9 +115,8 @@ class AsyncResults(Handle[R]):
     async def __anext__(self) -> R:
         if self._busy:
             raise RuntimeError("another task waits for this map already")
-        result = next(self._chunk, _NOTHING)
-        if result is not _NOTHING:
-            return result
+        if self._chunk:
+            return self._chunk.pop()
         if self._engine.closed:
             raise StopAsyncIteration
         self._busy = True
@@ -144,11 +143,10 @@ class AsyncResults(Handle[R]):
         except Exception as error:
             errors.trim(error)
             raise
-        self._chunk = iter(chunk)
-        result = next(self._chunk, _NOTHING)
-        if result is _NOTHING:
+        if not chunk:
             raise StopAsyncIteration
-        return result
+        self._chunk = chunk[::-1]
+        return self._chunk.pop()
 
     async def _wait(self) -> None:
         """Until the map's descriptor is readable, the feeder has read, or a bar is to be drawn."""
@@ -179,7 +177,7 @@ class AsyncResults(Handle[R]):
 
     def _close(self) -> None:
         self._engine.close(patience_s=0)
-        self._chunk = iter(())
+        self._chunk = []
         self._waiter.wake()
         feeder = self._feeder
         if feeder is not None and not feeder.task.done() and not feeder.loop.is_closed():

@@ -73,6 +73,8 @@ def my_map(
     Exception
         What `lambdamap.map` raises. Results that were finished are in the ``partial`` of the error;
         of an exception that is not lambdamap's they are in ``lambdamap.failure(error).partial``.
+        So it is with a KeyboardInterrupt, and an exception of the data's iterator or of a signal's
+        handler.
 
     Examples
     --------
@@ -97,15 +99,8 @@ def my_map(
     refuse_frame(data)
     if invoke_lambda is False:
         options["backend"] = "inline"
-    results: list[Any] = []
-    stream = _map(map_function, data, chunksize=chunksize, compression=compression, **options)
-    with stream:
-        try:
-            results.extend(stream)
-        except BaseException as error:
-            errors.keep(error, dict(enumerate(results)))
-            raise
-    return results
+    with _map(map_function, data, chunksize=chunksize, compression=compression, **options) as found:
+        return found._to_list()
 
 
 def partition(data: Iterable[Any], chunk_size: int) -> Iterator[list[Any]]:

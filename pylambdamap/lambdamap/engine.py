@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
+from itertools import repeat
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from lambdamap import _codec, ambient, envelope, errors, failures, log, plain, waiting
 from lambdamap.progress import Progress
@@ -25,11 +27,26 @@ if TYPE_CHECKING:
     from lambdamap.backends.inprocess import PlainCompletion
     from lambdamap.options import Options
 
-__all__ = ["Engine", "Feed", "Packer", "Port", "show_output", "warn_stale"]
+__all__ = [
+    "Engine",
+    "Feed",
+    "Packer",
+    "Port",
+    "Raised",
+    "Unpack",
+    "results_of",
+    "show_output",
+    "warn_stale",
+]
 
 _WINDOWS_AHEAD = 2
 _SLICE_S = 1.0  # how often a waiting caller looks at its progress bar
 _DECODED_BYTES = 16 << 20  # encoded size of results that are decoded before their turn
+_KEEP_S = 0.1  # what may be spent on decoding results for the error of a Ctrl-C
+
+# A completion's results, and by index the descriptions of the items that failed. It raises
+# `_codec.DecodeFailure`, which `results_of` turns into a public error.
+Unpack: TypeAlias = "Callable[[Completion | PlainCompletion], tuple[list[Any], dict[int, Any]]]"
 
 
 class Port(Protocol):
@@ -94,7 +111,7 @@ class Feed:
         return wanted if self.ended else min(wanted, len(self.items) + self._taken - packed)
 
 
-class _Raised:
+class Raised:
     """Stands in a chunk's results where an exception is to be raised."""
 
     __slots__ = ("error",)
@@ -133,7 +150,7 @@ class Engine:
         map_id: str,
         total: int | None,
         window: Callable[[], int],
-        unpack: Callable[[Completion | PlainCompletion], tuple[list[Any], dict[int, Any]]],
+        unpack: Unpack,
         repack: Callable[[list[Any]], bytes] | None,
         ordered: bool = True,
         renew: Callable[[], None] | None = None,
@@ -159,6 +176,9 @@ class Engine:
         self._open_items = 0  # in the packer's open chunk, which waits for its feed
         self._wanted = 0  # items that the open chunk is to have; 0: none is open
         self._head = 0  # ordered: the next item to give; else: items given
+        self._given_first = 0  # index of the first item of the chunk that was given last
+        self._giving: list[Any] = []  # what `results` has still to yield of it, the last one first
+        self._giving_ends = 0  # index after its last item
         self._ends = False  # no more input is packed: an error or the end
         self._input_error: BaseException | None = None
         self._raised: BaseException | None = None  # to be raised by the next step
@@ -166,6 +186,9 @@ class Engine:
         self._backlog: deque[tuple[bytes, int, int]] = deque()  # refused by the byte budget
         self._deadline = monotonic() + options.timeout if options.timeout is not None else None
         self._stale_said = False
+        # For LambdaExecutor.map, with on_error="return": errors are given as `Raised`, to be told
+        # from results, and the failure of a chunk stands in the places of its items and ends nothing.
+        self.marks_errors = False
         self._closed = False
         self._runs_on = runs_on  # where cancelled invocations run to their end; "": nowhere
         self._left_running = 0  # of them, known when closed
@@ -271,38 +294,45 @@ class Engine:
             self._log.notes()
 
     def _place(self, completion: Completion | PlainCompletion) -> None:
-        first, count = completion.first_item, completion.n_items
         if self._log is not None:
             self._log.chunk(completion)
+        finished = self._place_results(completion)
+        # These may raise: the results are in their place by now.
         if completion.output is not None and self._options.logs:
             show_output(completion)
         if completion.stale_code is not None and not self._stale_said:
             self._stale_said = True
             warn_stale(completion.stale_code)
+        self.progress.add(finished)
+
+    def _place_results(self, completion: Completion | PlainCompletion) -> int:
+        """How many items have finished."""
+        first, count = completion.first_item, completion.n_items
         if completion.failure:
-            self._place_failure(completion)
-            return
+            return self._place_failure(completion)
         done = completion.done
         self.worker_us += completion.worker_us
         if done:
             self._chunker.observe(done, completion.worker_us, self._window())
-        self.progress.add(done)
         if completion.error is not None:
             try:
                 said = envelope.read_error(completion.error, count, done)
             except envelope.Malformed as wrong:
                 self._stop_at(first, failures.unreadable(wrong, completion))
-                return
+                return done
             error = failures.of_reply(said, completion, self._allow_pickle)
             if said["ran"] == "NOT" and not done:
                 self._fatal = error
-                return
+                return done
             results = self._decode(completion)
-            if not results or not isinstance(results[-1], _Raised):
-                results.append(_Raised(error))
-            self._ends = True
+            if self.marks_errors:
+                results += [Raised(error)] * (count - done)
+            else:
+                if not results or not isinstance(results[-1], Raised):
+                    results.append(Raised(error))
+                self._ends = True
             self._ready[first] = _Finished(results)
-            return
+            return done
         size = 0 if completion.frame is None else len(completion.frame)
         if done < count:
             left = count - done
@@ -315,72 +345,79 @@ class Engine:
         else:
             self._decoded_bytes += size
             self._ready[first] = _Finished(self._decode(completion), size)
+        return done
 
     def _decode(self, completion: Completion | PlainCompletion) -> list[Any]:
-        """Its results; behind them what is to be raised when they cannot be read."""
-        done = completion.done
+        """Its results; or what is to be raised when they cannot be read."""
         try:
-            results, guarded = self._unpack(completion) if done else ([], {})
-            if len(results) != done:
-                raise envelope.Malformed(f"it holds {len(results)} results of {done} items")
-            if guarded and self._options.on_error != "return":
-                raise envelope.Malformed(
-                    "it holds errors among its results, which nobody asked for"
-                )
-            for index, described in guarded.items():
-                if results[index] is not None:
-                    raise envelope.Malformed(f"it holds a result and an error of item {index}")
-                said = envelope.read_error(described, completion.n_items, done, among=index)
-                results[index] = failures.of_reply(said, completion, self._allow_pickle)
-        except (envelope.Malformed, _codec.DecodeFailure) as wrong:
+            results, failed = results_of(
+                completion,
+                self._unpack,
+                guarded=self._options.on_error == "return",
+                allow_pickle=self._allow_pickle,
+            )
+        except errors.LambdaMapError as unread:
+            if self.marks_errors:
+                return [Raised(unread)] * completion.done
             self._ends = True
-            return [_Raised(failures.unreadable(wrong, completion))]
+            return [Raised(unread)]
+        for index, error in failed.items():
+            results[index] = Raised(error) if self.marks_errors else error
         return results
 
-    def _place_failure(self, completion: Completion | PlainCompletion) -> None:
+    def _place_failure(self, completion: Completion | PlainCompletion) -> int:
         first, count = completion.first_item, completion.n_items
         if completion.split and self._repack is not None and count > 1:
             self._resubmit(_items_of(completion), first, (count + 1) // 2)
-            return
+            return 0
         self._left_running += failures.runs_on(completion)
         error = failures.of_chunk(completion, self._options.idempotent)
         if completion.stops_map or completion.failure == "throttled":
             self._fatal = error
         elif self._is_guarded():
-            self.progress.add(count)
-            self._ready[first] = _Finished([error])
+            results = [Raised(error)] * count if self.marks_errors else [error]
+            self._ready[first] = _Finished(results)
+            return count
         else:
             self._stop_at(first, error)
+        return 0
 
     def _is_guarded(self) -> bool:
         """Whether a failed invocation is its payload's result: nothing of ours guards it there."""
         late = self._deadline is not None and monotonic() >= self._deadline
-        return self._repack is None and self._options.on_error == "return" and not late
+        alone = self._repack is None and self._options.on_error == "return"
+        return (alone or self.marks_errors) and not late
 
     def _stop_at(self, first: int, error: BaseException) -> None:
         """The error is raised when its turn comes; nothing new is packed."""
-        self._ready[first] = _Finished([_Raised(error)])
+        self._ready[first] = _Finished([Raised(error)])
         self._ends = True
 
-    def _keep_partial(self, error: BaseException, left: Sequence[Any] = ()) -> None:
-        """Keep what is finished and not yet given with the error that ends the map.
-
-        left: of the chunk that is being given.
-        """
+    def _keep_partial(self, error: BaseException) -> None:
+        """Keep what is finished and not yet given on the error. What steers the interpreter, such
+        as a Ctrl-C, does not wait for all of it to be decoded."""
+        ends = None if isinstance(error, Exception) else monotonic() + _KEEP_S
+        partial = {}
+        for before_end, result in enumerate(self._giving, 1):
+            partial[self._giving_ends - before_end] = result
         self._fatal = None
-        with contextlib.suppress(Exception):  # one error is enough
-            self._receive()
-        partial = dict(enumerate(left, self._head - len(left)))
+        while self._fatal is None and (completion := self._port.take()) is not None:
+            with contextlib.suppress(Exception):  # of printing and of the bar: one error is enough
+                self._place(completion)
         for first, chunk in self._ready.items():
+            if ends is not None and chunk.completion is not None and monotonic() >= ends:
+                continue
             for offset, result in enumerate(self._results_of(chunk)):
-                if not isinstance(result, _Raised):
+                if not isinstance(result, Raised):
                     partial[first + offset] = result
         errors.keep(error, partial)
 
     # --- giving ---------------------------------------------------------------------------------
 
-    def step(self) -> Sequence[Any] | None:
+    def step(self) -> list[Any] | None:
         """What can be yielded now, or None: wait for the port first. Empty: the map is over.
+
+        The list is the caller's.
 
         Raises
         ------
@@ -395,7 +432,7 @@ class Engine:
                 self._renew()
             self.fill()
             while (chunk := self._next_chunk()) is not None:
-                if chunk and isinstance(chunk[-1], _Raised):
+                if chunk and isinstance(chunk[-1], Raised) and not self.marks_errors:
                     self._raised = chunk.pop().error
                     if not chunk:
                         raise self._raised
@@ -407,11 +444,10 @@ class Engine:
             if self._input_error is not None:
                 raise self._input_error
         except BaseException as error:
-            self._keep_partial(error)
-            self.close()
+            self.end(error)
             raise
         self.close()
-        return ()
+        return []
 
     def _next_chunk(self) -> list[Any] | None:
         first = self._head if self._ordered else next(iter(self._ready), -1)
@@ -419,6 +455,7 @@ class Engine:
         if chunk is None:
             return None
         self._decoded_bytes -= chunk.size
+        self._given_first = first
         return self._results_of(chunk)
 
     def _results_of(self, chunk: _Finished) -> list[Any]:
@@ -443,19 +480,20 @@ class Engine:
         return _SLICE_S if left is None else min(left, _SLICE_S)
 
     def results(self, ends: float | None = None) -> Generator[Any, None, None]:
-        """The results one by one. Whatever ends it, nothing of the map goes on behind it.
+        """The results one by one; none is referenced here once it is given. Whatever ends it,
+        nothing of the map goes on after it.
 
         Raises
         ------
         TimeoutError
             From `ends` (`time.monotonic`) on, instead of waiting; `concurrent.futures` has it.
         """
-        giving: Iterator[Any] = iter(())
         try:
             while (chunk := self.step()) is None or chunk:
                 if chunk is not None:
-                    giving = iter(chunk)
-                    yield from giving
+                    self._giving_ends = self._given_first + len(chunk)
+                    chunk = self._giving = chunk[::-1]
+                    yield from map(list.pop, repeat(chunk, len(chunk)))
                 elif ends is None:
                     self.wait()
                 elif not self.wait(max(0.0, ends - monotonic())) and monotonic() >= ends:
@@ -465,8 +503,6 @@ class Engine:
         except GeneratorExit:
             raise
         except BaseException as error:
-            if not self._closed:
-                self._keep_partial(error, list(giving))
             self.end(error)
             errors.trim(error)
             raise
@@ -488,15 +524,21 @@ class Engine:
             self._left_running += failures.runs_on(completion)
         self._left_running += self._port.outstanding
         self._ready.clear()
+        self._giving = []
         self._backlog.clear()
         self.progress.close()
 
     def end(self, error: BaseException) -> None:
-        """Close because of an exception; after Ctrl-C it tells what runs on nevertheless."""
-        self.close()
-        if not issubclass(type(error), KeyboardInterrupt):
+        """Close because of an exception. It keeps what is finished and not yet given; a Ctrl-C tells
+        what runs on nevertheless. Idempotent."""
+        if self._closed:
             return
-        failures.say_cancelled(error, "the map is cancelled", self.left_running)
+        try:
+            self._keep_partial(error)
+        finally:
+            self.close()
+            if issubclass(type(error), KeyboardInterrupt):
+                failures.say_cancelled(error, "the map is cancelled", self.left_running)
 
     @property
     def left_running(self) -> dict[str, int]:
@@ -554,6 +596,53 @@ def _encode_error(error: _codec.EncodeFailure, index: int) -> errors.EncodeError
     return errors.EncodeError(
         f"item {index}{path} cannot be sent: {message}", indices=(index,), ran="NOT"
     )
+
+
+def results_of(
+    completion: Completion | PlainCompletion,
+    unpack: Unpack,
+    *,
+    guarded: bool,
+    allow_pickle: bool = False,
+) -> tuple[list[Any], dict[int, BaseException]]:
+    """The results that a reply holds, and by index the errors of the items that failed.
+
+    guarded: the request has asked for errors among the results. allow_pickle: these may be pickled.
+
+    Raises
+    ------
+    DecodeError, ProtocolError
+        It cannot be read. f has run.
+    """
+    done = completion.done
+    try:
+        results, described = unpack(completion) if done else ([], {})
+        if len(results) != done:
+            raise envelope.Malformed(f"it holds {len(results)} results of {done} items")
+        if described and not guarded:
+            raise envelope.Malformed("it holds errors among its results, which nobody asked for")
+        failed = {}
+        for index, error in described.items():
+            if results[index] is not None:
+                raise envelope.Malformed(f"it holds a result and an error of item {index}")
+            said = envelope.read_error(error, completion.n_items, done, among=index)
+            failed[index] = failures.of_reply(said, completion, allow_pickle, stopped=False)
+        return results, failed
+    except (envelope.Malformed, _codec.DecodeFailure) as found:
+        wrong, cause = found, found.__cause__
+    except BaseException as found:
+        # Signals come to the main thread alone. In another one it is the value that exits.
+        if isinstance(found, Exception) or _in_main_thread():
+            raise
+        wrong, cause = _codec.DecodeFailure(f"{type(found).__name__}: {found}"), found
+    # Here, so that the frames of decoding do not stay with it, and in them the reply.
+    if cause is not None:
+        errors.trim(cause)
+    raise failures.unreadable(wrong, completion) from cause
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _items_of(completion: Completion | PlainCompletion) -> list[Any]:

@@ -105,8 +105,10 @@ def of_reply(
     described: envelope.ErrorObject,
     completion: Completion | PlainCompletion,
     allow_pickle: bool = False,
+    *,
+    stopped: bool = True,
 ) -> BaseException:
-    """The exception for an error that the worker describes.
+    """The exception for an error that the worker describes. stopped: the items after it did not run.
 
     f's own exception comes back as itself where it can be rebuilt from data, or, with
     `allow_pickle`, from its pickle; else as a RemoteError that is also the nearest of its base
@@ -117,7 +119,7 @@ def of_reply(
     not_run: Sequence[int] = ()
     at = described["index"]  # None: it is of the whole chunk
     if at is not None:
-        indices, not_run = (first + at,), indices[at + 1 :]
+        indices, not_run = (first + at,), indices[at + 1 :] if stopped else ()
     kind, message = described["kind"], described["message"]
     about: dict[str, Any] = {
         "indices": indices,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
+from lambdamap import errors
+
 if TYPE_CHECKING:
     from lambdamap.engine import Engine
     from lambdamap.stats import Stats
@@ -82,6 +84,18 @@ class Results(Handle[R]):
     def __next__(self) -> R:
         result: R = self._next()
         return result
+
+    def _to_list(self) -> list[R]:
+        """All results of an ordered map. Whatever is raised, a Ctrl-C too, has those that are
+        finished in its ``partial``."""
+        results: list[R] = []
+        try:
+            results.extend(self._results)
+        except BaseException as error:
+            self._engine.end(error)
+            errors.keep(error, dict(enumerate(results)))
+            raise
+        return results
 
     def __enter__(self) -> Results[R]:
         return self

@@ -314,7 +314,7 @@ def test_a_traceback_shows_the_callers_code_and_not_this_librarys() -> None:
         lambdamap.my_map(abs, numbers(), 1, backend="inline")
     names = [entry.name for entry in traceback.extract_tb(caught.value.__traceback__)]
     assert names == [
-        "test_a_traceback_shows_the_callers_code_and_not_this_librarys", "my_map", "__next__", "numbers",
+        "test_a_traceback_shows_the_callers_code_and_not_this_librarys", "my_map", "_to_list", "numbers",
     ]  # fmt: skip
 
 
