@@ -15,7 +15,7 @@ from lambdamap.api import check_arguments
 from lambdamap.engine import Engine
 from lambdamap.functions import Shipment, ship
 from lambdamap.launch import open_engine
-from lambdamap.pump import OVER, Call, Mapped, Pump
+from lambdamap.pump import Call, Inbox, Mapped, Pump
 
 __all__ = ["LambdaExecutor"]
 
@@ -77,7 +77,7 @@ class LambdaExecutor(futures.Executor):
             if "max_concurrency" in options:
                 raise errors.ConfigError("max_workers and max_concurrency are the same: pass one")
             if isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1:
-                raise errors.ConfigError(f"max_workers must be at least 1, not {max_workers!r}")
+                raise errors.ConfigError(f"max_workers must be greater than 0, not {max_workers!r}")
             options["max_concurrency"] = max_workers
         if function is not None:
             options["function"] = function
@@ -172,8 +172,9 @@ class LambdaExecutor(futures.Executor):
         Parameters
         ----------
         fn, *iterables
-            The iterables are read at once, and every item runs whether its result is taken or not;
-            with `buffersize` they are read as the results are taken.
+            The iterables are read at once, and every item runs whether its result is taken or not,
+            and whether another one fails; with `buffersize` they are read as the results are taken.
+            Without any iterable there are no results.
         timeout
             Seconds from this call after which ``next()`` raises TimeoutError.
         chunksize : int or "auto"
@@ -185,7 +186,8 @@ class LambdaExecutor(futures.Executor):
         -------
         iterator
             The results in input order. An exception of f is raised at its item's place. Closing
-            it, or dropping it after an error, cancels what has not finished.
+            it, or dropping it after the first result, cancels what has not finished; dropping it
+            unread does not, unless there is a `buffersize`.
 
         Raises
         ------
@@ -197,11 +199,13 @@ class LambdaExecutor(futures.Executor):
             `chunksize` or `buffersize` cannot be.
         """
         ends = None if timeout is None else monotonic() + timeout
-        check_arguments("map", fn, iterables)
-        if buffersize is not None and (
-            isinstance(buffersize, bool) or not isinstance(buffersize, int)
-        ):
-            raise TypeError("buffersize must be an integer or None")
+        if iterables:  # without any the standard library's map gives nothing
+            check_arguments("map", fn, iterables)
+        if buffersize is not None:
+            if isinstance(buffersize, bool) or not isinstance(buffersize, int):
+                raise TypeError("buffersize must be an integer or None")
+            if buffersize < 1:
+                raise errors.ConfigError("buffersize must be None or > 0")
         self._pump.check()
         options = dataclasses.replace(
             self.options,
@@ -209,14 +213,16 @@ class LambdaExecutor(futures.Executor):
             buffersize=buffersize,
             timeout=ambient.limit(None),
         )
-        star = len(iterables) > 1
+        star = len(iterables) != 1
         calls = "star" if star else "item"
         if buffersize is None:
             items = list(zip(*iterables, strict=False)) if star else list(iterables[0])
-            engine = open_engine(fn, iter(items), options, total=len(items), calls=calls)
-            mapped = Mapped(engine)
+            every = dataclasses.replace(options, on_error="return")
+            engine = open_engine(fn, iter(items), every, total=len(items), calls=calls)
+            inbox = Inbox()
+            mapped = Mapped(engine, inbox)
             self._pump.add_map(mapped)
-            return _results(self._pump, mapped, ends)
+            return _results(self._pump, mapped, inbox, ends)
         read = self._while_open(zip(*iterables, strict=False) if star else iter(iterables[0]))
         engine = open_engine(fn, read, options, total=None, calls=calls)
         return _lazy_results(engine, ends)
@@ -270,33 +276,28 @@ class LambdaExecutor(futures.Executor):
         return None
 
 
-def _results(pump: Pump, mapped: Mapped, ends: float | None) -> Iterator[Any]:
-    """The generator is started, so that closing or dropping it always cancels."""
-
-    def generate() -> Generator[Any, None, None]:
-        try:
-            yield
-            while True:
-                result = mapped.take(ends)
-                if result is OVER:
-                    return
-                yield result
-        except (Exception, KeyboardInterrupt) as error:
-            BaseException.with_traceback(
-                error, None
-            )  # the frames of waiting say nothing to the caller
-            raise
-        finally:
-            if not mapped.over:
-                mapped.unwanted = True
-                pump.wake()
-
-    results = generate()
-    next(results)
-    return results
+def _results(
+    pump: Pump, mapped: Mapped, inbox: Inbox, ends: float | None
+) -> Generator[Any, None, None]:
+    """As the standard library's: dropped before its first result it cancels nothing."""
+    try:
+        while inbox.wait(ends):
+            yield inbox.take()
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        inbox.keep(error)
+        errors.trim(error)
+        raise
+    finally:
+        if not mapped.over:
+            mapped.closed = True
+            pump.wake()
 
 
 def _lazy_results(engine: Engine, ends: float | None) -> Iterator[Any]:
+    """The generator is started, so that closing or dropping it always cancels."""
+
     def generate() -> Generator[Any, None, None]:
         try:
             yield

@@ -19,15 +19,14 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from lambdamap import _codec, ambient, envelope, errors, failures, waiting
-from lambdamap.engine import Engine, show_output, warn_stale
+from lambdamap.engine import Engine, Raised, results_of, show_output, warn_stale
 from lambdamap.functions import Shipment
 from lambdamap.launch import connect
 from lambdamap.options import Options
 
-__all__ = ["OVER", "Call", "Lane", "Mapped", "Pump"]
+__all__ = ["Call", "Inbox", "Lane", "Mapped", "Pump"]
 
 _log = logging.getLogger("lambdamap")
-OVER: Any = object()
 
 _MOST_LANES = 64  # functions that are kept open
 _SHUT_DOWN = "cannot schedule new futures after shutdown"
@@ -48,7 +47,8 @@ class Lane:
         self._ends = None if options.timeout is None else monotonic() + options.timeout
         link = connect(shipment, options, calls=calls)
         self.port, self.window, self.runs_on = link.port, link.window, link.runs_on
-        self._packer, self._unpack, self._renew = link.packer, link.unpack, link.renew
+        self._packer: Any = link.packer  # a ChunkPacker
+        self._unpack, self._renew = link.unpack, link.renew
         self._allow_pickle = link.allow_pickle
         self._packing = threading.Lock()
         self._logs, self._idempotent = options.logs, options.idempotent
@@ -58,20 +58,23 @@ class Lane:
         self.running: dict[int, futures.Future[Any]] = {}
         self._refused: tuple[bytes, int] | None = None
         self._count = 0
-        self.cause: Exception | None = None  # why no call can succeed any more
+        self.cause: BaseException | None = None  # why no call can succeed any more
         self.left_running = 0  # calls that were cancelled when they had started
 
     def encode(self, item: Any) -> bytes:
         with self._packing:
+            if self._packer.chunk_items:  # a Ctrl-C has come between the two lines below
+                self._packer.take()
             self._packer.fill(iter((item,)), 1, 1 << 62)
-            return self._packer.take()
+            frame: bytes = self._packer.take()
+            return frame
 
     def send(self, lock: threading.Lock) -> None:
         """Start calls while the function's window has room."""
         if self._renew is not None and self.port.wants_credentials:
             try:
                 self._renew()
-            except Exception as error:
+            except BaseException as error:  # the user's own code may have been asked for them
                 self.cause = error
                 self.port.cancel()
         while self._send_refused() and len(self.running) < self.window():
@@ -90,26 +93,38 @@ class Lane:
 
     def _send_refused(self) -> bool:
         """Whether the call that the byte budget refused, if any, is on its way now."""
-        if self._refused is not None and self.port.submit(*self._refused, 1):
-            self._refused = None
-        return self._refused is None
+        if self._refused is None:
+            return True
+        frame, number = self._refused
+        try:
+            if not self.port.submit(frame, number, 1):
+                return False
+        except BaseException as error:
+            _settle(self.running.pop(number).set_exception, error)
+        self._refused = None
+        return True
 
     def receive(self) -> None:
+        """End the calls whose replies have come. Whatever goes wrong with one is its future's
+        exception, and no other call's."""
         while (completion := self.port.take()) is not None:
-            future = self.running.pop(completion.first_item)
-            self.left_running += failures.runs_on(completion)
-            if completion.output is not None and self._logs:
-                show_output(completion)
-            if completion.stale_code is not None:
-                warn_stale(completion.stale_code)
+            future = self.running.pop(completion.first_item, None)
+            if future is None:  # its submission has failed
+                continue
             try:
                 result = self._result(completion)
             except BaseException as error:
+                errors.trim(error)  # this frame holds the future
                 _settle(future.set_exception, error)
             else:
                 _settle(future.set_result, result)
 
     def _result(self, completion: Any) -> Any:
+        self.left_running += failures.runs_on(completion)
+        if completion.output is not None and self._logs:
+            show_output(completion)
+        if completion.stale_code is not None:
+            warn_stale(completion.stale_code)
         if completion.failure:
             if completion.failure == "cancelled" and self.cause is not None:
                 raise self.cause
@@ -117,18 +132,18 @@ class Lane:
             if completion.stops_map or completion.failure == "throttled":
                 self.cause = error
             raise error
-        said = None
-        try:
-            if completion.error is not None:
+        if completion.error is not None:
+            try:
                 said = envelope.read_error(completion.error, completion.n_items, completion.done)
-            else:
-                results, guarded = self._unpack(completion)
-                if len(results) != 1 or guarded:
-                    raise envelope.Malformed(f"it holds {len(results)} results of one call")
-        except (envelope.Malformed, _codec.DecodeFailure) as wrong:
-            raise failures.unreadable(wrong, completion) from None
-        if said is not None:
+            except envelope.Malformed as wrong:
+                raise failures.unreadable(wrong, completion) from None
             raise failures.of_reply(said, completion, self._allow_pickle)
+        results, _ = results_of(
+            completion, self._unpack, guarded=False, allow_pickle=self._allow_pickle
+        )
+        if len(results) != 1:
+            none = envelope.Malformed(f"it holds {len(results)} results of one call")
+            raise failures.unreadable(none, completion)
         return results[0]
 
     def fail(self, error: Exception) -> None:
@@ -156,60 +171,100 @@ def _settle(setter: Callable[[Any], None], value: Any) -> None:
         _log.critical("a future's callback raised", exc_info=True)
 
 
-class Mapped:
-    """One `LambdaExecutor.map`: its engine, stepped by the pump, and the results not yet taken."""
+class Inbox:
+    """The results of a `LambdaExecutor.map` that have come and have not been taken.
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    The iterator owns it. Where that has been dropped, nobody is left to keep results for.
+    """
+
+    def __init__(self) -> None:
         self._changed = threading.Condition()
         self._results: deque[Any] = deque()
+        self._taken = 0
         self._error: BaseException | None = None
         self.over = False  # no more results come
-        self.unwanted = False  # nobody will take them
+
+    def put(self, results: list[Any]) -> None:
+        with self._changed:
+            self._results.extend(results)
+            self._changed.notify_all()
+
+    def end(self, error: BaseException | None) -> None:
+        """No more results come; an error is raised after the last one."""
+        with self._changed:
+            self._error, self.over = error, True
+            self._changed.notify_all()
+
+    def wait(self, ends: float | None) -> bool:
+        """In the caller's thread: whether there is a result, or the map's error, to take."""
+        with self._changed:
+            while not self._results and not self.over:
+                left = None if ends is None else ends - monotonic()
+                if left is not None and left <= 0:
+                    raise futures.TimeoutError("no result came in time")
+                self._changed.wait(left)
+            return bool(self._results) or self._error is not None
+
+    def take(self) -> Any:
+        """After `wait`: the next result; or raises what stands there."""
+        with self._changed:
+            if not self._results:
+                assert self._error is not None
+                raise self._error
+            if type(self._results[0]) is Raised:
+                raise self._results[0].error
+            self._taken += 1
+            return self._results.popleft()
+
+    def keep(self, error: BaseException) -> None:
+        """The results that have come and will not be taken stay with the error that ends it."""
+        with self._changed:
+            left = enumerate(self._results, self._taken)
+            errors.keep(error, {i: r for i, r in left if type(r) is not Raised})
+            self._results.clear()
+
+
+class Mapped:
+    """One `LambdaExecutor.map`: its engine, stepped by the pump.
+
+    Every item runs, whatever became of those before it and whether anybody takes the results,
+    until the iterator is closed.
+    """
+
+    def __init__(self, engine: Engine, inbox: Inbox) -> None:
+        engine.marks_errors = True
+        self.engine = engine
+        self._inbox = weakref.ref(inbox)
+        self.over = False
+        self.closed = False  # by its iterator: what has not finished is cancelled
         self.no_more = False  # items that have not been packed are cancelled
 
     def step(self) -> None:
         """In the pump's thread."""
         if self.no_more:
             self.engine.stop_input(futures.CancelledError("the executor was shut down"))
+        failed: BaseException | None = None
         try:
-            while not self.unwanted:
+            while not self.closed:
                 chunk = self.engine.step()
                 if chunk is None:
                     return
                 if not chunk:
                     break
-                with self._changed:
-                    self._results.extend(chunk)
-                    self._changed.notify_all()
+                if (inbox := self._inbox()) is not None:
+                    inbox.put(chunk)
+                    del inbox
         except BaseException as error:
-            BaseException.with_traceback(error, None)
-            self._error = error
+            errors.trim(error)
+            failed = error
         self.engine.close(patience_s=0)
-        with self._changed:
-            self.over = True
-            self._changed.notify_all()
+        self.end(failed)
 
-    def fail(self, error: Exception) -> None:
+    def end(self, error: BaseException | None) -> None:
         """No more results come: whoever waits is told why."""
-        with self._changed:
-            self._error, self.over = error, True
-            self._changed.notify_all()
-
-    def take(self, ends: float | None) -> Any:
-        """In the caller's thread: the next result, or OVER."""
-        with self._changed:
-            while not self._results:
-                if self.over:
-                    if self._error is not None:
-                        error, self._error = self._error, None
-                        raise error
-                    return OVER
-                left = None if ends is None else ends - monotonic()
-                if left is not None and left <= 0:
-                    raise futures.TimeoutError("no result came in time")
-                self._changed.wait(left)
-            return self._results.popleft()
+        self.over = True
+        if (inbox := self._inbox()) is not None:
+            inbox.end(error)
 
 
 class Pump:
@@ -229,6 +284,7 @@ class Pump:
         self._thread: threading.Thread | None = None
         self._closing = False  # no new work is taken; the thread ends when all is done
         self.aborted = False
+        self._cancelled = False  # what an abort found under way; for the thread
         self.left_running: Counter[str] = Counter()  # of an aborted one, by where
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._write_fd, False)
@@ -341,33 +397,10 @@ class Pump:
     # --- the thread ---
 
     def _run(self) -> None:
-        cancelled = False
         try:
-            while True:
-                with self.lock:
-                    lanes, maps = list(self._lanes.values()), list(self._maps)
-                    closing = self._closing
-                if self.aborted and not cancelled:
-                    cancelled = True
-                    _cancel(lanes, maps)
-                for lane in lanes:
-                    lane.receive()
-                    lane.send(self.lock)
-                    lane.receive()  # what ran in this process is done
-                for mapped in maps:
-                    mapped.step()
-                for mapped in maps:
-                    if mapped.over:
-                        self.left_running.update(mapped.engine.left_running)
-                with self.lock:
-                    self._maps = maps = [mapped for mapped in self._maps if not mapped.over]
-                    done = not maps and all(lane.idle for lane in self._lanes.values())
-                if done and closing:
-                    for lane in lanes:
-                        self.left_running[lane.runs_on] += lane.left_running
-                    return
-                if not any(lane.waiting and not lane.running for lane in lanes):
-                    self._wait(lanes, maps)
+            while (watched := self._turn()) is not None:
+                if watched:
+                    self._wait(watched)
         except BaseException as error:
             _log.critical("an executor's thread ended by an error", exc_info=True)
             self.close()
@@ -375,16 +408,46 @@ class Pump:
             for lane in list(self._lanes.values()):
                 lane.fail(broken)
             for mapped in self._maps:
-                mapped.fail(broken)
+                mapped.end(broken)
         finally:
             with self.lock:
                 self._lanes.clear()
             _running.pop(self, None)
 
-    def _wait(self, lanes: list[Lane], maps: list[Mapped]) -> None:
+    def _turn(self) -> list[int] | None:
+        """Do what can be done now. Returns the descriptors to wait for, which are none where more
+        can be done at once, or None when all has ended. Nothing of a call or map stays referenced
+        by this thread while it waits."""
+        with self.lock:
+            lanes, maps = list(self._lanes.values()), list(self._maps)
+            closing = self._closing
+        if self.aborted and not self._cancelled:
+            self._cancelled = True
+            _cancel(lanes, maps)
+        for lane in lanes:
+            lane.receive()
+            lane.send(self.lock)
+            lane.receive()  # what ran in this process is done
+        for mapped in maps:
+            mapped.step()
+        for mapped in maps:
+            if mapped.over:
+                self.left_running.update(mapped.engine.left_running)
+        with self.lock:
+            self._maps = maps = [mapped for mapped in self._maps if not mapped.over]
+            done = not maps and all(lane.idle for lane in self._lanes.values())
+        if done and closing:
+            for lane in lanes:
+                self.left_running[lane.runs_on] += lane.left_running
+            return None
+        if any(lane.waiting and not lane.running for lane in lanes):
+            return []
         watched = [self._read_fd]
         watched += [lane.port.fileno() for lane in lanes if lane.running]
         watched += [mapped.engine.fileno() for mapped in maps if mapped.engine.outstanding]
+        return watched
+
+    def _wait(self, watched: list[int]) -> None:
         if self._read_fd in waiting.for_readable(watched):
             os.read(self._read_fd, 4096)
 

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 import lambdamap
+import scripted
 import tasks
 from driver import api_options, notes, until
 from lambdamap.worker import deadline
@@ -188,7 +189,7 @@ class TestMap:
                 assert len(taken) - given <= 4
             del results
             for wrong in (0, -1):
-                with pytest.raises(ValueError, match="buffersize"):
+                with pytest.raises(ValueError, match="buffersize must be None or > 0"):
                     executor.map(tasks.square, [1], buffersize=wrong)
             with pytest.raises(TypeError, match="buffersize"):
                 executor.map(tasks.square, [1], buffersize="3")  # type: ignore[arg-type]
@@ -245,6 +246,8 @@ class TestMap:
         with lambdamap.LambdaExecutor(backend="inline") as executor:
             assert list(executor.map(tasks.add, [1, 2, 3], [10, 20])) == [11, 22]
             assert list(executor.map(tasks.square, [])) == []
+            assert list(executor.map(tasks.square)) == []
+            assert list(executor.map(tasks.square, buffersize=2)) == []
 
 
 class TestShutdown:
@@ -429,6 +432,111 @@ class TestFutures:
         assert isinstance(again, lambdamap.RemoteError) and isinstance(again, ValueError)
         assert again.args == error.args  # type: ignore[union-attr]
         assert vars(again) == vars(error)
+
+
+class TestReading:
+    """A result that cannot be read is its own call's error, a public one, and no other call's."""
+
+    @pytest.mark.parametrize("function", [tasks.unreadable, tasks.leaving])
+    def test_a_result_that_cannot_be_read(self, function: Any) -> None:
+        with lambdamap.LambdaExecutor(2, backend="local") as executor:
+
+            async def awaited() -> Any:
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(executor, function, 3)
+
+            def mapped() -> Any:
+                return list(lambdamap.map(function, [3], backend="local"))
+
+            with futures.ThreadPoolExecutor(1) as thread:
+                for read in (
+                    executor.submit(function, 3).result,
+                    executor.submit_batch([(function, (3,), {})] * 2).result,
+                    lambda: list(executor.map(function, [3])),
+                    lambda: asyncio.run(awaited()),
+                    thread.submit(mapped).result,
+                ):
+                    with pytest.raises(lambdamap.DecodeError, match="cannot be read") as caught:
+                        read()
+                    assert (caught.value.ran, list(caught.value.indices)[1:]) == ("RAN", [])
+                    assert caught.value.request_id
+                    cause = caught.value.__cause__
+                    assert isinstance(
+                        cause, SystemExit if function is tasks.leaving else ValueError
+                    )
+                    assert executor.submit(tasks.square, 3).result(HANG_S) == 9
+
+    def test_in_the_main_thread_an_exit_is_an_exit(self) -> None:
+        """It may be that of a signal's handler."""
+        with pytest.raises(SystemExit):
+            list(lambdamap.map(tasks.leaving, [3], backend="local"))
+
+    def test_errors_keep_no_private_ones(self) -> None:
+        from lambdamap import _codec
+
+        generator = (x for x in ())
+        with lambdamap.LambdaExecutor(2, backend="local") as executor:
+            for call in (
+                executor.submit(tasks.unreadable, 1),
+                executor.submit(tasks.unsendable, 2),
+                executor.submit(tasks.identity, generator),
+                executor.submit_batch([(tasks.identity, (generator,), {})]),
+                executor.submit_batch([(tasks.add, (generator,), {}), (len, ("",), {})]),
+            ):
+                error: BaseException | None = call.exception(HANG_S)
+                assert isinstance(error, lambdamap.LambdaMapError)
+                while error is not None:
+                    assert not isinstance(error, _codec.CodecError)
+                    error = error.__cause__
+
+    @pytest.mark.parametrize("backend", ["inline", "local"])
+    def test_a_call_that_is_interrupted_there(self, backend: str) -> None:
+        with lambdamap.LambdaExecutor(backend=backend) as executor:
+            for function in (tasks.interrupt, tasks.leave, tasks.stop):
+                with pytest.raises(lambdamap.RemoteError):
+                    executor.submit(function, 1).result(HANG_S)
+                if backend == "local":  # inline a map begins in this thread, where it is a Ctrl-C
+                    with pytest.raises(lambdamap.RemoteError):
+                        list(executor.map(function, [1]))
+            assert executor.submit(tasks.square, 3).result(HANG_S) == 9
+
+    def test_what_cannot_be_printed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Closed:
+            def write(self, _: str) -> None:
+                raise BrokenPipeError
+
+        with lambdamap.LambdaExecutor(backend="local", logs=True) as executor:
+            monkeypatch.setattr(sys, "stdout", Closed())
+            call = executor.submit(tasks.say, 1)
+            error = call.exception(HANG_S)
+            monkeypatch.undo()
+            assert isinstance(error, BrokenPipeError)
+            assert executor.submit(tasks.square, 3).result(HANG_S) == 9
+
+    def test_credentials_that_exit(self, serve: Any) -> None:
+        class Keys:
+            access_key, secret_key, token = scripted.ACCESS_KEY, scripted.SECRET_KEY, None
+            _expiry_time = None
+
+            def get_frozen_credentials(self) -> Any:
+                if threading.current_thread() is not threading.main_thread():
+                    sys.exit(3)
+                return self
+
+        expired = scripted.aws_error(403, "ExpiredTokenException", "The security token is expired")
+        with executor_on(serve(then=expired), credentials=Keys()) as executor:
+            for _ in range(2):
+                assert isinstance(executor.submit(tasks.square, 1).exception(HANG_S), SystemExit)
+
+
+def test_a_call_that_was_interrupted_as_it_was_encoded_is_not_the_next_one() -> None:
+    with lambdamap.LambdaExecutor(backend="local") as executor:
+        assert executor.submit(tasks.square, 2).result(HANG_S) == 4
+        (lane,) = executor._pump._lanes.values()
+        # Where a Ctrl-C has come after this, the caller has no future of it.
+        lane._packer.fill(iter([((5,), {})]), 1, 1 << 62)
+        assert executor.submit(tasks.square, 3).result(HANG_S) == 9
+        assert executor.submit(tasks.square, 4).result(HANG_S) == 16
 
 
 def test_run_in_executor() -> None:

@@ -359,3 +359,36 @@ def fail_as(kind: str) -> None:
     if kind == "steer":
         raise KeyboardInterrupt("f's own")
     raise {"frozen": FrozenError, "closed": NoAttributesError, "own": OwnError}[kind](7)
+
+
+class Unreadable:
+    """Its pickle cannot be read."""
+
+    def __reduce__(self) -> Any:
+        return int, ("not a number",)
+
+
+class Leaving:
+    """Reading its pickle ends the program."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def __reduce__(self) -> Any:
+        return sys.exit, (self.code,)
+
+
+def unreadable(_: Any) -> Unreadable:
+    return Unreadable()
+
+
+def leaving(code: int) -> Leaving:
+    return Leaving(code)
+
+
+def sack(content: Any) -> Sack:
+    return Sack(content)
+
+
+def interrupt(_: Any) -> None:
+    raise KeyboardInterrupt

@@ -141,7 +141,9 @@ class InProcessMap:
         self._counts["requests"] += 1
         self._counts["bytes_sent"] += size
         if self._executor is None:
-            completion.fill(run_event(event, interruptible=True), self._head)
+            # Where f itself raises KeyboardInterrupt in another thread, that is an error of f's.
+            signals = threading.current_thread() is threading.main_thread()
+            completion.fill(run_event(event, interruptible=signals), self._head)
             self._finish(completion)
             return True
         try:
