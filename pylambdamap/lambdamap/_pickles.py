@@ -8,34 +8,58 @@ tracebacks show.
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import io
 import sys
+import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from lambdamap import _kinds
 
-__all__ = ["cached", "cached_property", "dumps"]
+__all__ = ["by_value", "cached", "cached_property", "dumps"]
 
 _Cached = type(functools.lru_cache(len))
 
 
 def dumps(value: Any) -> bytes:
     """The pickle of a value, protocol 5; classes and functions of `__main__` are in it."""
-    with io.BytesIO() as file:
+    # multiprocessing's name of __main__, which cloudpickle does not know.
+    script = sys.modules.get("__mp_main__")
+    with by_value([script] if script else []), io.BytesIO() as file:
         _pickler()(file, protocol=5).dump(value)
         return file.getvalue()
+
+
+_registry = threading.RLock()  # cloudpickle's list of modules is the process's
+
+
+@contextlib.contextmanager
+def by_value(modules: Sequence[types.ModuleType]) -> Iterator[None]:
+    """While it is open, cloudpickle takes these modules' functions and classes by value."""
+    if not modules:
+        yield
+        return
+    import cloudpickle
+
+    with _registry:
+        before = cloudpickle.list_registry_pickle_by_value()
+        added = {m.__name__: m for m in modules if m.__name__ not in before}
+        try:
+            for module in added.values():
+                cloudpickle.register_pickle_by_value(module)
+            yield
+        finally:
+            for module in added.values():
+                cloudpickle.unregister_pickle_by_value(module)
 
 
 @functools.cache
 def _pickler() -> Any:
     import cloudpickle
 
-    script = sys.modules.get("__mp_main__")  # __main__, which cloudpickle knows by that name alone
-    if script is not None:
-        cloudpickle.register_pickle_by_value(script)
     table = cloudpickle.Pickler.dispatch_table
 
     def reduce_code(code: types.CodeType) -> tuple[Any, ...]:

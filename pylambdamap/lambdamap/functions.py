@@ -7,9 +7,8 @@ import functools
 import hashlib
 import inspect
 import sys
-import threading
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from lambdamap import _codec, _names, _pickles
@@ -209,26 +208,6 @@ def _source(module: str) -> str | None:
     return path if isinstance(path, str) and path.endswith(".py") else None
 
 
-_registry = threading.RLock()  # cloudpickle's list of modules is the process's
-
-
-@contextlib.contextmanager
-def _by_value(modules: Sequence[types.ModuleType]) -> Iterator[None]:
-    """While it is open, cloudpickle takes these modules' functions and classes by value."""
-    import cloudpickle
-
-    with _registry:
-        before = cloudpickle.list_registry_pickle_by_value()
-        added = {m.__name__: m for m in modules if m.__name__ not in before}
-        try:
-            for module in added.values():
-                cloudpickle.register_pickle_by_value(module)
-            yield
-        finally:
-            for module in added.values():
-                cloudpickle.unregister_pickle_by_value(module)
-
-
 def _modules(function: Any, by_value: Any) -> list[types.ModuleType]:
     """The modules whose contents travel by value."""
     if by_value is True:
@@ -246,7 +225,7 @@ def _modules(function: Any, by_value: Any) -> list[types.ModuleType]:
 
 
 def _pickle(function: Any, path: str, by_value: Any) -> bytes:
-    with _by_value(_modules(function, by_value)):
+    with _pickles.by_value(_modules(function, by_value)):
         try:
             blob = _pickles.dumps(function)
         except Exception as error:

@@ -86,6 +86,72 @@ def test_multiprocessing(method: str, tmp_path: Path) -> None:
     assert done.stdout == "fine\n", done.stderr
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_what_the_script_defines_travels_from_its_children(method: str, tmp_path: Path) -> None:
+    """In spawned ones the script is __mp_main__."""
+    script = tmp_path / "main.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import dataclasses, enum, functools, multiprocessing, warnings
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import cloudpickle, lambdamap, tasks
+
+            @dataclasses.dataclass
+            class Point:
+                x: int
+
+            class Colour(enum.Enum):
+                RED = 1
+
+            class Wrong(Exception):
+                pass
+
+            def half(x):
+                return x / 2
+
+            def moved(point, by=1, colour=None):
+                assert colour is None or colour is Colour.RED
+                return Point(half(point.x) + by)
+
+            def fail(x):
+                raise Wrong(x)
+
+            def work(n):
+                before = cloudpickle.list_registry_pickle_by_value()
+                with lambdamap.configure(backend="local"):
+                    found = lambdamap.my_map(moved, [Point(x) for x in range(n)], 2)
+                    assert found == [Point(x / 2 + 1) for x in range(n)], found
+                    red = functools.partial(moved, by=2, colour=Colour.RED)
+                    assert lambdamap.my_map(red, [Point(2)]) == [Point(3.0)]
+                    assert lambdamap.my_map(tasks.identity, [Colour.RED]) == [Colour.RED]
+                    with lambdamap.LambdaExecutor() as executor:
+                        assert executor.submit(moved, Point(4), by=3).result() == Point(5.0)
+                    try:
+                        lambdamap.my_map(fail, [3])
+                    except Wrong as error:
+                        assert error.args == (3,)
+                assert cloudpickle.list_registry_pickle_by_value() == before
+                return n
+
+            if __name__ == "__main__":
+                with multiprocessing.get_context({method!r}).Pool(1) as pool:
+                    assert pool.map(work, [3, 5]) == [3, 5]
+                print("fine")
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=script_environment(),
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
+    )
+    assert done.stdout == "fine\n", done.stderr
+
+
 def test_ctrl_c_ends_a_map_and_the_next_one_works() -> None:
     done = run(
         """
