@@ -393,9 +393,9 @@ class Engine:
         self._ready[first] = _Finished([Raised(error)])
         self._ends = True
 
-    def _keep_partial(self, error: BaseException) -> None:
-        """Keep what is finished and not yet given on the error. What steers the interpreter, such
-        as a Ctrl-C, does not wait for all of it to be decoded."""
+    def _take_finished(self, error: BaseException) -> dict[int, Any]:
+        """What is finished and not yet given, by position. What steers the interpreter, such as a
+        Ctrl-C, does not wait for all of it to be decoded."""
         ends = None if isinstance(error, Exception) else monotonic() + _KEEP_S
         partial = {}
         for before_end, result in enumerate(self._giving, 1):
@@ -410,7 +410,7 @@ class Engine:
             for offset, result in enumerate(self._results_of(chunk)):
                 if not isinstance(result, Raised):
                     partial[first + offset] = result
-        errors.keep(error, partial)
+        return partial
 
     # --- giving ---------------------------------------------------------------------------------
 
@@ -533,12 +533,14 @@ class Engine:
         what runs on nevertheless. Idempotent."""
         if self._closed:
             return
+        finished: dict[int, Any] = {}
         try:
-            self._keep_partial(error)
+            finished = self._take_finished(error)
         finally:
             self.close()
             if issubclass(type(error), KeyboardInterrupt):
                 failures.say_cancelled(error, "the map is cancelled", self.left_running)
+            errors.keep(error, finished)
 
     @property
     def left_running(self) -> dict[str, int]:

@@ -321,11 +321,12 @@ def keep(error: BaseException, results: Mapping[int, Any]) -> None:
     known: Any = error if issubclass(type(error), LambdaMapError) else failure(error)
     if known is None:
         known = Failure()
-        attach(error, known, KEPT)
+        attach(error, known, KEPT if results else NOTHING_KEPT)
     known.partial = dict(sorted({**results, **known.partial}.items()))
 
 
 KEPT = "lambdamap: the results that had finished are in lambdamap.failure(error).partial"
+NOTHING_KEPT = "lambdamap: no result had finished"
 
 
 # --- warnings and tracebacks ------------------------------------------------------------------------

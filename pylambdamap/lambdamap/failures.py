@@ -213,6 +213,9 @@ def say_cancelled(error: BaseException, what: str, left: Mapping[str, int]) -> N
             runs = f"{count} invocations that had started run" if count > 1 else "1 invocation runs"
             parts.append(f"{runs} to the end {where}")
     text = f"lambdamap: {what}; {', '.join(parts) or 'nothing of it runs any more'}"
-    errors.note(error, text)
+    if errors.failure(error) is None:
+        errors.attach(error, errors.Failure(), text)
+    else:
+        errors.note(error, text)
     if sys.version_info < (3, 11):  # which shows no notes
         print(text, file=sys.stderr)

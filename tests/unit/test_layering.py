@@ -89,7 +89,7 @@ ALLOWED = {
     | {"_net", "waiting"},
     "launch": BOTTOM
     | {"backends", "engine", "functions", "log", "options", "plain", "worker", "_net"},
-    "results": {"engine", "stats"},
+    "results": {"engine", "errors", "stats"},
     "api": BOTTOM | {"launch", "options", "results"},
     "aio": BOTTOM | {"api", "engine", "launch", "options", "results"},
     "pump": BOTTOM | {"ambient", "engine", "failures", "functions", "launch", "options", "waiting"},
