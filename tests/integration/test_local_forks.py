@@ -96,6 +96,20 @@ def test_a_child_that_comes_back(
     assert function.stats["crashes"] == 0
 
 
+def test_a_child_that_comes_back_in_a_batch(function: LocalLambda, tmp_path: Path) -> None:
+    """joblib puts several calls into one item."""
+    joblib = pytest.importorskip("joblib")
+    import lambdamap.integrations.joblib  # noqa: F401
+
+    note = tmp_path / "calls"
+    with joblib.parallel_config("lambdamap"):
+        parallel = joblib.Parallel(batch_size=4)
+        done = parallel(joblib.delayed(fork(str(note)))(x) for x in range(4))
+    assert done == [0, 1, 2, 3]
+    assert note.read_text().split() == ["0", "1", "2", "3"]
+    assert innocent()
+
+
 def test_a_child_that_comes_back_later(function: LocalLambda, tmp_path: Path) -> None:
     """When its sandbox has long been at work for others."""
     flag = tmp_path / "flag"

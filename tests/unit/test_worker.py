@@ -776,7 +776,7 @@ def test_the_worker_imports_little() -> None:
 import sys, lambdamap.worker.entry
 ours = {name for name in sys.modules if name.startswith("lambdamap")}
 assert ours == {"lambdamap", "lambdamap._codec", "lambdamap._version", "lambdamap.worker",
-    "lambdamap.worker.allow", "lambdamap.worker.call", "lambdamap.worker.calls", "lambdamap.worker.copies",
+    "lambdamap.worker.allow", "lambdamap.worker.call", "lambdamap.worker.calls", "lambdamap._process",
     "lambdamap.worker.entry", "lambdamap.worker.project", "lambdamap._names", "lambdamap.envelope",
     "lambdamap.worker.deadline", "lambdamap.worker.output"} | ({"lambdamap._kinds"} & ours), ours
 heavy = {"lambdamap._net", "asyncio", "click", "h11", "tqdm", "boto3", "numpy", "pandas",

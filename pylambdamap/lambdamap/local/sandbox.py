@@ -22,7 +22,7 @@ from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from typing import Any
 
-from lambdamap.worker.copies import call_once
+from lambdamap._process import call_once
 
 __all__ = ["main", "reporting_handler"]
 

@@ -21,11 +21,11 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from lambdamap import _codec, envelope
+from lambdamap._process import end_copy
 from lambdamap._version import __version__
 from lambdamap.envelope import MARKER
 from lambdamap.worker import allow, deadline
 from lambdamap.worker.calls import caller
-from lambdamap.worker.copies import end_copy
 from lambdamap.worker.output import Output, captured, cut
 
 __all__ = [
@@ -333,7 +333,7 @@ class _Chunk:
         self.results: list[Any] = []
         self.errors: dict[int, dict[str, Any]] = {}
         self.error: dict[str, Any] | None = None
-        self.output = Output()
+        self.output = Output(request.chunk)
         self.microseconds = 0
         self.bytes = 0  # of the reply, that the results take at most
         left = request.left_ms

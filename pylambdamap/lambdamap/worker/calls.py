@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
+
+from lambdamap._process import end_copies
 
 __all__ = ["caller"]
 
@@ -46,14 +49,22 @@ def _call(function: Callable[..., Any], item: tuple[Any, Any]) -> Any:
 def _batch(function: Callable[..., Any], item: Sequence[tuple[Any, Any]]) -> list[Any]:
     """The item is a list of such pairs, for one call each."""
     with _threads_inside():
-        return [function(*args, **kwargs) for args, kwargs in item]
+        return [_once(function, args, kwargs) for args, kwargs in item]
 
 
 def _each(item: Sequence[tuple[Any, Any, Any]], load: Load) -> list[Any]:
     """The item is a list of triples: a function's path or pickle, arguments, keyword arguments."""
     calls = [(load(function), args, kwargs) for function, args, kwargs in item]
     with _threads_inside():
-        return [function(*args, **kwargs) for function, args, kwargs in calls]
+        return [_once(function, args, kwargs) for function, args, kwargs in calls]
+
+
+def _once(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """One call of several, of which a process that f forks makes no further one."""
+    pid = os.getpid()
+    result = function(*args, **kwargs)
+    end_copies(pid)
+    return result
 
 
 def _group(function: Callable[..., Any], item: tuple[Any, Any]) -> Any:

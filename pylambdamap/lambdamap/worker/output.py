@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from lambdamap import _process
+
 __all__ = ["Output", "captured", "cut"]
 
 _LAST_CHARS = 16384  # kept of a chunk
@@ -36,13 +38,17 @@ def cut(text: str, most: int, keep_end: bool = False) -> str:
 class Output:
     """Collects text with the index of the item that printed it; the last 16 K characters."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
+        """first: the position in the map of the chunk's first item."""
         self.index = 0
+        self._first = first
         self._pieces: list[tuple[int, str]] = []
         self._kept = 0
 
     def write(self, text: str) -> int:
         if text:
+            if _process.keep_printed is not None:
+                _process.keep_printed(self._first + self.index, text)
             self._pieces.append((self.index, text[-_LAST_CHARS:]))
             self._kept += len(self._pieces[-1][1])
             if self._kept > 2 * _LAST_CHARS or len(self._pieces) > _LAST_CHARS:

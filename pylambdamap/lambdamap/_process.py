@@ -1,7 +1,8 @@
-"""Processes that f forks and that do not end by themselves.
+"""What whoever calls f knows of the process that it runs in.
 
-Only the original answers. A copy that came back from f would run the rest of the items again,
-answer a second time, and ask for more work on the original's connection.
+f may fork, and return or raise in both processes. Only the original answers: a copy that came back
+from f would run the rest of the items again, answer a second time, and ask for more work on the
+original's connection. And the process may end at any time, with what f has printed in its memory.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-__all__ = ["call_once", "end_copy"]
+__all__ = ["call_once", "end_copies", "end_copy", "keep_printed"]
+
+# Set where output survives a crash: told of each text that f prints, and of its item's position in
+# the map; what it keeps is shown when there is no reply to show it.
+keep_printed: Callable[[int, str], None] | None = None
 
 
 def end_copy(error: BaseException | None = None) -> NoReturn:
@@ -32,6 +37,12 @@ def end_copy(error: BaseException | None = None) -> NoReturn:
     os._exit(code & 0xFF)
 
 
+def end_copies(pid: int) -> None:
+    """End this process unless it is the original, `pid`; for after a call has returned."""
+    if os.getpid() != pid:
+        end_copy()
+
+
 def call_once(handler: Callable[[Any, Any], Any], event: Any, context: Any) -> Any:
     """Call a handler; what returns or raises in another process ends there."""
     pid = os.getpid()
@@ -41,6 +52,5 @@ def call_once(handler: Callable[[Any, Any], Any], event: Any, context: Any) -> A
         if os.getpid() != pid:
             end_copy(error)
         raise
-    if os.getpid() != pid:
-        end_copy()
+    end_copies(pid)
     return result
