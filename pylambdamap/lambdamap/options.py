@@ -57,6 +57,9 @@ class Options:
         "auto" is AWS when a function is known, else the local Lambda.
     local : {"builtin", "awslambdaric"}
         What runs the handler in the local Lambda's processes.
+    memory_mb : int, optional
+        What an invocation may take on the local Lambda, as on a Lambda of that size; beyond it, it is
+        a `WorkerCrashedError`. Default: no limit.
     chunksize : int or "auto"
         How: items per invocation. "auto" aims at half a second of work.
     max_concurrency : int, optional
@@ -115,6 +118,7 @@ class Options:
     ca_bundle: str | None = None
     backend: Any = "auto"
     local: str = "builtin"
+    memory_mb: int | None = None
     chunksize: int | str = "auto"
     max_concurrency: int | None = None
     buffersize: int | None = None
@@ -207,6 +211,7 @@ def _check(options: Options) -> None:
             "'auto', 'aws', 'local', 'inline' or an object that is a concurrent.futures.Executor",
         )
     _check_choice(options, "local", ("builtin", "awslambdaric"))
+    _check_int(options, "memory_mb", 1, 1 << 30, True)
     if not isinstance(options.chunksize, str) or options.chunksize != "auto":
         value = _integer(options, "chunksize")
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**32:
@@ -263,12 +268,13 @@ def check_function(name: object) -> None:
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 _FROM_ENVIRONMENT = {
-    "function", "region", "profile", "endpoint_url", "ca_bundle", "backend", "local", "chunksize",
+    "function", "region", "profile", "endpoint_url", "ca_bundle", "backend", "local", "memory_mb", "chunksize",
     "max_concurrency", "buffersize", "compression", "codec", "allow_pickle", "depth", "max_inflight_bytes",
     "max_result_bytes", "timeout", "invocation_timeout", "connect_timeout", "idempotent", "max_attempts", "on_error",
     "progress", "logs",
 }  # fmt: skip
 _INTS = {
+    "memory_mb",
     "max_concurrency",
     "buffersize",
     "depth",

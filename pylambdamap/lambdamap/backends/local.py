@@ -19,7 +19,7 @@ def route(options: Options) -> Route:
     code than the files on disk are replaced."""
     from lambdamap.local.server import shared
 
-    function = shared(cast("Kind", options.local))
+    function = shared(cast("Kind", options.local), options.memory_mb)
     function.refresh_code()
     return Route(
         name="local",
@@ -31,4 +31,5 @@ def route(options: Options) -> Route:
         ),
         max_concurrency=2 * function.sandboxes,
         trusted=True,
+        headers=() if options.logs else (("X-Amz-Log-Type", "None"),),
     )

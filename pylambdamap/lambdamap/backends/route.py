@@ -36,6 +36,7 @@ class Route(NamedTuple):
     max_concurrency: int
     trusted: bool  # arguments and results may be pickled by default
     find: Callable[[], Credentials] | None = None  # looks for newer credentials
+    headers: tuple[tuple[str, str], ...] = ()  # of each request
     ca_bundle: str | None = None  # file, or folder of hashed certificates; None: the system's
 
 
@@ -68,7 +69,7 @@ def open_target(
         route.function, safe=""
     )  # an alias or version behind a colon, too
     trace = os.environ.get("_X_AMZN_TRACE_ID")
-    all_headers = [("User-Agent", f"lambdamap/{__version__}"), *headers]
+    all_headers = [("User-Agent", f"lambdamap/{__version__}"), *route.headers, *headers]
     if trace and os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
         # AWS stops a function that goes on calling itself; it sees that by this header.
         all_headers.append(("X-Amzn-Trace-Id", urllib.parse.quote(trace, safe="-=;:+&[]{}\"',")))

@@ -42,6 +42,14 @@ from lambdamap.local.server import Kind
     metavar="SECONDS",
     help="Of the function: an invocation that takes longer ends with its sandbox.",
 )
+@click.option(
+    "--memory",
+    type=click.IntRange(min=1),
+    default=1769,
+    show_default=True,
+    metavar="MB",
+    help="Of the function: an invocation that takes more ends with its sandbox.",
+)
 @click.option("--concurrency-limit", type=click.IntRange(min=1), help="429 beyond so many.")
 @click.option(
     "--self-invocation",
@@ -56,6 +64,7 @@ def serve(
     handler: str,
     function_name: str | None,
     timeout: float,
+    memory: int,
     concurrency_limit: int | None,
     self_invocation: bool,
     no_auth: bool,
@@ -71,6 +80,7 @@ def serve(
             handler=handler,
             function_name=function_name,
             timeout_s=timeout,
+            memory_mb=memory,
             concurrency_limit=concurrency_limit,
             auth=not no_auth,
             self_invocation=self_invocation,

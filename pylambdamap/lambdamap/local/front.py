@@ -26,6 +26,7 @@ __all__ = ["ACCOUNT", "MAX_REPLY_BYTES", "MAX_REQUEST_BYTES", "Front"]
 
 MAX_REQUEST_BYTES = 6_291_456
 MAX_REPLY_BYTES = 6_291_556
+_MAX_EVENT_BYTES = 1_048_576
 ACCOUNT = "000000000000"
 
 _BODY_BYTES = 64 * MAX_REQUEST_BYTES  # of all requests that arrive, or wait for a sandbox
@@ -45,6 +46,8 @@ def _for_context(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     passed = []
     if (trace := headers.get("x-amzn-trace-id")) is not None:
         passed.append(("Lambda-Runtime-Trace-Id", trace))
+    if (tenant := headers.get("x-amz-tenant-id")) is not None:
+        passed.append(("Lambda-Runtime-Aws-Tenant-Id", tenant))
     if (encoded := headers.get("x-amz-client-context")) is not None:
         try:
             context = json.loads(base64.b64decode(encoded, validate=True))
@@ -55,6 +58,29 @@ def _for_context(headers: Mapping[str, str]) -> list[tuple[str, str]]:
             raise RefusedError(400, "InvalidRequestContentException", _message(text)) from None
         passed.append(("Lambda-Runtime-Client-Context", json.dumps(context)))
     return passed
+
+
+def _no_json(name: str) -> object:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+# Checks more than it makes: numbers stay text.
+_JSON = json.JSONDecoder(parse_constant=_no_json, parse_float=str, parse_int=str)
+
+
+def _check_body(body: bytes, is_event: bool) -> None:
+    """Refuse what AWS refuses before the function runs."""
+    if is_event and len(body) > _MAX_EVENT_BYTES:
+        text = f"{len(body)} byte payload is too large for the Event invocation type (limit "
+        text += f"{_MAX_EVENT_BYTES} bytes)"
+        raise RefusedError(413, "RequestTooLargeException", _message(text))
+    if not body:
+        return
+    try:
+        _JSON.decode(body.decode())
+    except (ValueError, RecursionError) as error:
+        text = f"Could not parse request body into json: {error}"
+        raise RefusedError(400, "InvalidRequestContentException", _message(text)) from None
 
 
 def _message(text: str) -> bytes:
@@ -176,6 +202,7 @@ class Front:
             text = f"unknown invocation type {kind!r}"
             raise RefusedError(400, "InvalidParameterValueException", _message(text))
         is_event = kind == "Event"
+        _check_body(request.body, is_event)
         if self._is_throttled() or (is_event and self._bodies.is_exhausted):
             self._pool.stats["throttles"] += 1
             reason = {
@@ -188,7 +215,7 @@ class Front:
             request.id,
             None if is_event else request,
             request.body or b"{}",
-            headers.get("x-amz-log-type") == "Tail",
+            headers.get("x-amz-log-type", ""),
             _for_context(headers),
             self._room_of(request),
         )

@@ -21,19 +21,23 @@ __all__ = ["Invocation", "Pool", "Settings"]
 _START_ATTEMPTS = 3  # in a row, while nobody waits for a sandbox
 _INIT_S = 60.0  # for a sandbox to ask for its first invocation
 _REAP_S = 5.0
+_MEMORY_S = 0.05  # between two looks at what the sandboxes take
+_BRIEF_S = 0.01  # an invocation that cannot have taken much in between
 
 
 class Invocation:
     """One request for the function, from its arrival to its answer."""
 
-    __slots__ = ("_body", "_room", "answered", "headers", "id", "request", "wants_log")
+    __slots__ = (
+        "_body", "_room", "answered", "headers", "id", "is_shown", "request", "started", "wants_log",
+    )  # fmt: skip
 
     def __init__(
         self,
         id_: str,
         request: Request | None,
         body: bytes,
-        wants_log: bool,
+        log_type: str,
         headers: list[tuple[str, str]],
         room: Grant,
     ) -> None:
@@ -41,7 +45,9 @@ class Invocation:
         self.request = request  # None: an Event, whose caller has its answer already
         self._body = body
         self._room = room  # that the body takes
-        self.wants_log = wants_log
+        self.wants_log = log_type == "Tail"  # in its reply
+        self.is_shown = log_type != "None"  # on the server's log
+        self.started = 0.0  # loop time
         self.headers = headers  # for the Runtime API
         self.answered = False
 
@@ -62,7 +68,8 @@ class Settings(NamedTuple):
     arn: str
     api: str
     stop_abandoned: bool
-    variables: dict[str, str]
+    memory_mb: int | None  # None: no limit
+    variables: Callable[[], dict[str, str]]
     log: Callable[[bytes], object] | None
 
 
@@ -76,6 +83,10 @@ class Pool:
         self.by_token: dict[str, Sandbox] = {}
         self._lifeline = lifeline
         self._surroundings = Surroundings()
+        self._variables = settings.variables()
+        self._limit = None if settings.memory_mb is None else settings.memory_mb << 20  # bytes
+        self._watch: asyncio.TimerHandle | None = None
+        self._looks = 0
         self._idle: list[Sandbox] = []  # parked; the one that worked last is the last
         self._queue: deque[Invocation] = deque()
         self._dying: set[Sandbox] = set()  # killed, not yet reaped
@@ -89,6 +100,8 @@ class Pool:
     def stop(self) -> None:
         """Kill and reap every process. Blocks for as long as the kernel takes."""
         self._stopping = True
+        if self._watch is not None:
+            self._watch.cancel()
         sandboxes = [*self.by_token.values(), *self._dying]
         for sandbox in sandboxes:
             sandbox.kill()
@@ -136,9 +149,12 @@ class Pool:
         request, sandbox.parked = sandbox.parked, None
         request.on_gone = None
         sandbox.invocation = invocation
+        sandbox.is_logged = invocation.is_shown
         sandbox.log.clear()
         timeout_s = self.settings.timeout_s
         loop = asyncio.get_running_loop()
+        invocation.started = loop.time()
+        self._watch_memory()
         sandbox.timer = loop.call_later(timeout_s, self._timed_out, sandbox)
         self.stats["invocations"] += 1
         request.reply(
@@ -204,6 +220,12 @@ class Pool:
         invocation = sandbox.invocation
         if invocation is None or invocation.id != id_:
             return
+        brief = asyncio.get_running_loop().time() - invocation.started < _BRIEF_S
+        if self._limit is not None and not brief and sandbox.memory.exceeded(self._limit):
+            self._out_of_memory(sandbox)  # if only for a moment
+            return
+        if self.settings.log is not None:
+            sandbox.read_log()  # what it has printed is shown before its results
         sandbox.invocation = None
         sandbox.stop_timer()
         self._answer(sandbox, invocation, body, error)
@@ -230,7 +252,7 @@ class Pool:
                 settings.handler,
                 settings.api,
                 self._surroundings,
-                settings.variables,
+                self._variables,
                 self._lifeline,
                 self._ended,
                 settings.log,
@@ -241,6 +263,7 @@ class Pool:
         self.by_token[sandbox.token] = sandbox
         loop = asyncio.get_running_loop()
         sandbox.timer = loop.call_later(_INIT_S, self._init_timed_out, sandbox)
+        self._watch_memory()
 
     def _init_timed_out(self, sandbox: Sandbox) -> None:
         sandbox.init_error = json.dumps(
@@ -259,7 +282,9 @@ class Pool:
             if sandbox is not None and sandbox.init_error is not None:
                 self._answer(sandbox, invocation, sandbox.init_error, True)
             else:
-                self._fail(sandbox, invocation, "Runtime.ExitError", text)
+                no_memory = sandbox is not None and sandbox.out_of_memory
+                kind = "Runtime.OutOfMemory" if no_memory else "Runtime.ExitError"
+                self._fail(sandbox, invocation, kind, text)
         if self._queue or self._failed_starts < _START_ATTEMPTS:
             # Not at once: each failed start may have somebody else to tell.
             asyncio.get_running_loop().call_soon(self._top_up)
@@ -301,8 +326,42 @@ class Pool:
         if invocation is None:
             return
         self.stats["timeouts"] += 1
+        sandbox.read_last_words()
         text = f"Task timed out after {self.settings.timeout_s:.2f} seconds"
         self._fail(sandbox, invocation, "Sandbox.Timedout", text)
+        self._replace(sandbox)
+
+    # --- memory ---------------------------------------------------------------------------------
+
+    def _watch_memory(self) -> None:
+        """Look at what takes memory, for as long as there is a limit and something is at work."""
+        if self._limit is not None and self._watch is None and not self._stopping:
+            self._watch = asyncio.get_running_loop().call_later(_MEMORY_S, self._look_at_memory)
+
+    def _look_at_memory(self) -> None:
+        assert self._limit is not None
+        self._watch = None
+        self._looks += 1
+        working = False
+        for sandbox in list(self.by_token.values()):
+            if not sandbox.busy and sandbox.ready:
+                continue
+            working = True
+            if sandbox.memory.exceeds(self._limit, with_children=self._looks % 4 == 0):
+                self._out_of_memory(sandbox)
+        if working:
+            self._watch_memory()
+
+    def _out_of_memory(self, sandbox: Sandbox) -> None:
+        """End it as Lambda does."""
+        sandbox.out_of_memory = True
+        invocation, sandbox.invocation = sandbox.invocation, None
+        if invocation is None:
+            sandbox.kill()  # it was still starting
+            return
+        self.stats["crashes"] += 1
+        sandbox.read_last_words()
+        self._fail(sandbox, invocation, "Runtime.OutOfMemory", sandbox.end_of())
         self._replace(sandbox)
 
     # --- for the caller -------------------------------------------------------------------------
@@ -326,6 +385,7 @@ class Pool:
         ]
         if old or moved:
             self._surroundings = Surroundings()
+            self._variables = self.settings.variables()
         for sandbox in old:
             sandbox.stale = True
             if not sandbox.busy:

@@ -10,8 +10,12 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from lambdamap.local import words
+from lambdamap.local.memory import Memory
 
 if TYPE_CHECKING:
     from lambdamap.local.http import Request
@@ -22,6 +26,15 @@ __all__ = ["Lifeline", "Sandbox", "Surroundings"]
 _LOG_BYTES = 4096  # what X-Amz-Log-Result holds
 _LOG_READS = 64  # of 64 KB at most at once, so that a flood does not hold up the loop
 _LOOK_S = 0.05  # at a process that cannot be watched through a descriptor
+
+
+def _unnamed_file() -> int:
+    """A descriptor of an empty file that nothing else has, and that a child may inherit."""
+    if hasattr(os, "memfd_create"):
+        with contextlib.suppress(OSError):
+            return os.memfd_create("lambdamap-sandbox")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 class Lifeline:
@@ -39,18 +52,36 @@ class Lifeline:
         self.read_fd = self._write_fd = -1
 
 
+# Set anew for each test, and of no use to f: a sandbox started for another test is as good.
+_FLEETING = ("PYTEST_CURRENT_TEST",)
+
+
 class Surroundings:
-    """What a sandbox takes over from its caller: import path, directory, environment."""
+    """What a sandbox takes over from its caller: import path, directory, environment, arguments."""
 
     def __init__(self) -> None:
         self.directory = _directory()
         self.path = _import_path(self.directory)
         self.environment = dict(os.environ)
+        self.arguments = _arguments()
 
     def moved(self) -> bool:
-        """Whether the caller imports from, or works in, other directories by now."""
-        directory = _directory()
-        return directory != self.directory or _import_path(directory) != self.path
+        """Whether the caller's are others by now."""
+        now = Surroundings()
+        fleeting = {name: now.environment.get(name) for name in _FLEETING}
+        before = {**self.environment, **fleeting}
+        same = {**now.environment, **fleeting} == before
+        return not same or (now.directory, now.path, now.arguments) != (
+            self.directory,
+            self.path,
+            self.arguments,
+        )
+
+
+def _arguments() -> list[str]:
+    # Not there in an embedded interpreter; and it may be anything.
+    found = getattr(sys, "argv", [])
+    return [entry for entry in found if isinstance(entry, str)] if isinstance(found, list) else []
 
 
 def _directory() -> str:
@@ -89,6 +120,8 @@ class Sandbox:
         self.timer: asyncio.TimerHandle | None = None
         self.sources: dict[str, tuple[int, int]] = {}
         self.log = bytearray()
+        self.is_logged = True  # what it prints is for `on_log`, too
+        self.out_of_memory = False
         self._on_exit = on_exit
         self._on_log = on_log
         self._loop = asyncio.get_running_loop()
@@ -96,6 +129,7 @@ class Sandbox:
         self._pid_fd = -1
         # What the process needs to know and f must not see; it takes this out of its environment.
         own = {
+            "arguments": surroundings.arguments,
             "lifeline": lifeline.read_fd,
             "path": surroundings.path,
             "as_on_aws": "AWS_ENDPOINT_URL_LAMBDA" in variables,  # its own function can be reached
@@ -104,7 +138,35 @@ class Sandbox:
                 for name in ("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUNBUFFERED")
             },
         }
-        self.process = subprocess.Popen(
+        # Not in the environment, where little has room. Later the process keeps in this file what
+        # was printed and is not in a reply yet: it outlives a crash.
+        self._notes = _unnamed_file()
+        with contextlib.ExitStack() as failed:
+            failed.callback(os.close, self._notes)
+            os.write(self._notes, json.dumps(own).encode())
+            self.process = self._start(kind, handler, api, surroundings, variables, lifeline)
+            failed.pop_all()
+        self.memory = Memory(self.process.pid)
+        assert self.process.stdout is not None
+        self._out = self.process.stdout.fileno()
+        os.set_blocking(self._out, False)
+        self._loop.add_reader(self._out, self.read_log)
+        try:
+            self._pid_fd = os.pidfd_open(self.process.pid)
+            self._loop.add_reader(self._pid_fd, self._ended)
+        except (AttributeError, OSError):
+            self._loop.call_later(_LOOK_S, self._look)
+
+    def _start(
+        self,
+        kind: str,
+        handler: str,
+        api: str,
+        surroundings: Surroundings,
+        variables: dict[str, str],
+        lifeline: Lifeline,
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [sys.executable, "-m", "lambdamap.local.sandbox", kind, handler],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -118,20 +180,11 @@ class Sandbox:
                 "PYTHONPATH": os.pathsep.join(surroundings.path),
                 "PYTHONSAFEPATH": "1",
                 "PYTHONUNBUFFERED": "1",
-                "LAMBDAMAP_SANDBOX": json.dumps(own),
+                "LAMBDAMAP_SANDBOX": str(self._notes),
             },
-            pass_fds=(lifeline.read_fd,),
+            pass_fds=(lifeline.read_fd, self._notes),
             start_new_session=True,  # Ctrl-C at the terminal is the caller's alone
         )
-        assert self.process.stdout is not None
-        self._out = self.process.stdout.fileno()
-        os.set_blocking(self._out, False)
-        self._loop.add_reader(self._out, self.read_log)
-        try:
-            self._pid_fd = os.pidfd_open(self.process.pid)
-            self._loop.add_reader(self._pid_fd, self._ended)
-        except (AttributeError, OSError):
-            self._loop.call_later(_LOOK_S, self._look)
 
     @property
     def busy(self) -> bool:
@@ -152,10 +205,21 @@ class Sandbox:
                 self._loop.remove_reader(self._out)
                 self._out = -1
                 return
-            self.log += data
-            del self.log[:-_LOG_BYTES]
-            if self._on_log is not None:
-                self._on_log(data)
+            self._keep(data)
+
+    def read_last_words(self) -> None:
+        """Take over what was printed and is in no reply: the process has ended, or will."""
+        self.read_log()
+        if self._notes >= 0 and self.ready:
+            self._keep(words.read(self._notes))
+            os.close(self._notes)
+            self._notes = -1
+
+    def _keep(self, data: bytes) -> None:
+        self.log += data
+        del self.log[:-_LOG_BYTES]
+        if data and self.is_logged and self._on_log is not None:
+            self._on_log(data)
 
     def _look(self) -> None:
         if self._gone:
@@ -170,13 +234,15 @@ class Sandbox:
             return
         self.kill()  # what it has started and left behind
         self.process.wait()
-        self.read_log()
+        self.read_last_words()
         self.close()
         self._on_exit(self)
 
     def end_of(self) -> str:
         """How the process ended, in the words that Lambda uses."""
         code = self.process.returncode
+        if self.out_of_memory:
+            return "Runtime exited with error: signal: killed"
         if code is not None and code < 0:
             names = {number.value: number.name for number in signal.Signals}
             name = names.get(-code, f"SIG{-code}")[3:].lower()
@@ -204,6 +270,9 @@ class Sandbox:
             self._out = -1
         if self.process.stdout is not None:
             self.process.stdout.close()
+        if self._notes >= 0:
+            os.close(self._notes)
+            self._notes = -1
         if self._pid_fd >= 0:
             self._loop.remove_reader(self._pid_fd)
             os.close(self._pid_fd)

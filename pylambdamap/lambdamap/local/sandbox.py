@@ -12,6 +12,7 @@ in one write.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -20,9 +21,11 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
-from typing import Any
+from typing import Any, ClassVar
 
+from lambdamap import _process
 from lambdamap._process import call_once
+from lambdamap.local.words import Words
 
 __all__ = ["main", "reporting_handler"]
 
@@ -34,20 +37,50 @@ class _GoneError(Exception):
     """The server has."""
 
 
-class _Identity:
-    cognito_identity_id = None
-    cognito_identity_pool_id = None
+class _Record:
+    """Some fields of a JSON object; None for what it lacks."""
 
+    _fields: ClassVar[dict[str, str]] = {}  # name here: name in JSON
 
-class _Client:
     def __init__(self, data: dict[str, Any]) -> None:
-        self.client = data.get("client")
-        self.custom = data.get("custom")
-        self.env = data.get("env")
+        for name, key in self._fields.items():
+            setattr(self, name, data.get(key))
+
+    def __repr__(self) -> str:
+        shown = ",".join(f"{name}={getattr(self, name)}" for name in self._fields)
+        return f"{type(self).__name__}([{shown}])"
 
 
-class _Context:
-    """Lambda's context object."""
+class CognitoIdentity(_Record):
+    """Who the caller is to Amazon Cognito."""
+
+    _fields: ClassVar = {
+        "cognito_identity_id": "cognitoIdentityId",
+        "cognito_identity_pool_id": "cognitoIdentityPoolId",
+    }
+
+
+class Client(_Record):
+    """The mobile application that called."""
+
+    _names = "installation_id app_title app_version_name app_version_code app_package_name"
+    _fields: ClassVar = {name: name for name in _names.split()}
+
+
+class ClientContext(_Record):
+    """What the caller said beside the event."""
+
+    _fields: ClassVar = {name: name for name in ("custom", "env", "client")}
+    client: Any
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        super().__init__(data)
+        if isinstance(self.client, dict):
+            self.client = Client(self.client)
+
+
+class LambdaContext:
+    """Lambda's context object, with the names of awslambdaric's."""
 
     def __init__(self, headers: dict[str, str]) -> None:
         self.aws_request_id = headers["lambda-runtime-aws-request-id"]
@@ -57,15 +90,38 @@ class _Context:
         self.memory_limit_in_mb = os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]
         self.log_group_name = os.environ["AWS_LAMBDA_LOG_GROUP_NAME"]
         self.log_stream_name = os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]
-        self.identity = _Identity()
-        self.client_context: _Client | None = None
+        self.tenant_id = headers.get("lambda-runtime-aws-tenant-id")
+        self.identity = CognitoIdentity(
+            json.loads(headers.get("lambda-runtime-cognito-identity") or "{}")
+        )
+        self.client_context: ClientContext | None = None
+        self._w3c: dict[str, str] = {}
         self._deadline_ms = int(headers["lambda-runtime-deadline-ms"])
         passed = headers.get("lambda-runtime-client-context")
         if passed:
-            self.client_context = _Client(json.loads(passed))
+            said = json.loads(passed)
+            trace = said.pop("w3c", None)
+            if isinstance(trace, dict):
+                found = {name: trace.get(name) for name in ("traceparent", "tracestate", "baggage")}
+                self._w3c = {name: text for name, text in found.items() if isinstance(text, str)}
+            self.client_context = ClientContext(said)
 
     def get_remaining_time_in_millis(self) -> int:
         return max(0, self._deadline_ms - int(time.time() * 1000))
+
+    def w3c(self) -> dict[str, str]:
+        """The W3C trace context of this invocation."""
+        return dict(self._w3c)
+
+    def log(self, message: object) -> None:
+        """Write to the function's log."""
+        sys.stdout.write(str(message))
+
+    def __repr__(self) -> str:
+        names = "aws_request_id log_group_name log_stream_name function_name memory_limit_in_mb "
+        names += "function_version invoked_function_arn client_context identity tenant_id"
+        shown = ",".join(f"{name}={getattr(self, name)}" for name in names.split())
+        return f"LambdaContext([{shown}])"
 
 
 class _Api:
@@ -250,6 +306,20 @@ def _send_reports() -> None:
         api.close()
 
 
+# --- what f prints --------------------------------------------------------------------------------
+
+_words: Words | None = None
+
+
+def _forget_words() -> None:
+    """The handler has ended: what it printed is in its reply, or in the log when that has come."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # f may have closed it, or put another in its place
+            stream.flush()
+    if _words is not None:
+        _words.forget()
+
+
 # --- what f may break -----------------------------------------------------------------------------
 
 _needed: dict[
@@ -276,6 +346,7 @@ def reporting_handler(event: Any, context: Any) -> Any:
     try:
         return call_once(_wrapped, event, context)
     finally:
+        _forget_words()
         _send_reports()
 
 
@@ -313,7 +384,7 @@ def _call(
         os.environ.pop("_X_AMZN_TRACE_ID", None)
     kind = "Runtime.UnmarshalError"
     try:
-        value, context = json.loads(event), _Context(headers)
+        value, context = json.loads(event), LambdaContext(headers)
         kind = ""
         result = call_once(handler, value, context)
         kind = "Runtime.MarshalError"
@@ -357,8 +428,7 @@ def _loop(path: str) -> None:
     while True:
         headers, event = api.receive()
         outcome, body = _call(handler, event, headers)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _forget_words()
         request_id = headers["lambda-runtime-aws-request-id"]
         answer = api.post(f"/invocation/{request_id}/{outcome}", body) + more
         reports = [api.post(*call) for call in _reports()]
@@ -370,9 +440,10 @@ def _loop(path: str) -> None:
 
 def main() -> None:
     """Run until the caller is gone."""
+    global _words
     kind, path = sys.argv[1:3]
-    sys.argv[1:] = []
-    own = json.loads(os.environ["LAMBDAMAP_SANDBOX"])
+    notes = int(os.environ["LAMBDAMAP_SANDBOX"])
+    own = json.loads(os.pread(notes, os.fstat(notes).st_size, 0))
     # From here on the environment is the caller's; what stays says where this code runs.
     if own["as_on_aws"]:
         del os.environ["LAMBDAMAP_SANDBOX"]
@@ -383,6 +454,10 @@ def main() -> None:
         if value is not None:
             os.environ[name] = value
     sys.path[:] = own["path"]
+    sys.argv[:] = own["arguments"]
+    _words = Words(notes)
+    _process.keep_printed = _words.keep
+    os.close(notes)
     _watch_caller(own["lifeline"])
     _watch_imports()
     try:

@@ -23,6 +23,7 @@ def serve(
     handler: str = "lambdamap.worker.entry.handler",
     function_name: str | None = None,
     timeout_s: float = 900.0,
+    memory_mb: int = 1769,
     concurrency_limit: int | None = None,
     auth: bool = True,
     self_invocation: bool = False,
@@ -45,13 +46,15 @@ def serve(
         handler=handler,
         function_name=function_name,
         timeout_s=timeout_s,
+        memory_mb=memory_mb,
         concurrency_limit=concurrency_limit,
         auth=auth,
         self_invocation=self_invocation,
         log=_to_stderr,
     ) as function:
         say(f"# a Lambda with {function.sandboxes} sandboxes ({kind}) listens; stop it with Ctrl-C")
-        say(f"export AWS_ENDPOINT_URL_LAMBDA={function.endpoint_url} AWS_REGION=us-east-1")
+        region = "AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1"  # boto3 reads the second
+        say(f"export AWS_ENDPOINT_URL_LAMBDA={function.endpoint_url} {region}")
         say(
             f"export AWS_ACCESS_KEY_ID={function.access_key} "
             f"AWS_SECRET_ACCESS_KEY={function.secret_key}"

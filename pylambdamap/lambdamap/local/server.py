@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import secrets
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from concurrent.futures import Future
 from typing import Any, Literal, TypeVar
 
@@ -28,6 +29,11 @@ from lambdamap.local.signature import Verifier
 
 __all__ = ["LocalLambda", "shared"]
 
+_MEMORY_MB = 1769  # of a function that has one core on Lambda
+# How many threads numerical libraries start. Most follow the first where their own is not set.
+_FOLLOWED = "OMP_NUM_THREADS"
+_FOLLOWING = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_UNFOLLOWING = ("VECLIB_MAXIMUM_THREADS",)
 _CALL_S = 30.0  # for the loop to do what another thread asks of it
 
 Kind = Literal["builtin", "awslambdaric"]
@@ -50,8 +56,9 @@ class LocalLambda:
         The one name that exists; None: any name invokes the handler.
     timeout_s : float
         The function's timeout, from hand-over to a sandbox; then its process is killed.
-    memory_mb : int
-        What the context says; not enforced.
+    memory_mb : int, optional
+        What an invocation may take with all that it starts; beyond it ends as on Lambda, with
+        Runtime.OutOfMemory (on Linux). None: no limit.
     concurrency_limit : int, optional
         Requests beyond so many, running or waiting, are answered 429; None: they wait.
     auth : bool
@@ -91,7 +98,7 @@ class LocalLambda:
         handler: str = "lambdamap.worker.entry.handler",
         function_name: str | None = None,
         timeout_s: float = 900.0,
-        memory_mb: int = 1769,
+        memory_mb: int | None = _MEMORY_MB,
         concurrency_limit: int | None = None,
         auth: bool = True,
         port: int = 0,
@@ -107,6 +114,8 @@ class LocalLambda:
             raise ValueError(f"sandboxes must be at least {least}, not {sandboxes}")
         if not timeout_s > 0:
             raise ValueError(f"timeout_s must be above 0, not {timeout_s}")
+        if memory_mb is not None and not memory_mb > 0:
+            raise ValueError(f"memory_mb must be above 0, not {memory_mb}")
         self.sandboxes = sandboxes or max(least, _cores())
         self.kind = kind
         self.handler = handler
@@ -242,7 +251,8 @@ class LocalLambda:
             arn=f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:{name}",
             api=f"127.0.0.1:{sandboxes.port}",
             stop_abandoned=self.stop_abandoned,
-            variables=self._variables(name),
+            memory_mb=self.memory_mb,
+            variables=functools.partial(self._variables, name),
             log=self._log,
         )
         self._pool = Pool(settings, self._lifeline, self.stats)
@@ -260,12 +270,14 @@ class LocalLambda:
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_SESSION_TOKEN": "",  # the caller's belongs to other keys
         }
+        threads = str(max(1, _cores() // self.sandboxes))
         return {
+            **dict.fromkeys(_thread_counts({*os.environ, *self._environment}), threads),
             "AWS_REGION": region,
             "AWS_DEFAULT_REGION": region,
             "AWS_LAMBDA_FUNCTION_NAME": name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.memory_mb),
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.memory_mb or _MEMORY_MB),
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
             "AWS_LAMBDA_LOG_STREAM_NAME": "local",
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
@@ -342,6 +354,21 @@ class LocalLambda:
         return self._on_loop(Pool.pids)
 
 
+def _thread_counts(known: Collection[str]) -> list[str]:
+    """The variables that say how many threads numerical libraries start in a process, of those
+    that nobody has set."""
+    if _FOLLOWED in known:
+        return [name for name in _UNFOLLOWING if name not in known]
+    return [name for name in (_FOLLOWED, *_FOLLOWING, *_UNFOLLOWING) if name not in known]
+
+
+def _show(data: bytes) -> None:
+    """Print what sandboxes have printed."""
+    with contextlib.suppress(Exception):  # the stream may be closed, or gone
+        sys.stdout.write(data.decode("utf-8", "replace"))
+        sys.stdout.flush()
+
+
 def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -351,21 +378,22 @@ def _cores() -> int:
 # --- the process's own -------------------------------------------------------------------------
 
 _alive: weakref.WeakSet[LocalLambda] = weakref.WeakSet()
-_shared: dict[str, LocalLambda] = {}
+_shared: dict[tuple[Kind, int | None], LocalLambda] = {}
 _shared_lock = threading.Lock()
 
 
-def shared(kind: Kind = "builtin") -> LocalLambda:
-    """The one LocalLambda of this process, started at its first use and stopped with it."""
+def shared(kind: Kind = "builtin", memory_mb: int | None = None) -> LocalLambda:
+    """The one LocalLambda of this process, started at its first use and stopped with it; one more for
+    each other limit of memory. What its sandboxes print is printed."""
     import atexit
 
     with _shared_lock:
-        running = _shared.get(kind)
+        running = _shared.get((kind, memory_mb))
         if running is None or not running.running:
-            running = LocalLambda(kind=kind, stop_abandoned=True)
+            running = LocalLambda(kind=kind, stop_abandoned=True, memory_mb=memory_mb, log=_show)
             running.start()
             atexit.register(running.stop)
-            _shared[kind] = running
+            _shared[kind, memory_mb] = running
         return running
 
 
