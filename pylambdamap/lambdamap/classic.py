@@ -262,13 +262,15 @@ def send_to_other_lambda(function_in_lambda: Callable[..., Any], *args: Any, **k
     if not (isinstance(reply, dict) and isinstance(reply.get("lambdamap"), dict)):
         raise errors.ProtocolError(
             f"{target} does not answer as lambdamap under zappa does: this needs a function whose "
-            "handler is zappa's and that has lambdamap; for others use invoke_map"
+            "handler is zappa's and that has lambdamap; for others use invoke_map",
+            ran="RAN",
         )
     from lambdamap import envelope, failures
     from lambdamap.backends.inprocess import PlainCompletion
 
     completion = PlainCompletion(0, 1, b"")
     try:
+        envelope.check_protocol(reply["lambdamap"])
         if reply.get("error") is None:
             if "r" not in reply:
                 raise envelope.Malformed("it holds neither a result nor an error")

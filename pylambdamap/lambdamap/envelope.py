@@ -32,6 +32,7 @@ __all__ = [
     "Malformed",
     "Reply",
     "Request",
+    "check_protocol",
     "echo",
     "load",
     "read_error",
@@ -309,6 +310,14 @@ def echo(event: Mapping[str, Any]) -> dict[str, Any]:
 # --- replies ------------------------------------------------------------------------------------
 
 
+def check_protocol(head: Mapping[str, Any]) -> None:
+    """Raise `Malformed` unless the head of a reply says this protocol."""
+    said = head.get("protocol")
+    if type(said) is int and said in _COUNT and said != PROTOCOL:
+        raise Malformed(f"the worker speaks protocol {said}, this caller {PROTOCOL}: {_DEPLOY}")
+    _read(head, REPLY_HEAD[0], "the reply")
+
+
 def read_reply(reply: object, map_id: str, chunk: int, items: int, codec: str) -> Reply:
     """Return a reply that has not been through JSON, checked against the request that it answers.
 
@@ -322,9 +331,7 @@ def read_reply(reply: object, map_id: str, chunk: int, items: int, codec: str) -
     head = reply.get(MARKER) if isinstance(reply, dict) else None
     if not isinstance(reply, dict) or not isinstance(head, dict):
         raise Malformed("the reply is not lambdamap's")
-    protocol = head.get("protocol")
-    if type(protocol) is int and protocol in _COUNT and protocol != PROTOCOL:
-        raise Malformed(f"the worker speaks protocol {protocol}, this caller {PROTOCOL}: {_DEPLOY}")
+    check_protocol(head)
     read = {field.name: _read(head, field, "the reply") for field in REPLY_HEAD}
     r, error, out = (_read(reply, field, "the reply") for field in REPLY)
     if r is not None and isinstance(r, dict) is not (codec == "json"):

@@ -448,6 +448,39 @@ def test_row_58_an_executors_call(plain_site: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"error": "boom"}, {"error": {}}, {"lambdamap": {}}, {"lambdamap": {"protocol": 2}},
+        {"lambdamap": {"protocol": True}}, {"lambdamap": 1}, {"r": None},
+        {"error": {**_with_error()["error"], "index": 0, "ran": "NOT"}},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_row_58_the_reply_to_zappas_message(plain_site: Any, change: dict[str, Any]) -> None:
+    answer = {"lambdamap": {"protocol": 1, "chunk": 0, "done": 1, "us": 1}, "r": [5], **change}
+    if answer["r"] is None:
+        del answer["r"]
+    server = plain_site.server(then=reply(json.dumps(answer)))
+    options = plain_site.options(server)
+    with lambdamap.configure(**options), pytest.raises(lambdamap.ProtocolError) as caught:
+        lambdamap.send_to_other_lambda(tasks.square, 3)
+    assert (caught.value.ran, server.complete) == ("RAN", 1)
+
+
+@pytest.mark.parametrize("error", [None, {**_with_error()["error"], "index": 0}])
+def test_row_58_a_good_reply_to_zappas_message(plain_site: Any, error: Any) -> None:
+    head = {"protocol": 1, "chunk": 0, "done": int(error is None), "us": 1}
+    answer = {"lambdamap": head, "r": [5], "error": error}
+    server = plain_site.server(then=reply(json.dumps(answer)))
+    with lambdamap.configure(**plain_site.options(server)):
+        if error is None:
+            assert lambdamap.send_to_other_lambda(tasks.square, 3) == [5]
+            return
+        with pytest.raises(lambdamap.RemoteError, match="ValueError: m"):
+            lambdamap.send_to_other_lambda(tasks.square, 3)
+
+
+@pytest.mark.parametrize(
     "out",
     [
         5, [1, 2], {}, [["a", 1]], [["a", "b"]], [[None, None]], [[1]], [[True, "x"]], [[-1, "x"]],
