@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import resource
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import lambdamap
 from commands import run
+from driver import api_options
 from lambdamap.cli import doctor
 from lambdamap.cli.common import in_options
 from lambdamap.cli.doctor import Finding
 from lambdamap.local import LocalLambda
 from lambdamap.options import resolve
+from scripted import Connection, Request, Server, Step, aws_error, plain_reply, raw, reply
 
 
 def findings(**options: Any) -> dict[str, Finding]:
@@ -64,6 +67,62 @@ def test_a_function_that_does_not_run_lambdamap() -> None:
         assert "lambdamap.worker.wrap" in found["worker"].mend
 
 
+class Asked:
+    """A server that answers DryRun in its own way, and the invocation as a handler of anybody's; what
+    had been reported when it was asked."""
+
+    def __init__(self, dry_run: Step) -> None:
+        self.dry_run = dry_run
+        self.found: list[Finding] = []
+        self.said: list[list[str]] = []
+
+    def __call__(self, connection: Connection, request: Request) -> None:
+        self.said.append([str(finding) for finding in self.found])
+        kind = request.headers.get("x-amz-invocation-type")
+        (self.dry_run if kind == "DryRun" else reply(b'{"charged":null}'))(connection, request)
+
+    def examine(self, **how: Any) -> dict[str, Finding]:
+        with Server(then=self) as server:
+            options = api_options(server)
+            del options["chunksize"], options["progress"]
+            doctor.examine(self.found.append, resolve(**options), **how)
+        return {finding.subject: finding for finding in self.found}
+
+
+@pytest.mark.parametrize(
+    ("dry_run", "state", "text"),
+    [
+        (raw(plain_reply(b"", 204)), "ok", "may be invoked (DryRun)"),
+        (reply(b'{"charged":null}'), "note", "ran it instead of a DryRun"),
+        (aws_error(400, "InvalidParameterValueException", "not supported"), "note", "no DryRun"),
+        (aws_error(404, "ResourceNotFoundException", "not there"), "FAIL", "not there"),
+        (aws_error(403, "AccessDeniedException", "not you"), "FAIL", "not you"),
+    ],
+    ids=["known", "run", "refused", "missing", "denied"],
+)
+def test_dry_run_of_other_endpoints(dry_run: Step, state: str, text: str) -> None:
+    """Whatever the endpoint makes of DryRun, that a handler may run is said before it does."""
+    asked = Asked(dry_run)
+    found = asked.examine()
+    assert found["function"].state == state
+    assert text in found["function"].text
+    assert ("worker" in found) == (state != "FAIL")
+    assert len(asked.said) == (1 if state == "FAIL" else 2)
+    assert all("--no-invoke" in lines[-1] or "--no-invoke" in lines[-2] for lines in asked.said)
+
+
+@pytest.mark.parametrize(
+    "how", [{"invoke": False}, {"agree": lambda: False}], ids=["told", "asked"]
+)
+def test_no_foreign_handler_runs_when_told_so(how: Any) -> None:
+    """An endpoint that is not AWS's may answer even a DryRun by running the handler."""
+    asked = Asked(raw(plain_reply(b"", 204)))
+    found = asked.examine(**how)
+    assert asked.said == []
+    assert found["function"].state == "note"
+    assert "worker" not in found
+
+
 def test_a_handler_that_is_not_there() -> None:
     with LocalLambda(handler="nowhere.handler", function_name="f", sandboxes=1) as function:
         found = findings(**reached(function))
@@ -84,8 +143,8 @@ def test_versions_that_differ(
 ) -> None:
     """The reply alone is made up: workers of other releases are not installed here."""
     found: list[Finding] = []
-    body = json.dumps({"lambdamap": answer}).encode()
-    monkeypatch.setattr(doctor, "_ask", lambda *_, **__: body)
+    reply = SimpleNamespace(failure="", body=json.dumps({"lambdamap": answer}).encode())
+    monkeypatch.setattr(doctor, "_ask", lambda *_, **__: reply)
     doctor._worker(found.append, None, resolve())  # type: ignore[arg-type]
     assert found[0].state == state
     assert text in str(found[0])

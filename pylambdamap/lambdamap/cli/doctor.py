@@ -6,6 +6,7 @@ secret is shown.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
@@ -13,6 +14,7 @@ import re
 import resource
 import sys
 import time
+import urllib.parse
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,12 +26,15 @@ from lambdamap.cli.common import in_options, map_options, resolved
 from lambdamap.errors import LambdaMapError
 
 if TYPE_CHECKING:
+    from lambdamap._net import Completion
     from lambdamap.backends.route import Route
     from lambdamap.options import Options
 
 __all__ = ["Finding", "doctor", "examine", "run"]
 
 _ANSWER_S = 30.0
+_CONNECT_S = 5.0
+_OF_AWS = re.compile(r"(?:.+\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws|amazonwebservices\.com\.cn)")
 _SPARE_FILES = 64  # descriptors that a process needs beside its connections
 _DEFAULT_CONCURRENCY = 256
 _ZAPPA_TASK = "lambdamap.worker.entry.zappa_task"
@@ -62,12 +67,12 @@ Report = Callable[[Finding], None]
 )
 @click.option(
     "--invoke/--no-invoke",
-    default=True,
-    show_default=True,
-    help="Ask the worker for its versions: one real invocation, which runs none of its functions.",
+    default=None,
+    help="Ask the worker for its versions by one real invocation, which runs none of its functions; "
+    "a handler that is not lambdamap's does run. Default: yes, but on a terminal it asks first.",
 )
 @click.pass_context
-def doctor(ctx: click.Context, /, invoke: bool, **given: Any) -> None:
+def doctor(ctx: click.Context, /, invoke: bool | None, **given: Any) -> None:
     """Check the libraries, the credentials and the way to the function.
 
     One line for each thing that a map needs, with the mend where something is wrong. The exit
@@ -79,7 +84,7 @@ def doctor(ctx: click.Context, /, invoke: bool, **given: Any) -> None:
 def run(
     options: Options | None = None,
     *,
-    invoke: bool = True,
+    invoke: bool | None = None,
     say: Callable[[str], object] = click.echo,
 ) -> int:
     """Print the findings; 0 when nothing fails, else 1.
@@ -89,7 +94,8 @@ def run(
     options
         Of the maps to come; default: those that are configured now.
     invoke
-        Also ask the worker for its versions, by one invocation.
+        Also ask the worker for its versions, by one invocation. None: yes, but on a terminal the
+        user is asked before a handler runs that may not be lambdamap's.
     say
         Is called with each line.
     """
@@ -100,12 +106,21 @@ def run(
         failed = failed or finding.state == _FAIL
         say(str(finding))
 
-    examine(report, options, invoke=invoke)
+    ask = invoke is None and sys.stdin is not None and sys.stdin.isatty()
+    agree = (lambda: click.confirm("Invoke it?", default=True, err=True)) if ask else None
+    examine(report, options, invoke=invoke is not False, agree=agree)
     return int(failed)
 
 
-def examine(report: Report, options: Options | None = None, *, invoke: bool = True) -> None:
-    """Report each finding as soon as it is known."""
+def examine(
+    report: Report,
+    options: Options | None = None,
+    *,
+    invoke: bool = True,
+    agree: Callable[[], bool] | None = None,
+) -> None:
+    """Report each finding as soon as it is known. agree: is called after it was said that a handler
+    will run, which may not be lambdamap's; False leaves that out."""
     report(Finding(_OK, "python", f"{platform.python_version()}, {sys.executable}"))
     if not _native(report):
         return
@@ -119,8 +134,33 @@ def examine(report: Report, options: Options | None = None, *, invoke: bool = Tr
             return
     _limits(report, options)
     route = _route(report, options)
-    if route is not None and _function(report, route, options) and invoke:
+    if route is None:
+        return
+    options = dataclasses.replace(options, connect_timeout=min(options.connect_timeout, _CONNECT_S))
+    knows_dry_run = _is_of_aws(route) or route.name == "local"
+    if invoke and route.name != "local":
+        report(Finding(_NOTE, "invocation", _announced(route, knows_dry_run), _LEAVE_OUT))
+        invoke = agree is None or agree()
+    if not invoke and not knows_dry_run:
+        text = f"{route.function} is not asked for: this endpoint may answer DryRun by running it"
+        report(Finding(_NOTE, "function", text))
+        return
+    if _function(report, route, options, knows_dry_run) and invoke:
         _worker(report, route, options)
+
+
+_LEAVE_OUT = "--no-invoke leaves this out"
+
+
+def _is_of_aws(route: Route) -> bool:
+    return _OF_AWS.fullmatch(urllib.parse.urlsplit(route.url).hostname or "") is not None
+
+
+def _announced(route: Route, knows_dry_run: bool) -> str:
+    text = f"{route.function} will be invoked once, to ask for its versions"
+    if not knows_dry_run:
+        text += ", after a DryRun, which an emulator may also run"
+    return f"{text}; a handler that is not lambdamap's runs with an event that it does not know"
 
 
 def _native(report: Report) -> bool:
@@ -219,14 +259,28 @@ def _until(expires_at: float | None) -> str:
     return f", valid for {max(0, int((expires_at - time.time()) / 60))} minutes"
 
 
-def _function(report: Report, route: Route, options: Options) -> bool:
-    """Whether this caller may invoke it."""
+def _function(report: Report, route: Route, options: Options, knows_dry_run: bool) -> bool:
+    """Whether this caller may invoke it, as far as the endpoint says."""
     answer = _ask(route, options, b"{}", dry_run=True)
+    name = route.function
     if isinstance(answer, Exception):
-        report(Finding(_FAIL, "function", f"{route.function}: {_plain(answer)}"))
-        return False
-    report(Finding(_OK, "function", f"{route.function} may be invoked (DryRun)"))
-    return True
+        report(Finding(_FAIL, "function", f"{name}: {_plain(answer)}"))
+    elif answer.status == 204:
+        report(Finding(_OK, "function", f"{name} may be invoked (DryRun)"))
+        return True
+    elif answer.status == 200:  # such as the runtime interface emulator
+        text = f"{name} answers; the endpoint ran it instead of a DryRun, which it does not know"
+        report(Finding(_NOTE, "function", text))
+        return True
+    elif answer.status in (400, 405, 501) and not knows_dry_run:  # such as serverless-offline
+        text = (
+            f"{name}: the endpoint takes no DryRun, so only an invocation shows whether it is there"
+        )
+        report(Finding(_NOTE, "function", text))
+        return True
+    else:
+        report(Finding(_FAIL, "function", f"{name}: {_plain(_error_of(answer))}"))
+    return False
 
 
 def _worker(report: Report, route: Route, options: Options) -> None:
@@ -236,11 +290,12 @@ def _worker(report: Report, route: Route, options: Options) -> None:
     head = {"protocol": 0, "version": lambdamap.__version__, "by_value": 0, "on_error": "raise"}
     event = {"command": _ZAPPA_TASK, "lambdamap": head, "p": ""}
     answer = _ask(route, options, json.dumps(event).encode(), dry_run=False)
-    if isinstance(answer, Exception):
-        report(Finding(_FAIL, "worker", _plain(answer)))
+    if isinstance(answer, Exception) or answer.failure:
+        error = answer if isinstance(answer, Exception) else _error_of(answer)
+        report(Finding(_FAIL, "worker", _plain(error)))
         return
     try:
-        theirs = envelope.load(answer)["lambdamap"]
+        theirs = envelope.load(answer.body or b"")["lambdamap"]
         version, python, protocol = theirs["version"], theirs["python"], theirs["protocol"]
     except (ValueError, TypeError, KeyError):
         text = "the function answers, but does not run lambdamap"
@@ -264,9 +319,9 @@ def _worker(report: Report, route: Route, options: Options) -> None:
         report(Finding(_OK, "worker", text))
 
 
-def _ask(route: Route, options: Options, body: bytes, *, dry_run: bool) -> bytes | Exception:
-    """One invocation by the native way; the reply, or what is wrong with it."""
-    from lambdamap import _net, failures
+def _ask(route: Route, options: Options, body: bytes, *, dry_run: bool) -> Completion | Exception:
+    """One invocation by the native way, or why it cannot be made."""
+    from lambdamap import _net
     from lambdamap.backends.route import open_target
 
     ms = int(1000 * (options.timeout or options.invocation_timeout or _ANSWER_S))
@@ -290,9 +345,13 @@ def _ask(route: Route, options: Options, body: bytes, *, dry_run: bool) -> bytes
     port.submit(body, 0, 1)
     while (completion := port.take()) is None:
         port.wait(1.0)
-    if dry_run and completion.status == 204:
-        return b""
-    return failures.of_chunk(completion) if completion.failure else completion.body or b""
+    return completion
+
+
+def _error_of(completion: Completion) -> Exception:
+    from lambdamap import failures
+
+    return failures.of_chunk(completion)
 
 
 def _plain(error: Exception) -> str:

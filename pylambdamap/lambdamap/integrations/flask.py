@@ -193,11 +193,12 @@ def _commands() -> AppGroup:
     group = AppGroup("lambdamap", help="lambdamap, with this application's configuration.")
 
     @group.command()
+    @click.option("--invoke/--no-invoke", default=None, help="Ask the worker for its versions.")
     @click.pass_context
-    def doctor(ctx: click.Context) -> None:
+    def doctor(ctx: click.Context, /, invoke: bool | None) -> None:
         """Check Python, libraries, credentials, and that the function can be reached."""
         from lambdamap.cli.doctor import run
 
-        ctx.exit(run())
+        ctx.exit(run(invoke=invoke))
 
     return group
