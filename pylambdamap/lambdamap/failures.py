@@ -47,6 +47,7 @@ _MENDS = {
     "too_large": "use a smaller chunksize, or pass a reference to where the data is",
 }
 
+_MEND_OF_ONE_ITEM = {"too_large": "pass a reference to where the data is"}
 _MEND_IF_IDEMPOTENT = {"connection_lost": "it was tried again; raise max_attempts for more"}
 
 _RAN_TEXT = {"NOT": "f did not run", "MAYBE": "f may have run", "RAN": "f has run"}
@@ -73,7 +74,9 @@ def of_chunk(completion: Completion | PlainCompletion, idempotent: bool = False)
 
         return CancelledError(f"{_items(indices)}: cancelled, {_RAN_TEXT[ran]}")
     kind = _CLASSES[completion.failure]
-    mends = {**_MENDS, **_MEND_IF_IDEMPOTENT} if idempotent else _MENDS
+    mends = {**_MENDS, **_MEND_IF_IDEMPOTENT} if idempotent else dict(_MENDS)
+    if completion.n_items == 1:
+        mends.update(_MEND_OF_ONE_ITEM)
     mend = mends.get(completion.failure)
     message = f"{_items(indices)}: {text} [{_RAN_TEXT[ran]}" + (f"; {mend}]" if mend else "]")
     error = kind(

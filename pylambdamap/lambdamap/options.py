@@ -7,9 +7,11 @@ application is configured with, that over a plain ``lambdamap.configure(...)``, 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import difflib
+import json
 import operator
 import os
 import re
@@ -23,15 +25,27 @@ from typing import Any
 from lambdamap import ambient
 from lambdamap.errors import ConfigError
 
-__all__ = ["Options", "check_names", "configure", "is_region", "parse", "resolve"]
+__all__ = [
+    "Options",
+    "check_names",
+    "configure",
+    "encoded_context",
+    "is_region",
+    "parse",
+    "qualifier_of",
+    "resolve",
+]
 
 _FUNCTION = re.compile(
     r"(?:arn:aws[a-zA-Z-]*:lambda:[a-z]{2,4}(?:-[a-z]+)+-\d{1,2}:)?"
     r"(?:\d{12}:function:|\d{12}:|function:)?"
-    r"[A-Za-z0-9_-]{1,140}(?::(?:\$LATEST(?:\.PUBLISHED)?|[A-Za-z0-9_-]{1,128}))?"
+    r"[A-Za-z0-9_-]{1,140}(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[A-Za-z0-9_-]{1,128}))?"
 )
 _REGION = re.compile(r"(?!fips-)[a-z]{2,4}(?:-[a-z]+)+-\d{1,2}")
 _MAX_FUNCTION = 256
+_QUALIFIER = re.compile(r"\$LATEST(?:\.PUBLISHED)?|[A-Za-z0-9_-]{1,128}")
+_TENANT = re.compile(r"[a-zA-Z0-9._:/=+\-@](?:[a-zA-Z0-9._:/=+\-@ ]{0,254}[a-zA-Z0-9._:/=+\-@])?")
+_MAX_CONTEXT = 3583  # of base64, as the Invoke API has it
 _BIG = 1 << 40
 
 
@@ -44,6 +58,13 @@ class Options:
     function : str, optional
         Where: name, ``name:alias``, ``name:version`` or ARN of the Lambda function. None: inside
         Lambda the own function (when its handler is lambdamap's), else a Lambda on this machine.
+    qualifier : str, optional
+        Alias or version of the function; the same as behind a colon of its name.
+    tenant_id : str, optional
+        Tenant of a function with tenant isolation; it reads it as ``context.tenant_id``.
+    client_context : dict or str, optional
+        JSON object, or its text, that the handler reads as ``context.client_context``; at most 3,583
+        bytes in base64. CloudTrail may log it.
     region, profile : str, optional
         AWS region and profile; default: the ARN's region, then ``AWS_REGION``,
         ``AWS_DEFAULT_REGION``, then the profile's.
@@ -63,7 +84,7 @@ class Options:
     chunksize : int or "auto"
         How: items per invocation. "auto" aims at half a second of work.
     max_concurrency : int, optional
-        Invocations at once; default: 256 on AWS, twice the sandboxes on the local Lambda.
+        Invocations of this map at once; default: 256 on AWS, twice the sandboxes on the local Lambda.
     buffersize : int, optional
         Items taken from the input and not yet yielded; default: two windows of chunks.
     compression : {"auto", True, False}
@@ -95,7 +116,8 @@ class Options:
     idempotent : bool
         f may run twice for an item, so lost replies are tried again. Default: False.
     max_attempts : int, optional
-        Requests per chunk in all; default: ``AWS_MAX_ATTEMPTS``, else 3. A 429 does not count.
+        Requests per chunk in all; default: ``AWS_MAX_ATTEMPTS``, else 3. A 429, a 409 and a
+        connection that was never made do not count.
     on_error : {"raise", "return"}
         "return" puts an item's exception in its place.
     progress : None, bool or callable
@@ -111,6 +133,9 @@ class Options:
     """
 
     function: str | None = None
+    qualifier: str | None = None
+    tenant_id: str | None = None
+    client_context: dict[str, Any] | str | None = dataclasses.field(default=None, repr=False)
     region: str | None = None
     profile: str | None = None
     credentials: Any = dataclasses.field(default=None, repr=False)
@@ -192,6 +217,12 @@ def _check_choice(options: Options, name: str, choices: tuple[Any, ...]) -> None
 
 def _check(options: Options) -> None:
     check_function(options.function)
+    _check_text(options, "qualifier", _QUALIFIER, "an alias or a version")
+    _check_text(
+        options, "tenant_id", _TENANT, "1 to 256 of A-Z a-z 0-9 . _ : / = + - @ and inner blanks"
+    )
+    if options.client_context is not None:
+        encoded_context(options.client_context)
     if options.region is not None and not is_region(options.region):
         raise _fail("region", options.region, "a region such as 'eu-central-1'")
     for name in ("profile", "endpoint_url", "ca_bundle"):
@@ -239,6 +270,42 @@ def _check(options: Options) -> None:
     _check_choice(options, "logs", (True, False))
 
 
+def _check_text(options: Options, name: str, pattern: re.Pattern[str], wanted: str) -> None:
+    value = getattr(options, name)
+    if value is not None and (not isinstance(value, str) or pattern.fullmatch(value) is None):
+        raise _fail(name, value, wanted)
+
+
+def encoded_context(context: Any) -> str:
+    """A client context as its header has it: base64 of a JSON object.
+
+    Raises
+    ------
+    ConfigError
+        It is not a JSON object, or too long.
+    """
+    try:
+        if isinstance(context, str):
+            text, context = context, json.loads(context)
+        else:
+            text = json.dumps(context, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"client_context is not JSON ({error})") from None
+    if not isinstance(context, dict):
+        kind = type(context).__name__
+        raise ConfigError(f"client_context must be a dict, or a JSON object as text, not {kind}")
+    try:
+        encoded = base64.b64encode(text.encode()).decode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"client_context is not JSON ({error})") from None
+    if len(encoded) > _MAX_CONTEXT:
+        raise ConfigError(
+            f"client_context has {len(encoded)} bytes in base64; Lambda takes {_MAX_CONTEXT}: send "
+            "a reference to it"
+        )
+    return encoded
+
+
 def is_region(name: object) -> bool:
     """Whether it looks like the name of an AWS region."""
     return isinstance(name, str) and _REGION.fullmatch(name) is not None
@@ -263,12 +330,18 @@ def check_function(name: object) -> None:
         )
 
 
+def qualifier_of(function: str) -> str | None:
+    """The alias or version behind a function's name or ARN."""
+    found = _FUNCTION.fullmatch(function)
+    return None if found is None else found["qualifier"]
+
+
 # --- where values come from --------------------------------------------------------------------
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 _FROM_ENVIRONMENT = {
-    "function", "region", "profile", "endpoint_url", "ca_bundle", "backend", "local", "memory_mb", "chunksize",
+    "function", "qualifier", "tenant_id", "client_context", "region", "profile", "endpoint_url", "ca_bundle", "backend", "local", "memory_mb", "chunksize",
     "max_concurrency", "buffersize", "compression", "codec", "allow_pickle", "depth", "max_inflight_bytes",
     "max_result_bytes", "timeout", "invocation_timeout", "connect_timeout", "idempotent", "max_attempts", "on_error",
     "progress", "logs",

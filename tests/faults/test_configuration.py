@@ -1,10 +1,12 @@
-"""Credentials and clocks. Rows 25 to 27."""
+"""Credentials, clocks, and what else a request's head says. Rows 25 to 27."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime
 import email.utils
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +18,7 @@ import lambdamap
 import scripted
 import tasks
 from driver import invoke
-from scripted import Connection, Request, Step, aws_error, plain_reply, run
+from scripted import Connection, Request, Step, aws_error, plain_reply, reply, run
 
 # --- credentials --------------------------------------------------------------------------------
 
@@ -259,3 +261,32 @@ def test_row_27_refused_signature_and_a_clock_that_is_right(site: Any) -> None:
 
 def void(_: object) -> None:
     """For lambdas whose value nobody wants."""
+
+
+def test_tenant_client_context_and_qualifier(plain_site: Any) -> None:
+    """Each is where boto3 would put it, and signed; maps of two tenants share nothing but the
+    function's window."""
+    server = plain_site.server(then=reply(b'{"ok":1}'))
+    options = plain_site.options(server, qualifier="$LATEST", client_context={"custom": {"a": 1}})
+    function = options.pop("function")
+    del options["chunksize"]
+    for tenant in ("blue 7", "red/e"):
+        assert list(lambdamap.invoke_map(function, [1], tenant_id=tenant, **options)) == [{"ok": 1}]
+        request = server.requests[-1]
+        assert request.headers["x-amz-tenant-id"] == tenant
+        context = base64.b64decode(request.headers["x-amz-client-context"])
+        assert json.loads(context) == {"custom": {"a": 1}}
+        assert request.target.endswith(f"{function}/invocations?Qualifier=%24LATEST")
+    list(lambdamap.invoke_map(function, [1], **options))
+    assert "x-amz-tenant-id" not in server.requests[-1].headers
+
+
+def test_qualifier_that_contradicts_the_name(plain_site: Any) -> None:
+    server = plain_site.server(then=reply(b"1"))
+    options = plain_site.options(server, qualifier="v2")
+    function = options.pop("function")
+    del options["chunksize"]
+    with pytest.raises(lambdamap.ConfigError, match="'v2' and the function's name ends in :v1"):
+        lambdamap.invoke_map(f"{function}:v1", [1], **options)
+    assert list(lambdamap.invoke_map(f"{function}:v2", [1], **options)) == [1]
+    assert server.requests[0].target.endswith(f"{function}%3Av2/invocations")

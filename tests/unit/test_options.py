@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -15,7 +17,7 @@ from lambdamap import options
     ("values", "text"),
     [
         ({"chunksiz": 3}, "did you mean chunksize"),
-        ({"nonsense": 3}, "there are: function, region"),
+        ({"nonsense": 3}, "there are: function, qualifier"),
         ({"chunk_size": 3}, "did you mean chunksize"),
         ({"n_jobs": 3}, "did you mean max_concurrency"),
         ({"chunksize": 0}, "chunksize must be"),
@@ -30,6 +32,25 @@ from lambdamap import options
         ({"function": "f" * 300}, "300 characters"),
         ({"function": "f:"}, "function must be"),
         ({"function": 5}, "function must be"),
+        ({"qualifier": "a b"}, "qualifier must be an alias or a version"),
+        ({"qualifier": ""}, "qualifier must be"),
+        ({"qualifier": "v\n"}, "qualifier must be"),
+        ({"tenant_id": ""}, "tenant_id must be"),
+        ({"tenant_id": "a" * 257}, "tenant_id must be"),
+        ({"tenant_id": "a\r\nX: y"}, "tenant_id must be"),
+        ({"tenant_id": " blue"}, "tenant_id must be .* inner blanks"),
+        ({"tenant_id": "blue "}, "tenant_id must be"),
+        ({"tenant_id": "tenant\u00e9"}, "tenant_id must be"),
+        ({"tenant_id": 7}, "tenant_id must be"),
+        ({"client_context": "{oops"}, "client_context is not JSON"),
+        ({"client_context": {"x": float("nan")}}, "client_context is not JSON"),
+        ({"client_context": {"x": {1}}}, "client_context is not JSON"),
+        ({"client_context": {"x": "\ud800"}.items()}, "client_context is not JSON"),
+        ({"client_context": "[1]"}, "client_context must be a dict, .* not list"),
+        ({"client_context": '"\ud800"'}, "client_context must be a dict"),
+        ({"client_context": {"x": "y" * 3000}}, "has 4012 bytes in base64; Lambda takes 3583"),
+        ({"connect_timeout": 0}, "connect_timeout must be"),
+        ({"connect_timeout": None}, "connect_timeout must be"),
         ({"region": "evil.com/"}, "region must be"),
         ({"region": "eu-central-1\n"}, "region must be"),
         ({"backend": "gcp"}, "backend must be"),
@@ -131,3 +152,41 @@ def test_environment_errors_name_the_variable(monkeypatch: pytest.MonkeyPatch) -
 def test_options_hide_credentials() -> None:
     shown = repr(options.resolve(credentials=("AKID", "topsecret")))
     assert "topsecret" not in shown
+
+
+def test_limits_of_the_invoke_api_are_botocores() -> None:
+    """The patterns and lengths here, against the model that is installed."""
+    service = pytest.importorskip("botocore.session").Session().get_service_model("lambda")
+    shape = service.shape_for("TenantId")
+    assert shape.metadata == {
+        "min": 1, "max": 256, "pattern": r"[a-zA-Z0-9\._:\/=+\-@ ]+"
+    }  # fmt: skip
+    for tenant in ("a", "a" * 256, "a b", "A._:/=+-@ 9"):
+        assert options.Options(tenant_id=tenant).tenant_id == tenant
+    context = service.operation_model("Invoke").input_shape.members["ClientContext"]
+    assert "3,583 bytes of base64" in context.documentation
+
+
+def test_client_context_as_its_header_has_it() -> None:
+    for context in ({"custom": {"a": "\u00e9"}}, '{"custom": {"a": "\u00e9"}}'):
+        options.Options(client_context=context)
+        assert json.loads(base64.b64decode(options.encoded_context(context))) == {
+            "custom": {"a": "\u00e9"}
+        }
+    assert "custom" not in repr(options.Options(client_context={"custom": "secret"}))
+
+
+@pytest.mark.parametrize(
+    ("function", "qualifier"),
+    [
+        ("f", None),
+        ("f:v1", "v1"),
+        ("function:f", None),
+        ("123456789012:f", None),
+        ("123456789012:function:f:$LATEST", "$LATEST"),
+        ("arn:aws:lambda:eu-central-1:123456789012:function:f", None),
+        ("arn:aws:lambda:eu-central-1:123456789012:function:f:7", "7"),
+    ],
+)
+def test_qualifier_behind_a_name(function: str, qualifier: str | None) -> None:
+    assert options.qualifier_of(function) == qualifier

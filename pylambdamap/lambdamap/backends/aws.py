@@ -11,7 +11,7 @@ from lambdamap.backends.endpoints import resolve
 from lambdamap.backends.proxies import is_loopback
 from lambdamap.backends.route import MOST_AT_ONCE, Route
 from lambdamap.errors import ConfigError
-from lambdamap.options import is_region
+from lambdamap.options import is_region, qualifier_of
 
 if TYPE_CHECKING:
     from lambdamap.options import Options
@@ -57,14 +57,34 @@ def _fips_hint(region: str) -> str:
     return ": use the region's own name, and set AWS_USE_FIPS_ENDPOINT=true"
 
 
+def _qualified(function: str, options: Options) -> tuple[str, str | None]:
+    """The function, and the qualifier that is not in its name.
+
+    Raises
+    ------
+    ConfigError
+        Its name has another one.
+    """
+    wanted, in_name = options.qualifier, qualifier_of(function)
+    if wanted is None or in_name is None:
+        return function, wanted
+    if options.function is None:  # inside Lambda: another version of this function
+        return function.removesuffix(f":{in_name}"), wanted
+    if in_name != wanted:
+        raise ConfigError(f"qualifier is {wanted!r} and the function's name ends in :{in_name}")
+    return function, None
+
+
 def route(options: Options, function: str) -> Route:
     """Where a named function is invoked."""
     region = region_of(function, options)
+    name, qualifier = _qualified(function, options)
     url, ca_bundle = resolve(options, region)
     return Route(
         name="aws",
         url=url,
-        function=function,
+        function=name,
+        qualifier=qualifier,
         region=region,
         credentials=credentials.find(options.credentials, options.profile),
         max_concurrency=MOST_AT_ONCE,

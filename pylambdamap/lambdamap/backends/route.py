@@ -14,6 +14,7 @@ from lambdamap._version import __version__
 from lambdamap.backends import proxies
 from lambdamap.credentials import Credentials
 from lambdamap.errors import AccessDeniedError, ConfigError
+from lambdamap.options import encoded_context
 
 if TYPE_CHECKING:
     from lambdamap._net import Target
@@ -37,6 +38,7 @@ class Route(NamedTuple):
     trusted: bool  # arguments and results may be pickled by default
     find: Callable[[], Credentials] | None = None  # looks for newer credentials
     headers: tuple[tuple[str, str], ...] = ()  # of each request
+    qualifier: str | None = None  # alias or version, where it is not in the function's name
     ca_bundle: str | None = None  # file, or folder of hashed certificates; None: the system's
 
 
@@ -70,6 +72,10 @@ def open_target(
     )  # an alias or version behind a colon, too
     trace = os.environ.get("_X_AMZN_TRACE_ID")
     all_headers = [("User-Agent", f"lambdamap/{__version__}"), *route.headers, *headers]
+    if options.tenant_id is not None:
+        all_headers.append(("X-Amz-Tenant-Id", options.tenant_id))
+    if options.client_context is not None:
+        all_headers.append(("X-Amz-Client-Context", encoded_context(options.client_context)))
     if trace and os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
         # AWS stops a function that goes on calling itself; it sees that by this header.
         all_headers.append(("X-Amzn-Trace-Id", urllib.parse.quote(trace, safe="-=;:+&[]{}\"',")))
@@ -84,7 +90,9 @@ def open_target(
         "host": host,
         "port": url.port or (443 if url.scheme == "https" else 80),
         "path": f"{url.path.rstrip('/')}/2015-03-31/functions/{function}/invocations",
-        "query": "",
+        "query": f"Qualifier={urllib.parse.quote(route.qualifier, safe='')}"
+        if route.qualifier
+        else "",
         "region": route.region,
         "headers": tuple(all_headers),
         "proxy": proxies.find(url.scheme, host),

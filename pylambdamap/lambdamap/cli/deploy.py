@@ -100,7 +100,7 @@ def _allowed(environment: dict[str, str]) -> str:
     help="1769 is one processor.",
 )
 @click.option(
-    "--timeout", type=click.IntRange(1, 900), default=300, show_default=True, metavar="SECONDS"
+    "--timeout", type=click.IntRange(1, 1800), default=300, show_default=True, metavar="SECONDS"
 )
 @click.option(
     "--role",
