@@ -82,6 +82,8 @@ static const struct lm_outcome PENDING = {LM_RAN_NOT, LM_FAIL_SERVICE, LM_DO_POL
 static const struct lm_outcome TOO_FAST = {LM_RAN_NOT, LM_FAIL_THROTTLED, LM_DO_SLOW_DOWN, false};
 static const struct lm_outcome EXPIRED = {LM_RAN_NOT, LM_FAIL_ACCESS_DENIED, LM_DO_REFRESH, true};
 static const struct lm_outcome UNSIGNED = {LM_RAN_NOT, LM_FAIL_ACCESS_DENIED, LM_DO_RESIGN, true};
+static const struct lm_outcome TOO_OLD = {LM_RAN_NOT, LM_FAIL_ACCESS_DENIED, LM_DO_RESIGN_OLD,
+                                          true};
 static const struct lm_outcome FULL = {LM_RAN_NOT, LM_FAIL_THROTTLED, LM_DO_THROTTLE, false};
 
 static void
@@ -480,6 +482,13 @@ signatures(void)
   job = lm_sched_next(&bench.sched, 0);
   CHECK(job != NULL && job->attempts == 1);
   CHECK(end(&bench, job, 403, UNSIGNED, 0));
+  let_go(&bench, job);
+  map.stopped = false;
+  CHECK(submit(&bench, &map, 2, 10) == 0); /* too old when it arrived: whatever our clock was */
+  job = lm_sched_next(&bench.sched, 0);
+  CHECK(!end(&bench, job, 400, TOO_OLD, 0));
+  job = lm_sched_next(&bench.sched, 0);
+  CHECK(job != NULL && end(&bench, job, 400, TOO_OLD, 0));
   let_go(&bench, job);
   map.stopped = false;
   CHECK(submit(&bench, &map, 1, 10) == 0);
