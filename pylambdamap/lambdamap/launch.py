@@ -97,21 +97,30 @@ def _route(options: Options) -> tuple[str, Any]:
     return name, aws.route(options, function)
 
 
+def _compresses(options: Options, route: Route | None) -> bool:
+    """Whether requests and replies are compressed; "auto": where there is a network between."""
+    if options.compression != "auto":
+        return bool(options.compression)
+    if route is None:
+        return False
+    from lambdamap.backends.aws import is_local_url
+
+    return not is_local_url(route.url)
+
+
 def _open_native(
     route: Any, options: Options, head: bytes | None, map_id: str
 ) -> tuple[Port, Callable[[], int], Callable[[], None]]:
     _net = _dispatcher()
-    from lambdamap.backends.aws import is_local_url
     from lambdamap.backends.route import open_target, renew
 
     _net.set_budget(options.max_inflight_bytes or _default_budget())
     target = open_target(route, options)
-    compression = options.compression
     port = _net.open_map(
         target,
         head=head,
         map_id=map_id,
-        compression=not is_local_url(route.url) if compression == "auto" else bool(compression),
+        compression=_compresses(options, route),
         idempotent=options.idempotent,
         invocation_timeout_ms=_milliseconds(options.invocation_timeout or _DEFAULT_INVOCATION_S),
         timeout_ms=_milliseconds(options.timeout),
@@ -284,9 +293,7 @@ def connect(shipment: Shipment, options: Options, *, calls: str) -> Link:
     trusted = route is None or route.trusted
     allow_pickle = trusted if options.allow_pickle is None else options.allow_pickle
     map_id = uuid.uuid4().hex
-    compression = options.compression is True or (
-        options.compression == "auto" and route is not None and not route.trusted
-    )
+    compression = _compresses(options, route)
     new_packer = _packers(shipment, options, calls)
     try:
         packer = new_packer(allow_pickle)

@@ -36,7 +36,7 @@ def test_row_13_reply_that_takes_long(site: Any, seconds: float) -> None:
     assert list(site.map(server, tasks.square, [3], idempotent=True)) == [9]
     assert server.complete == 1
     (request,) = server.requests
-    assert request.envelope["left_ms"] == 900_000
+    assert request.envelope["left_ms"] > 1_800_000
 
 
 def test_row_56_deadline_of_a_map(site: Any, idempotent: bool) -> None:

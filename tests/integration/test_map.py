@@ -202,6 +202,32 @@ class TestMaps:
         assert [len(result) for result in found] == [1_000_000] * 10
         assert found.stats["requests"] >= 3
 
+    def test_a_text_goes_back_as_it_came(self) -> None:
+        """What counts against Lambda's 6 MB is what is sent, both ways."""
+        text = "lorem ipsum dolor sit " * 250_000
+        with lambdamap.configure(compression=True):
+            assert list(lambdamap.map(tasks.identity, [text])) == [text]
+            with pytest.raises(lambdamap.PayloadTooLargeError, match="f has run"):
+                list(lambdamap.map(tasks.hexadecimal, [20_000_000]))
+
+    @pytest.mark.parametrize("backend", ["local", "aws"])
+    def test_compression_by_itself_means_the_same_both_ways(self, backend: str) -> None:
+        """Nothing is deflated to loopback, nor from it, however the local Lambda is named."""
+        here = shared("builtin")
+        options: dict[str, Any] = {"backend": backend, "chunksize": 1}
+        if backend == "aws":
+            options |= {
+                "function": "local", "endpoint_url": here.endpoint_url, "region": "us-east-1",
+                "credentials": (here.access_key, here.secret_key),
+            }  # fmt: skip
+        received = {}
+        for how in ("auto", False, True):
+            results = lambdamap.map(tasks.spaces, [500_000] * 3, compression=how, **options)
+            assert [len(text) for text in results] == [500_000] * 3
+            received[how] = results.stats.bytes_received
+        assert received["auto"] == pytest.approx(received[False], rel=0.01)
+        assert received[True] * 10 < received[False]
+
 
 def test_first_request_leaves_while_the_input_blocks(tmp_path: Path) -> None:
     path = str(tmp_path / "runs")

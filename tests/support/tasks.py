@@ -27,6 +27,14 @@ def blank(size: int) -> bytes:
     return bytes(size)
 
 
+def hexadecimal(size: int) -> str:
+    return os.urandom(size // 2).hex()
+
+
+def spaces(size: int) -> str:
+    return " " * size
+
+
 def size(x: Any) -> int:
     return len(x)
 

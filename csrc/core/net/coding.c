@@ -117,8 +117,11 @@ describe(struct lm_job *job, const struct lm_span *type, const struct lm_span *t
                  head->status);
   } else if (lm_redact_text((const char *)job->reply.data, job->reply.len, shown, SHOWN_BYTES + 1) >
              0) {
-    lm_error_set(&job->error, LM_E_SYSTEM, "HTTP %d%s%s: %s", head->status,
-                 head->content_type[0] == '\0' ? "" : ", ", head->content_type, shown);
+    if (head->function_error)
+      lm_error_set(&job->error, LM_E_SYSTEM, "a function error without a message: %s", shown);
+    else
+      lm_error_set(&job->error, LM_E_SYSTEM, "HTTP %d%s%s: %s", head->status,
+                   head->content_type[0] == '\0' ? "" : ", ", head->content_type, shown);
   } else {
     lm_error_set(&job->error, LM_E_SYSTEM, "HTTP %d without a body", head->status);
   }

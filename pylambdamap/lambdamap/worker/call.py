@@ -427,7 +427,11 @@ class _Chunk:
                 pythons = _PYTHONS_DIFFER.format(self.python, PYTHON)
                 text += f" ({pythons} therefore pickles no results)"
             raise _codec.EncodeFailure(f"at result{path}: {text}" if path else text) from None
-        return 4 * len(frame) // 3 + 1
+        size = 4 * len(frame) // 3 + 1
+        if size > _RESULTS_BYTES and self.compression:  # it may fit as it is sent
+            frame = _codec.encode(result, allow_pickle=allowed, compression=True)
+            size = 4 * len(frame) // 3 + 1
+        return size
 
     def encode(self) -> str | dict[str, Any]:
         if self.json:
