@@ -102,6 +102,7 @@ REPLY_HEAD = (
     Field("done", "integer", _COUNT, None),
     Field("us", "integer", range(1 << 63), 0),
     Field("code", "any", None, None, null=True),
+    Field("allow", "any", None, None),
 )
 
 # Beside the head, which is the object under `MARKER`.

@@ -48,6 +48,7 @@ def test_all_is_well_with_a_worker(sandbox_kind: Any) -> None:
         assert failed(found) == []
         assert found["function"].text == "f may be invoked (DryRun)"
         assert found["worker"].text.startswith(f"lambdamap {lambdamap.__version__}, Python 3.")
+        assert found["allowed"].text.endswith("by value")
         assert function.stats["invocations"] == 1
         assert function.secret_key not in str(found)
         wrong = findings(**reached(function, function="g"))
@@ -179,7 +180,7 @@ def test_messages_name_the_options_of_the_command_line(text: str, wanted: str | 
 def test_as_a_command() -> None:
     well = run("doctor", "--backend", "local")
     assert well.returncode == 0, well.stderr
-    assert [line.split()[0] for line in well.stdout.splitlines()] == ["ok"] * 8
+    assert [line.split()[0] for line in well.stdout.splitlines()] == ["ok"] * 9
     ill = run("doctor", "--function", "f")
     assert ill.returncode == 1
     assert "FAIL  credentials" in ill.stdout

@@ -53,7 +53,7 @@ def test_each_table_is_what_its_reader_gives() -> None:
     assert tuple(field.name for field in REQUEST) == envelope.Request._fields
     assert {field.name for field in ERROR} == set(envelope.ErrorObject.__annotations__)
     used = {field.name for field in (*REPLY_HEAD, *REPLY)} - {
-        "protocol", "version", "python", "map", "chunk",
+        "protocol", "version", "python", "map", "chunk", "allow",
     }  # fmt: skip
     assert used == set(envelope.Reply._fields)
 

@@ -334,7 +334,24 @@ def test_nothing_is_allowed_where_metadata_is_stripped(
     monkeypatch.setattr(project, "is_stripped", lambda: True)
     with pytest.raises(allow.Refused, match=r'set LAMBDAMAP_ALLOW="shop:\* shop.\*:\*"'):
         allow.Permissions().function("shop", "double")
-    assert allow.described().startswith("nothing")
+    assert allow.described().startswith("nothing by name")
+
+
+def test_what_is_allowed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LAMBDAMAP_BY_VALUE", raising=False)
+    for patterns, text in (
+        (None, "functions of the deployed project by name, as LAMBDAMAP_ALLOW is not set"),
+        ("", "nothing by name"),
+        ("a:*, b:f", "what LAMBDAMAP_ALLOW names (a:* b:f)"),
+    ):
+        if patterns is None:
+            monkeypatch.delenv("LAMBDAMAP_ALLOW", raising=False)
+        else:
+            monkeypatch.setenv("LAMBDAMAP_ALLOW", patterns)
+        assert allow.described() == f"{text}; nothing by value"
+    monkeypatch.setenv("LAMBDAMAP_BY_VALUE", "1")
+    assert allow.described().endswith("; any code by value")
+    assert allow.described(trusted=True) == "everything by name; any code by value"
 
 
 def test_an_installed_project_is_told_what_to_set(

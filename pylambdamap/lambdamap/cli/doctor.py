@@ -317,6 +317,8 @@ def _worker(report: Report, route: Route, options: Options) -> None:
         report(Finding(_NOTE, "worker", f"{text} (here {lambdamap.__version__})"))
     else:
         report(Finding(_OK, "worker", text))
+    if isinstance(allowed := theirs.get("allow"), str):
+        report(Finding(_OK, "allowed", allowed))
 
 
 def _ask(route: Route, options: Options, body: bytes, *, dry_run: bool) -> Completion | Exception:

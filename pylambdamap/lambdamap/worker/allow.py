@@ -53,14 +53,22 @@ def _patterns() -> list[str] | None:
     return None if text is None else text.replace(",", " ").split()
 
 
-def described() -> str:
-    """What a caller may name here, for people."""
+def described(trusted: bool = False) -> str:
+    """What a caller may make run here, for people."""
     patterns = _patterns()
     if patterns is not None:
-        return " ".join(patterns) or "nothing"
-    if project.is_stripped():
-        return "nothing: LAMBDAMAP_ALLOW is not set, and the packages' metadata is not deployed"
-    return "functions of the deployed project: LAMBDAMAP_ALLOW is not set"
+        named = (
+            f"what LAMBDAMAP_ALLOW names ({' '.join(patterns)})" if patterns else "nothing by name"
+        )
+    elif project.is_stripped():
+        named = (
+            "nothing by name, as LAMBDAMAP_ALLOW is not set and the packages' metadata not deployed"
+        )
+    else:
+        named = "functions of the deployed project by name, as LAMBDAMAP_ALLOW is not set"
+    if trusted:
+        named = "everything by name"
+    return f"{named}; {'any code' if by_value_allowed(trusted) else 'nothing'} by value"
 
 
 class Permissions:
