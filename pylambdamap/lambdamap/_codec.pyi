@@ -1,6 +1,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any, final
 
+from lambdamap._names import Names
+
 WIRE_VERSION: int
 PROTOCOL: int
 
@@ -13,33 +15,51 @@ class EncodeFailure(CodecError):
 class DecodeFailure(CodecError):
     """args = (message,)."""
 
-def encode(value: Any, /, *, allow_pickle: bool = False, compression: bool = True) -> bytes:
-    """One value -> a sealed frame."""
+@final
+class Budget:
+    """The bytes that a value which is being read may still take; called with a number, it takes them away."""
+
+    def __call__(self, size: int, /) -> None: ...
+    def keys(self, keys: list[Any], /) -> None:
+        """DecodeFailure for keys of which a dict would be slow."""
+
+def encode(
+    value: Any, /, *, allow_pickle: bool = False, compression: bool = True, callables: bool = True
+) -> bytes:
+    """One value -> a sealed frame.
+
+    callables: functions and classes may be named in it that are more than plain; else EncodeFailure.
+    """
 
 def decode(
     frame: bytes | bytearray | memoryview,
     /,
     *,
     allow_pickle: bool = False,
-    resolve: Callable[[str, str], Any] | None = None,
+    names: Names | None = None,
     max_output_bytes: int = 268435456,
     max_depth: int = 512,
+    check: Callable[[], object] | None = None,
 ) -> Any:
     """A sealed or raw frame -> its value.
 
-    resolve(module, qualname) turns a named callable or type into the object; None: only names whose
-    module is in sys.modules (decoding imports nothing).
+    names follows the names of callables, classes and modules; None: `_names.DATA`, or `_names.TRUSTED` with
+    allow_pickle. check is called now and then, some tens of milliseconds apart at most; what it raises
+    ends the reading, and so does what the handler of a signal raises.
     """
 
-def encode_text(value: Any, /, *, allow_pickle: bool = False, compression: bool = True) -> str: ...
+def encode_text(
+    value: Any, /, *, allow_pickle: bool = False, compression: bool = True, callables: bool = True
+) -> str: ...
 def decode_text(
     text: str | bytes,
     /,
     *,
     allow_pickle: bool = False,
-    resolve: Callable[[str, str], Any] | None = None,
+    names: Names | None = None,
     max_output_bytes: int = 268435456,
     max_depth: int = 512,
+    check: Callable[[], object] | None = None,
 ) -> Any: ...
 def encode_json(value: Any, /) -> bytes:
     """One value as plain JSON in UTF-8; EncodeFailure names the place of what JSON has no form for."""

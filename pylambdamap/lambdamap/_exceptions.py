@@ -273,7 +273,9 @@ def _node(
 
     def put(value: Any) -> Any:
         if boxed:
-            return _codec.encode(value, allow_pickle=allow_pickle, compression=False)
+            return _codec.encode(
+                value, allow_pickle=allow_pickle, compression=False, callables=allow_pickle
+            )
         if loose and not _is_simple(value, 4):
             raise _Inexact(f"in the chain of a value, a {type(value).__qualname__} is left out")
         return value

@@ -11,8 +11,9 @@ import sys
 from operator import attrgetter
 from typing import Any
 
-from lambdamap import _kinds
 from lambdamap._codec import DecodeFailure
+from lambdamap._kinds import tables
+from lambdamap._kinds.parts import Reader
 
 __all__ = ["reduce", "restore", "shape", "snapshot"]
 
@@ -51,7 +52,7 @@ def shape(frame: Any) -> _Shape | None:
     try:
         found = _blocks_of(frame)
         blocks = [(b.values.dtype, b.mgr_locs.as_array.tobytes(), b.mgr_locs) for b in found]
-        known = [_kinds.pack_values(pandas, _rows_of(b.values)[0]) for b in found]
+        known = [tables.pack_values(pandas, _rows_of(b.values)[0]) for b in found]
     except (AttributeError, IndexError, TypeError):
         return None
     if not blocks or None in known or not frame.flags.allows_duplicate_labels:
@@ -126,7 +127,7 @@ def reduce(shape: _Shape, snapshots: list[tuple[Any, ...]]) -> tuple[Any, ...]:
     for number, (_, places, _) in enumerate(shape.blocks):
         joined = _rows_of(_join([values[number] for _, _, values in snapshots]))
         for row, place in enumerate(numpy.frombuffer(places, numpy.intp).tolist()):
-            columns[place] = _kinds.pack_values(pandas, joined[row])
+            columns[place] = tables.pack_values(pandas, joined[row])
     kind, _, name = shape.index
     owns = [own for _, own, _ in snapshots]
     if kind is pandas.RangeIndex:
@@ -136,18 +137,22 @@ def reduce(shape: _Shape, snapshots: list[tuple[Any, ...]]) -> tuple[Any, ...]:
     return columns, shape.columns, index, [rows for rows, _, _ in snapshots]
 
 
-def restore(resolve: _kinds.Resolve | None, parts: Any) -> list[Any]:
+def restore(
+    read: Reader, columns: list[Any], labels: Any, index: Any, rows: list[Any]
+) -> list[Any]:
     """The frames: slices of one that nobody else holds, no row of it in two of them."""
-    pandas = _kinds.loaded("pandas", resolve)
-    columns, labels, index, rows = parts
-    ranges = index if isinstance(index, tuple) else None
-    total = sum(rows)
+    pandas = read.names.module("pandas")
     if any(type(n) is not int or n < 0 for n in rows):
         raise DecodeFailure("it holds frames with a number of rows that cannot be")
-    if ranges is not None and any(len(part) != len(rows) for part in ranges[1:]):
+    total = sum(rows)
+    ranges = index if type(index) is tuple else None
+    if ranges is not None and (
+        len(ranges) != 4
+        or any(type(part) is not list or len(part) != len(rows) for part in ranges[1:])
+    ):
         raise DecodeFailure("it holds frames of which some have no index")
     whole_index = pandas.RangeIndex(total) if ranges is not None else index
-    whole = _kinds.restore_frame(pandas, columns, labels, whole_index, {})
+    whole = tables.frame_of(read, columns, labels, whole_index, {})
     if len(whole) != total:
         raise DecodeFailure("it holds frames whose rows are not as many as their columns'")
     made = []
@@ -159,7 +164,7 @@ def restore(resolve: _kinds.Resolve | None, parts: Any) -> list[Any]:
             frame._is_copy = None  # pandas 2 would warn of a change to it
         made.append(frame)
     if ranges is not None:
-        name, starts, stops, steps = ranges
-        for frame, start, stop, step in zip(made, starts, stops, steps, strict=True):
-            frame.index = pandas.RangeIndex(start, stop, step, name=name)
+        name, *bounds = ranges
+        for frame, start, stop, step in zip(made, *bounds, strict=True):
+            frame.index = tables.range_of(read, start, stop, step, name)
     return made

@@ -29,6 +29,7 @@ __all__ = [
     "TRUSTED",
     "LeadsAway",
     "Names",
+    "class_attribute",
     "find",
     "home_of",
     "is_main",
@@ -36,7 +37,10 @@ __all__ = [
     "is_plain",
     "loaded_class",
     "name_of",
+    "own_dict",
     "reference_to",
+    "type_dict",
+    "type_mro",
     "why_not_found",
 ]
 
@@ -71,11 +75,11 @@ class Names(Protocol):
 
 # --- following a name ------------------------------------------------------------------------------
 
-_type_dict: Callable[[type], Mapping[str, Any]] = type.__dict__["__dict__"].__get__
+type_dict: Callable[[type], Mapping[str, Any]] = type.__dict__["__dict__"].__get__
 _type_module: Callable[[type], Any] = type.__dict__["__module__"].__get__
 _type_qualname: Callable[[type], Any] = type.__dict__["__qualname__"].__get__
 _type_name: Callable[[type], str] = type.__dict__["__name__"].__get__
-_type_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+type_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 _CYTHON = ("cython_function_or_method", "fused_cython_function")
 
 
@@ -83,10 +87,18 @@ def _is_class(value: object) -> bool:
     return issubclass(type(value), type)
 
 
+def class_attribute(kind: type, name: str) -> Any:
+    """What a class or its bases hold under a name, as it stands there; None: nothing."""
+    for base in type_mro(kind):
+        if name in (namespace := type_dict(base)):
+            return namespace[name]
+    return None
+
+
 def own_dict(value: object) -> Mapping[str, Any]:
     """An object's own ``__dict__``, read past everything that its class may define; or empty."""
-    for kind in _type_mro(type(value)):
-        found = _type_dict(kind).get("__dict__")
+    for kind in type_mro(type(value)):
+        found = type_dict(kind).get("__dict__")
         if found is not None:
             if type(found) in (types.GetSetDescriptorType, types.MemberDescriptorType):
                 own = found.__get__(value)
@@ -116,7 +128,7 @@ def find(module: types.ModuleType, qualname: str) -> Any:
         if part not in namespace:
             raise LookupError(f"no {qualname}") if namespace else LeadsAway(f"no way to {qualname}")
         holder, found = found, namespace[part]
-        namespace = _type_dict(found) if _is_class(found) else {}
+        namespace = type_dict(found) if _is_class(found) else {}
     if issubclass(type(found), staticmethod):
         return found.__func__
     if issubclass(type(found), classmethod):

@@ -17,7 +17,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
-from lambdamap import _kinds
+from lambdamap import _names
 
 __all__ = ["by_value", "cached", "cached_property", "dumps"]
 
@@ -71,7 +71,7 @@ def _pickler() -> Any:
 
         def reducer_override(self, obj: Any) -> Any:
             if type(obj) is _Cached and not (
-                _kinds.has_name(obj)
+                _names.name_of(obj) is not None
                 and obj.__module__ not in cloudpickle.list_registry_pickle_by_value()
             ):
                 return cached, (obj.__wrapped__, obj.cache_parameters())

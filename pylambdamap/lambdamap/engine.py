@@ -41,12 +41,17 @@ __all__ = [
 
 _WINDOWS_AHEAD = 2
 _SLICE_S = 1.0  # how often a waiting caller looks at its progress bar
+_LATE_READING_S = 0.2  # for results that have come, when the map's deadline has passed
 _DECODED_BYTES = 16 << 20  # encoded size of results that are decoded before their turn
 _KEEP_S = 0.1  # what may be spent on decoding results for the error of a Ctrl-C
 
 # A completion's results, and by index the descriptions of the items that failed. It raises
 # `_codec.DecodeFailure`, which `results_of` turns into a public error.
-Unpack: TypeAlias = "Callable[[Completion | PlainCompletion], tuple[list[Any], dict[int, Any]]]"
+# The second argument is called now and then, and may raise.
+Unpack: TypeAlias = (
+    "Callable[[Completion | PlainCompletion, Callable[[], None] | None], "
+    "tuple[list[Any], dict[int, Any]]]"
+)
 
 
 class Port(Protocol):
@@ -109,6 +114,10 @@ class Feed:
         """How full a chunk that wants so many items may become without waiting. packed: items in
         this and earlier chunks; the packer may hold one more that did not fit."""
         return wanted if self.ended else min(wanted, len(self.items) + self._taken - packed)
+
+
+class _TimeIsOver(Exception):
+    """The map's deadline has passed while results were read."""
 
 
 class Raised:
@@ -185,6 +194,7 @@ class Engine:
         self._fatal: BaseException | None = None  # ends the map whatever else is finished
         self._backlog: deque[tuple[bytes, int, int]] = deque()  # refused by the byte budget
         self._deadline = monotonic() + options.timeout if options.timeout is not None else None
+        self._read_until = self._deadline  # from then on, no results are read any more
         self._stale_said = False
         # For LambdaExecutor.map, with on_error="return": errors are given as `Raised`, to be told
         # from results, and the failure of a chunk stands in the places of its items and ends nothing.
@@ -355,7 +365,11 @@ class Engine:
                 self._unpack,
                 guarded=self._options.on_error == "return",
                 allow_pickle=self._allow_pickle,
+                check=self._check_time,
             )
+        except _TimeIsOver:
+            self._fatal = _too_late(completion)
+            return [Raised(self._fatal)]
         except errors.LambdaMapError as unread:
             if self.marks_errors:
                 return [Raised(unread)] * completion.done
@@ -364,6 +378,10 @@ class Engine:
         for index, error in failed.items():
             results[index] = Raised(error) if self.marks_errors else error
         return results
+
+    def _check_time(self) -> None:
+        if self._read_until is not None and monotonic() > self._read_until:
+            raise _TimeIsOver
 
     def _place_failure(self, completion: Completion | PlainCompletion) -> int:
         first, count = completion.first_item, completion.n_items
@@ -397,6 +415,10 @@ class Engine:
         """What is finished and not yet given, by position. What steers the interpreter, such as a
         Ctrl-C, does not wait for all of it to be decoded."""
         ends = None if isinstance(error, Exception) else monotonic() + _KEEP_S
+        if ends is not None:
+            self._read_until = ends
+        elif self._read_until is not None:
+            self._read_until = max(self._read_until, monotonic() + _LATE_READING_S)
         partial = {}
         for before_end, result in enumerate(self._giving, 1):
             partial[self._giving_ends - before_end] = result
@@ -606,10 +628,12 @@ def results_of(
     *,
     guarded: bool,
     allow_pickle: bool = False,
+    check: Callable[[], None] | None = None,
 ) -> tuple[list[Any], dict[int, BaseException]]:
     """The results that a reply holds, and by index the errors of the items that failed.
 
     guarded: the request has asked for errors among the results. allow_pickle: these may be pickled.
+    check: called now and then while they are read; what it raises ends that.
 
     Raises
     ------
@@ -618,7 +642,7 @@ def results_of(
     """
     done = completion.done
     try:
-        results, described = unpack(completion) if done else ([], {})
+        results, described = unpack(completion, check) if done else ([], {})
         if len(results) != done:
             raise envelope.Malformed(f"it holds {len(results)} results of {done} items")
         if described and not guarded:
@@ -641,6 +665,17 @@ def results_of(
     if cause is not None:
         errors.trim(cause)
     raise failures.unreadable(wrong, completion) from cause
+
+
+def _too_late(completion: Completion | PlainCompletion) -> errors.DeadlineError:
+    first = completion.first_item
+    return errors.DeadlineError(
+        f"the time of the map was over while the results of chunk {first} were read",
+        indices=range(first, first + completion.n_items),
+        attempts=completion.attempts,
+        request_id=completion.request_id,
+        ran="RAN",
+    )
 
 
 def _in_main_thread() -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lambdamap import _codec, errors, log, plain
 from lambdamap._version import __version__
 from lambdamap.backends import remote_depth
-from lambdamap.engine import Engine, Packer, Port
+from lambdamap.engine import Engine, Packer, Port, Unpack
 
 if TYPE_CHECKING:
     from lambdamap._net import Completion
@@ -253,7 +253,7 @@ class Link(NamedTuple):
     port: Port
     window: Callable[[], int]
     packer: Packer
-    unpack: Callable[[Completion | PlainCompletion], tuple[list[Any], dict[int, Any]]]
+    unpack: Unpack
     repack: Callable[[list[Any]], bytes]
     renew: Callable[[], None] | None  # to be called when the port wants credentials
     runs_on: str  # where cancelled invocations run to their end; "": nowhere
@@ -312,14 +312,18 @@ def connect(shipment: Shipment, options: Options, *, calls: str) -> Link:
         text = json.dumps({"command": _ZAPPA_TASK, "lambdamap": head}, separators=(",", ":"))
         port, window, renew = _open_native(route, options, text[:-2].encode(), map_id)
 
-    def unpack(completion: Completion | PlainCompletion) -> tuple[list[Any], dict[int, Any]]:
+    def unpack(
+        completion: Completion | PlainCompletion, check: Callable[[], None] | None = None
+    ) -> tuple[list[Any], dict[int, Any]]:
         frame: Any = completion.frame
         if frame is None:
             raise _codec.DecodeFailure("it holds none")
         if options.codec == "json":
             return _checked(*plain.results_of(frame))
         decode: Any = _codec.decode_text if isinstance(frame, str) else _codec.decode
-        found = decode(frame, allow_pickle=allow_pickle, max_output_bytes=options.max_result_bytes)
+        found = decode(
+            frame, allow_pickle=allow_pickle, max_output_bytes=options.max_result_bytes, check=check
+        )
         if not isinstance(found, list) or len(found) != 2:
             raise _codec.DecodeFailure("it holds no results and errors")
         return _checked(*found)
@@ -400,7 +404,9 @@ def open_plain_engine(
     map_id = uuid.uuid4().hex
     port, window, renew = _open_native(route, options, None, map_id)
 
-    def unpack(completion: Completion | PlainCompletion) -> tuple[list[Any], dict[int, Any]]:
+    def unpack(
+        completion: Completion | PlainCompletion, check: Callable[[], None] | None = None
+    ) -> tuple[list[Any], dict[int, Any]]:
         body = completion.body or b""
         if raw:
             return [body], {}

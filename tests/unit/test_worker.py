@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 import lambdamap
 import tasks
-from lambdamap import _codec, _exceptions, envelope
+from lambdamap import _codec, _exceptions, _names, envelope
 from lambdamap.worker import allow, wrap
 from lambdamap.worker.call import PYTHON, depth_left, run_request
 from lambdamap.worker.entry import handler, zappa_task
@@ -33,7 +33,7 @@ from lambdamap.worker.output import Output, captured
 def request(function: Any, items: list[Any], /, **head: Any) -> dict[str, Any]:
     packer = _codec.ChunkPacker({})
     packer.fill(iter(items), max(1, len(items)), 1 << 30)
-    value = _codec.decode(packer.take())
+    value = _codec.decode(packer.take(), names=_names.TRUSTED)
     module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
     defaults = {
         "protocol": _codec.PROTOCOL, "version": "0.1.0", "python": PYTHON, "by_value": 0,

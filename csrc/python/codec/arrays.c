@@ -180,11 +180,10 @@ lmpy_unpack_buffer(struct lmpy_unpack *unpack, const uint8_t *at, const uint8_t 
     return lmpy_unpack_refuse(unpack, wrong);
   if (at != end)
     return lmpy_unpack_refuse(unpack, "a buffer with something behind its column");
-  if (n * size > unpack->left)
-    return lmpy_unpack_refuse(unpack, "the value would take more bytes than are allowed");
+  if (lmpy_budget_charge(unpack->budget, n * size) != 0)
+    return NULL;
   if ((column.kind == LM_COLUMN_FLOAT || column.kind == LM_COLUMN_DECIMAL) && size != 8)
     return lmpy_unpack_refuse(unpack, "a buffer of doubles that are not 8 bytes each");
-  unpack->left -= n * size;
   if (column.kind == LM_COLUMN_RAW || column.kind == LM_COLUMN_FLOAT)
     return PyByteArray_FromStringAndSize((const char *)column.data, (Py_ssize_t)(n * size));
   PyObject *made = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)(n * size));

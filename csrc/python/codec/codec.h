@@ -22,12 +22,13 @@ struct lmpy_key {
 
 struct lmpy_codec_state {
   PyObject *codec_error, *encode_failure, *decode_failure; /* strong */
-  PyTypeObject *packer_type, *chunker_type;                /* strong */
+  PyTypeObject *packer_type, *chunker_type, *budget_type;  /* strong */
   PyObject *kinds; /* module lambdamap._kinds, imported when first needed; strong or NULL */
   PyObject *reduce, *restore; /* its functions; strong or NULL */
+  PyObject *data, *trusted;   /* lambdamap._names.DATA and TRUSTED; strong or NULL */
   /* numpy's, decimal's and pandas', once met; strong or NULL */
   PyTypeObject *float64, *int64, *decimal, *frame;
-  PyObject *names[12];          /* interned texts; strong */
+  PyObject *names[16];          /* interned texts; strong */
   struct lm_coder *coder;       /* owned; under the GIL */
   struct lm_coder *spare_coder; /* owned or NULL; who takes it may use it without the GIL */
   struct lmpy_gather *spare;    /* kept from the last list; owned or NULL */
@@ -45,7 +46,12 @@ enum lmpy_name {
   LMPY_DATAFRAME,
   LMPY_FRAME_SHAPE,
   LMPY_FRAME_SNAPSHOT,
-  LMPY_FRAMES_REDUCE
+  LMPY_FRAMES_REDUCE,
+  LMPY_DATA,
+  LMPY_TRUSTED,
+  LMPY_MODULE,
+  LMPY_NUMPY,
+  LMPY_FROM_SIGNAL
 };
 
 /* The functions of lambdamap._kinds; 0, or -1 and an exception. */
@@ -58,6 +64,7 @@ int lmpy_codec_meet(struct lmpy_codec_state *state, PyTypeObject *type);
  * -1 and an exception. */
 int lmpy_codec_need_decimal(struct lmpy_codec_state *state);
 struct lmpy_unpack;
+PyObject *lmpy_codec_names(struct lmpy_unpack *unpack); /* borrowed; NULL and an exception */
 int lmpy_codec_need_numpy(struct lmpy_unpack *unpack);
 /* One of those scalars. */
 PyObject *lmpy_numpy_float(struct lmpy_codec_state *state, double number);
@@ -74,13 +81,15 @@ struct lmpy_pack {
   Py_buffer blob;  /* an array that is read where it is; its obj is NULL while there is none */
   size_t gathered; /* bytes in gathers that are not yet in a section, at most */
   bool allow_pickle;
+  bool callables;  /* whether a callable may be named that is more than plain */
   bool eager;      /* what was taken is the caller's again before the list is complete */
   bool may_borrow; /* nothing runs between packing and writing: large arrays need no copy */
   unsigned depth;  /* containers around the present value */
   PyObject *path;  /* strong list of what leads to a failure, or NULL */
 };
 
-void lmpy_pack_init(struct lmpy_pack *pack, struct lmpy_codec_state *state, bool allow_pickle);
+void lmpy_pack_init(struct lmpy_pack *pack, struct lmpy_codec_state *state, bool allow_pickle,
+                    bool callables);
 void lmpy_pack_clean_up(struct lmpy_pack *pack);
 /* Append one value. -1 and an exception: EncodeFailure(message, path) where the value is at fault;
  * the sections then hold a part of it, to be cut off by the caller. */
@@ -156,9 +165,54 @@ PyObject *lmpy_date_from(uint8_t element, int64_t n); /* NULL and an exception w
 
 /* --- unpacking --- */
 
+/* --- budget.c: what reading may cost. All: 0, or -1 and an exception. --- */
+
+/* Counts bytes down. An object that may be kept: lambdamap._kinds calls it. */
+struct lmpy_budget {
+  PyObject_HEAD size_t left, max; /* bytes */
+  PyObject *failure;              /* DecodeFailure; strong */
+};
+
+struct lmpy_budget *lmpy_budget_new(struct lmpy_codec_state *state, size_t max); /* or NULL */
+int lmpy_budget_over(const struct lmpy_budget *budget);                          /* -1 */
+
+static inline int
+lmpy_budget_charge(struct lmpy_budget *budget, uint64_t bytes)
+{
+  if (bytes > budget->left)
+    return lmpy_budget_over(budget);
+  budget->left -= (size_t)bytes;
+  return 0;
+}
+
+/* Refuse n keys, each `stride` after the one before, of which a dict's or a set's table would be slow: the
+ * hashes of numbers anybody can choose. Raises what hashing raises. */
+int lmpy_check_keys(PyObject *failure, PyObject *const *keys, size_t n, size_t stride, bool set);
+
+/* Ints that follow each other closely: each has a place of its own in a table as it grows. */
+struct lmpy_dense {
+  int64_t low, high;
+  size_t size, usable; /* places of the table, keys that it takes before it grows */
+};
+#define LMPY_DENSE ((struct lmpy_dense){INT64_MAX, INT64_MIN, 8, 5})
+
+/* Whether the n-th is one of them, as all were before it. */
+static inline bool
+lmpy_dense_add(struct lmpy_dense *dense, size_t n, int64_t number)
+{
+  dense->low = number < dense->low ? number : dense->low;
+  dense->high = number > dense->high ? number : dense->high;
+  if (n >= dense->usable) {
+    dense->size *= 2;
+    dense->usable = dense->size * 2 / 3; /* as in a dict; a set is never smaller */
+  }
+  return (uint64_t)dense->high - (uint64_t)dense->low < dense->size;
+}
+
 struct lmpy_unpack_opts {
   bool allow_pickle;
-  PyObject *resolve; /* borrowed; None: names only of modules in sys.modules */
+  PyObject *names; /* borrowed; lambdamap._names.Names, or None: what allow_pickle says */
+  PyObject *check; /* borrowed; called now and then, its exception ends the reading; or None */
   struct lm_frame_limits limits;
 };
 
@@ -166,12 +220,31 @@ struct lmpy_unpack {
   struct lmpy_codec_state *state;
   const struct lmpy_unpack_opts *opts;
   struct lm_sections sections;
-  size_t left; /* bytes that may still be built by columns */
+  struct lmpy_budget *budget; /* strong; what columns, containers and kinds still may take */
+  unsigned work;              /* values since the last pause */
+  unsigned kinds;             /* calls of lambdamap._kinds */
+  bool stopped;               /* a signal's handler or the check has raised */
 };
 
 /* The value of a raw frame (new reference). Safe on frames that lm_mpcheck has not seen. */
 PyObject *lmpy_unpack(struct lmpy_codec_state *state, const uint8_t *raw, size_t raw_len,
                       const struct lmpy_unpack_opts *opts);
+
+enum {
+  LMPY_PAUSE = 1 << 16, /* values between two looks at signals: some milliseconds */
+  LMPY_KINDS_PAUSE = 16 /* and calls of lambdamap._kinds, some of which take milliseconds */
+};
+
+/* Heed signals and the caller's check; lmpy_unpack_pause lets other threads run before. */
+int lmpy_unpack_look(struct lmpy_unpack *unpack);
+int lmpy_unpack_pause(struct lmpy_unpack *unpack);
+
+static inline int
+lmpy_unpack_work(struct lmpy_unpack *unpack, unsigned values)
+{
+  unpack->work += values;
+  return unpack->work < LMPY_PAUSE ? 0 : lmpy_unpack_pause(unpack);
+}
 
 /* What the files that unpack share; NULL and an exception on failure. */
 PyObject *lmpy_unpack_value(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end,
@@ -229,6 +302,6 @@ lmpy_text(const uint8_t *bytes, uint32_t len)
 /* json.c: encode_json. */
 PyObject *lmpy_encode_json(PyObject *module, PyObject *object);
 
-extern PyType_Spec lmpy_packer_spec, lmpy_chunker_spec;
+extern PyType_Spec lmpy_packer_spec, lmpy_chunker_spec, lmpy_budget_spec;
 
 #endif

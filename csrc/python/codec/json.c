@@ -159,7 +159,7 @@ lmpy_encode_json(PyObject *module, PyObject *object)
 {
   struct lmpy_pack pack;
   PyObject *bytes = NULL;
-  lmpy_pack_init(&pack, PyModule_GetState(module), false);
+  lmpy_pack_init(&pack, PyModule_GetState(module), false, false);
   if (value(&pack, object) != 0)
     lmpy_codec_path_error(&pack);
   else

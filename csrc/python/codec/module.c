@@ -168,15 +168,16 @@ finish(struct lmpy_codec_state *state, const struct lmpy_pack *pack, bool compre
 static PyObject *
 encode_as(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *given, bool text)
 {
-  static const char *const names[] = {"allow_pickle", "compression", NULL};
-  PyObject *found[2] = {NULL, NULL}, *result = NULL;
-  bool allow_pickle = false, compression = true;
+  static const char *const names[] = {"allow_pickle", "compression", "callables", NULL};
+  PyObject *found[3] = {NULL, NULL, NULL}, *result = NULL;
+  bool allow_pickle = false, compression = true, callables = true;
   struct lmpy_pack pack;
   if (take_arguments(text ? "encode_text" : "encode", args, n, given, names, found) != 0 ||
-      take_flag(found[0], &allow_pickle) != 0 || take_flag(found[1], &compression) != 0)
+      take_flag(found[0], &allow_pickle) != 0 || take_flag(found[1], &compression) != 0 ||
+      take_flag(found[2], &callables) != 0)
     return NULL;
   struct lmpy_codec_state *state = PyModule_GetState(module);
-  lmpy_pack_init(&pack, state, allow_pickle);
+  lmpy_pack_init(&pack, state, allow_pickle, callables);
   /* Compression may let other threads run, and they may write to the array. */
   pack.may_borrow = !compression;
   if (lmpy_pack_value(&pack, args[0]) != 0)
@@ -225,19 +226,21 @@ static int
 take_decode_arguments(const char *function, PyObject *const *args, Py_ssize_t n, PyObject *given,
                       struct lmpy_unpack_opts *opts)
 {
-  static const char *const names[] = {"allow_pickle", "resolve", "max_output_bytes", "max_depth",
-                                      NULL};
-  PyObject *found[4] = {NULL, NULL, NULL, NULL};
+  static const char *const names[] = {"allow_pickle", "names", "max_output_bytes",
+                                      "max_depth",    "check", NULL};
+  PyObject *found[5] = {NULL, NULL, NULL, NULL, NULL};
   struct lm_frame_limits limits = LM_FRAME_LIMITS_DEFAULT;
   size_t depth = limits.max_depth;
-  *opts = (struct lmpy_unpack_opts){false, Py_None, limits};
+  *opts = (struct lmpy_unpack_opts){false, Py_None, Py_None, limits};
   if (take_arguments(function, args, n, given, names, found) != 0 ||
       take_flag(found[0], &opts->allow_pickle) != 0 ||
       take_size(found[2], names[2], &opts->limits.max_output_bytes) != 0 ||
       take_size(found[3], names[3], &depth) != 0)
     return -1;
   if (found[1] != NULL)
-    opts->resolve = found[1];
+    opts->names = found[1];
+  if (found[4] != NULL)
+    opts->check = found[4];
   opts->limits.max_depth = depth < UINT_MAX ? (unsigned)depth : UINT_MAX;
   return 0;
 }
@@ -302,20 +305,23 @@ decode_text(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *giv
 /* --- the module --- */
 
 #define DECODE_SIGNATURE                                                                           \
-  "allow_pickle=False, resolve=None, max_output_bytes=268435456,\n          "                      \
-  "max_depth=512)\n--\n\n"
+  "allow_pickle=False, names=None, max_output_bytes=268435456,\n          "                        \
+  "max_depth=512, check=None)\n--\n\n"
 
 PyDoc_STRVAR(encode_doc,
-             "encode($module, value, /, *, allow_pickle=False, compression=True)\n--\n\n"
-             "One value as a sealed frame.\n\n"
+             "encode($module, value, /, *, allow_pickle=False, compression=True,\n"
+             "       callables=True)\n--\n\n"
+             "One value as a sealed frame. callables: whether functions may be named in it.\n\n"
              "Raises EncodeFailure(message, path) for what cannot travel.");
 PyDoc_STRVAR(encode_text_doc,
-             "encode_text($module, value, /, *, allow_pickle=False, compression=True)\n--\n\n"
+             "encode_text($module, value, /, *, allow_pickle=False, compression=True,\n"
+             "            callables=True)\n--\n\n"
              "One value as text: \"lm1:\" and base64.");
 PyDoc_STRVAR(decode_doc, "decode($module, frame, /, *, " DECODE_SIGNATURE
                          "The value of a frame, sealed or raw.\n\n"
-                         "resolve(module, qualname) finds named callables and types; None: only "
-                         "names of modules\nthat are loaded already. Raises DecodeFailure.");
+                         "names follows the names of callables, classes and modules; None: DATA of "
+                         "lambdamap._names,\nor TRUSTED with allow_pickle. check is called now and "
+                         "then, and what it raises ends the\nreading. Raises DecodeFailure.");
 PyDoc_STRVAR(decode_text_doc, "decode_text($module, text, /, *, " DECODE_SIGNATURE
                               "The value of a text that encode_text made.");
 
@@ -347,9 +353,10 @@ new_error(PyObject *module, const char *name, const char *doc, PyObject *base)
 static int
 exec(PyObject *module)
 {
-  static const char *const names[] = {"reduce",      "restore",        "float64",
-                                      "int64",       "Decimal",        "DataFrame",
-                                      "frame_shape", "frame_snapshot", "frames_reduce"};
+  static const char *const names[] = {
+      "reduce",    "restore",     "float64",        "int64",         "Decimal",
+      "DataFrame", "frame_shape", "frame_snapshot", "frames_reduce", "DATA",
+      "TRUSTED",   "module",      "numpy",          "from_signal"};
   struct lmpy_codec_state *state = PyModule_GetState(module);
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
     if ((state->names[i] = PyUnicode_InternFromString(names[i])) == NULL)
@@ -376,6 +383,9 @@ exec(PyObject *module)
   state->chunker_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lmpy_chunker_spec, NULL);
   if (state->chunker_type == NULL || PyModule_AddType(module, state->chunker_type) != 0)
     return -1;
+  state->budget_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lmpy_budget_spec, NULL);
+  if (state->budget_type == NULL || PyModule_AddType(module, state->budget_type) != 0)
+    return -1;
   if (PyModule_AddIntConstant(module, "WIRE_VERSION", LM_WIRE_VERSION) != 0 ||
       PyModule_AddIntConstant(module, "PROTOCOL", LM_PROTOCOL) != 0)
     return -1;
@@ -391,9 +401,12 @@ traverse(PyObject *module, visitproc visit, void *arg)
   Py_VISIT(state->decode_failure);
   Py_VISIT(state->packer_type);
   Py_VISIT(state->chunker_type);
+  Py_VISIT(state->budget_type);
   Py_VISIT(state->kinds);
   Py_VISIT(state->reduce);
   Py_VISIT(state->restore);
+  Py_VISIT(state->data);
+  Py_VISIT(state->trusted);
   Py_VISIT(state->float64);
   Py_VISIT(state->int64);
   Py_VISIT(state->decimal);
@@ -410,9 +423,12 @@ clear(PyObject *module)
   Py_CLEAR(state->decode_failure);
   Py_CLEAR(state->packer_type);
   Py_CLEAR(state->chunker_type);
+  Py_CLEAR(state->budget_type);
   Py_CLEAR(state->kinds);
   Py_CLEAR(state->reduce);
   Py_CLEAR(state->restore);
+  Py_CLEAR(state->data);
+  Py_CLEAR(state->trusted);
   Py_CLEAR(state->float64);
   Py_CLEAR(state->int64);
   Py_CLEAR(state->decimal);

@@ -21,9 +21,10 @@ buffer(struct lmpy_pack *pack, int i)
 }
 
 void
-lmpy_pack_init(struct lmpy_pack *pack, struct lmpy_codec_state *state, bool allow_pickle)
+lmpy_pack_init(struct lmpy_pack *pack, struct lmpy_codec_state *state, bool allow_pickle,
+               bool callables)
 {
-  *pack = (struct lmpy_pack){.state = state, .allow_pickle = allow_pickle};
+  *pack = (struct lmpy_pack){.state = state, .allow_pickle = allow_pickle, .callables = callables};
   for (int i = 0; i < 4; i++) {
     lm_buf_move(buffer(pack, i), &state->spare_bufs[i]);
     buffer(pack, i)->max = MAX_SECTION;
@@ -490,8 +491,9 @@ pack_kind(struct lmpy_pack *pack, PyObject *value)
     return -1;
   if (lmpy_pack_enter(pack) != 0)
     return -1;
-  PyObject *answer = PyObject_CallFunctionObjArgs(state->reduce, value,
-                                                  pack->allow_pickle ? Py_True : Py_False, NULL);
+  PyObject *answer =
+      PyObject_CallFunctionObjArgs(state->reduce, value, pack->allow_pickle ? Py_True : Py_False,
+                                   pack->callables ? Py_True : Py_False, NULL);
   if (answer == NULL)
     return -1;
   int result = -1;

@@ -36,7 +36,7 @@ packer_init(PyObject *object, PyObject *args, PyObject *kwargs)
     PyErr_SetString(PyExc_TypeError, "a ChunkPacker is initialised once");
     return -1;
   }
-  lmpy_pack_init(&self->pack, state_of(object), allow_pickle != 0);
+  lmpy_pack_init(&self->pack, state_of(object), allow_pickle != 0, true);
   self->pack.eager = true;
   lm_buf_byte(&self->pack.structure, 0x92);
   if (lmpy_pack_value(&self->pack, spec) != 0)

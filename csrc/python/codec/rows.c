@@ -47,13 +47,7 @@ refuse(struct lmpy_unpack *unpack, const char *text)
 static int
 charge(struct lmpy_unpack *unpack, uint64_t bytes)
 {
-  if (bytes > unpack->left) {
-    PyErr_Format(unpack->state->decode_failure, "the value would take more than %zu bytes",
-                 unpack->opts->limits.max_output_bytes);
-    return -1;
-  }
-  unpack->left -= (size_t)bytes;
-  return 0;
+  return lmpy_budget_charge(unpack->budget, bytes);
 }
 
 static void
@@ -174,11 +168,15 @@ open_any(struct lmpy_unpack *unpack, struct reader *reader, const uint8_t **at, 
          uint64_t n)
 {
   reader->at = *at;
+  if (charge(unpack, n * LM_CELL_NUMBER) != 0)
+    return -1;
   for (uint64_t left = n; left > 0; left--) {
     struct lm_mp_token token = {0};
     lm_mp_next(at, end, &token);
     if (token.kind == LM_MP_BAD)
       return refuse(unpack, "it ends in its middle, or holds a byte that begins nothing");
+    if (lmpy_unpack_work(unpack, 1) != 0)
+      return -1;
     if (token.kind == LM_MP_ARRAY)
       left += token.count;
     else if (token.kind == LM_MP_MAP)
@@ -198,7 +196,8 @@ open_reader(struct lmpy_unpack *unpack, struct reader *reader, const uint8_t **a
   if (wrong != NULL)
     return refuse(unpack, wrong);
   reader->depth = depth;
-  if (charge(unpack, lm_column_cost(column, n)) != 0)
+  /* The kind that makes frames charges for them itself. */
+  if (column->kind != LM_COLUMN_FRAMES && charge(unpack, lm_column_cost(column, n)) != 0)
     return -1;
   switch (column->kind) {
   case LM_COLUMN_ANY:
@@ -530,9 +529,16 @@ fill(struct lmpy_unpack *unpack, struct reader *reader, PyObject **out, size_t n
       [LM_COLUMN_NULLABLE] = fill_present, [LM_COLUMN_DECIMAL] = fill_floats,
       [LM_COLUMN_UNIQUE] = fill_others,    [LM_COLUMN_TUPLE] = fill_rows,
       [LM_COLUMN_SPLIT] = fill_parts,      [LM_COLUMN_FRAMES] = fill_others};
-  int result = kinds[reader->column.kind](unpack, reader, out, n);
-  reader->next += n;
-  return result;
+  for (size_t i = 0; i < n;) {
+    size_t some = n - i < LMPY_PAUSE ? n - i : LMPY_PAUSE;
+    if (kinds[reader->column.kind](unpack, reader, out + i, some) != 0)
+      return give_up(out, i + some, n);
+    reader->next += some;
+    i += some;
+    if (lmpy_unpack_work(unpack, (unsigned)some) != 0)
+      return give_up(out, i, n);
+  }
+  return 0;
 }
 
 PyObject *

@@ -88,6 +88,23 @@ lmpy_codec_need_decimal(struct lmpy_codec_state *state)
   return found > 0 ? 0 : -1;
 }
 
+PyObject *
+lmpy_codec_names(struct lmpy_unpack *unpack)
+{
+  struct lmpy_codec_state *state = unpack->state;
+  bool trusted = unpack->opts->allow_pickle;
+  if (unpack->opts->names != Py_None)
+    return unpack->opts->names;
+  PyObject **names = trusted ? &state->trusted : &state->data;
+  if (*names == NULL) {
+    PyObject *module = PyImport_ImportModule("lambdamap._names");
+    if (module != NULL)
+      *names = PyObject_GetAttr(module, state->names[trusted ? LMPY_TRUSTED : LMPY_DATA]);
+    Py_XDECREF(module);
+  }
+  return *names;
+}
+
 int
 lmpy_codec_need_numpy(struct lmpy_unpack *unpack)
 {
@@ -95,8 +112,11 @@ lmpy_codec_need_numpy(struct lmpy_unpack *unpack)
   if (state->float64 != NULL && state->int64 != NULL)
     return 0;
   int found = meet_numpy(state);
-  if (found == 0 && unpack->opts->resolve != Py_None) { /* a worker may import what it is sent */
-    PyObject *module = PyImport_ImportModule("numpy");
+  if (found == 0) { /* a worker may import what it is sent */
+    PyObject *names = lmpy_codec_names(unpack);
+    PyObject *module = names == NULL ? NULL
+                                     : PyObject_CallMethodObjArgs(names, state->names[LMPY_MODULE],
+                                                                  state->names[LMPY_NUMPY], NULL);
     if (module == NULL)
       return -1;
     Py_DECREF(module);

@@ -2,7 +2,18 @@
  * depth is counted, and nothing is allocated for more items than bytes can hold. */
 #include "codec.h"
 
+#include "base/alloc.h"
 #include "wire/mpread.h"
+
+enum {
+  OBJECT = 64, /* none of these is more than lm_mpcheck takes for it */
+  ITEM = LM_CELL_SLOT + LM_CELL_NUMBER,
+  PAIR = LM_CELL_PAIR + 2 * LM_CELL_NUMBER,
+  SET_ITEM = 80,
+  KIND = 128 /* lambdamap._kinds.parts.OBJECT */
+};
+
+static const char SAME_KEY[] = "a dict has the same key twice";
 
 PyObject *
 lmpy_unpack_refuse(struct lmpy_unpack *unpack, const char *text)
@@ -41,6 +52,8 @@ lmpy_unpack_key(struct lmpy_unpack *unpack, const uint8_t *bytes, uint32_t len)
 static PyObject *
 list(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n, unsigned depth)
 {
+  if (lmpy_budget_charge(unpack->budget, OBJECT + (uint64_t)n * ITEM) != 0)
+    return NULL;
   PyObject *made = PyList_New(n);
   for (uint32_t i = 0; made != NULL && i < n; i++) {
     PyObject *item = lmpy_unpack_value(unpack, at, end, depth);
@@ -52,20 +65,65 @@ list(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_
   return made;
 }
 
+/* A dict of n pairs whose keys may be anything. `made` has the first `before` of them; all others are built
+ * before one is put in. */
+static int
+fill_dict(struct lmpy_unpack *unpack, PyObject *made, const uint8_t **at, const uint8_t *end,
+          size_t before, size_t n, unsigned depth)
+{
+  if ((size_t)PyDict_GET_SIZE(made) != before) {
+    lmpy_unpack_refuse(unpack, SAME_KEY);
+    return -1;
+  }
+  PyObject **cells = lm_alloc_zero(n, 2 * sizeof *cells), *key, *item;
+  Py_ssize_t next = 0;
+  size_t cell = 0;
+  int result = -1;
+  if (cells == NULL) {
+    PyErr_NoMemory();
+    return -1;
+  }
+  for (; PyDict_Next(made, &next, &key, &item); cell += 2)
+    cells[cell] = Py_NewRef(key);
+  for (; cell < 2 * n; cell++)
+    if ((cells[cell] = lmpy_unpack_value(unpack, at, end, depth)) == NULL)
+      goto done;
+  result = lmpy_check_keys(unpack->state->decode_failure, cells, n, 2, false);
+  for (cell = 2 * before; cell < 2 * n && result == 0; cell += 2)
+    result = PyDict_SetItem(made, cells[cell], cells[cell + 1]);
+
+done:
+  for (cell = 0; cell < 2 * n; cell++)
+    Py_XDECREF(cells[cell]);
+  lm_free(cells);
+  return result;
+}
+
+/* Keys that are texts, or ints of which each has a place of its own, are put in as they come. */
 static PyObject *
 dict(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n, unsigned depth)
 {
+  if (lmpy_budget_charge(unpack->budget, OBJECT + (uint64_t)n * PAIR) != 0)
+    return NULL;
   PyObject *made = PyDict_New();
+  struct lmpy_dense dense = LMPY_DENSE;
+  bool ints = false;
   for (uint32_t i = 0; made != NULL && i < n; i++) {
     PyObject *key = NULL, *item = NULL;
     struct lm_mp_token token = {0};
     const uint8_t *from = *at;
     lm_mp_next(at, end, &token);
-    if (token.kind == LM_MP_STR) {
+    if (token.kind == LM_MP_STR && !ints) {
       key = lmpy_unpack_key(unpack, token.data, token.len);
+    } else if (token.kind == LM_MP_UINT && (ints || i == 0) && token.value.u <= INT64_MAX &&
+               lmpy_dense_add(&dense, i, token.value.i)) {
+      ints = true;
+      key = PyLong_FromLongLong(token.value.i);
     } else {
       *at = from;
-      key = lmpy_unpack_value(unpack, at, end, depth);
+      if (fill_dict(unpack, made, at, end, i, n, depth) != 0)
+        Py_CLEAR(made);
+      break;
     }
     if (key != NULL)
       item = lmpy_unpack_value(unpack, at, end, depth);
@@ -76,7 +134,7 @@ dict(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_
   }
   if (made != NULL && PyDict_GET_SIZE(made) != (Py_ssize_t)n) {
     Py_DECREF(made);
-    return lmpy_unpack_refuse(unpack, "a dict has the same key twice");
+    return lmpy_unpack_refuse(unpack, SAME_KEY);
   }
   return made;
 }
@@ -92,6 +150,8 @@ inner(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
     return lmpy_unpack_refuse(unpack, "an extension that is no array");
   if (depth == 0)
     return lmpy_unpack_refuse(unpack, "the value is nested too deep");
+  if (lmpy_budget_charge(unpack->budget, OBJECT + (uint64_t)token.count * ITEM) != 0)
+    return NULL;
   PyObject *made = PyTuple_New(token.count);
   for (uint32_t i = 0; made != NULL && i < token.count; i++) {
     PyObject *item = lmpy_unpack_value(unpack, &at, end, depth - 1);
@@ -115,9 +175,11 @@ set(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
     return NULL;
   PyObject *made = NULL;
   Py_ssize_t n = PyTuple_GET_SIZE(items);
+  PyObject *const *members = PySequence_Fast_ITEMS(items) + 1;
   if (n == 0 || !PyBool_Check(PyTuple_GET_ITEM(items, 0))) {
     lmpy_unpack_refuse(unpack, "a set that does not say which kind it is");
-  } else {
+  } else if (lmpy_budget_charge(unpack->budget, (uint64_t)n * SET_ITEM) == 0 &&
+             lmpy_check_keys(unpack->state->decode_failure, members, (size_t)n - 1, 1, true) == 0) {
     PyObject *rest = PyTuple_GetSlice(items, 1, n);
     if (rest != NULL)
       made = PyTuple_GET_ITEM(items, 0) == Py_True ? PyFrozenSet_New(rest) : PySet_New(rest);
@@ -138,7 +200,10 @@ kind(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 {
   struct lmpy_codec_state *state = unpack->state;
   PyObject *payload = NULL, *number = NULL, *made = NULL;
-  if (lmpy_codec_load_kinds(state) != 0)
+  PyObject *names = lmpy_codec_names(unpack);
+  if (names == NULL || lmpy_codec_load_kinds(state) != 0 ||
+      (++unpack->kinds % LMPY_KINDS_PAUSE == 0 && lmpy_unpack_look(unpack) != 0) ||
+      lmpy_budget_charge(unpack->budget, KIND) != 0)
     return NULL;
   if (ext->ext == LM_EXT_PICKLE) {
     if (!unpack->opts->allow_pickle)
@@ -151,8 +216,8 @@ kind(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
   }
   number = PyLong_FromLong(ext->ext);
   if (payload != NULL && number != NULL)
-    made =
-        PyObject_CallFunctionObjArgs(state->restore, number, payload, unpack->opts->resolve, NULL);
+    made = PyObject_CallFunctionObjArgs(state->restore, number, payload, names,
+                                        (PyObject *)unpack->budget, NULL);
   Py_XDECREF(number);
   Py_XDECREF(payload);
   return made;
@@ -169,12 +234,18 @@ extension(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned de
   case LM_EXT_BIG_INT:
     if (ext->len == 0)
       return lmpy_unpack_refuse(unpack, "an integer without digits");
+    if (lmpy_budget_charge(unpack->budget, (uint64_t)ext->len * 2) != 0)
+      return NULL;
     return lmpy_int_from_bytes(ext->data, ext->len);
   case LM_EXT_TUPLE:
     return inner(unpack, ext, depth);
   case LM_EXT_WIDE_STR:
+    if (lmpy_budget_charge(unpack->budget, (uint64_t)ext->len * 4) != 0)
+      return NULL;
     return PyUnicode_DecodeUTF8((const char *)ext->data, ext->len, "surrogatepass");
   case LM_EXT_BYTEARRAY:
+    if (lmpy_budget_charge(unpack->budget, ext->len) != 0)
+      return NULL;
     return PyByteArray_FromStringAndSize((const char *)ext->data, ext->len);
   case LM_EXT_SET:
     return set(unpack, ext, depth);
@@ -200,6 +271,8 @@ lmpy_unpack_value(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t 
                   unsigned depth)
 {
   struct lm_mp_token token = {0};
+  if (lmpy_unpack_work(unpack, 1) != 0)
+    return NULL;
   lm_mp_next(at, end, &token);
   switch (token.kind) {
   case LM_MP_BAD:
@@ -217,8 +290,12 @@ lmpy_unpack_value(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t 
   case LM_MP_FLOAT:
     return PyFloat_FromDouble(token.value.f);
   case LM_MP_STR:
+    if (lmpy_budget_charge(unpack->budget, (uint64_t)token.len * 4) != 0)
+      return NULL;
     return lmpy_text(token.data, token.len);
   case LM_MP_BIN:
+    if (lmpy_budget_charge(unpack->budget, token.len) != 0)
+      return NULL;
     return PyBytes_FromStringAndSize((const char *)token.data, token.len);
   case LM_MP_ARRAY:
   case LM_MP_MAP:
@@ -234,6 +311,20 @@ lmpy_unpack_value(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t 
   return extension(unpack, &token, depth - 1);
 }
 
+/* Whether a signal's handler has raised it, in the middle of what lambdamap._kinds does. */
+static bool
+is_from_signal(struct lmpy_codec_state *state, PyObject *error)
+{
+  if (state->kinds == NULL)
+    return false;
+  PyObject *answer =
+      PyObject_CallMethodObjArgs(state->kinds, state->names[LMPY_FROM_SIGNAL], error, NULL);
+  bool from_signal = answer == Py_True;
+  PyErr_Clear();
+  Py_XDECREF(answer);
+  return from_signal;
+}
+
 /* What a broken value raised on the way is the frame's fault: DecodeFailure, caused by it. */
 static void
 blame_frame(struct lmpy_codec_state *state)
@@ -242,6 +333,10 @@ blame_frame(struct lmpy_codec_state *state)
       !PyErr_ExceptionMatches(PyExc_Exception))
     return;
   PyObject *cause = lmpy_error_take();
+  if (is_from_signal(state, cause)) {
+    lmpy_error_put(cause);
+    return;
+  }
   PyErr_Format(state->decode_failure, "%s: %S", Py_TYPE(cause)->tp_name, cause);
   PyObject *error = lmpy_error_take();
   if (error != NULL) {
@@ -260,7 +355,10 @@ lmpy_unpack(struct lmpy_codec_state *state, const uint8_t *raw, size_t raw_len,
   struct lm_error err;
   if (lm_frame_split(raw, raw_len, &view, &err) != 0)
     return lmpy_raise(&err, state->decode_failure);
-  struct lmpy_unpack unpack = {state, opts, {view, 0, 0, 0}, opts->limits.max_output_bytes};
+  struct lmpy_budget *budget = lmpy_budget_new(state, opts->limits.max_output_bytes);
+  if (budget == NULL)
+    return NULL;
+  struct lmpy_unpack unpack = {state, opts, {view, 0, 0, 0}, budget, 0, 0, false};
   const uint8_t *at = view.structure, *end = view.structure + view.structure_len;
   unsigned depth = opts->limits.max_depth < 512 ? opts->limits.max_depth : 512;
   /* Many containers, none of them garbage: the collector would look at them all for nothing. */
@@ -268,11 +366,12 @@ lmpy_unpack(struct lmpy_codec_state *state, const uint8_t *raw, size_t raw_len,
   PyObject *made = lmpy_unpack_value(&unpack, &at, end, depth);
   if (collecting)
     PyGC_Enable();
+  Py_DECREF(budget);
   if (made != NULL && (at != end || !lm_sections_used(&unpack.sections))) {
     Py_CLEAR(made);
     lmpy_unpack_refuse(&unpack, "something follows the value's end");
   }
-  if (made == NULL)
+  if (made == NULL && !unpack.stopped)
     blame_frame(state);
   return made;
 }

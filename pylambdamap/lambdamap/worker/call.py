@@ -195,7 +195,7 @@ def _decode(
     try:
         if request.codec == "native":
             spec, items = _codec.decode_text(
-                event["p"], allow_pickle=allow_pickle, resolve=permissions.callable
+                event["p"], allow_pickle=allow_pickle, names=permissions
             )
         else:  # plain JSON
             spec, items = {}, event["p"]["items"]
@@ -420,7 +420,9 @@ class _Chunk:
             return 20
         allowed = self.may_pickle
         try:
-            frame = _codec.encode(result, allow_pickle=allowed, compression=False)
+            frame = _codec.encode(
+                result, allow_pickle=allowed, compression=False, callables=self.allow_pickle
+            )
         except _codec.EncodeFailure as failure:
             text, path = failure.args
             if allowed != self.allow_pickle:
@@ -429,7 +431,9 @@ class _Chunk:
             raise _codec.EncodeFailure(f"at result{path}: {text}" if path else text) from None
         size = 4 * len(frame) // 3 + 1
         if size > _RESULTS_BYTES and self.compression:  # it may fit as it is sent
-            frame = _codec.encode(result, allow_pickle=allowed, compression=True)
+            frame = _codec.encode(
+                result, allow_pickle=allowed, compression=True, callables=self.allow_pickle
+            )
             size = 4 * len(frame) // 3 + 1
         return size
 
@@ -445,7 +449,10 @@ class _Chunk:
 
     def _encode(self, results: list[Any] | dict[int, Any]) -> str:
         return _codec.encode_text(
-            [results, self.errors], allow_pickle=self.allow_pickle, compression=self.compression
+            [results, self.errors],
+            allow_pickle=self.allow_pickle,
+            compression=self.compression,
+            callables=self.allow_pickle,
         )
 
 

@@ -1,0 +1,254 @@
+/* What reading a value may cost: bytes, places of hash tables looked at, and time without a look at
+ * signals and the caller's own check. */
+#include "codec.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+
+/* --- bytes --- */
+
+struct lmpy_budget *
+lmpy_budget_new(struct lmpy_codec_state *state, size_t max)
+{
+  struct lmpy_budget *self = PyObject_New(struct lmpy_budget, state->budget_type);
+  if (self != NULL) {
+    self->left = self->max = max;
+    self->failure = Py_NewRef(state->decode_failure);
+  }
+  return self;
+}
+
+int
+lmpy_budget_over(const struct lmpy_budget *budget)
+{
+  PyErr_Format(budget->failure, "the value would take more than %zu bytes", budget->max);
+  return -1;
+}
+
+static void
+budget_dealloc(PyObject *object)
+{
+  PyTypeObject *type = Py_TYPE(object);
+  Py_DECREF(((struct lmpy_budget *)object)->failure);
+  PyObject_Free(object);
+  Py_DECREF(type);
+}
+
+static PyObject *
+budget_call(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+  PyObject *number;
+  if (kwargs != NULL || !PyArg_ParseTuple(args, "O!", &PyLong_Type, &number))
+    return kwargs == NULL ? NULL : PyErr_Format(PyExc_TypeError, "charge() takes no keywords");
+  int64_t bytes;
+  int over = lmpy_int_value(number, &bytes);
+  if (over < 0 || (over == 0 && bytes < 0))
+    return PyErr_Format(PyExc_ValueError, "bytes must not be negative");
+  if (lmpy_budget_charge((struct lmpy_budget *)object, over > 0 ? UINT64_MAX : (uint64_t)bytes) !=
+      0)
+    return NULL;
+  Py_RETURN_NONE;
+}
+
+/* --- hash tables --- */
+
+enum {
+  FEW_KEYS = 64,     /* up to here nothing can take long */
+  USUAL_PLACES = 4,  /* looked at for a key, on average */
+  MOST_PLACES = 256, /* the most that keys cause which nobody chose for it is about 100 */
+  PLACES_ANYWAY = 4096,
+  MOST_PAIRS = 8, /* of keys with the same hash, which are compared; for a key, on average */
+  PAIRS_ANYWAY = 2000,
+  SET_RUN = 9,       /* setobject.c: LINEAR_PROBES */
+  SET_LARGE = 50000, /* and from when on a set grows in smaller steps */
+  SHIFT = 5          /* both: PERTURB_SHIFT */
+};
+
+/* Where a key of that hash goes; counts the places that are looked at. `used` has a bit for each. */
+static size_t
+place_of(Py_hash_t hash, size_t mask, size_t run, const uint8_t *used, uint64_t *places)
+{
+  size_t perturb = (size_t)hash, at = perturb & mask;
+  for (;;) {
+    size_t last = at + run <= mask ? at + run : at;
+    for (size_t i = at; i <= last; i++) {
+      ++*places;
+      if ((used[i >> 3] >> (i & 7) & 1) == 0)
+        return i;
+    }
+    perturb >>= SHIFT;
+    at = (at * 5 + perturb + 1) & mask;
+  }
+}
+
+/* Places that n keys with these hashes take to find theirs in an empty table of `size`; counted up to
+ * `most`. -1 and an exception. */
+static int
+count_places(const Py_hash_t *hashes, size_t n, size_t size, bool set, uint64_t most,
+             uint64_t *places)
+{
+  uint8_t *used = lm_alloc_zero(size / 8, 1);
+  if (used == NULL) {
+    PyErr_NoMemory();
+    return -1;
+  }
+  *places = 0;
+  for (size_t i = 0; i < n && *places < most; i++) {
+    size_t at = place_of(hashes[i], size - 1, set ? SET_RUN : 0, used, places);
+    used[at >> 3] |= (uint8_t)(1u << (at & 7));
+  }
+  lm_free(used);
+  return 0;
+}
+
+static int
+compare_hashes(const void *one, const void *other)
+{
+  Py_hash_t a, b;
+  memcpy(&a, one, sizeof a);
+  memcpy(&b, other, sizeof b);
+  return (a > b) - (a < b);
+}
+
+/* Pairs of the same hash; sorts them. */
+static uint64_t
+count_pairs(Py_hash_t *hashes, size_t n)
+{
+  uint64_t pairs = 0;
+  qsort(hashes, n, sizeof *hashes, compare_hashes);
+  for (size_t i = 1, same = 0; i < n; i++) {
+    same = hashes[i] == hashes[i - 1] ? same + 1 : 0;
+    pairs += same;
+  }
+  return pairs;
+}
+
+/* Put n keys with these hashes into a dict's or a set's table as it grows, as CPython would,
+ * and refuse those for which it looks at many more places than it does for others. */
+static int
+check_hashes(PyObject *failure, Py_hash_t *hashes, size_t n, bool set)
+{
+  bool usual = true;
+  for (size_t size = 2 * FEW_KEYS, usable = 0; usable < n;) {
+    usable = set ? size / 5 * 3 : size * 2 / 3;
+    size_t some = n < usable ? n : usable;
+    uint64_t places, most = (uint64_t)some * MOST_PLACES + PLACES_ANYWAY;
+    if (count_places(hashes, some, size, set, most, &places) != 0)
+      return -1;
+    if (places >= most)
+      goto refused;
+    usual = usual && places <= (uint64_t)some * USUAL_PLACES;
+    size *= set && usable <= SET_LARGE ? 4 : 2;
+  }
+  if (usual || count_pairs(hashes, n) <= (uint64_t)n * MOST_PAIRS + PAIRS_ANYWAY)
+    return 0;
+
+refused:
+  PyErr_SetString(failure, "it holds keys of which a table is slow: too many have the same hash");
+  return -1;
+}
+
+/* Whether nobody can have chosen the places of these: texts and bytes, whose hash has a secret, or ints
+ * that follow each other closely. */
+static bool
+are_harmless(PyObject *const *keys, size_t n, size_t stride)
+{
+  struct lmpy_dense dense = LMPY_DENSE;
+  size_t i = 0;
+  int64_t number;
+  while (i < n && (PyUnicode_CheckExact(keys[i * stride]) || PyBytes_CheckExact(keys[i * stride])))
+    i++;
+  if (i > 0)
+    return i == n;
+  while (i < n && PyLong_CheckExact(keys[i * stride]) &&
+         lmpy_int_value(keys[i * stride], &number) == 0 && lmpy_dense_add(&dense, i, number))
+    i++;
+  return i == n;
+}
+
+int
+lmpy_check_keys(PyObject *failure, PyObject *const *keys, size_t n, size_t stride, bool set)
+{
+  if (n <= FEW_KEYS || are_harmless(keys, n, stride))
+    return 0;
+  Py_hash_t *hashes = lm_alloc(n * sizeof *hashes);
+  if (hashes == NULL) {
+    PyErr_NoMemory();
+    return -1;
+  }
+  int result = 0;
+  for (size_t i = 0; i < n && result == 0; i++)
+    if ((hashes[i] = PyObject_Hash(keys[i * stride])) == -1)
+      result = -1;
+  if (result == 0)
+    result = check_hashes(failure, hashes, n, set);
+  lm_free(hashes);
+  return result;
+}
+
+static PyObject *
+budget_keys(PyObject *object, PyObject *list)
+{
+  if (!PyList_CheckExact(list))
+    return PyErr_Format(PyExc_TypeError, "keys() takes a list");
+  PyObject *keys = PyList_AsTuple(list); /* hashing may run code that changes it */
+  if (keys == NULL)
+    return NULL;
+  size_t n = (size_t)PyTuple_GET_SIZE(keys);
+  int result = lmpy_check_keys(((struct lmpy_budget *)object)->failure, PySequence_Fast_ITEMS(keys),
+                               n, 1, false);
+  Py_DECREF(keys);
+  if (result != 0)
+    return NULL;
+  Py_RETURN_NONE;
+}
+
+static PyMethodDef budget_methods[] = {
+    {"keys", budget_keys, METH_O,
+     PyDoc_STR("keys($self, list, /)\n--\n\nRefuse what would make a dict of these keys slow.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot budget_slots[] = {
+    {Py_tp_dealloc, budget_dealloc},
+    {Py_tp_call, budget_call},
+    {Py_tp_methods, budget_methods},
+    {Py_tp_doc, PyDoc_STR("The bytes that a value may still take: called with a number of them, it "
+                          "takes them away.")},
+    {0, NULL},
+};
+
+PyType_Spec lmpy_budget_spec = {
+    .name = "lambdamap._codec.Budget",
+    .basicsize = sizeof(struct lmpy_budget),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = budget_slots,
+};
+
+/* --- time --- */
+
+int
+lmpy_unpack_look(struct lmpy_unpack *unpack)
+{
+  if (PyErr_CheckSignals() == 0) {
+    if (unpack->opts->check == Py_None)
+      return 0;
+    PyObject *answer = PyObject_CallNoArgs(unpack->opts->check);
+    if (answer != NULL) {
+      Py_DECREF(answer);
+      return 0;
+    }
+  }
+  unpack->stopped = true;
+  return -1;
+}
+
+int
+lmpy_unpack_pause(struct lmpy_unpack *unpack)
+{
+  unpack->work = 0;
+  Py_BEGIN_ALLOW_THREADS; /* they have waited */
+  Py_END_ALLOW_THREADS;
+  return lmpy_unpack_look(unpack);
+}

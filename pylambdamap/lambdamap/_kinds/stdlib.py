@@ -1,0 +1,246 @@
+"""The standard library's types that hold data."""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import math
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from lambdamap._codec import DecodeFailure, EncodeFailure
+from lambdamap._kinds import parts as p
+from lambdamap._kinds.parts import (
+    ANY,
+    BYTES,
+    DICT,
+    INT,
+    LIST,
+    OBJECT,
+    PAIR,
+    SLOT,
+    SMALL,
+    TEXT,
+    Kind,
+)
+
+__all__ = ["DECIMALS", "EXACT", "KINDS", "TIMES", "named", "reduce_late"]
+
+_PATHS: Final = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+# A name of the time zone database. ZoneInfo looks for a file of that name, or a package's.
+_ZONE: Final = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}")
+_CHECKED_BITS: Final = (
+    4096  # up to here it takes no time to see that a fraction has its lowest terms
+)
+
+
+def named(tag: str, *parts: Any) -> tuple[int, Any]:
+    return p.NAMED, (tag, *parts)
+
+
+# --- there ----------------------------------------------------------------------------------------
+
+
+def _reduce_datetime(value: datetime.datetime) -> tuple[int, Any]:
+    return p.TIME, (
+        2, value.year, value.month, value.day, value.hour, value.minute, value.second,
+        value.microsecond, value.fold, value.tzinfo,
+    )  # fmt: skip
+
+
+def _reduce_time(value: datetime.time) -> tuple[int, Any]:
+    return p.TIME, (
+        1, value.hour, value.minute, value.second, value.microsecond, value.fold, value.tzinfo,
+    )  # fmt: skip
+
+
+def _reduce_timezone(value: datetime.timezone) -> tuple[int, Any]:
+    offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]
+    return p.TIME, (4, offset, name[0] if name else None)
+
+
+def _reduce_zoneinfo(value: Any) -> tuple[int, Any] | None:
+    if value.key is None:
+        raise EncodeFailure("a ZoneInfo that was read from a file has no key to travel by")
+    return (p.TIME, (5, value.key)) if _ZONE.fullmatch(value.key) else None
+
+
+EXACT: dict[type, Callable[[Any], tuple[int, Any]]] = {
+    datetime.datetime: _reduce_datetime,
+    datetime.date: lambda v: (p.TIME, (0, v.year, v.month, v.day)),
+    datetime.time: _reduce_time,
+    datetime.timedelta: lambda v: (p.TIME, (3, v.days, v.seconds, v.microseconds)),
+    datetime.timezone: _reduce_timezone,
+    complex: lambda v: named("complex", v.real, v.imag),
+    range: lambda v: named("range", v.start, v.stop, v.step),
+    slice: lambda v: named("slice", v.start, v.stop, v.step),
+    collections.OrderedDict: lambda v: named("odict", list(v.items())),
+    collections.Counter: lambda v: named("counter", dict(v)),
+    collections.deque: lambda v: named("deque", list(v), v.maxlen),
+}
+
+
+def reduce_late(value: Any, kind: type) -> tuple[int, Any] | None:
+    """Types of modules that are looked up by name, so that nothing is imported for them."""
+    module, name = kind.__module__, kind.__name__
+    if module == "decimal" and name == "Decimal":
+        return p.DECIMAL, (str(value),)
+    if module == "uuid" and name == "UUID":
+        return named("uuid", value.bytes)
+    if module == "fractions" and name == "Fraction":
+        return named("fraction", value.numerator, value.denominator)
+    if module in ("zoneinfo", "zoneinfo._zoneinfo", "_zoneinfo") and name == "ZoneInfo":
+        return _reduce_zoneinfo(value)
+    if module.partition(".")[0] == "pathlib" and name in _PATHS:
+        return named("path", name, str(value))
+    if module == "array":
+        return named("array", value.typecode, value.tobytes())
+    return None
+
+
+# --- and back -------------------------------------------------------------------------------------
+
+
+def _wrong() -> DecodeFailure:
+    return DecodeFailure("it holds a date or time of other parts than it has")
+
+
+def _date(year: Any, month: Any, day: Any) -> datetime.date:
+    if not type(year) is type(month) is type(day) is int:
+        raise _wrong()
+    return datetime.date(year, month, day)
+
+
+def _time(hour: Any, minute: Any, second: Any, us: Any, fold: Any, zone: Any) -> datetime.time:
+    if not type(hour) is type(minute) is type(second) is type(us) is type(fold) is int:
+        raise _wrong()
+    return datetime.time(hour, minute, second, us, zone, fold=fold)
+
+
+def _datetime(
+    year: Any,
+    month: Any,
+    day: Any,
+    hour: Any,
+    minute: Any,
+    second: Any,
+    us: Any,
+    fold: Any,
+    zone: Any,
+) -> datetime.datetime:
+    if not type(year) is type(month) is type(day) is type(hour) is type(minute) is int:
+        raise _wrong()
+    if not type(second) is type(us) is type(fold) is int:
+        raise _wrong()
+    return datetime.datetime(year, month, day, hour, minute, second, us, zone, fold=fold)
+
+
+def _timedelta(days: Any, seconds: Any, us: Any) -> datetime.timedelta:
+    if not type(days) is type(seconds) is type(us) is int:
+        raise _wrong()
+    return datetime.timedelta(days, seconds, us)
+
+
+def _timezone(offset: Any, name: Any) -> datetime.timezone:
+    return datetime.timezone(offset) if name is None else datetime.timezone(offset, name)
+
+
+def _zone(key: str) -> Any:
+    if not _ZONE.fullmatch(key):
+        raise DecodeFailure(f"it holds a time zone of no possible name {key[:80]!r}")
+    import zoneinfo
+
+    return zoneinfo.ZoneInfo(key)
+
+
+# datetime sees to zones, offsets and names itself.
+TIMES: dict[Any, Kind] = {
+    0: Kind(None, SMALL, _date),
+    1: Kind(None, SMALL, _time),
+    2: Kind(None, SMALL, _datetime),
+    3: Kind(None, SMALL, _timedelta),
+    4: Kind(None, SMALL, _timezone),
+    # One object a key, of which there are some hundreds.
+    5: Kind((TEXT,), SMALL, _zone),
+}
+
+
+def _decimal(text: str) -> Any:
+    import decimal
+
+    return decimal.Decimal(text)
+
+
+DECIMALS: dict[Any, Kind] = {1: Kind((TEXT,), lambda text: OBJECT + len(text), _decimal)}
+
+
+def _complex(real: Any, imaginary: Any) -> complex:
+    if not type(real) is type(imaginary) is float:
+        raise DecodeFailure("a complex number of other parts than it has")
+    return complex(real, imaginary)
+
+
+def _uuid(data: Any) -> Any:
+    import uuid
+
+    if type(data) is not bytes:
+        raise DecodeFailure("a UUID of other parts than it has")
+    return uuid.UUID(bytes=data)
+
+
+def _path(name: str, text: str) -> Any:
+    import pathlib
+
+    if name not in _PATHS:
+        raise DecodeFailure(f"it holds a path of unknown kind {name[:80]!r}")
+    return getattr(pathlib, name)(text)
+
+
+def _fraction(numerator: int, denominator: int) -> Any:
+    """As it came, in its lowest terms: to find the largest common divisor of long ones takes time."""
+    import fractions
+
+    if denominator < 1:
+        raise DecodeFailure("it holds a fraction that nobody would write")
+    is_short = max(numerator.bit_length(), denominator.bit_length()) <= _CHECKED_BITS
+    if is_short and math.gcd(numerator, denominator) != 1:
+        raise DecodeFailure("it holds a fraction that is not in its lowest terms")
+    kind: Any = fractions.Fraction
+    if hasattr(kind, "_from_coprime_ints"):  # since Python 3.12
+        return kind._from_coprime_ints(numerator, denominator)
+    return kind(numerator, denominator, _normalize=False)
+
+
+def _array(code: str, data: bytes) -> Any:
+    import array
+
+    return array.array(code, bytes(data))
+
+
+def _ordered(read: p.Reader, pairs: list[Any]) -> Any:
+    if not all(type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs):
+        raise DecodeFailure("an odict with something that is not a pair")
+    read.charge.keys([key for key, _ in pairs])
+    return collections.OrderedDict(pairs)
+
+
+def _deque(items: list[Any], most: int | None) -> Any:
+    return collections.deque(items, most)
+
+
+KINDS: dict[Any, Kind] = {
+    "complex": Kind(None, SMALL, _complex),
+    "uuid": Kind(None, SMALL, _uuid),
+    "range": Kind((INT,) * 3, SMALL, range),
+    "slice": Kind((ANY,) * 3, SMALL, slice),
+    "odict": Kind((LIST,), lambda pairs: 4 * OBJECT + 3 * PAIR * len(pairs), _ordered, reads=True),
+    "counter": Kind((DICT,), lambda counts: 4 * OBJECT + PAIR * len(counts), collections.Counter),
+    "deque": Kind(
+        (LIST, p.optional(INT)), lambda items, _: 8 * OBJECT + 2 * SLOT * len(items), _deque
+    ),
+    # A part of the path for every two characters.
+    "path": Kind((TEXT, TEXT), lambda _, text: 8 * OBJECT + 40 * len(text), _path),
+    "fraction": Kind((INT, INT), SMALL, _fraction),
+    "array": Kind((TEXT, BYTES), lambda _, data: 2 * OBJECT + 2 * len(data), _array),
+}
