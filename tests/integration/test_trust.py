@@ -264,3 +264,32 @@ def test_pandas_as_its_page_says() -> None:
             lambdamap.groupby_apply(pd.Series.mean, grouped)
     with deployed(LAMBDAMAP_ALLOW="tasks:* tasks.*:* pandas.*:Series.mean"):
         assert lambdamap.groupby_apply(pd.Series.mean, grouped).tolist() == [1.5, 4.0]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_tsfresh_as_its_page_says() -> None:
+    import numpy as np
+    import pandas as pd
+    from tsfresh import extract_features
+    from tsfresh.feature_extraction import MinimalFCParameters
+
+    from lambdamap.integrations.tsfresh import LambdaDistributor
+
+    series = pd.DataFrame({"id": np.repeat([1, 2, 3], 9), "x": np.arange(27.0) % 5})
+
+    def features() -> Any:
+        return extract_features(
+            series,
+            column_id="id",
+            default_fc_parameters=MinimalFCParameters(),
+            distributor=LambdaDistributor(),
+        )
+
+    name = "tsfresh.feature_extraction.extraction:_do_extraction_on_chunk"
+    with (
+        deployed(LAMBDAMAP_ALLOW="tasks:*"),
+        pytest.raises(lambdamap.WorkerInitError, match=f"does not allow {name}"),
+    ):
+        features()
+    with deployed(LAMBDAMAP_ALLOW=f"tasks:* {name}"):
+        assert features()["x__maximum"].tolist() == [4.0, 4.0, 4.0]
