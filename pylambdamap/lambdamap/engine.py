@@ -655,7 +655,7 @@ def results_of(
             failed[index] = failures.of_reply(said, completion, allow_pickle, stopped=False)
         return results, failed
     except (envelope.Malformed, _codec.DecodeFailure) as found:
-        wrong, cause = found, found.__cause__
+        wrong, cause = found.with_traceback(None), found.__cause__
     except BaseException as found:
         # Signals come to the main thread alone. In another one it is the value that exits.
         if isinstance(found, Exception) or _in_main_thread():

@@ -85,7 +85,7 @@ class Lane:
             if not future.set_running_or_notify_cancel():
                 continue
             if self.cause is not None:
-                future.set_exception(self.cause)
+                _settle(future.set_exception, self.cause)
                 continue
             self.running[self._count] = future
             self._refused = (frame, self._count)
@@ -114,10 +114,12 @@ class Lane:
             try:
                 result = self._result(completion)
             except BaseException as error:
-                errors.trim(error)  # this frame holds the future
+                errors.trim(error)
                 _settle(future.set_exception, error)
             else:
                 _settle(future.set_result, result)
+                del result
+            del future  # the frames of an error of the user's code, which it may keep, lead here
 
     def _result(self, completion: Any) -> Any:
         self.left_running += failures.runs_on(completion)

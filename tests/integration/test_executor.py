@@ -404,6 +404,19 @@ class TestFutures:
             gate.set()
             assert executor.submit(tasks.square, 4).result(HANG_S) == 16
 
+    def test_a_callback_that_exits_of_a_call_that_cannot_start(self, serve: Any) -> None:
+        gate = threading.Event()
+        missing = scripted.aws_error(404, "ResourceNotFoundException", "Function not found")
+        with executor_on(serve(then=once(gate, missing)), max_workers=1) as executor:
+            calls = [executor.submit(tasks.square, i) for i in range(3)]
+            for call in calls:
+                call.add_done_callback(lambda _: sys.exit(3))
+            gate.set()
+            for call in calls:
+                assert isinstance(call.exception(HANG_S), lambdamap.FunctionNotFoundError)
+            assert executor._pump._thread is not None
+            assert executor._pump._thread.is_alive()
+
     def test_wait_and_as_completed(self, serve: Any, gate: threading.Event) -> None:
         def slow_first(connection: Connection, request: Request) -> None:
             step: Step = once(gate, run()) if request.envelope["chunk"] == 0 else run()

@@ -386,6 +386,17 @@ class Leaving:
         return sys.exit, (self.code,)
 
 
+class Failing:
+    """Reading its pickle fails in Python code."""
+
+    def __reduce__(self) -> Any:
+        return fail_at_seven, (7,)
+
+
+def failing(_: Any) -> Failing:
+    return Failing()
+
+
 def unreadable(_: Any) -> Unreadable:
     return Unreadable()
 
