@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import lambdamap
+import tasks
 from core_driver import ask
 from lambdamap import envelope
 from lambdamap.envelope import ERROR, REPLY, REPLY_HEAD, REQUEST, REQUIRED, Field, Malformed
@@ -339,3 +343,54 @@ def test_json_that_is_taken() -> None:
         {"a": 1e3},
         "a",
     ]
+
+
+# --- replies of an executor -----------------------------------------------------------------------
+
+
+class Liar(Executor):
+    """Runs what it is given at once, and gives another reply than came of it."""
+
+    def __init__(self, change: Callable[[dict[str, Any]], Any]) -> None:
+        self._change = change
+        self._max_workers = 1
+        self.calls = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.calls += 1
+        future: Future[Any] = Future()
+        future.set_result(self._change(fn(*args, **kwargs)))
+        return future
+
+
+def _head(**parts: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda reply: {**reply, "lambdamap": {**reply["lambdamap"], **parts}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda reply: None,
+        lambda reply: [reply],
+        lambda reply: {},
+        lambda reply: {**reply, "error": "boom"},
+        lambda reply: {**reply, "error": {}},
+        lambda reply: {**reply, "r": None},
+        lambda reply: {**reply, "r": {"results": [0, 1, 4]}},
+        _head(protocol=2),
+        _head(map="f" * 32),
+        _head(chunk=True),
+        _head(done=4),
+        _head(done=2.0),
+    ],
+)
+def test_an_executors_reply_is_not_believed_either(change: Any) -> None:
+    executor = Liar(change)
+    with pytest.raises((lambdamap.ProtocolError, lambdamap.DecodeError)) as caught:
+        list(lambdamap.map(tasks.square, range(3), backend=executor, chunksize=3))
+    assert (caught.value.ran, caught.value.indices, executor.calls) == ("RAN", range(3), 1)
+
+
+def test_an_executors_true_reply() -> None:
+    executor = Liar(lambda reply: reply)
+    assert list(lambdamap.map(tasks.square, range(3), backend=executor, chunksize=3)) == [0, 1, 4]
