@@ -44,6 +44,8 @@ def same(a: Any, b: Any) -> bool:
         return a == b and {type(x) for x in a} == {type(x) for x in b}
     if isinstance(a, functools.partial):
         return (a.func, a.args, a.keywords) == (b.func, b.args, b.keywords)
+    if isinstance(a, BaseException):
+        return same(a.args, b.args) and same(vars(a), vars(b))
     if a is pd.NaT or a is pd.NA:
         return a is b
     return bool(a == b)
