@@ -334,7 +334,7 @@ def test_crowded_connections_end_after_their_reply(
         assert list(threads.map(ask, range(100))) == list(range(100))
 
 
-@pytest.mark.parametrize("kind", ["idle", "loris", "unsigned", "chunked", "token", "head"])
+@pytest.mark.parametrize("kind", ["idle", "churn", "loris", "unsigned", "chunked", "token", "head"])
 def test_a_map_while_strangers_attack(kind: str, tmp_path: Path) -> None:
     """Its memory and its descriptors stay; what is its own goes on."""
     done = run_script(
@@ -388,9 +388,35 @@ def test_a_map_while_strangers_attack(kind: str, tmp_path: Path) -> None:
     assert done.stderr.count("\n") < 20
 
 
-def test_a_process_without_descriptors_says_so_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_strangers_take_fewer_descriptors_when_few_are_left() -> None:
+    done = run_script(
+        """
+        import resource, subprocess
+        import test_local_strangers as own
+        from lambdamap.local import LocalLambda
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+        function = LocalLambda(sandboxes=2).start()
+        keys = own.map_options(function, timeout=100, max_concurrency=4)
+        assert lambdamap.my_map(tasks.square, [3], 1, **keys) == [9]
+        files = [open("/dev/null") for _ in range(880)]
+        command = [sys.executable, own.SUPPORT / "strangers.py", str(function.port), "idle"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe) as strangers:
+            strangers.stdout.readline()
+            ends = time.monotonic() + 2
+            while time.monotonic() < ends:
+                assert lambdamap.my_map(tasks.square, range(20), 1, **keys)[-1] == 361
+                open("/dev/null").close()
+            strangers.stdin.close()
+        function.stop()
+        """,
+        before=f"sys.path.insert(0, {str(Path(__file__).parent)!r})",
+        flags=(),
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_process_without_descriptors_says_so_once() -> None:
     """The user's own files have taken them all: no spin, no flood, and it goes on later."""
     done = run_script(
         """

@@ -31,6 +31,18 @@ def _first_bytes(kind: str, head: bytes) -> bytes:
     }[kind]  # fmt: skip
 
 
+def _churn(port: int, over: threading.Event) -> None:
+    """Connections that come and go as fast as they can."""
+    held: list[socket.socket] = []
+    while not over.is_set():
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(("127.0.0.1", port))
+        held.append(sock)
+        if len(held) > _AT_ONCE:
+            held.pop(0).close()
+
+
 def _attack(port: int, first: bytes, over: threading.Event) -> None:
     held: list[tuple[socket.socket, memoryview]] = []
     while not over.is_set():
@@ -58,9 +70,12 @@ def _attack(port: int, first: bytes, over: threading.Event) -> None:
 
 def main() -> None:
     port, kind, *rest = sys.argv[1:]
-    first = _first_bytes(kind, rest[0].encode("latin-1") if rest else b"")
     over = threading.Event()
-    attack = threading.Thread(target=_attack, args=(int(port), first, over))
+    if kind == "churn":
+        attack = threading.Thread(target=_churn, args=(int(port), over))
+    else:
+        first = _first_bytes(kind, rest[0].encode("latin-1") if rest else b"")
+        attack = threading.Thread(target=_attack, args=(int(port), first, over))
     attack.start()
     with contextlib.suppress(KeyboardInterrupt):
         print("attacking", flush=True)

@@ -95,6 +95,7 @@ class Listener:
         self._strangers: dict[Connection, float] = {}  # and when each came, first come first
         self._starting: set[asyncio.Task[None]] = set()
         self._accepting = self._stopped = False
+        self._is_pressed = False  # the process has few descriptors left
 
     def start(self, judge: Callable[[Request], Admission]) -> None:
         """Accept connections, the heads of whose requests `judge` sees."""
@@ -170,7 +171,7 @@ class Listener:
                 return
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE):
-                    self._drop_strangers(0)
+                    self._drop_strangers(0, 0.0)
                 self._complaints.say(f"cannot accept connections: {error}")
                 self._wait()
                 return
@@ -178,8 +179,10 @@ class Listener:
             connection = Connection(self._judge, self, peer)
             self._open[connection] = None
             self._strangers[connection] = self._loop.time()
-            if peer.fileno() >= self._limits.descriptor:
-                self._drop_strangers(_AT_ONCE)
+            # The kernel gives the lowest number that is free.
+            self._is_pressed = peer.fileno() >= self._limits.descriptor
+            if self._is_pressed:
+                self._drop_strangers(_AT_ONCE, _GRACE_S)
             task = self._loop.create_task(self._start(connection, peer))
             self._starting.add(task)
             task.add_done_callback(self._starting.discard)
@@ -194,7 +197,8 @@ class Listener:
 
     def _has_room(self) -> bool:
         """Whether one more may be open; one that is not needed gives way."""
-        if len(self._strangers) >= self._limits.strangers:
+        most = min(self._limits.strangers, _AT_ONCE) if self._is_pressed else self._limits.strangers
+        if len(self._strangers) >= most:
             return self._drop_ended(self._strangers) or self._drop_oldest_stranger()
         if len(self._open) < self._limits.open:
             return True
@@ -217,8 +221,12 @@ class Listener:
             return True
         return False
 
-    def _drop_strangers(self, kept: int) -> None:
-        for connection in list(self._strangers)[: max(0, len(self._strangers) - kept)]:
+    def _drop_strangers(self, kept: int, grace_s: float) -> None:
+        """Drop all but the newest, and those that came within the grace."""
+        latest = self._loop.time() - grace_s
+        for connection, came in list(self._strangers.items())[: -kept or None]:
+            if came > latest:
+                return
             connection.read_now()
             if connection in self._strangers:
                 connection.drop()
