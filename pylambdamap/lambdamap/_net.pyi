@@ -56,7 +56,9 @@ class Completion:
 class Map:
     """One map in flight. For one thread at a time; dropping it cancels."""
 
-    def submit(self, frame: bytes, first_item: int, n_items: int, /) -> bool:
+    def submit(
+        self, frame: bytes, first_item: int, n_items: int, durable_name: str | None = None, /
+    ) -> bool:
         """Queue one chunk. False: no room now (byte budget or window ahead), nothing was taken: take a completion first."""
     def take(self) -> Completion | None:
         """A finished chunk, or None. Never blocks."""

@@ -195,7 +195,13 @@ def starmap(
 
 
 def invoke_map(
-    function: str | None, payloads: Iterable[Any], /, *, raw: bool = False, **options: Any
+    function: str | None,
+    payloads: Iterable[Any],
+    /,
+    *,
+    raw: bool = False,
+    durable_execution_name: str | Callable[[int, Any], str] | None = None,
+    **options: Any,
 ) -> Results[Any]:
     """Invoke any Lambda function once per payload, many at once, in any language.
 
@@ -207,6 +213,12 @@ def invoke_map(
         JSON-able values, or bytes that are sent as they are.
     raw
         Give the replies as bytes instead of reading them as JSON.
+    durable_execution_name : str or callable, optional
+        For a durable function, the name of each payload's execution: a text in which ``{index}``
+        stands for the payload's position, or what is called with position and payload. 1 to 64 of
+        ``A-Z a-z 0-9 - _``. Lambda runs a name once: the same payload under it gives the reply of the
+        execution that there is, so ``idempotent=True`` is safe; another payload is a ConfigError
+        that says NOT.
     **options
         See `lambdamap.Options`; ``chunksize`` has no meaning here. With ``on_error="return"`` the
         error of an invocation stands in the place of its reply, whatever it is, unless it concerns
@@ -239,4 +251,9 @@ def invoke_map(
         options["function"] = function
     resolved = dataclasses.replace(_options.resolve(**options), chunksize=1)
     total = len(payloads) if isinstance(payloads, Sized) else None
-    return Results(open_plain_engine(iter(payloads), resolved, total=total, raw=raw))
+    return Results(
+        open_plain_engine(
+            iter(payloads), resolved, total=total, raw=raw,
+            durable_execution_name=durable_execution_name,
+        )
+    )  # fmt: skip

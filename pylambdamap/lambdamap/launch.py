@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ __all__ = ["Link", "connect", "invocations_at_once", "open_engine", "open_plain_
 
 _DEFAULT_INVOCATION_S = 1830.0  # the longest run of a synchronous invocation, and 30 s for the way
 _MAX_REPLY_BYTES = 6_291_556 + 65_536
+_DURABLE_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _PYTHON = "%d.%d" % sys.version_info[:2]
 _ZAPPA_TASK = "lambdamap.worker.entry.zappa_task"
 
@@ -359,10 +361,58 @@ def _checked(results: Any, guarded: Any) -> tuple[list[Any], dict[int, Any]]:
     return results, guarded
 
 
+class _Names:
+    """Names of durable executions, made when their payloads are packed, until these are submitted."""
+
+    def __init__(self, wanted: str | Callable[[int, Any], str]) -> None:
+        if isinstance(wanted, str) and "{index}" not in wanted:
+            raise errors.ConfigError(
+                f"durable_execution_name must be a callable, or a text with {{index}}, not {wanted!r}: "
+                "each payload needs a name of its own"
+            )
+        self._wanted = wanted
+        self._waiting: dict[int, str] = {}
+
+    def make(self, index: int, payload: Any) -> None:
+        wanted = self._wanted
+        if isinstance(wanted, str):
+            name: Any = wanted.replace("{index}", str(index))
+        else:
+            name = wanted(index, payload)
+        if not isinstance(name, str) or _DURABLE_NAME.fullmatch(name) is None:
+            raise errors.ConfigError(
+                f"item {index}: durable_execution_name must give 1 to 64 of A-Z a-z 0-9 - _, not "
+                f"{name!r}",
+                indices=(index,),
+            )
+        self._waiting[index] = name
+
+    def port(self, port: Any) -> Any:
+        return _NamedPort(port, self._waiting)
+
+
+class _NamedPort:
+    """A port whose chunks, one payload each, go with their names."""
+
+    def __init__(self, port: Any, names: dict[int, str]) -> None:
+        self._port = port
+        self._names = names
+
+    def submit(self, frame: bytes, first_item: int, n_items: int, /) -> bool:
+        taken: bool = self._port.submit(frame, first_item, n_items, self._names[first_item])
+        if taken:
+            del self._names[first_item]
+        return taken
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)
+
+
 class _PayloadPacker:
     """One payload per chunk, as JSON or as the bytes that were given."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: _Names | None = None) -> None:
+        self._names = names
         self.exhausted = False
         self.items_packed = 0
         self.chunk_bytes = 0
@@ -387,6 +437,8 @@ class _PayloadPacker:
                     f"payload {self.items_packed} is no JSON ({error}): pass JSON-able data or bytes",
                     indices=(self.items_packed,),
                 ) from error
+        if self._names is not None:
+            self._names.make(self.items_packed, payload)
         self.items_packed += 1
         return 1
 
@@ -395,14 +447,22 @@ class _PayloadPacker:
 
 
 def open_plain_engine(
-    iterator: Iterator[Any], options: Options, *, total: int | None, raw: bool
+    iterator: Iterator[Any],
+    options: Options,
+    *,
+    total: int | None,
+    raw: bool,
+    durable_execution_name: str | Callable[[int, Any], str] | None = None,
 ) -> Engine:
     """An engine that sends payloads to any Lambda function."""
+    names = None if durable_execution_name is None else _Names(durable_execution_name)
     name, route = _route(options)
     if route is None:
         raise errors.ConfigError(f"invoke_map needs a Lambda function, not backend={name!r}")
     map_id = uuid.uuid4().hex
     port, window, renew = _open_native(route, options, None, map_id)
+    if names is not None:
+        port = names.port(port)
 
     def unpack(
         completion: Completion | PlainCompletion, check: Callable[[], None] | None = None
@@ -416,7 +476,7 @@ def open_plain_engine(
             raise _codec.DecodeFailure(f"the reply is no JSON ({error}): use raw=True") from None
 
     engine = Engine(
-        port, _PayloadPacker(), iterator, options, map_id=map_id, total=total, window=window,
+        port, _PayloadPacker(names), iterator, options, map_id=map_id, total=total, window=window,
         unpack=unpack, repack=None, renew=renew, runs_on=_runs_on(name, route),
     )  # fmt: skip
     return _start(engine)

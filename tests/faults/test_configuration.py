@@ -290,3 +290,53 @@ def test_qualifier_that_contradicts_the_name(plain_site: Any) -> None:
         lambdamap.invoke_map(f"{function}:v1", [1], **options)
     assert list(lambdamap.invoke_map(f"{function}:v2", [1], **options)) == [1]
     assert server.requests[0].target.endswith(f"{function}%3Av2/invocations")
+
+
+def test_names_of_durable_executions(plain_site: Any) -> None:
+    """Each payload's own, signed in its place among the other headers, also when it is sent again; a
+    name that another payload has concerns one payload, which has not run."""
+
+    def durable(connection: Connection, request: Request) -> None:
+        name = request.headers["x-amz-durable-execution-name"]
+        taken = aws_error(409, "DurableExecutionAlreadyStartedException", "started before")
+        first = next(r for r in server.requests if r.body == request.body) is request
+        if request.body == b"20":
+            taken(connection, request)
+        elif first and request.body == b"10":
+            aws_error(500, "ServiceException")(connection, request)
+        else:
+            reply(json.dumps(name).encode())(connection, request)
+
+    server = plain_site.server(then=durable)
+    options = plain_site.options(server, tenant_id="blue", client_context={}, on_error="return")
+    function = options.pop("function")
+    del options["chunksize"]
+    for wanted in ("job-7-{index}", lambda index, payload: f"job-7-{payload // 10}"):
+        found = list(
+            lambdamap.invoke_map(
+                function, [0, 10, 20, 30], durable_execution_name=wanted, **options
+            )
+        )
+        assert [found[at] for at in (0, 1, 3)] == ["job-7-0", "job-7-1", "job-7-3"]
+        assert isinstance(found[2], lambdamap.ConfigError)
+        assert (found[2].ran, list(found[2].indices)) == ("NOT", [2])
+    assert not server.bad_signatures
+
+
+def test_names_that_are_no_names(plain_site: Any) -> None:
+    server = plain_site.server(then=reply(b"1"))
+    options = plain_site.options(server)
+    function = options.pop("function")
+    del options["chunksize"]
+    with pytest.raises(lambdamap.ConfigError, match=r"a text with {index}, not 'job'"):
+        lambdamap.invoke_map(function, [1, 2], durable_execution_name="job", **options)
+    for name in ("", "a b", "a\r\nX: y", "é", "x" * 65, None):
+        taken = []
+        with pytest.raises(lambdamap.ConfigError, match=r"item 1: .* 1 to 64 of") as caught:
+            for result in lambdamap.invoke_map(
+                function, [1, 2],
+                durable_execution_name=lambda index, _, name=name: name if index else "job",
+                **options,
+            ):  # fmt: skip
+                taken.append(result)
+        assert (taken, list(caught.value.indices), caught.value.ran) == ([1], [1], "NOT")

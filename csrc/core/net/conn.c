@@ -31,6 +31,8 @@ enum {
 /* A large body is patched and digested before it waits for a connection: anew, if that was long. */
 static const int64_t STALE_NS = 1000000000;
 
+#define DURABLE_NAME "x-amz-durable-execution-name"
+
 static void on_event(void *owner, int fd, int events);
 
 /* --- sockets, as libcurl makes them --- */
@@ -356,9 +358,31 @@ lm_conn_connected(struct lm_conn *conn, CURLcode code)
 
 /* --- one request --- */
 
+/* The target's signed headers and, in its place among them, the job's own. */
+static void
+with_name(const struct lm_target *target, const struct lm_job *job, const char **merged)
+{
+  bool before = true;
+  for (const char **at = target->signed_headers; *at != NULL; at += 2) {
+    if (before && strcmp(at[0], DURABLE_NAME) > 0) {
+      *merged++ = DURABLE_NAME;
+      *merged++ = job->durable_name;
+      before = false;
+    }
+    *merged++ = at[0];
+    *merged++ = at[1];
+  }
+  if (before) {
+    *merged++ = DURABLE_NAME;
+    *merged++ = job->durable_name;
+  }
+  *merged = NULL;
+}
+
 static int
 sign(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
 {
+  const char *merged[2 * (LM_MAX_SIGNED_HEADERS + 1) + 1];
   struct lm_target *target = job->map->target;
   struct lm_credentials *credentials = lm_target_credentials(target);
   job->signed_offset_s = atomic_load(&conn->pool->endpoint->clock_offset_s);
@@ -376,6 +400,10 @@ sign(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
       .token = credentials->token,
       .unix_s = lm_seams.unix_s() + job->signed_offset_s,
   };
+  if (job->durable_name != NULL) {
+    with_name(target, job, merged);
+    request.extra = merged;
+  }
   job->signed_with = credentials->generation;
   int result = lm_sigv4_sign(conn->pool->io->signer, &request, &conn->out, err);
   lm_credentials_unref(credentials);
@@ -406,6 +434,10 @@ write_head(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
   lm_buf_uint(out, job->attempts);
   lm_buf_str(out, "; max=");
   lm_buf_uint(out, target->max_attempts);
+  if (job->durable_name != NULL) {
+    lm_buf_str(out, "\r\n" DURABLE_NAME ": ");
+    lm_buf_str(out, job->durable_name);
+  }
   lm_buf_str(out, "\r\nContent-Length: ");
   lm_buf_uint(out, job->body.len);
   lm_buf_str(out, "\r\n");

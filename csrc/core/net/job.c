@@ -1,5 +1,7 @@
 #include "net/job.h"
 
+#include <string.h>
+
 #include "base/alloc.h"
 #include "net/map.h"
 
@@ -22,6 +24,17 @@ lm_job_new(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uint32
   return job;
 }
 
+int
+lm_job_name(struct lm_job *job, const char *durable_name)
+{
+  size_t size = strlen(durable_name) + 1;
+  job->durable_name = lm_alloc(size);
+  if (job->durable_name == NULL)
+    return -1;
+  memcpy(job->durable_name, durable_name, size);
+  return 0;
+}
+
 void
 lm_job_destroy(struct lm_job *job)
 {
@@ -31,6 +44,7 @@ lm_job_destroy(struct lm_job *job)
   lm_buf_clean_up(&job->reply);
   lm_buf_clean_up(&job->body);
   lm_buf_clean_up(&job->frame);
+  lm_free(job->durable_name);
   lm_map_unref(job->map);
   lm_free(job);
 }

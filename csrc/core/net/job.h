@@ -43,6 +43,7 @@ struct lm_job {
   uint64_t first_item;
   uint32_t n_items;
 
+  char *durable_name;  /* owned; of the execution, for X-Amz-Durable-Execution-Name; NULL: none */
   struct lm_buf frame; /* moved in by submit; freed when body exists */
   struct lm_buf body;  /* the rendered request; kept while a retry or split is possible */
   struct lm_envelope_slots slots;
@@ -83,6 +84,9 @@ struct lm_job {
 /* A job that owns `frame`'s bytes (moved) and a reference to map. */
 struct lm_job *lm_job_new(struct lm_map *map, struct lm_buf *frame, uint64_t first_item,
                           uint32_t n_items);
+
+/* Give a new job the name of its durable execution (copied). -1: no memory. */
+int lm_job_name(struct lm_job *job, const char *durable_name);
 
 /* Free a job that is on no list: buffers and the map reference. The scheduler's charge must be
  * back already (lm_sched_release); use lm_job_release (dispatch.h) for a taken one. */

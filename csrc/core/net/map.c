@@ -97,11 +97,23 @@ int
 lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uint32_t n_items,
               struct lm_error *err)
 {
+  return lm_map_submit_named(map, frame, first_item, n_items, NULL, err);
+}
+
+int
+lm_map_submit_named(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uint32_t n_items,
+                    const char *durable_name, struct lm_error *err)
+{
   if (map->closed)
     return lm_error_set(err, LM_E_CLOSED, "this map is closed");
   struct lm_job *job = lm_job_new(map, frame, first_item, n_items);
   if (job == NULL)
     return lm_error_nomem(err, sizeof *job);
+  if (durable_name != NULL && lm_job_name(job, durable_name) != 0) {
+    lm_buf_move(frame, &job->frame);
+    lm_job_destroy(job);
+    return lm_error_nomem(err, strlen(durable_name) + 1);
+  }
   atomic_fetch_add(&map->native, 1);
   if (atomic_load(&map->cancelled) || atomic_load(&map->stopped)) {
     never_started(job, LM_FAIL_CANCELLED, "the map has been cancelled");

@@ -78,6 +78,9 @@ int lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target,
  * the chunk completes at once. */
 int lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uint32_t n_items,
                   struct lm_error *err);
+/* The same with the name of the durable execution (copied; its characters are the caller's matter), NULL for none. */
+int lm_map_submit_named(struct lm_map *map, struct lm_buf *frame, uint64_t first_item,
+                        uint32_t n_items, const char *durable_name, struct lm_error *err);
 
 /* Readable while completions wait; may also be so for nothing, until a take returns NULL. */
 int lm_map_fd(const struct lm_map *map);

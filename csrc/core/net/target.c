@@ -125,7 +125,10 @@ build_head(struct lm_target *target, struct lm_error *err)
     n_signed += is_signed(&target->headers[i]);
   }
   target->signed_headers = lm_alloc_zero(2 * n_signed + 1, sizeof *target->signed_headers);
-  if (target->signed_headers == NULL)
+  target->n_signed = n_signed;
+  if (n_signed > LM_MAX_SIGNED_HEADERS)
+    head.failed = LM_E_LIMIT;
+  else if (target->signed_headers == NULL)
     head.failed = LM_E_NOMEM;
   else
     for (size_t i = 0, at = 0; i < target->n_headers; i++)

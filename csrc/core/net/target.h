@@ -44,6 +44,8 @@ struct lm_target_spec { /* all borrowed for the call */
   int64_t connect_patience_ms; /* how long connecting is tried again */
 };
 
+enum { LM_MAX_SIGNED_HEADERS = 16 };
+
 struct lm_target {
   atomic_uint refs;
   struct lm_endpoint *endpoint; /* strong */
@@ -51,6 +53,7 @@ struct lm_target {
   char *path, *query, *region;
   char *head; /* request line and constant headers, each with its CRLF */
   size_t head_len;
+  size_t n_signed;             /* at most LM_MAX_SIGNED_HEADERS */
   const char **signed_headers; /* x-amz-* names (lower case) and values, sorted, NULL at the end;
                                     the array is owned, the strings are headers' */
   struct lm_header *headers;

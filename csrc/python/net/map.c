@@ -106,6 +106,15 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
   return (PyObject *)self;
 }
 
+/* Whether it may stand in X-Amz-Durable-Execution-Name. */
+static bool
+is_name(const char *text)
+{
+  static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  size_t len = strlen(text);
+  return len > 0 && len <= 64 && strspn(text, allowed) == len;
+}
+
 static PyObject *
 submit(PyObject *object, PyObject *args)
 {
@@ -113,8 +122,15 @@ submit(PyObject *object, PyObject *args)
   Py_buffer chunk;
   unsigned long long first_item;
   unsigned n_items;
-  if (self == NULL || !PyArg_ParseTuple(args, "y*KI:submit", &chunk, &first_item, &n_items))
+  const char *durable_name = NULL;
+  if (self == NULL ||
+      !PyArg_ParseTuple(args, "y*KI|z:submit", &chunk, &first_item, &n_items, &durable_name))
     return NULL;
+  if (durable_name != NULL && !is_name(durable_name)) {
+    PyBuffer_Release(&chunk);
+    PyErr_SetString(PyExc_ValueError, "a durable execution's name has 1 to 64 of A-Z a-z 0-9 - _");
+    return NULL;
+  }
   struct lm_buf frame;
   struct lm_error err;
   PyObject *result = NULL;
@@ -128,7 +144,7 @@ submit(PyObject *object, PyObject *args)
   }
   if (lm_buf_check(&frame, "the chunk", &err) != 0) {
     lmpy_raise(&err, PyExc_ValueError);
-  } else if (lm_map_submit(self->map, &frame, first_item, n_items, &err) == 0) {
+  } else if (lm_map_submit_named(self->map, &frame, first_item, n_items, durable_name, &err) == 0) {
     self->outstanding++;
     result = Py_NewRef(Py_True);
   } else if (err.code == LM_E_FULL) {
@@ -290,7 +306,7 @@ notes(PyObject *object, PyObject *unused)
 
 PyDoc_STRVAR(notes_doc, "notes($self, /)\n--\n\nWhat happened since the last call, for the log: "
                         "a list of dicts.\n\nEmpty unless open_map was asked for notes.");
-PyDoc_STRVAR(submit_doc, "submit($self, frame, first_item, n_items, /)\n--\n\n"
+PyDoc_STRVAR(submit_doc, "submit($self, frame, first_item, n_items, durable_name=None, /)\n--\n\n"
                          "Queue one chunk. False: no room now, nothing was taken: take a "
                          "completion first.");
 PyDoc_STRVAR(take_doc, "take($self, /)\n--\n\nA finished chunk, or None. Never blocks.");
