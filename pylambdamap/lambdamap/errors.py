@@ -321,12 +321,12 @@ def keep(error: BaseException, results: Mapping[int, Any]) -> None:
     known: Any = error if issubclass(type(error), LambdaMapError) else failure(error)
     if known is None:
         known = Failure()
-        attach(error, known, KEPT if results else NOTHING_KEPT)
+        attach(error, known, KEPT)
     known.partial = dict(sorted({**results, **known.partial}.items()))
 
 
-KEPT = "lambdamap: the results that had finished are in lambdamap.failure(error).partial"
-NOTHING_KEPT = "lambdamap: no result had finished"
+# True whether there are any: a caller of the engine may add some later.
+KEPT = "lambdamap: what had finished is in lambdamap.failure(error).partial"
 
 
 # --- warnings and tracebacks ------------------------------------------------------------------------

@@ -105,6 +105,10 @@ def test_the_inputs_own(kind: type[BaseException]) -> None:
         lambdamap.my_map(tasks.square, items(), 1, backend="inline")
     known = lambdamap.failure(caught.value)
     assert known is not None and known.partial == {0: 0, 1: 1, 2: 4}
+    if kind is LookupError:
+        assert vars(caught.value)["__notes__"] == [
+            "lambdamap: what had finished is in lambdamap.failure(error).partial"
+        ]
     assert caught.value.args == ("no more",)
 
     with pytest.raises(kind) as caught:

@@ -99,9 +99,8 @@ def groupby_apply(
     try:
         results = _map(function, grouped, resolved)
     except (Exception, KeyboardInterrupt) as error:
-        BaseException.with_traceback(
-            error, None
-        )  # pandas' frames and this file's say nothing to the caller
+        # The frames of pandas and of this file say nothing to the caller.
+        BaseException.with_traceback(error, None)
         raise
     made: pandas.DataFrame | pandas.Series[Any] = _apply(grouped, lambda _: results.popleft())
     return made
