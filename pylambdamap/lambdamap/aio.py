@@ -264,7 +264,7 @@ def _open(
     ordered: bool,
 ) -> AsyncResults[R]:
     check_arguments(name, function, iterables)
-    resolved = _options.resolve(**options)
+    resolved = _options.resolve_for(function, options)
     star = len(iterables) > 1
     calls = "star" if star else "item"
     plain = [data for data in iterables if not isinstance(data, AsyncIterable)]

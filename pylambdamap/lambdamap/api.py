@@ -69,7 +69,7 @@ def _open(
     ordered: bool,
 ) -> Results[R]:
     check_arguments(name, function, iterables)
-    resolved = _options.resolve(**options)
+    resolved = _options.resolve_for(function, options)
     engine = open_engine(
         function,
         together(iterables, strict),
@@ -188,7 +188,7 @@ def starmap(
     [8, 9]
     """
     check_arguments("starmap", function, (iterable,))
-    resolved = _options.resolve(**options)
+    resolved = _options.resolve_for(function, options)
     groups = (tuple(group) for group in iterable)
     total = len(iterable) if isinstance(iterable, Sized) else None
     return Results(open_engine(function, groups, resolved, total=total, calls="star"))

@@ -17,7 +17,7 @@ import os
 import re
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
@@ -437,6 +437,35 @@ def check_names(values: Mapping[str, Any]) -> None:
             near = near or difflib.get_close_matches(name, NAMES, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(NAMES)}"
             raise ConfigError(f"there is no option {name}{hint}")
+
+
+def _arguments_of(function: object) -> Iterable[str]:
+    """The names under which a function takes arguments."""
+    import inspect
+
+    try:
+        found = inspect.signature(function).parameters.values()  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # not callable, or built in
+        return ()
+    return [p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+
+
+def resolve_for(function: object, arguments: Mapping[str, Any]) -> Options:
+    """Return the options of a call that maps a function, whose own arguments are none of them.
+
+    Raises
+    ------
+    ConfigError
+        As `resolve`; of a keyword that the function takes it says how to pass it.
+    """
+    for name in arguments.keys() - set(NAMES):
+        if name in _arguments_of(function):
+            called = getattr(function, "__name__", "f")
+            raise ConfigError(
+                f"{name} is an argument of {called} and not an option of the map: pass "
+                f"functools.partial({called}, {name}=...) instead of {called}"
+            )
+    return resolve(**arguments)
 
 
 def resolve(**arguments: Any) -> Options:

@@ -132,9 +132,8 @@ def test_options() -> None:
         lambdamap.groupby_apply(groups.count, FRAME.groupby("l"), codec="json")
     with pytest.raises(lambdamap.ConfigError, match="did you mean chunksize"):
         lambdamap.groupby_apply(groups.count, FRAME.groupby("l"), chunk_size=3)
-    with pytest.raises(lambdamap.ConfigError, match="no option power") as caught:
+    with pytest.raises(lambdamap.ConfigError, match="no option power"):
         lambdamap.groupby_apply(groups.count, FRAME.groupby("l"), power=3)
-    assert notes(caught.value) == ["an argument of f goes into functools.partial(f, power=...)"]
 
 
 def test_an_old_pandas(monkeypatch: pytest.MonkeyPatch) -> None:

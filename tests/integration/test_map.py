@@ -11,11 +11,12 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import lambdamap
@@ -342,6 +343,29 @@ def test_a_traceback_shows_the_callers_code_and_not_this_librarys() -> None:
     assert names == [
         "test_a_traceback_shows_the_callers_code_and_not_this_librarys", "my_map", "_to_list", "numbers",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda **given: lambdamap.my_map(tasks.add, [1], **given),
+        lambda **given: lambdamap.map(tasks.add, [1], **given),
+        lambda **given: lambdamap.map_unordered(tasks.add, [1], **given),
+        lambda **given: lambdamap.starmap(tasks.add, [(1,)], **given),
+        lambda **given: lambdamap.amap(tasks.add, [1], **given),
+        lambda **given: lambdamap.groupby_apply(
+            tasks.add, pd.DataFrame({"k": [1], "x": [2]}).groupby("k"), **given
+        ),
+    ],
+)
+def test_arguments_of_f_are_told_from_options(call: Callable[..., Any]) -> None:
+    text = r"y is an argument of add and not an option of the map: pass functools.partial\(add, y=...\)"
+    with pytest.raises(lambdamap.ConfigError, match=text):
+        call(y=3)
+    with pytest.raises(lambdamap.ConfigError, match="no option z"):
+        call(z=3)
+    with pytest.raises(lambdamap.ConfigError, match="did you mean chunksize"):
+        call(chunk_size=3)
 
 
 def test_ctrl_c_says_what_runs_on() -> None:

@@ -83,12 +83,7 @@ def groupby_apply(
     dtype: int64
     """
     _check(function, grouped)
-    try:
-        resolved = _options.resolve(**options)
-    except errors.ConfigError as error:
-        for name in options.keys() - set(_options.NAMES):
-            errors.note(error, f"an argument of f goes into functools.partial(f, {name}=...)")
-        raise
+    resolved = _options.resolve_for(function, options)
     if resolved.on_error == "return":
         raise errors.ConfigError(
             "on_error='return' would put exceptions into a frame: use lambdamap.map(function, "
