@@ -114,8 +114,9 @@ def _check(request: envelope.Request, trusted: bool) -> None:
         if not allow.by_value_allowed(trusted):
             raise _Failure(
                 "refused",
-                "this worker takes no functions by value: set LAMBDAMAP_BY_VALUE=1 on it, or move "
-                "the function into a module that is deployed with it",
+                "this worker takes no functions by value: set LAMBDAMAP_BY_VALUE=1 on it (lambdamap "
+                "deploy --by-value does), or move the function into a module that is deployed with it "
+                "(--module)",
             )
         if request.python != PYTHON:
             raise _Failure(
