@@ -256,8 +256,12 @@ append_headers(struct lm_sigv4 *signer, const struct lm_sigv4_request *request, 
                const char *body_hash, struct lm_error *err)
 {
   static const char *const none[] = {NULL};
-  const char *const own[] = {"x-amz-content-sha256", body_hash, "x-amz-date", stamp,
-                             request->token == NULL ? NULL : "x-amz-security-token", request->token,
+  const char *const own[] = {"x-amz-content-sha256",
+                             body_hash,
+                             "x-amz-date",
+                             stamp,
+                             request->token == NULL ? NULL : "x-amz-security-token",
+                             request->token,
                              NULL};
   const char *const *ours = shows_hash(request) ? own : own + 2;
   const char *const *theirs = request->extra == NULL ? none : request->extra;
