@@ -261,6 +261,8 @@ def _texts(read: Reader, storage: str, is_na: bool, texts: list[Any]) -> Any:
         raise DecodeFailure(
             f"it holds texts in a storage that pandas does not have: {storage[:80]}"
         )
+    if storage == "pyarrow":
+        read.names.module("pyarrow")  # pandas would import it
     size = 4 * SLOT * len(texts)
     for text in texts:
         if type(text) is str:
