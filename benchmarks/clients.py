@@ -46,6 +46,7 @@ def lambdamap(url: str, ca_file: str, function: str, n: int, at_once: int) -> An
         max_reply_bytes=1 << 20,
         notes=False,
         trace=False,
+        bound_id="",
     )  # fmt: skip
 
     def run() -> None:

@@ -29,11 +29,12 @@ def _open(url: str, function: str, at_once: int) -> Any:
         path=PATH.format(function), query="", region="us-east-1", access_key="AKID",
         secret_key="secret", token=None, expires_at=None, headers=(), proxy=None,
         ca_file=None, ca_path=None, max_concurrency=at_once, max_attempts=3, max_connect_ms=30_000,
+        connect_patience_ms=30_000,
     )  # fmt: skip
     return _net.open_map(
         target, head=None, map_id="0" * 32, compression=False, idempotent=False,
         invocation_timeout_ms=120_000, timeout_ms=-1, max_result_bytes=8 << 20,
-        max_reply_bytes=8 << 20, notes=False, trace=False,
+        max_reply_bytes=8 << 20, notes=False, trace=False, bound_id="",
     )  # fmt: skip
 
 

@@ -123,6 +123,7 @@ def open_map(
     max_reply_bytes: int,
     notes: bool,  # keep what Map.notes() gives: retries and the like
     trace: bool,  # every connection, request head and reply as well
+    bound_id: str,  # maps with the same one share the bound of max_concurrency
 ) -> Map: ...
 def set_budget(max_inflight_bytes: int, /) -> None: ...
 def shutdown(timeout_s: float, at_exit: bool = False, /) -> None:

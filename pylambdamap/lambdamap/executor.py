@@ -218,13 +218,17 @@ class LambdaExecutor(futures.Executor):
         if buffersize is None:
             items = list(zip(*iterables, strict=False)) if star else list(iterables[0])
             every = dataclasses.replace(options, on_error="return")
-            engine = open_engine(fn, iter(items), every, total=len(items), calls=calls)
+            engine = open_engine(
+                fn, iter(items), every, total=len(items), calls=calls, bound_id=self._pump.bound_id
+            )
             inbox = Inbox()
             mapped = Mapped(engine, inbox)
             self._pump.add_map(mapped)
             return _results(self._pump, mapped, inbox, ends)
         read = self._while_open(zip(*iterables, strict=False) if star else iter(iterables[0]))
-        engine = open_engine(fn, read, options, total=None, calls=calls)
+        engine = open_engine(
+            fn, read, options, total=None, calls=calls, bound_id=self._pump.bound_id
+        )
         return _lazy_results(engine, ends)
 
     def _while_open(self, items: Iterator[Any]) -> Iterator[Any]:

@@ -111,7 +111,7 @@ def _compresses(options: Options, route: Route | None) -> bool:
 
 
 def _open_native(
-    route: Any, options: Options, head: bytes | None, map_id: str
+    route: Any, options: Options, head: bytes | None, map_id: str, bound_id: str = ""
 ) -> tuple[Port, Callable[[], int], Callable[[], None]]:
     _net = _dispatcher()
     from lambdamap.backends.route import open_target, renew
@@ -130,6 +130,7 @@ def _open_native(
         max_reply_bytes=_MAX_REPLY_BYTES,
         notes=log.is_wanted(),
         trace=log.is_traced(),
+        bound_id=bound_id,
     )
     return port, lambda: target.window, lambda: renew(target, route)
 
@@ -201,6 +202,7 @@ def open_engine(
     total: int | None,
     calls: str = "item",
     ordered: bool = True,
+    bound_id: str = "",
 ) -> Engine:
     """An engine that calls f on items; its first window is on its way when this returns.
 
@@ -216,10 +218,12 @@ def open_engine(
         How f is called with an item: one of `lambdamap.envelope.CALLS`.
     ordered
         False: results are given as they come.
+    bound_id
+        Maps with the same one have ``max_concurrency`` invocations at once together.
     """
     from lambdamap.functions import ship
 
-    link = connect(ship(function, options.by_value), options, calls=calls)
+    link = connect(ship(function, options.by_value), options, calls=calls, bound_id=bound_id)
     return _start(
         Engine(
             link.port,
@@ -281,8 +285,9 @@ def _packers(shipment: Shipment, options: Options, calls: str) -> Callable[[bool
     return lambda allow_pickle: _codec.ChunkPacker(spec, allow_pickle=allow_pickle)
 
 
-def connect(shipment: Shipment, options: Options, *, calls: str) -> Link:
-    """Choose the backend and open a map of this function there; nothing is sent.
+def connect(shipment: Shipment, options: Options, *, calls: str, bound_id: str = "") -> Link:
+    """Choose the backend and open a map of this function there; nothing is sent. bound_id: as for
+    `open_engine`.
 
     Raises
     ------
@@ -312,7 +317,7 @@ def connect(shipment: Shipment, options: Options, *, calls: str) -> Link:
         renew: Callable[[], None] | None = None
     else:
         text = json.dumps({"command": _ZAPPA_TASK, "lambdamap": head}, separators=(",", ":"))
-        port, window, renew = _open_native(route, options, text[:-2].encode(), map_id)
+        port, window, renew = _open_native(route, options, text[:-2].encode(), map_id, bound_id)
 
     def unpack(
         completion: Completion | PlainCompletion, check: Callable[[], None] | None = None

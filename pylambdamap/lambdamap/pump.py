@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import os
 import threading
+import uuid
 import weakref
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
@@ -43,9 +44,9 @@ class Call(NamedTuple):
 class Lane:
     """The calls of one function: one map in flight, one call per invocation."""
 
-    def __init__(self, shipment: Shipment, calls: str, options: Options) -> None:
+    def __init__(self, shipment: Shipment, calls: str, options: Options, bound_id: str) -> None:
         self._ends = None if options.timeout is None else monotonic() + options.timeout
-        link = connect(shipment, options, calls=calls)
+        link = connect(shipment, options, calls=calls, bound_id=bound_id)
         self.port, self.window, self.runs_on = link.port, link.window, link.runs_on
         self._packer: Any = link.packer  # a ChunkPacker
         self._unpack, self._renew = link.unpack, link.renew
@@ -279,6 +280,7 @@ class Pump:
         self.options = options
         self._context = contextvars.copy_context()  # a lane may be opened by a callback
         self.pid = os.getpid()
+        self.bound_id = uuid.uuid4().hex  # all of the executor's maps share max_concurrency
         self.lock = threading.Lock()
         self._opening = threading.Lock()
         self._lanes: OrderedDict[Any, Lane] = OrderedDict()
@@ -334,7 +336,7 @@ class Pump:
                     self._lanes.move_to_end(key)
                     return lane
             options = dataclasses.replace(self.options, timeout=timeout)
-            lane = self._context.copy().run(Lane, shipment, calls, options)
+            lane = self._context.copy().run(Lane, shipment, calls, options, self.bound_id)
             with self.lock:
                 before = self._lanes.pop(key, None)
                 if before is not None and not before.idle:

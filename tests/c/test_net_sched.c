@@ -43,7 +43,8 @@ open_map(struct bench *bench, struct lm_map *map)
   lm_list_init(&map->retry);
   lm_list_init(&map->done);
   pthread_mutex_init(&map->lock, NULL);
-  lm_sched_add_map(&bench->sched, map);
+  struct lm_error err;
+  CHECK(lm_sched_add_map(&bench->sched, map, "", bench->target.max_concurrency, &err) == 0);
 }
 
 static int
@@ -545,42 +546,50 @@ reconnecting(void)
 }
 
 /* Each map has a bound of its own under the function's window; one that has reached it does not hold
- * up the others. */
+ * up the others. Maps of one id share theirs. */
 static void
 own_bounds(void)
 {
   struct bench bench;
-  struct lm_target narrow;
-  struct lm_map one, five;
-  set_up(&bench, 4, 1 << 20);
-  bench.target.max_concurrency = 5;
-  narrow = bench.target;
-  narrow.max_concurrency = 1;
-  open_map(&bench, &one);
-  open_map(&bench, &five);
-  one.target = &narrow;
-  for (uint64_t i = 0; i < 10; i++)
-    CHECK(submit(&bench, &one, i, 10) == 0 && submit(&bench, &five, i, 10) == 0);
+  struct lm_map one, five, also_one;
+  struct lm_error err;
   struct lm_list running;
   lm_list_init(&running);
+  set_up(&bench, 4, 1 << 20);
+  bench.target.max_concurrency = 5;
+  open_map(&bench, &five);
+  open_map(&bench, &one);
+  open_map(&bench, &also_one);
+  lm_sched_remove_map(&bench.sched, &one);
+  lm_sched_remove_map(&bench.sched, &also_one);
+  CHECK(lm_sched_add_map(&bench.sched, &one, "executor", 1, &err) == 0);
+  CHECK(lm_sched_add_map(&bench.sched, &also_one, "executor", 1, &err) == 0);
+  CHECK(one.bound == also_one.bound && one.bound != five.bound);
+  for (uint64_t i = 0; i < 10; i++) {
+    CHECK(submit(&bench, &one, i, 10) == 0 && submit(&bench, &also_one, i, 10) == 0);
+    CHECK(submit(&bench, &five, i, 10) == 0);
+  }
   for (int round = 0; round < 2; round++) {
     for (struct lm_job *job; (job = lm_sched_next(&bench.sched, round)) != NULL;)
       lm_list_push_back(&running, &job->link);
-    CHECK(one.in_flight == 1 && five.in_flight == (round == 0 ? 3 : 5)); /* the window; the bound */
+    CHECK(one.bound->in_flight == 1);
+    CHECK(five.bound->in_flight == (round == 0 ? 3 : 5)); /* the window; the bound */
     bench.function->limiter.window = 100;
   }
   for (struct lm_node *node; (node = lm_list_pop_front(&running)) != NULL;) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
-    if (job->map == &one) {
+    if (job->map != &five) {
       CHECK(!end(&bench, job, 429, FULL, 1)); /* what goes back leaves its place */
-      CHECK(one.in_flight == 0);
+      CHECK(one.bound->in_flight == 0);
       continue;
     }
     CHECK(end(&bench, job, 200, GOOD, 1));
     let_go(&bench, job);
   }
-  CHECK(five.in_flight == 0);
+  CHECK(five.bound->in_flight == 0);
   drop(&bench, &one);
+  CHECK(also_one.bound->refs == 1);
+  drop(&bench, &also_one);
   drop(&bench, &five);
   tear_down(&bench);
 }

@@ -698,3 +698,27 @@ def test_calls_end_with_the_invocation_that_they_are_made_in(serve: Any) -> None
         for late in (lambda: called.result(HANG_S), lambda: next(mapped)):
             with pytest.raises(lambdamap.DeadlineError):
                 late()
+
+
+def test_max_workers_holds_for_all_functions_and_maps_together(
+    serve: Callable[..., Server],
+) -> None:
+    """Calls of different functions and a map are maps of their own underneath; they share the bound."""
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def count(connection: Connection, request: Request) -> None:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        connection.wait(0.01)
+        with lock:
+            now[0] -= 1
+        run()(connection, request)
+
+    with executor_on(serve(then=count), max_concurrency=2) as executor:
+        calls = [executor.submit(tasks.square, i) for i in range(10)]
+        calls += [executor.submit(tasks.identity, i) for i in range(10)]
+        mapped = executor.map(tasks.add, range(10), chunksize=1)
+        assert [call.result(HANG_S) for call in calls] == [i * i for i in range(10)] + [*range(10)]
+        assert list(mapped) == [*range(10)]
+    assert most[0] == 2

@@ -75,6 +75,7 @@ def open_map(target: _net.Target, **changes: Any) -> _net.Map:
         "max_reply_bytes": 6_291_556 + 65_536,
         "notes": False,
         "trace": False,
+        "bound_id": "",
     }
     return _net.open_map(target, **{**arguments, **changes})
 

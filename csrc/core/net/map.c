@@ -40,10 +40,18 @@ lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target, const struct
   pthread_mutex_init(&map->lock, NULL);
   lm_cond_init(&map->quiet);
   lm_notes_init(&map->notes, opts->keep_notes, opts->trace);
-  lm_sched_add_map(&dispatch->sched, map);
+  if (lm_sched_add_map(&dispatch->sched, map, opts->bound_id, target->max_concurrency, err) != 0)
+    goto err_notes;
   *out = map;
   return 0;
 
+err_notes:
+  lm_notes_clean_up(&map->notes);
+  pthread_cond_destroy(&map->quiet);
+  pthread_mutex_destroy(&map->lock);
+  lm_target_unref(map->target);
+  lm_dispatch_unref(map->dispatch);
+  lm_event_close(&map->event);
 err_head:
   lm_free((char *)map->opts.head);
 err_map:

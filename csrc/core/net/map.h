@@ -16,6 +16,7 @@
 #include "net/target.h"
 #include "policy/latency.h"
 
+struct lm_bound;
 struct lm_dispatch;
 
 struct lm_map_opts {
@@ -24,11 +25,12 @@ struct lm_map_opts {
   size_t head_len;
   char map_id[LM_MAP_ID_LEN + 1];
   bool compress, idempotent;
-  int64_t invocation_timeout_ms; /* per attempt, -1: none */
-  int64_t timeout_ms;            /* whole map from now, -1: none */
-  size_t max_result_bytes;       /* decoded, a chunk */
-  size_t max_reply_bytes;        /* as it comes over the wire */
-  bool keep_notes, trace;        /* for the log: notes.h */
+  int64_t invocation_timeout_ms;    /* per attempt, -1: none */
+  int64_t timeout_ms;               /* whole map from now, -1: none */
+  size_t max_result_bytes;          /* decoded, a chunk */
+  size_t max_reply_bytes;           /* as it comes over the wire */
+  bool keep_notes, trace;           /* for the log: notes.h */
+  char bound_id[LM_MAP_ID_LEN + 1]; /* of the maps that share one bound; "": its own */
 };
 
 struct lm_map_stats {
@@ -46,16 +48,15 @@ struct lm_map {
   struct lm_notes notes;
 
   /* The scheduler's, under its lock. */
-  struct lm_node ring;  /* in its function's ring while it has startable jobs */
-  struct lm_node known; /* in the list of open maps */
-  struct lm_list ready; /* READY jobs by first_item */
-  struct lm_list retry; /* due retries, those throttled last first */
-  size_t delayed;       /* DELAYED jobs */
-  unsigned in_flight;   /* attempts that have started and not ended; at most the target's
-                           max_concurrency */
-  int64_t asked_ns;     /* when its first chunk was sent, 0: not yet */
-  size_t unfinished;    /* submitted and not DONE */
-  atomic_bool stopped;  /* a chunk failed in a way that every other would */
+  struct lm_node ring;    /* in its function's ring while it has startable jobs */
+  struct lm_node known;   /* in the list of open maps */
+  struct lm_list ready;   /* READY jobs by first_item */
+  struct lm_list retry;   /* due retries, those throttled last first */
+  size_t delayed;         /* DELAYED jobs */
+  struct lm_bound *bound; /* sched.h; from lm_sched_add_map to lm_sched_remove_map */
+  int64_t asked_ns;       /* when its first chunk was sent, 0: not yet */
+  size_t unfinished;      /* submitted and not DONE */
+  atomic_bool stopped;    /* a chunk failed in a way that every other would */
 
   /* Under lock. */
   pthread_mutex_t lock;

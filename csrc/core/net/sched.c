@@ -17,6 +17,7 @@ lm_sched_init(struct lm_sched *sched, size_t budget_bytes)
   pthread_mutex_init(&sched->lock, NULL);
   lm_list_init(&sched->functions);
   lm_list_init(&sched->maps);
+  lm_list_init(&sched->bounds);
   lm_heap_init(&sched->delayed);
   sched->budget_bytes = budget_bytes;
   atomic_init(&sched->due_ns, LM_NEVER_NS);
@@ -82,12 +83,37 @@ lm_sched_window(struct lm_sched *sched, struct lm_function *function)
   return window;
 }
 
-void
-lm_sched_add_map(struct lm_sched *sched, struct lm_map *map)
+/* With the lock held: the bound of this id, one more map's. NULL: no memory. */
+static struct lm_bound *
+share_bound(struct lm_sched *sched, const char *id, unsigned max)
+{
+  LM_LIST_EACH (&sched->bounds, node) {
+    struct lm_bound *bound = LM_CONTAINER(node, struct lm_bound, link);
+    if (id[0] != '\0' && strcmp(bound->id, id) == 0) {
+      bound->refs++;
+      return bound;
+    }
+  }
+  struct lm_bound *bound = lm_alloc_zero(1, sizeof *bound);
+  if (bound == NULL)
+    return NULL;
+  bound->refs = 1;
+  bound->max = max;
+  memcpy(bound->id, id, strlen(id) + 1);
+  lm_list_push_back(&sched->bounds, &bound->link);
+  return bound;
+}
+
+int
+lm_sched_add_map(struct lm_sched *sched, struct lm_map *map, const char *bound_id, unsigned max,
+                 struct lm_error *err)
 {
   pthread_mutex_lock(&sched->lock);
-  lm_list_push_back(&sched->maps, &map->known);
+  map->bound = share_bound(sched, bound_id, max);
+  if (map->bound != NULL)
+    lm_list_push_back(&sched->maps, &map->known);
   pthread_mutex_unlock(&sched->lock);
+  return map->bound != NULL ? 0 : lm_error_nomem(err, sizeof *map->bound);
 }
 
 void
@@ -96,6 +122,11 @@ lm_sched_remove_map(struct lm_sched *sched, struct lm_map *map)
   pthread_mutex_lock(&sched->lock);
   if (lm_list_linked(&map->known))
     lm_list_remove(&map->known);
+  if (--map->bound->refs == 0) {
+    lm_list_remove(&map->bound->link);
+    lm_free(map->bound);
+  }
+  map->bound = NULL;
   pthread_mutex_unlock(&sched->lock);
 }
 
@@ -181,7 +212,7 @@ expire(struct lm_sched *sched, struct lm_map *map, struct lm_list *out)
 static bool
 has_room(const struct lm_map *map)
 {
-  return map->in_flight < map->target->max_concurrency;
+  return map->bound->in_flight < map->bound->max;
 }
 
 /* --- the interface --- */
@@ -237,7 +268,7 @@ next_of(struct lm_sched *sched, struct lm_function *function, struct lm_map *map
     lm_list_push_back(&function->ring, &map->ring);
   struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
   sched->startable--;
-  map->in_flight++;
+  map->bound->in_flight++;
   lm_limiter_started(&function->limiter, now_ns);
   lm_rate_started(&function->rate, now_ns);
   if (map->asked_ns == 0)
@@ -458,7 +489,7 @@ finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double rand
     job->worst.error = job->error;
   }
   job->took_ns = now_ns - job->started_ns;
-  map->in_flight--;
+  map->bound->in_flight--;
   if (job->outcome.ran != LM_RAN_NOT || job->head.status != 0)
     function->unreachable_ns = 0;
   else if (job->outcome.action == LM_DO_RECONNECT && function->unreachable_ns == 0)

@@ -1,7 +1,7 @@
 /* What is sent next, by whom, and whether a finished attempt is tried again.
  *
- * Two bounds hold for what is in flight: a map's own, its target's max_concurrency, and above it the
- * function's window, which all maps share.
+ * Two bounds hold for what is in flight: a map's own, its target's max_concurrency, which the maps of
+ * one executor share, and above it the function's window, which all maps share.
  *
  * One mutex guards everything here; no libcurl call is made under it, and of a map's own lock only
  * lm_map_nudge's. Per function one limiter, one retry quota and a round-robin ring of the maps that have
@@ -35,10 +35,19 @@ struct lm_function {
   double mean_latency_ns;
 };
 
+/* Attempts at once of one map, or of several that belong together; guarded by the scheduler's lock. */
+struct lm_bound {
+  struct lm_node link; /* in the scheduler's list */
+  unsigned refs;       /* maps that have it */
+  unsigned max, in_flight;
+  char id[LM_MAP_ID_LEN + 1]; /* maps with the same one share it; "" is nobody else's */
+};
+
 struct lm_sched {
   pthread_mutex_t lock;
   struct lm_list functions;   /* owned */
   struct lm_list maps;        /* open maps, borrowed */
+  struct lm_list bounds;      /* theirs, owned */
   struct lm_heap delayed;     /* jobs by due time, owned */
   atomic_int_fast64_t due_ns; /* when lm_sched_tick has something to do */
   atomic_bool sooner;         /* due_ns was lowered: who ticks must look at it */
@@ -57,7 +66,10 @@ struct lm_function *lm_sched_function(struct lm_sched *sched, const char *key, u
                                       int64_t now_ns, struct lm_error *err);
 unsigned lm_sched_window(struct lm_sched *sched, struct lm_function *function);
 
-void lm_sched_add_map(struct lm_sched *sched, struct lm_map *map);
+/* Make a map known, with a bound of max attempts at once: the one that maps with this id have, else a
+ * new one. */
+int lm_sched_add_map(struct lm_sched *sched, struct lm_map *map, const char *bound_id, unsigned max,
+                     struct lm_error *err);
 void lm_sched_remove_map(struct lm_sched *sched, struct lm_map *map);
 
 /* Queue a job (moved on success). LM_E_FULL: the byte budget has no room, and the map has

@@ -64,28 +64,35 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
                           "max_reply_bytes",
                           "notes",
                           "trace",
+                          "bound_id",
                           NULL};
   struct lmpy_net_state *state = PyModule_GetState(module);
   struct lm_map_opts opts = {0};
   PyObject *target_object;
   const char *map_id;
+  const char *bound_id;
   Py_ssize_t head_len, map_id_len, max_result, max_reply;
   int compress, idempotent, notes = 0, trace = 0;
   struct lm_error err;
-  if (!PyArg_ParseTupleAndKeywords(
-          args, kwargs, "O!$z#s#ppLLnnpp:open_map", names, state->target_type, &target_object,
-          &opts.head, &head_len, &map_id, &map_id_len, &compress, &idempotent,
-          &opts.invocation_timeout_ms, &opts.timeout_ms, &max_result, &max_reply, &notes, &trace))
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$z#s#ppLLnnpps:open_map", names,
+                                   state->target_type, &target_object, &opts.head, &head_len,
+                                   &map_id, &map_id_len, &compress, &idempotent,
+                                   &opts.invocation_timeout_ms, &opts.timeout_ms, &max_result,
+                                   &max_reply, &notes, &trace, &bound_id))
     return NULL;
-  if (map_id_len != LM_MAP_ID_LEN || max_result < 0 || max_reply < 0) {
+  if (map_id_len != LM_MAP_ID_LEN || strlen(bound_id) > LM_MAP_ID_LEN || max_result < 0 ||
+      max_reply < 0) {
     PyErr_Format(PyExc_ValueError,
-                 "map_id must have %d characters, byte limits must not be negative", LM_MAP_ID_LEN);
+                 "map_id must have %d characters, bound_id no more, and byte limits must not be "
+                 "negative",
+                 LM_MAP_ID_LEN);
     return NULL;
   }
   struct lm_target *target = lmpy_target_get(target_object);
   if (target == NULL)
     return NULL;
   memcpy(opts.map_id, map_id, LM_MAP_ID_LEN);
+  memcpy(opts.bound_id, bound_id, strlen(bound_id) + 1);
   opts.head_len = opts.head == NULL ? 0 : (size_t)head_len;
   opts.compress = compress != 0;
   opts.idempotent = idempotent != 0;

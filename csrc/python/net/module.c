@@ -161,7 +161,7 @@ PyDoc_STRVAR(
 PyDoc_STRVAR(open_map_doc,
              "open_map($module, target, /, *, head, map_id, compression, idempotent,\n"
              "         invocation_timeout_ms, timeout_ms, max_result_bytes, max_reply_bytes,\n"
-             "         notes, trace)\n--\n\n"
+             "         notes, trace, bound_id)\n--\n\n"
              "One map in flight on a Target.");
 
 static PyMethodDef methods[] = {

@@ -341,6 +341,7 @@ def _ask(route: Route, options: Options, body: bytes, *, dry_run: bool) -> Compl
             max_reply_bytes=1 << 20,
             notes=False,
             trace=False,
+            bound_id="",
         )
     except LambdaMapError as error:
         return error
