@@ -360,8 +360,14 @@ def decode_payload(compressed_string: str, compression: bool = False) -> Any:
         except _codec.DecodeFailure as error:
             raise errors.DecodeError(str(error)) from error
     try:
-        return json.loads(compressed_string)
+        return json.loads(compressed_string, parse_constant=_not_json)
+    except RecursionError:
+        raise errors.DecodeError("the payload is JSON that is nested too deep") from None
     except (ValueError, TypeError) as error:
         raise errors.DecodeError(
             f"the payload is neither JSON nor lambdamap's text: {error}"
         ) from error
+
+
+def _not_json(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")

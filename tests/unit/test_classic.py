@@ -88,6 +88,18 @@ def test_the_parts() -> None:
         function_in_lambda(encoded, "os.system", False)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("NaN", "NaN is not JSON"), ("[-Infinity]", "-Infinity is not JSON"), ("[" * 100_000, "too deep"),
+        ("[1", "neither JSON nor"), (None, "neither JSON nor"),
+    ],
+)  # fmt: skip
+def test_payloads_that_are_none(text: str, why: str) -> None:
+    with pytest.raises(lambdamap.DecodeError, match=why):
+        decode_payload(text)
+
+
 def test_send_to_other_lambda_needs_a_function() -> None:
     with pytest.raises(lambdamap.ConfigError, match="LAMBDAMAP_FUNCTION"):
         send_to_other_lambda(tasks.square, 3)
