@@ -1,8 +1,9 @@
-"""Pickles by value: cloudpickle's, and what `functools` caches with.
+"""Pickles by value: cloudpickle's, without its gaps.
 
 cloudpickle takes a function under `functools.lru_cache` by its name alone, and before Python 3.12
 refuses a `functools.cached_property` for its lock. From 3.1 on it forgets the names of files, which
-tracebacks show.
+tracebacks show. It makes a class without its slots, so that objects of the two classes have different
+layouts.
 """
 
 from __future__ import annotations
@@ -77,9 +78,33 @@ def _pickler() -> Any:
                 return cached, (obj.__wrapped__, obj.cache_parameters())
             if type(obj) is functools.cached_property:
                 return cached_property, (obj.func, obj.attrname)
-            return super().reducer_override(obj)
+            reduced = super().reducer_override(obj)
+            if isinstance(obj, type) and "__slots__" in _names.type_dict(obj):
+                return _with_slots(obj, reduced)
+            return reduced
 
     return Pickler
+
+
+def _with_slots(kind: type, reduced: Any) -> Any:
+    """cloudpickle's recipe for a class, with its slots where the class is made, not set later."""
+    if type(reduced) is not tuple or len(reduced) < 6 or len(reduced[1]) != 6:
+        return reduced  # by its name, or an enum
+    maker, (meta, name, bases, namespace, *rest), (state, slot_state), *others = reduced
+    held = _names.type_dict(kind)
+    # What the slots are made into again, under the names that private ones get.
+    state = {
+        key: value
+        for key, value in state.items()
+        if key != "__slots__"
+        and not (type(value) is types.MemberDescriptorType and held.get(key) is value)
+    }
+    slots = held["__slots__"]
+    if not isinstance(slots, (str, tuple, list, dict, set, frozenset)):  # an iterator, used up
+        made = (types.MemberDescriptorType, types.GetSetDescriptorType)
+        slots = tuple(name for name, value in held.items() if type(value) in made)
+    namespace = {**namespace, "__slots__": slots}
+    return (maker, (meta, name, bases, namespace, *rest), (state, slot_state), *others)
 
 
 # --- on the other side ---------------------------------------------------------------------------

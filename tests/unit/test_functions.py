@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pickle
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import cloudpickle
 import pytest
@@ -13,6 +16,7 @@ import pytest
 import lambdamap
 import remote_functions
 import tasks
+from lambdamap import _codec, _pickles
 from lambdamap.functions import ship
 
 BIG = b"x" * 300_000
@@ -84,6 +88,75 @@ def test_what_functools_caches_with() -> None:
     known = tasks.remembered  # which can be imported
     assert pickle.loads(ship(lambda: known).pickle)() is known
     assert pickle.loads(ship(lambda: known, [tasks]).pickle)() is not known
+
+
+def elsewhere(value: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What a process that does not know the value's classes makes of its pickle."""
+    data = _pickles.dumps(value)
+    with monkeypatch.context() as patch:
+        table: Any = weakref.WeakValueDictionary()
+        patch.setattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", table)
+        return pickle.loads(data)
+
+
+def test_classes_keep_their_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Base:
+        __slots__ = {"x": "documented", "__private": ""}  # noqa: RUF023
+
+        def __init__(self) -> None:
+            self.x, self.__private = 1, 2
+
+        def private(self) -> int:
+            return self.__private
+
+    class Derived(Base):
+        __slots__ = ("__weakref__", "y")
+
+    class Open(Base):
+        __slots__ = "z"
+
+    class Iterated(Base):
+        __slots__ = iter(("y",))  # type: ignore[assignment]
+
+    class Free(Open): ...
+
+    @dataclasses.dataclass(slots=True)
+    class Data:
+        a: int
+        b: Any = None
+
+    made = Derived()
+    made.y = Data(5)  # type: ignore[attr-defined]
+    got = elsewhere(made, monkeypatch)
+    kind = type(got)
+    assert kind is not Derived
+    assert (got.x, got.private(), got.y.a, got.y.b) == (1, 2, 5, None)
+    assert not hasattr(got, "__dict__") and not hasattr(got.y, "__dict__")
+    assert [b.__basicsize__ for b in kind.__mro__] == [b.__basicsize__ for b in Derived.__mro__]
+    assert kind.__mro__[1].__slots__ == Base.__slots__
+    assert weakref.ref(got)() is got
+    other = elsewhere(Iterated, monkeypatch)()
+    other.y = 6
+    assert not hasattr(other, "__dict__")
+    free = Free()
+    free.z, free.other = 3, 4  # type: ignore[attr-defined]
+    again = elsewhere(free, monkeypatch)
+    assert (again.x, again.z, vars(again)) == (1, 3, {"other": 4})
+    # Both sides lay objects out in the same way, so that they may come back to the class here.
+    assert (pickle.loads(_pickles.dumps(got)).x, type(pickle.loads(_pickles.dumps(made)))) == (
+        1,
+        Derived,
+    )
+
+
+def test_a_class_without_a_module() -> None:
+    for module in (None, 5):
+        kind = type("Plugin", (), {"__module__": module, "name": "a"})
+        with pytest.raises(_codec.EncodeFailure, match=r"^\('Plugin has no form of its own"):
+            _codec.encode(kind())
+        for value in (kind(), kind):
+            frame = _codec.encode(value, allow_pickle=True)
+            assert _codec.decode(frame, allow_pickle=True).name == "a"
 
 
 def test_refusals_say_why() -> None:

@@ -50,6 +50,12 @@ def _reduce(value: Any, kind: type, callables: bool) -> tuple[int, Any] | None:
     return found
 
 
+def _name(kind: type) -> str:
+    """A class for people; `exec` and `type()` make some without a module."""
+    module: Any = kind.__module__
+    return f"{module}.{kind.__qualname__}" if type(module) is str else kind.__qualname__
+
+
 def reduce(value: Any, allow_pickle: bool, callables: bool) -> tuple[int, Any]:
     """The extension and payload for a value that the native codec does not know.
 
@@ -74,7 +80,7 @@ def reduce(value: Any, allow_pickle: bool, callables: bool) -> tuple[int, Any]:
         return found
     if kind in _NEVER:
         raise EncodeFailure(f"a {kind.__name__} cannot be sent: {_NEVER[kind]}")
-    name = f"{kind.__module__}.{kind.__qualname__}"
+    name = _name(kind)
     if not allow_pickle:
         raise EncodeFailure(
             f"{name} has no form of its own on the wire: pass plain data, numpy or pandas, or "

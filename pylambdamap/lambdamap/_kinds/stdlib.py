@@ -84,6 +84,8 @@ EXACT: dict[type, Callable[[Any], tuple[int, Any]]] = {
 def reduce_late(value: Any, kind: type) -> tuple[int, Any] | None:
     """Types of modules that are looked up by name, so that nothing is imported for them."""
     module, name = kind.__module__, kind.__name__
+    if type(module) is not str:  # a class's own word, which may be anything
+        return None
     if module == "decimal" and name == "Decimal":
         return p.DECIMAL, (str(value),)
     if module == "uuid" and name == "UUID":
