@@ -82,10 +82,9 @@ def reduce(value: Any, allow_pickle: bool, callables: bool) -> tuple[int, Any]:
         raise EncodeFailure(f"a {kind.__name__} cannot be sent: {_NEVER[kind]}")
     name = _name(kind)
     if not allow_pickle:
-        raise EncodeFailure(
-            f"{name} has no form of its own on the wire: pass plain data, numpy or pandas, or "
-            "allow_pickle=True to pickle it"
-        )
+        why = arrays.why_none(value, kind) if "numpy" in sys.modules else None
+        why = why or "has no form of its own on the wire: pass plain data, numpy or pandas"
+        raise EncodeFailure(f"{name} {why}, or allow_pickle=True to pickle it")
     try:
         from lambdamap import _pickles
 

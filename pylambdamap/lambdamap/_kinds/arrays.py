@@ -5,48 +5,138 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
-from lambdamap._codec import DecodeFailure, EncodeFailure
+from lambdamap import _names
+from lambdamap._codec import DecodeFailure
 from lambdamap._kinds import parts as p
 from lambdamap._kinds.parts import ANY, BYTES, LIST, OBJECT, SLOT, SMALL, TEXT, TUPLE, Kind, Reader
 
-__all__ = ["ARRAYS", "NUMBERS", "SCALARS", "dtype_of", "reduce"]
+__all__ = ["ARRAYS", "NUMBERS", "SCALARS", "dtype_of", "reduce", "why_none"]
 
 NUMBERS: Final = "biufc"  # kinds of dtypes
 
-# What numpy says of a dtype without fields, and what this side takes for one.
+# A dtype without fields: numpy's text of it, and of two kinds more than that. `q` is C's long long, where
+# it is another type than int64; a long double says how many bits its fraction has.
 _PLAIN: Final = re.compile(
-    r"[<>|](?:b1|[iufc]\d{1,2}|[SUV]\d{1,10}|[mM]8(?:\[\d{0,9}(?:[YMWDhms]|ms|us|ns|ps|fs|as)\])?)"
+    r"[<>|](?:b1|[iufc]\d{1,2}|[SUV]\d{1,10}|[mM]8(?:\[\d{0,9}(?:[YMWDhms]|ms|us|ns|ps|fs|as)\])?|[qQ])|O"
 )
+_LONG: Final = re.compile(r"([<>](?:f(?:12|16)|c(?:24|32))):(\d{2,3})")
+_RECORDS: Final = "recarray"
 _FIELD_BYTES: Final = 1000  # what a field of a dtype takes, with its dtype and names
+_DTYPE_BYTES: Final = 500
 _MAX_DIMS: Final = 64
 
 
 # --- there ----------------------------------------------------------------------------------------
 
 
+class _Formless(Exception):
+    """A dtype that has no description here."""
+
+
+def _fraction_bits() -> int:
+    numpy = sys.modules["numpy"]
+    return int(numpy.finfo(numpy.longdouble).nmant)
+
+
+def _plain(dtype: Any) -> str:
+    """The text of a dtype without fields, which makes the very same dtype again."""
+    if dtype.kind == "O":
+        return "O"
+    text: str = dtype.str
+    if dtype.char in "qQ" and sys.modules["numpy"].dtype(text).char != dtype.char:
+        text = text[0] + dtype.char
+    if dtype.char in "gG" and text[2:] in ("12", "16", "24", "32"):
+        return f"{text}:{_fraction_bits()}"
+    if dtype.isbuiltin == 1 and dtype.char in "?bhilqBHILQefdFD":
+        return text
+    if not _PLAIN.fullmatch(text):
+        raise _Formless
+    again = sys.modules["numpy"].dtype(text)
+    if (again.num, again.type) != (dtype.num, dtype.type):  # another library's
+        raise _Formless
+    return text
+
+
+def _fields(dtype: Any) -> Any:
+    """The description of a dtype with fields."""
+    if not dtype.names and dtype.itemsize == 0:
+        return []
+    found = [dtype.fields[name] for name in dtype.names]
+    formats = [_descr(field) for field, *_ in found]
+    offsets = [int(offset) for _, offset, *_ in found]
+    titles = [title[0] if title else None for _, _, *title in found]
+    if not all(title is None or type(title) is str for title in titles):
+        raise _Formless
+    ends = [offset + field.itemsize for field, offset, *_ in found]
+    if (
+        not dtype.isalignedstruct
+        and dtype.names
+        and offsets == [0, *ends[:-1]]
+        and ends[-1] == dtype.itemsize
+        and all(dtype.names)
+    ):
+        return [
+            (name if title is None else (title, name), descr)
+            for name, title, descr in zip(dtype.names, titles, formats, strict=True)
+        ]
+    names = list(dtype.names)
+    return ("fields", names, formats, offsets, titles, dtype.itemsize, dtype.isalignedstruct)
+
+
 def _descr(dtype: Any) -> Any:
-    return sys.modules["numpy"].lib.format.dtype_to_descr(dtype)
+    """A dtype in values that travel, which make the very same one: numpy's `==` overlooks much.
+
+    Raises
+    ------
+    _Formless
+        There are none.
+    """
+    if dtype.metadata is None:
+        return _bare(dtype)
+    return ("metadata", _bare(dtype), dict(dtype.metadata))
 
 
-def _reduce_array(value: Any) -> tuple[int, Any]:
-    if value.dtype.hasobject:
-        if value.dtype.kind != "O":
-            raise EncodeFailure("a structured array that holds objects: pass allow_pickle=True")
-        return p.ARRAY, ("O", tuple(value.shape), value.ravel().tolist())
-    flags = value.flags
+def _bare(dtype: Any) -> Any:
+    numpy = sys.modules["numpy"]
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        return ("subarray", _descr(base), tuple(shape))
+    if dtype.names is None:
+        return _plain(dtype)
+    if dtype.type is numpy.record:
+        return ("record", _fields(dtype))
+    if dtype.type is not numpy.void:
+        raise _Formless
+    return _fields(dtype)
+
+
+def _reduce_array(value: Any, *kind: str) -> tuple[int, Any] | None:
+    dtype, flags = value.dtype, value.flags
+    if dtype.hasobject and dtype.kind != "O":
+        return None
     order = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
-    return p.ARRAY, (_descr(value.dtype), tuple(value.shape), order, _items_of(value, order))
+    items: Any
+    if dtype.kind == "O":
+        items = (value.T if order == "F" else value).reshape(-1).tolist()
+    else:
+        items = _items_of(value, order)
+    return p.ARRAY, (_descr(dtype), tuple(value.shape), order, items, *kind)
 
 
 def _items_of(value: Any, order: str) -> p.Buffer:
     """The items of an array, its own memory where they lie there in order."""
     numpy = sys.modules["numpy"]
     dtype = value.dtype
-    flat = (value.T if order == "F" else value).reshape(-1)
-    if not flat.flags.c_contiguous or not flat.flags.aligned:
-        flat = numpy.array(flat, order="C")
+    items = value.T if order == "F" else value
+    if not items.flags.c_contiguous or not items.flags.aligned:
+        # Not numpy's own copy, which leaves in the gaps between fields what was in that memory before.
+        packed = numpy.zeros(items.shape, dtype)
+        packed[...] = items
+        items = packed
+    flat = items.reshape(-1)
     if dtype.itemsize == 0 or flat.size == 0:
         return p.Buffer(b"", 0, 1)
     if dtype.isnative and dtype.itemsize in (1, 2, 4, 8):
@@ -58,44 +148,120 @@ def _items_of(value: Any, order: str) -> p.Buffer:
     return p.Buffer(flat.view("u1"), 0, 1)
 
 
-def reduce(value: Any, kind: type) -> tuple[int, Any] | None:
+def _reduce(value: Any, kind: type) -> tuple[int, Any] | None:
     numpy = sys.modules["numpy"]
     if kind is numpy.ndarray:
         return _reduce_array(value)
-    if isinstance(value, numpy.generic) and kind.__module__ == "numpy":
-        if value.dtype.hasobject:
-            raise EncodeFailure("a numpy scalar that holds objects: pass allow_pickle=True")
-        return p.NUMPY, (_descr(value.dtype), value.tobytes()[: value.dtype.itemsize])
-    if isinstance(value, numpy.dtype):
-        if value.hasobject and value.kind != "O":
+    if isinstance(value, numpy.generic):
+        dtype = value.dtype
+        if dtype.type is not kind or dtype.hasobject:
             return None
-        return p.NUMPY, (_descr(value) if value.kind != "O" else "O",)
+        return p.NUMPY, (_descr(dtype), value.tobytes()[: dtype.itemsize])
+    if isinstance(value, numpy.dtype):
+        return p.NUMPY, (_descr(value),)
+    if kind is numpy.recarray and value.dtype.type is numpy.record and not _names.own_dict(value):
+        return _reduce_array(value.view(numpy.ndarray), _RECORDS)
+    return None
+
+
+def reduce(value: Any, kind: type) -> tuple[int, Any] | None:
+    try:
+        return _reduce(value, kind)
+    except _Formless:
+        return None
+
+
+def why_none(value: Any, kind: type) -> str | None:
+    """What `reduce` has no form for, and what has one; None: it is nothing of numpy's."""
+    numpy = sys.modules["numpy"]
+    if isinstance(value, numpy.ndarray) and kind is not numpy.ndarray:
+        return "has no form of its own on the wire: pass numpy.asarray() of it"
+    if isinstance(value, (numpy.ndarray, numpy.generic)):
+        return (
+            f"of dtype {value.dtype} has no form of its own on the wire: pass numbers, texts, bytes, "
+            "dates, or an array of dtype object"
+        )
     return None
 
 
 # --- and back -------------------------------------------------------------------------------------
 
 
-def _checked(read: Reader, descr: Any) -> Any:
-    """A description as numpy writes it: a text, a list of fields, or one of these and a shape."""
-    if type(descr) is str and _PLAIN.fullmatch(descr):
-        return descr
-    if type(descr) is list:
+def _built(read: Reader, descr: Any) -> Any:
+    """The dtype of a description."""
+    numpy = read.names.module("numpy")
+    if type(descr) is str:
+        if (long := _LONG.fullmatch(descr)) is not None:
+            if int(long[2]) != int(numpy.finfo(numpy.longdouble).nmant):
+                raise DecodeFailure("it holds long doubles of another kind of machine")
+            return numpy.dtype(long[1])
+        if _PLAIN.fullmatch(descr):
+            return numpy.dtype(descr)
+    elif type(descr) is list:
         read.charge(_FIELD_BYTES * len(descr))
-        return [_checked_field(read, field) for field in descr]
-    if type(descr) is tuple and len(descr) == 2:
-        return _checked(read, descr[0]), _checked_shape(descr[1])
+        return numpy.dtype([_field(read, field) for field in descr])
+    elif type(descr) is tuple and descr and type(descr[0]) is str and descr[0] in _BUILDERS:
+        read.charge(_DTYPE_BYTES)
+        return _BUILDERS[descr[0]](read, *descr[1:])
     raise DecodeFailure(f"it holds a dtype that numpy has no such form for: {str(descr)[:80]}")
 
 
-def _checked_field(read: Reader, field: Any) -> tuple[Any, ...]:
-    if type(field) is not tuple or not 2 <= len(field) <= 3:
+def _field(read: Reader, field: Any) -> tuple[Any, Any]:
+    if type(field) is not tuple or len(field) != 2:
         raise DecodeFailure("a dtype with a field that is not one")
-    name, descr, *shape = field
+    name, descr = field
     names = name if type(name) is tuple and len(name) == 2 else (name,)
-    if not all(type(part) is str for part in names):
+    if not all(type(part) is str and part for part in names):
         raise DecodeFailure("a dtype with a field that has no name")
-    return (name, _checked(read, descr), *map(_checked_shape, shape))
+    return name, _built(read, descr)
+
+
+def _subarray(read: Reader, descr: Any, shape: Any) -> Any:
+    return read.names.module("numpy").dtype((_built(read, descr), _checked_shape(shape)))
+
+
+def _record(read: Reader, descr: Any) -> Any:
+    numpy = read.names.module("numpy")
+    made = _built(read, descr)
+    if made.names is None or made.type is not numpy.void:
+        raise DecodeFailure("a record of no fields")
+    return numpy.dtype((numpy.record, made))
+
+
+def _with_metadata(read: Reader, descr: Any, metadata: Any) -> Any:
+    if type(metadata) is not dict:
+        raise DecodeFailure("a dtype's metadata that is not a dict")
+    # numpy's `dtype` reads it and keeps a copy.
+    read.charge(2 * OBJECT + p.PAIR * len(metadata))
+    return read.names.module("numpy").dtype(_built(read, descr), metadata=metadata)
+
+
+def _placed(
+    read: Reader, names: Any, formats: Any, offsets: Any, titles: Any, itemsize: Any, aligned: Any
+) -> Any:
+    """Fields that do not follow one another."""
+    lists = (names, formats, offsets, titles)
+    if not all(type(part) is list and len(part) == len(names) for part in lists):
+        raise DecodeFailure("a dtype whose fields are not as many as their names")
+    if type(itemsize) is not int or type(aligned) is not bool:
+        raise DecodeFailure("a dtype of no size")
+    read.charge(_FIELD_BYTES * len(names))
+    if not (
+        all(type(name) is str for name in names)
+        and all(type(offset) is int for offset in offsets)
+        and all(title is None or type(title) is str for title in titles)
+    ):
+        raise DecodeFailure("a dtype with a field that is not one")
+    made = [_built(read, descr) for descr in formats]
+    parts = {"names": names, "formats": made, "offsets": offsets, "itemsize": itemsize}
+    if any(title is not None for title in titles):
+        parts["titles"] = titles
+    return read.names.module("numpy").dtype(parts, align=aligned)
+
+
+_BUILDERS: Final[dict[str, Callable[..., Any]]] = {
+    "subarray": _subarray, "record": _record, "metadata": _with_metadata, "fields": _placed,
+}  # fmt: skip
 
 
 def _checked_shape(shape: Any) -> tuple[int, ...]:
@@ -108,66 +274,84 @@ def _checked_shape(shape: Any) -> tuple[int, ...]:
 
 
 def dtype_of(read: Reader, descr: Any) -> Any:
-    numpy = read.names.module("numpy")
-    dtype = numpy.lib.format.descr_to_dtype(_checked(read, descr))
+    """The dtype of items that stand as bytes."""
+    dtype = _built(read, descr)
     if dtype.hasobject:
         raise DecodeFailure("an array says that its bytes are objects")
     return dtype
 
 
-def _empty(read: Reader, dtype: Any, shape: tuple[int, ...]) -> Any:
+def _empty(read: Reader, dtype: Any, shape: tuple[int, ...], order: str = "C") -> Any:
     """An array of no bytes."""
     # numpy makes a place of a text of no length, and takes one item's bytes for no items.
     read.charge(SLOT * math.prod(shape) + dtype.itemsize)
-    return read.names.module("numpy").zeros(shape, dtype)
+    return read.names.module("numpy").zeros(shape, dtype, order)
 
 
-def _array(read: Reader, descr: Any, shape: Any, order: str, data: bytes | bytearray) -> Any:
+def _array(read: Reader, descr: Any, shape: Any, order: str, data: Any) -> Any:
+    if order not in ("C", "F"):
+        raise DecodeFailure("an array whose items have no order")
+    if type(data) is list:
+        return _objects(read, descr, shape, order, data)
     dtype = dtype_of(read, descr)
     if math.prod(_checked_shape(shape)) * dtype.itemsize != len(data):
         raise DecodeFailure("an array whose bytes are not as many as its shape says")
-    if order not in ("C", "F"):
-        raise DecodeFailure("an array whose items have no order")
     if not data:
-        return _empty(read, dtype, shape)
+        return _empty(read, dtype, shape, order)
     if type(data) is bytes:
         data = bytearray(data)  # which may be written to
     return read.names.module("numpy").frombuffer(data, dtype).reshape(shape, order=order)
 
 
-def _objects(read: Reader, descr: Any, shape: Any, items: list[Any]) -> Any:
-    if descr != "O" or math.prod(_checked_shape(shape)) != len(items):
+def _objects(read: Reader, descr: Any, shape: Any, order: str, items: list[Any]) -> Any:
+    dtype = _built(read, descr)
+    if dtype.kind != "O" or math.prod(_checked_shape(shape)) != len(items):
         raise DecodeFailure("an array whose objects are not as many as its shape says")
     # One by one: numpy would look into items that are lists.
-    return read.names.module("numpy").fromiter(items, object, len(items)).reshape(shape)
+    made = read.names.module("numpy").fromiter(items, dtype, len(items))
+    return made.reshape(shape, order=order)
+
+
+def _recarray(read: Reader, descr: Any, shape: Any, order: str, data: Any, kind: str) -> Any:
+    numpy = read.names.module("numpy")
+    made = _array(read, descr, shape, order, data)
+    if kind != _RECORDS or made.dtype.type is not numpy.record:
+        raise DecodeFailure(f"it holds an array of unknown kind {kind[:80]!r}")
+    return made.view(numpy.recarray)
 
 
 def _scalar(read: Reader, descr: Any, data: bytes | bytearray) -> Any:
+    numpy = read.names.module("numpy")
     dtype = dtype_of(read, descr)
     if len(data) != dtype.itemsize:
         raise DecodeFailure("a numpy scalar of another size than its type")
+    # An array drops zeros at the end of a text, which a scalar keeps.
+    if dtype.type is numpy.bytes_:
+        return numpy.bytes_(data)
+    if dtype.type is numpy.str_:
+        utf32 = "utf-32-be" if dtype.str[0] == ">" else "utf-32-le"
+        return numpy.str_(bytes(data).decode(utf32, "surrogatepass"))
     if not data:
         return _empty(read, dtype, ())[()]
     # A copy: a structured scalar would keep the read-only bytes.
-    return read.names.module("numpy").frombuffer(bytearray(data), dtype)[0]
-
-
-def _dtype(read: Reader, descr: Any) -> Any:
-    return read.names.module("numpy").dtype(object) if descr == "O" else dtype_of(read, descr)
+    return numpy.frombuffer(bytearray(data), dtype)[0]
 
 
 # By the number of parts.
 ARRAYS: dict[Any, Kind] = {
-    3: Kind(
-        (TEXT, TUPLE, LIST),
-        lambda _, __, items: 2 * OBJECT + SLOT * len(items), _objects, reads=True,
-    ),
     4: Kind(
-        (ANY, TUPLE, TEXT, BYTES),
-        lambda _, __, ___, data: 2 * OBJECT + len(data) * (type(data) is bytes), _array, reads=True,
+        (ANY, TUPLE, TEXT, (*BYTES, *LIST)),
+        lambda _, __, ___, data: (
+            2 * OBJECT + len(data) * (SLOT if type(data) is list else type(data) is bytes)
+        ), _array, reads=True,
+    ),
+    5: Kind(
+        (ANY, TUPLE, TEXT, BYTES, TEXT),
+        lambda _, __, ___, data, ____: 3 * OBJECT + len(data) * (type(data) is bytes),
+        _recarray, reads=True,
     ),
 }  # fmt: skip
 SCALARS: dict[Any, Kind] = {
-    1: Kind((ANY,), SMALL, _dtype, reads=True),
-    2: Kind((ANY, BYTES), lambda _, data: 3 * OBJECT + 3 * len(data), _scalar, reads=True),
+    1: Kind((ANY,), SMALL, _built, reads=True),
+    2: Kind((ANY, BYTES), lambda _, data: 3 * OBJECT + 5 * len(data), _scalar, reads=True),
 }
