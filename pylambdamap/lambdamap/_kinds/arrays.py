@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import sys
@@ -36,8 +37,17 @@ class _Formless(Exception):
     """A dtype that has no description here."""
 
 
-def _fraction_bits() -> int:
-    numpy = sys.modules["numpy"]
+@functools.lru_cache(256)
+def _of_text(numpy: Any, text: str) -> Any:
+    """The dtype without fields that a text describes; None: it describes none here."""
+    if _PLAIN.fullmatch(text):
+        return numpy.dtype(text)
+    long = _LONG.fullmatch(text)
+    return numpy.dtype(long[1]) if long and int(long[2]) == _fraction_bits(numpy) else None
+
+
+def _fraction_bits(numpy: Any) -> int:
+    """Of a long double, whose kinds have one name: x87's and IEEE's of 128 bits."""
     return int(numpy.finfo(numpy.longdouble).nmant)
 
 
@@ -46,16 +56,15 @@ def _plain(dtype: Any) -> str:
     if dtype.kind == "O":
         return "O"
     text: str = dtype.str
-    if dtype.char in "qQ" and sys.modules["numpy"].dtype(text).char != dtype.char:
-        text = text[0] + dtype.char
-    if dtype.char in "gG" and text[2:] in ("12", "16", "24", "32"):
-        return f"{text}:{_fraction_bits()}"
-    if dtype.isbuiltin == 1 and dtype.char in "?bhilqBHILQefdFD":
+    if dtype.isbuiltin == 1 and dtype.char in "?bhilBHILefdFD":
         return text
-    if not _PLAIN.fullmatch(text):
-        raise _Formless
-    again = sys.modules["numpy"].dtype(text)
-    if (again.num, again.type) != (dtype.num, dtype.type):  # another library's
+    numpy = sys.modules["numpy"]
+    if dtype.char in "qQ" and numpy.dtype(text).char != dtype.char:
+        text = text[0] + dtype.char
+    elif dtype.char in "gG":
+        text += f":{_fraction_bits(numpy)}"
+    again = _of_text(numpy, text)
+    if again is None or (again.num, again.type) != (dtype.num, dtype.type):  # another library's
         raise _Formless
     return text
 
@@ -114,13 +123,14 @@ def _bare(dtype: Any) -> Any:
 
 
 def _reduce_array(value: Any, *kind: str) -> tuple[int, Any] | None:
-    dtype, flags = value.dtype, value.flags
+    dtype = value.dtype
     if dtype.hasobject and dtype.kind != "O":
         return None
-    order = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
+    is_turned = value.ndim > 1 and value.flags.f_contiguous and not value.flags.c_contiguous
+    order = "F" if is_turned else "C"
     items: Any
     if dtype.kind == "O":
-        items = (value.T if order == "F" else value).reshape(-1).tolist()
+        items = (value.T if is_turned else value).reshape(-1).tolist()
     else:
         items = _items_of(value, order)
     return p.ARRAY, (_descr(dtype), tuple(value.shape), order, items, *kind)
@@ -191,12 +201,10 @@ def _built(read: Reader, descr: Any) -> Any:
     """The dtype of a description."""
     numpy = read.names.module("numpy")
     if type(descr) is str:
-        if (long := _LONG.fullmatch(descr)) is not None:
-            if int(long[2]) != int(numpy.finfo(numpy.longdouble).nmant):
-                raise DecodeFailure("it holds long doubles of another kind of machine")
-            return numpy.dtype(long[1])
-        if _PLAIN.fullmatch(descr):
-            return numpy.dtype(descr)
+        if (made := _of_text(numpy, descr)) is not None:
+            return made
+        if _LONG.fullmatch(descr):
+            raise DecodeFailure("it holds long doubles of another kind of machine")
     elif type(descr) is list:
         read.charge(_FIELD_BYTES * len(descr))
         return numpy.dtype([_field(read, field) for field in descr])
@@ -309,7 +317,7 @@ def _objects(read: Reader, descr: Any, shape: Any, order: str, items: list[Any])
         raise DecodeFailure("an array whose objects are not as many as its shape says")
     # One by one: numpy would look into items that are lists.
     made = read.names.module("numpy").fromiter(items, dtype, len(items))
-    return made.reshape(shape, order=order)
+    return made.reshape(shape, order=order) if len(shape) != 1 else made
 
 
 def _recarray(read: Reader, descr: Any, shape: Any, order: str, data: Any, kind: str) -> Any:
