@@ -153,7 +153,11 @@ KINDS: dict[int, dict[Any, Kind]] = {
 def restore(ext: int, payload: Any, names: parts.Names, charge: parts.Charge) -> Any:
     """The value of an extension that `reduce` made."""
     if (kinds := _TAGGED.get(ext)) is not None:
-        return parts.build(kinds, payload[0], payload[1:], names, charge)
+        tag, *content = payload
+        kind = kinds.get(tag)
+        if kind is not None and kind.is_simple:
+            return kind.build(*content)
+        return parts.build(kinds, tag, tuple(content), names, charge)
     content = (payload,) if ext == parts.PICKLE else payload
     return parts.build(KINDS[ext], len(content), content, names, charge)
 

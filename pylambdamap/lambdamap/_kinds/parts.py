@@ -73,7 +73,7 @@ class Kind:
         The value of the parts. With `reads` a `Reader` comes first.
     """
 
-    __slots__ = ("bound", "build", "fields", "is_simple", "reads")
+    __slots__ = ("bound", "build", "fields", "is_simple", "reads", "seen")
 
     def __init__(
         self,
@@ -87,8 +87,10 @@ class Kind:
         self.build = build
         self.reads = reads
         self.is_simple = fields is None and bound is SMALL and not reads
+        self.seen: set[tuple[type, ...]] = set()  # types of parts that were right; a few
 
 
+_SEEN: Final = 32
 SMALL: Final = None  # OBJECT bytes are enough, which the codec charges for each value
 
 
@@ -108,15 +110,19 @@ def build(
         raise DecodeFailure(f"it holds a value of unknown kind {tag!r}")
     if kind.is_simple:
         return kind.build(*parts)
-    if kind.fields is not None:
-        if len(parts) != len(kind.fields):
-            raise DecodeFailure(f"a {tag} has {len(kind.fields)} parts, this one {len(parts)}")
-        for part, types in zip(parts, kind.fields):  # noqa: B905  # faster so
-            if types is not ANY and type(part) not in types:
-                raise DecodeFailure(f"a {tag} with a {type(part).__name__} in a wrong place")
+    if kind.fields is not None and (given := tuple(map(type, parts))) not in kind.seen:
+        if len(given) != len(kind.fields):
+            raise DecodeFailure(f"a {tag} has {len(kind.fields)} parts, this one {len(given)}")
+        for part, types in zip(given, kind.fields, strict=True):
+            if types is not ANY and part not in types:
+                raise DecodeFailure(f"a {tag} with a {part.__name__} in a wrong place")
+        if len(kind.seen) < _SEEN:
+            kind.seen.add(given)
     if kind.bound is not None:
         charge(kind.bound(*parts))
-    return kind.build(Reader(names, charge), *parts) if kind.reads else kind.build(*parts)
+    if kind.reads:  # tuple's __new__ takes a tenth of a named tuple's own
+        return kind.build(tuple.__new__(Reader, (names, charge)), *parts)
+    return kind.build(*parts)
 
 
 class Buffer:

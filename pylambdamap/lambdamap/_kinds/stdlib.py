@@ -104,19 +104,7 @@ def reduce_late(value: Any, kind: type) -> tuple[int, Any] | None:
 # --- and back -------------------------------------------------------------------------------------
 
 
-def _wrong() -> DecodeFailure:
-    return DecodeFailure("it holds a date or time of other parts than it has")
-
-
-def _date(year: Any, month: Any, day: Any) -> datetime.date:
-    if not type(year) is type(month) is type(day) is int:
-        raise _wrong()
-    return datetime.date(year, month, day)
-
-
 def _time(hour: Any, minute: Any, second: Any, us: Any, fold: Any, zone: Any) -> datetime.time:
-    if not type(hour) is type(minute) is type(second) is type(us) is type(fold) is int:
-        raise _wrong()
     return datetime.time(hour, minute, second, us, zone, fold=fold)
 
 
@@ -131,17 +119,7 @@ def _datetime(
     fold: Any,
     zone: Any,
 ) -> datetime.datetime:
-    if not type(year) is type(month) is type(day) is type(hour) is type(minute) is int:
-        raise _wrong()
-    if not type(second) is type(us) is type(fold) is int:
-        raise _wrong()
     return datetime.datetime(year, month, day, hour, minute, second, us, zone, fold=fold)
-
-
-def _timedelta(days: Any, seconds: Any, us: Any) -> datetime.timedelta:
-    if not type(days) is type(seconds) is type(us) is int:
-        raise _wrong()
-    return datetime.timedelta(days, seconds, us)
 
 
 def _timezone(offset: Any, name: Any) -> datetime.timezone:
@@ -156,12 +134,12 @@ def _zone(key: str) -> Any:
     return zoneinfo.ZoneInfo(key)
 
 
-# datetime sees to zones, offsets and names itself.
+# datetime itself sees to the types, and makes nothing larger of any of them.
 TIMES: dict[Any, Kind] = {
-    0: Kind(None, SMALL, _date),
+    0: Kind(None, SMALL, datetime.date),
     1: Kind(None, SMALL, _time),
     2: Kind(None, SMALL, _datetime),
-    3: Kind(None, SMALL, _timedelta),
+    3: Kind(None, SMALL, datetime.timedelta),
     4: Kind(None, SMALL, _timezone),
     # One object a key, of which there are some hundreds.
     5: Kind((TEXT,), SMALL, _zone),
