@@ -152,7 +152,8 @@ class LambdaExecutor(futures.Executor):
         if any(function is not first for function, _, _ in triples):
             shipments = [ship(function, by_value) for function, _, _ in triples]
         if len({shipment.digest for shipment in shipments}) == 1:
-            return Call(shipments[0], "batch", [(args, kwargs) for _, args, kwargs in triples])
+            pairs = [(tuple(args), dict(kwargs)) for _, args, kwargs in triples]
+            return Call(shipments[0], "batch", pairs)
         item = [
             (made.reference, (*made.args, *args), {**made.kwargs, **kwargs})
             for made, (_, args, kwargs) in zip(shipments, triples, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import io
@@ -15,7 +16,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import assume, given
@@ -147,6 +148,93 @@ def test_how_calls_are_made(calls: str) -> None:
     function, item, result = PAIRS[calls]
     event = request(function, [item, item], calls=calls)
     assert results(run_request(event)) == [result, result]
+
+
+asked: list[str] = []  # what code of the next two classes has run
+
+
+@dataclasses.dataclass
+class Willing:
+    """Data that would be an item of any kind of calls, if it were asked."""
+
+    x: int
+
+    def __str__(self) -> str:
+        asked.append("str")
+        return "tasks:add"
+
+    def __iter__(self) -> Any:
+        asked.append("iter")
+        return iter([(1, 2), {}])
+
+    def __len__(self) -> int:
+        asked.append("len")
+        return 2
+
+    def keys(self) -> list[str]:
+        asked.append("keys")
+        return ["y"]
+
+    def __getitem__(self, key: str) -> int:
+        asked.append("getitem")
+        return 5
+
+
+class Pair(NamedTuple):
+    x: Any
+    y: Any
+
+    def __bool__(self) -> bool:
+        asked.append("bool")
+        return True
+
+    def __iter__(self) -> Any:
+        asked.append("iter")
+        return iter([7, 8])
+
+
+WILLING = Willing(1)
+
+
+@pytest.mark.parametrize(
+    ("calls", "item"),
+    [
+        ("star", WILLING), ("call", WILLING), ("call", ((), WILLING)), ("call", (WILLING, {})),
+        ("call", Pair((), {})), ("batch", WILLING), ("batch", [Pair((), {})]), ("batch", [((1,), WILLING)]),
+        ("each", WILLING), ("each", [WILLING]), ("each", [(WILLING, (1, 2), {})]),
+        ("each", [("tasks:add", WILLING, {})]), ("each", [("tasks:add", (1,), WILLING)]),
+        ("group", WILLING), ("group", Pair(1, 2)),
+    ],
+)  # fmt: skip
+def test_data_of_a_class_has_no_say_in_the_calls(calls: str, item: Any) -> None:
+    asked.clear()
+    function = None if calls == "each" else tasks.add
+    reply = run_request(request(function, [item], calls=calls))
+    assert "error" in reply
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("calls", "item"),
+    [
+        ("star", Pair(1, 2)), ("call", (Pair(1, 2), {})), ("batch", [(Pair(1, 2), {})]),
+        ("each", [("tasks:add", Pair(1, 2), {})]),
+    ],
+)  # fmt: skip
+def test_a_named_tuple_is_the_tuple_that_it_is(calls: str, item: Any) -> None:
+    asked.clear()
+    function = None if calls == "each" else tasks.add
+    reply = run_request(request(function, [item], calls=calls))
+    assert results(reply)[0] in (3, [3])
+    assert asked == []
+
+
+def test_no_call_of_several_is_made_where_one_is_none() -> None:
+    tasks.RUNS.clear()
+    item: Any = [(("a",), {}), (("b",), 5)]
+    reply = run_request(request(tasks.counted, [item], calls="batch"))
+    assert reply["error"]["type"] == "TypeError"
+    assert not tasks.RUNS
 
 
 def test_calls_that_are_not_what_they_should_be() -> None:

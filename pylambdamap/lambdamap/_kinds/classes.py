@@ -183,11 +183,12 @@ def reduce_data(value: Any, kind: type) -> tuple[int, Any] | None:
         if type(members) is dict and type(name) is str and members.get(name) is value:
             found = "enum", name
     elif (fields := _tuple_fields(kind)) is not None:
-        if len(fields) == len(value) and not _names.own_dict(value) and not _has_own_say(kind):
-            found = "namedtuple", tuple(value)
+        content = tuple(tuple.__iter__(value))  # whatever its class takes for its items
+        if len(fields) == len(content) and not _names.own_dict(value) and not _has_own_say(kind):
+            found = "namedtuple", content
     elif class_attribute(kind, "__dataclass_fields__") is not None:
-        content = _reduce_dataclass(value, kind)
-        found = None if content is None else ("dataclass", content)
+        data = _reduce_dataclass(value, kind)
+        found = None if data is None else ("dataclass", data)
     if found is None:
         return None
     reference = _names.reference_to(kind)

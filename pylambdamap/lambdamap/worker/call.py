@@ -25,7 +25,7 @@ from lambdamap._process import end_copy
 from lambdamap._version import __version__
 from lambdamap.envelope import MARKER
 from lambdamap.worker import allow, deadline
-from lambdamap.worker.calls import caller
+from lambdamap.worker.calls import caller, calls_of
 from lambdamap.worker.output import Output, captured, cut
 
 __all__ = [
@@ -155,7 +155,7 @@ def _load(
     spec, items = _decode(event, request, permissions, trusted)
     if function is not None:
         args, kwargs = spec.get("args", ()), spec.get("kwargs", {})
-        if not isinstance(args, tuple) or not isinstance(kwargs, dict):
+        if type(args) is not tuple or type(kwargs) is not dict:
             raise _Failure("decode", "the request's arguments are not a tuple and a dict")
         if args or kwargs:
             function = functools.partial(function, *args, **kwargs)
@@ -163,22 +163,22 @@ def _load(
         function = _by_value(spec.get("f"))
 
     def load(reference: Any) -> Callable[..., Any]:
-        if isinstance(reference, bytes) and request.by_value:
+        if type(reference) is bytes and request.by_value:
             return _load_blob(reference)
-        return _by_path(permissions, str(reference))
+        if type(reference) is str:
+            return _by_path(permissions, reference)
+        text = f"a {type(reference).__name__} is not a path of a function in a module"
+        raise _Failure("refused", text)
 
     if calls == "each":  # all are found, or one is refused, before the first is called
-        for item in items:
-            for reference in _references(item):
-                load(reference)
+        try:
+            found = [call for item in items for call in calls_of(item, 3)]
+        except TypeError as error:
+            text = f"the request's calls are not a function and its arguments each: {error}"
+            raise _Failure("decode", text) from None
+        for reference, _, _ in found:
+            load(reference)
     return caller(calls, function, load), items
-
-
-def _references(item: Any) -> list[Any]:
-    """The functions in an item of "each"."""
-    if isinstance(item, list) and all(isinstance(t, tuple) and len(t) == 3 for t in item):
-        return [function for function, _, _ in item]
-    raise _Failure("decode", "the request's calls are not a function and its arguments each")
 
 
 def _by_value(blob: object) -> Callable[..., Any]:

@@ -1,4 +1,8 @@
-"""How the calls of one invocation are made: what f is called with for an item."""
+"""How the calls of one invocation are made: what f is called with for an item.
+
+The items are of the form that docs/wire-format.md says, exactly, before a call is made of one. What
+iterates over itself or names its own keys, as data of a class may, has no say in it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any, Final
 
 from lambdamap._process import end_copies
 
-__all__ = ["caller"]
+__all__ = ["caller", "calls_of"]
 
 Load = Callable[[Any], Callable[..., Any]]
 
@@ -35,26 +39,62 @@ def caller(calls: str, function: Callable[..., Any] | None, load: Load) -> Calla
     return lambda item: made(function, item)
 
 
-def _star(function: Callable[..., Any], args: Sequence[Any]) -> Any:
+def _arguments(args: object) -> Sequence[Any]:
+    """Positional arguments: a list, or a tuple, of which a named one is read past its class."""
+    kind = type(args)
+    if kind is tuple or kind is list:
+        return args  # type: ignore[return-value]
+    if issubclass(kind, tuple):
+        return list(tuple.__iter__(args))  # type: ignore[arg-type]
+    raise TypeError(f"the arguments of a call are a tuple or a list, not a {kind.__name__}")
+
+
+def _parts(call: object, n: int) -> tuple[Any, ...]:
+    """The parts of a call, of which the last two are its arguments and keyword arguments."""
+    if type(call) is not tuple or len(call) != n:
+        raise TypeError(f"a call is a tuple of {n} parts, not a {type(call).__name__} of others")
+    *before, args, kwargs = call
+    if type(kwargs) is not dict:
+        raise TypeError(
+            f"the keyword arguments of a call are a dict, not a {type(kwargs).__name__}"
+        )
+    return (*before, _arguments(args), kwargs)
+
+
+def calls_of(item: object, n: int) -> list[tuple[Any, ...]]:
+    """The calls of an item of "batch" (of 2 parts each) or "each" (of 3).
+
+    Raises
+    ------
+    TypeError
+        It is not a list of them.
+    """
+    if type(item) is not list:
+        raise TypeError(f"several calls are a list, not a {type(item).__name__}")
+    return [_parts(call, n) for call in item]
+
+
+def _star(function: Callable[..., Any], item: object) -> Any:
     """The item is the sequence of f's arguments."""
-    return function(*args)
+    return function(*_arguments(item))
 
 
-def _call(function: Callable[..., Any], item: tuple[Any, Any]) -> Any:
+def _call(function: Callable[..., Any], item: object) -> Any:
     """The item is a pair: arguments and keyword arguments."""
-    args, kwargs = item
+    args, kwargs = _parts(item, 2)
     return function(*args, **kwargs)
 
 
-def _batch(function: Callable[..., Any], item: Sequence[tuple[Any, Any]]) -> list[Any]:
+def _batch(function: Callable[..., Any], item: object) -> list[Any]:
     """The item is a list of such pairs, for one call each."""
+    calls = calls_of(item, 2)
     with _threads_inside():
-        return [_once(function, args, kwargs) for args, kwargs in item]
+        return [_once(function, args, kwargs) for args, kwargs in calls]
 
 
-def _each(item: Sequence[tuple[Any, Any, Any]], load: Load) -> list[Any]:
+def _each(item: object, load: Load) -> list[Any]:
     """The item is a list of triples: a function's path or pickle, arguments, keyword arguments."""
-    calls = [(load(function), args, kwargs) for function, args, kwargs in item]
+    calls = [(load(function), args, kwargs) for function, args, kwargs in calls_of(item, 3)]
     with _threads_inside():
         return [_once(function, args, kwargs) for function, args, kwargs in calls]
 
@@ -67,8 +107,10 @@ def _once(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, A
     return result
 
 
-def _group(function: Callable[..., Any], item: tuple[Any, Any]) -> Any:
+def _group(function: Callable[..., Any], item: object) -> Any:
     """The item is a key of a pandas groupby and its group, which f alone gets."""
+    if type(item) is not tuple or len(item) != 2:
+        raise TypeError(f"an item is a key and its group, not a {type(item).__name__}")
     key, group = item
     pandas = sys.modules.get("pandas")
     if pandas is None or not isinstance(group, (pandas.DataFrame, pandas.Series)):
