@@ -326,6 +326,27 @@ TABLES: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Ext(NAMED, functools.partial(int, [["x" * 9999] * 999])),
+        Ext(NAMED, ValueError([["x" * 9999] * 999])),
+        Ext(TIME, functools.partial(int, [["x" * 9999] * 999])),
+        Ext(PANDAS, "array", (functools.partial(int, [["x" * 9999] * 999]),)),
+        Ext(NUMPY, {"a": ["x" * 9999] * 999}), Ext(ARRAY, {"a": ["x" * 9999] * 999}, (0,), "C", b""),
+        Ext(NAMED, 2**99999), Ext(NAMED, "x" * 99999),
+    ],
+)  # fmt: skip
+def test_what_is_refused_is_not_shown_whole(odd: Any) -> None:
+    """A list of one text many times takes little; its text does not."""
+    tracemalloc.start()
+    try:
+        assert len(refused(odd, max_output_bytes=1_000_000)) < 300
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("keys", colliding(1))
 def test_keys_of_one_hash(keys: str, table: str) -> None:

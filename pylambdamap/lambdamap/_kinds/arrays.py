@@ -211,7 +211,8 @@ def _built(read: Reader, descr: Any) -> Any:
     elif type(descr) is tuple and descr and type(descr[0]) is str and descr[0] in _BUILDERS:
         read.charge(_DTYPE_BYTES)
         return _BUILDERS[descr[0]](read, *descr[1:])
-    raise DecodeFailure(f"it holds a dtype that numpy has no such form for: {str(descr)[:80]}")
+    shown = descr[:80] if type(descr) is str else f"a {type(descr).__name__}"
+    raise DecodeFailure(f"it holds a dtype that numpy has no such form for: {shown}")
 
 
 def _field(read: Reader, field: Any) -> tuple[Any, Any]:

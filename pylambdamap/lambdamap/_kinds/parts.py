@@ -94,6 +94,13 @@ _SEEN: Final = 32
 SMALL: Final = None  # OBJECT bytes are enough, which the codec charges for each value
 
 
+def _shown(tag: Any) -> str:
+    """A tag in a message, whatever it is: the text of a value may take more than the value."""
+    if type(tag) is int and tag.bit_length() <= 64:
+        return str(tag)
+    return repr(tag[:80]) if type(tag) is str else f"of the type {type(tag).__name__}"
+
+
 def build(
     kinds: Mapping[Any, Kind], tag: Any, parts: tuple[Any, ...], names: Names, charge: Charge
 ) -> Any:
@@ -107,7 +114,7 @@ def build(
     """
     kind = kinds.get(tag)
     if kind is None:
-        raise DecodeFailure(f"it holds a value of unknown kind {tag!r}")
+        raise DecodeFailure(f"it holds a value of unknown kind {_shown(tag)}")
     if kind.is_simple:
         return kind.build(*parts)
     if kind.fields is not None and (given := tuple(map(type, parts))) not in kind.seen:
