@@ -24,14 +24,18 @@ from typing import Any
 
 from lambdamap import _codec, _names, errors
 
-__all__ = ["Find", "complete", "pack", "reduce", "restore", "stand_in", "unpack"]
+__all__ = [
+    "UNPACKED_BYTES", "Find", "complete", "pack", "reduce", "restore", "stand_in", "unpack",
+]  # fmt: skip
 
 Find = Callable[[str, str], type]  # a class by module and qualname; raises when there is none
 
 _CHAIN = 16  # exceptions along __cause__ and __context__
 _NODES = 10_000  # in one list
-_TEXT = 1000  # characters of str() of an exception in the chain
-_UNPACKED_BYTES = 64 << 20  # that all parts of a raised exception may take together
+_TEXT = 1000  # characters of str() of an exception in the chain, and of what is said of one
+_NAME = 4096  # characters of a class's module or qualname
+_SHOWN = 100_000  # exceptions that one shows in all, each as often as it stands in others
+UNPACKED_BYTES = 64 << 20  # that all parts of a raised exception may take together
 _SCALARS = frozenset((type(None), bool, int, float, complex, str, bytes))
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _DICT_AND_WEAKREF = 16  # bytes that a class statement without __slots__ may add to an instance
@@ -437,6 +441,103 @@ def _lighten(nodes: list[dict[str, Any]], max_bytes: int) -> None:
 # --- rebuilding -------------------------------------------------------------------------------------
 
 
+def _is_entry(entry: Any) -> bool:
+    return (
+        type(entry) in (tuple, list)
+        and len(entry) == 3
+        and all(type(part) is str and len(part) <= _NAME for part in entry)
+    )
+
+
+def _is_link(link: Any, nodes: int) -> bool:
+    if type(link) not in (tuple, list) or len(link) != 3:
+        return False
+    part, name, index = link
+    return type(part) is str and type(name) in (str, int) and _is_place(index, nodes)
+
+
+def _has_names(values: Any) -> bool:
+    return type(values) is dict and all(type(name) is str for name in values)
+
+
+def _is_place(index: Any, nodes: int) -> bool:
+    return type(index) is int and 0 <= index < nodes
+
+
+# Of what a node says about its exception. What that brings itself, under "args", "vars" and "fields",
+# may be any value, and "kind" and "pickle" are looked at where they are used.
+_PARTS: dict[str, Callable[[Any, int], bool]] = {
+    "class": lambda entries, _: (
+        type(entries) in (list, tuple) and len(entries) > 0 and all(map(_is_entry, entries))
+    ),
+    "vars": lambda values, _: _has_names(values),
+    "fields": lambda values, _: _has_names(values),
+    "links": lambda links, n: (
+        type(links) in (list, tuple) and all(_is_link(link, n) for link in links)
+    ),
+    "message": lambda text, _: type(text) is str,
+    "members": lambda places, n: (
+        type(places) in (list, tuple) and all(_is_place(place, n) for place in places)
+    ),
+    "of": lambda name, _: type(name) is str and name in ("list", "tuple"),
+    "cause": _is_place,
+    "context": _is_place,
+    "suppress": lambda flag, _: type(flag) is bool,
+    "text": lambda text, _: type(text) is str,
+    "lost": lambda whys, _: _has_names(whys) and all(type(why) is str for why in whys.values()),
+    "loose": lambda flag, _: type(flag) is bool,
+}
+
+
+def _check_nodes(nodes: Sequence[Any]) -> None:
+    """Refuse nodes that are not as docs/wire-format.md has them, before anything is made of one."""
+    if not 0 < len(nodes) <= _NODES:
+        raise _codec.DecodeFailure(f"it holds an exception of {len(nodes)} parts")
+    for node in nodes:
+        if type(node) is not dict or "class" not in node:
+            raise _codec.DecodeFailure("it holds an exception that is none")
+        for name, is_right in _PARTS.items():
+            if name in node and not is_right(node[name], len(nodes)):
+                raise _codec.DecodeFailure(f"it holds an exception with another {name} than it has")
+
+
+def _check_shown(nodes: Sequence[Any]) -> None:
+    """Refuse exceptions that stand in each other in so many ways that to show one takes for ever.
+
+    An exception that stands in two others is shown twice, and what stands in it four times, if it
+    stands in it twice.
+    """
+    inside = [
+        [*node.get("members", ()), *(i for part, _, i in node.get("links", ()) if part == "args")]
+        for node in nodes
+    ]
+    if not any(inside):
+        return
+    held = {place for places in inside for place in places}
+    seen: set[int] = set()
+    shown = 0
+    # From those that stand in no other; the rest stand in a circle.
+    for root in sorted(range(len(nodes)), key=held.__contains__):
+        if root in seen:
+            continue
+        path, ways = {root: None}, [iter(inside[root])]
+        while ways:
+            for place in ways[-1]:
+                seen.add(place)
+                shown += 1
+                if place not in path:
+                    path[place] = None
+                    ways.append(iter(inside[place]))
+                    break
+            else:
+                ways.pop()
+                path.popitem()
+            if shown > _SHOWN:
+                raise _codec.DecodeFailure(
+                    f"it holds exceptions that stand in each other more than {_SHOWN:,} times"
+                )
+
+
 class _Builder:
     """Rebuilds the exceptions of a list of nodes. For one list."""
 
@@ -457,8 +558,8 @@ class _Builder:
         self._stand_ins: set[int] = set()  # of those made
 
     def build(self) -> BaseException:
-        if not 0 < len(self._nodes) <= _NODES:
-            raise _codec.DecodeFailure(f"it holds an exception of {len(self._nodes)} parts")
+        _check_nodes(self._nodes)
+        _check_shown(self._nodes)
         for place in range(len(self._nodes)):
             self._make_with_members(place)
         for place, node in enumerate(self._nodes):
@@ -506,8 +607,8 @@ class _Builder:
             made = self._stand_in(node, members, str(why))
         for name, why_lost in lost.items():
             if name != "args":
-                what = "notes" if name == "__notes__" else f"attribute {name}"
-                errors.note(made, f"lambdamap: its {what} did not travel: {why_lost}")
+                what = "notes" if name == "__notes__" else f"attribute {name[:_TEXT]}"
+                errors.note(made, f"lambdamap: its {what} did not travel: {why_lost[:_TEXT]}")
         return made
 
     def _class_of(self, node: dict[str, Any]) -> type:
@@ -549,7 +650,7 @@ class _Builder:
         if type(args) is not tuple:
             raise _Inexact("its args are not a tuple")
         fields = self._opened(node, "fields", lost)
-        _check_unicode(kind, fields)
+        _check_unicode(kind, fields, node.get("links", ()))
         made = _bare(kind, node.get("message", ""), members)
         _args.__set__(made, args)
         for name, descriptor, _ in _fields(kind):
@@ -582,7 +683,7 @@ class _Builder:
         known = dict(own)
         own.update(self._vars(node, {}))
         own.update(known)
-        complete(made, f"{own['remote_type']}: {node.get('text', '')}", {})
+        complete(made, f"{own['remote_type']}: {node.get('text', '')[:_TEXT]}", {})
         errors.note(made, f"lambdamap: it is a RemoteError, not a {qualname}: {why}")
         return made
 
@@ -615,10 +716,16 @@ def _may_be_set(name: str) -> bool:
     return not (name.startswith("__") and hasattr(BaseException, name))
 
 
-def _check_unicode(kind: type, fields: Mapping[str, Any]) -> None:
-    """``str()`` of these takes the types of its fields for granted before Python 3.14."""
+_UNICODE_FIELDS = frozenset(("encoding", "end", "object", "reason", "start"))
+
+
+def _check_unicode(kind: type, fields: Mapping[str, Any], links: Sequence[Any]) -> None:
+    """``str()`` of these takes the types of its fields for granted before Python 3.14: it reads the
+    memory of another object as if it were a text's."""
     if not issubclass(kind, (UnicodeDecodeError, UnicodeEncodeError, UnicodeTranslateError)):
         return
+    if any(part == "fields" and name in _UNICODE_FIELDS for part, name, _ in links):
+        raise _Inexact("its fields are not those of a UnicodeError")
     of = bytes if issubclass(kind, UnicodeDecodeError) else str
     names = ["reason"] if issubclass(kind, UnicodeTranslateError) else ["reason", "encoding"]
     given, texts = fields.get("object"), [fields.get(name) for name in names]
@@ -656,15 +763,18 @@ def _checked_build(builder: _Builder) -> BaseException:
         ) from None
 
 
-def unpack(text: object, allow_pickle: bool, max_chars: int) -> BaseException | None:
-    """The exception of `pack`, or a `stand_in`; None: the text is not such a frame."""
+def unpack(
+    text: object, allow_pickle: bool, max_chars: int, max_bytes: int = UNPACKED_BYTES
+) -> BaseException | None:
+    """The exception of `pack`, or a `stand_in`; None: the text is not such a frame, or it would take
+    more than so many bytes."""
     if not isinstance(text, str) or len(text) > max_chars:
         return None
     find = _names.TRUSTED.type if allow_pickle else _names.DATA.type
     try:
-        nodes = _codec.decode_text(text, max_output_bytes=_UNPACKED_BYTES)
+        nodes = _codec.decode_text(text, max_output_bytes=max_bytes)
         boxes = sum(1 + len(node.get("vars", ())) + len(node.get("fields", ())) for node in nodes)
-        limit = _UNPACKED_BYTES // max(1, boxes)
+        limit = max_bytes // max(1, boxes)
 
         def unbox(frame: Any) -> Any:
             return _codec.decode(frame, allow_pickle=allow_pickle, max_output_bytes=limit)

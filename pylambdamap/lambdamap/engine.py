@@ -652,7 +652,9 @@ def results_of(
             if results[index] is not None:
                 raise envelope.Malformed(f"it holds a result and an error of item {index}")
             said = envelope.read_error(error, completion.n_items, done, among=index)
-            failed[index] = failures.of_reply(said, completion, allow_pickle, stopped=False)
+            failed[index] = failures.of_reply(
+                said, completion, allow_pickle, stopped=False, of=len(described)
+            )
         return results, failed
     except (envelope.Malformed, _codec.DecodeFailure) as found:
         wrong, cause = found.with_traceback(None), found.__cause__

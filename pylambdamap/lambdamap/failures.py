@@ -52,6 +52,7 @@ _MEND_IF_IDEMPOTENT = {"connection_lost": "it was tried again; raise max_attempt
 
 _RAN_TEXT = {"NOT": "f did not run", "MAYBE": "f may have run", "RAN": "f has run"}
 _EXCEPTION_CHARS = 65536  # of f's exception as text; a worker sends a quarter of it at most
+_LEAST_BYTES = 4096  # of an exception, of however many: a usual one takes half of it
 
 
 def _items(indices: Sequence[int]) -> str:
@@ -110,8 +111,10 @@ def of_reply(
     allow_pickle: bool = False,
     *,
     stopped: bool = True,
+    of: int = 1,
 ) -> BaseException:
     """The exception for an error that the worker describes. stopped: the items after it did not run.
+    of: how many errors the reply holds, which share the bytes that exceptions may take.
 
     f's own exception comes back as itself where it can be rebuilt from data, or, with
     `allow_pickle`, from its pickle; else as a RemoteError that is also the nearest of its base
@@ -150,7 +153,8 @@ def of_reply(
     text = f"{_items(indices)}; remote traceback:\n{about['remote_traceback'].rstrip()}"
     error: BaseException | None = None
     if kind == "function":
-        error = _exceptions.unpack(described["exception"], allow_pickle, _EXCEPTION_CHARS)
+        share = max(_LEAST_BYTES, _exceptions.UNPACKED_BYTES // of)
+        error = _exceptions.unpack(described["exception"], allow_pickle, _EXCEPTION_CHARS, share)
         if error is None:
             error = _exceptions.stand_in([(module, qualname, "")], _names.DATA.type)
     if error is None:

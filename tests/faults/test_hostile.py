@@ -17,6 +17,7 @@ import pytest
 import lambdamap
 import tasks
 from driver import invoke
+from lambdamap import _codec
 from scripted import Connection, Request, plain_reply, raw, run
 
 ANSWER = b'{"ok":1}'
@@ -421,3 +422,29 @@ def test_row_65_damaged_requests_in_the_worker(count: int) -> None:
         json.dumps(reply)
         ends["bad" if "error" in reply else "good"] += 1
     assert ends["bad"] > count // 2
+
+
+# --- exceptions ---------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("bounded_memory")
+def test_exceptions_share_what_they_may_take(plain_site: Any) -> None:
+    """Each brings a list of 40 MB, by a few bytes."""
+    nodes = [
+        {"class": [("builtins", "ValueError", "")], "args": _codec.encode(([None] * 5_000_000,))}
+    ]  # fmt: skip
+    error = {
+        "kind": "function", "type": "ValueError", "module": "builtins", "message": "large",
+        "traceback": "", "index": None, "exception": _codec.encode_text(nodes), "ran": "RAN",
+    }  # fmt: skip
+    assert len(error["exception"]) < 500
+
+    def all_failed(answer: dict[str, Any]) -> None:
+        failed = [[None] * 20, dict.fromkeys(range(20), error)]
+        answer["r"] = _codec.encode_text(failed)
+        answer["lambdamap"]["done"] = 20
+
+    server = plain_site.server(then=run(all_failed))
+    got = list(plain_site.map(server, tasks.square, range(20), chunksize=20, on_error="return"))
+    assert all(isinstance(e, lambdamap.RemoteError) and isinstance(e, ValueError) for e in got)
+    assert "large" in str(got[19])

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import dataclasses
 import enum
+import functools
 import json
 import pickle
 import re
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import tracemalloc
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -772,6 +774,103 @@ def test_a_reply_that_takes_much_room() -> None:
     assert type(again) is ValueError
     assert len(vars(again)) == 1 and len(notes(again)) == 500
     assert _exceptions.unpack("lm1:" + "A" * 70_000, False, 1 << 16) is None
+
+
+def many(text: Any = "x") -> Any:
+    """A list that takes little, and whose text takes much."""
+    return [text * 2000] * 2000
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"class": [("", many(), "")]}, {"class": [("nowhere", many(), "")]}, {"class": [(many(), "X", "")]},
+        {"lost": {"a": many()}}, {"class": [("", "X", "")], "loose": True, "text": many()},
+        {"cause": functools.partial(int, many())}, {"context": functools.partial(int, many())},
+        {"members": [functools.partial(int, many())]}, {"links": [("args", 0, functools.partial(int, many()))]},
+        {"message": many()}, {"vars": {functools.partial(int, many()): 1}}, {"of": many()},
+    ],
+)  # fmt: skip
+def test_an_odd_part_is_not_shown(odd: dict[str, Any]) -> None:
+    """The text of a value may take far more than the value."""
+    node = {"class": [("builtins", "ValueError", "")], "args": (), **odd}
+    tracemalloc.start()
+    try:
+        with pytest.raises(_codec.DecodeFailure) as caught:
+            _exceptions.restore(_names.DATA.type, [node])
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < 1000
+
+
+def test_texts_of_many_exceptions_share_no_room() -> None:
+    """A text that stands there once is not copied for each exception that has it."""
+    node = {"class": [("", "X", "")], "text": "x" * 100_000, "lost": {"a" * 9999: "y" * 99_999}}
+    text = _codec.encode_text([node] * 2000)
+    assert len(text) < 2000
+    tracemalloc.start()
+    try:
+        again = _exceptions.unpack(text, False, LIMIT)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert isinstance(again, lambdamap.RemoteError)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [(UnicodeDecodeError, b"x" * 99), (UnicodeEncodeError, "x" * 99), (UnicodeTranslateError, "x" * 99)],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["object", "reason", "encoding"])
+def test_the_fields_of_a_unicode_error_are_no_exceptions(
+    kind: type[Exception], text: Any, name: str
+) -> None:
+    """`str` of it would read the memory of the exception as if it were a text's."""
+    fields = {"object": text, "start": 5, "end": 6, "reason": "r", "encoding": "e"}
+    other = {"class": [("builtins", "ValueError", "")], "args": ()}
+    node = {
+        "class": [("builtins", kind.__name__, "")], "args": (), "fields": fields,
+        "links": [("fields", name, 1)],
+    }  # fmt: skip
+    with pytest.raises(_codec.DecodeFailure, match="not those of a UnicodeError"):
+        _exceptions.restore(_names.DATA.type, [node, other])
+    boxed = {
+        **node, "args": _codec.encode(()), "fields": {n: _codec.encode(v) for n, v in fields.items()}
+    }  # fmt: skip
+    nodes = [boxed, {**other, "args": _codec.encode(())}]
+    again = _exceptions.unpack(_codec.encode_text(nodes), False, LIMIT)
+    assert isinstance(again, lambdamap.RemoteError) and isinstance(again, kind)
+    str(again)
+
+
+@pytest.mark.parametrize("part", ["args", "members"])
+def test_exceptions_that_multiply(part: str) -> None:
+    """Each stands in the one before it twice: to show the first takes 2^40 texts."""
+    if part == "members" and GROUP is None:
+        pytest.skip("there are no groups")
+
+    def doubling(times: int) -> list[dict[str, Any]]:
+        nodes: list[dict[str, Any]] = [
+            {"class": [("builtins", "ValueError", "")], "args": (None, None),
+             "links": [("args", 0, n + 1), ("args", 1, n + 1)]}
+            if part == "args" else
+            {"class": [("builtins", "ExceptionGroup", "")], "message": "m", "of": "list",
+             "members": [n + 1, n + 1]}
+            for n in range(times)
+        ]  # fmt: skip
+        return [*nodes, {"class": [("builtins", "ValueError", "")], "args": ()}]
+
+    with pytest.raises(_codec.DecodeFailure, match="stand in each other"):
+        _exceptions.restore(_names.DATA.type, doubling(40))
+    again = _exceptions.restore(_names.DATA.type, doubling(6))
+    assert repr(again).count("ValueError()") == 64
+
+
+def test_one_exception_may_stand_in_many_places() -> None:
+    inner = KeyError(1)
+    again = as_value(ValueError(*[inner] * 3000, [inner]))
+    assert len({id(item) for item in again.args[:-1]}) == 1
 
 
 # --- what is known of a failure ---------------------------------------------------------------------
