@@ -11,6 +11,7 @@ import enum
 import fractions
 import functools
 import gc
+import itertools
 import pathlib
 import re
 import resource
@@ -36,6 +37,7 @@ from same import same
 TIME, ARRAY, DECIMAL, NAMED, PANDAS, NUMPY, FRAMES = (
     parts.TIME, parts.ARRAY, parts.DECIMAL, parts.NAMED, parts.PANDAS, parts.NUMPY, parts.FRAMES,
 )  # fmt: skip
+SET = 9  # the extension
 PRIME = 2**61 - 1  # of Python's hash of a number
 
 
@@ -354,6 +356,47 @@ def test_keys_of_one_hash(keys: str, table: str) -> None:
     assert same(small, read(small))
     large = TABLES[table](colliding(4000)[keys])
     assert "the same hash" in refused(large)
+
+
+def sets_in_sets(depth: int, n: int, last: int) -> Any:
+    """A frozenset of n of one hash, and all but the last the same whatever `last` is."""
+    if depth == 0:
+        return last * PRIME + 1
+    return frozenset(sets_in_sets(depth - 1, n, i) for i in (*range(n - 1), n + last))
+
+
+def nested(members: Any) -> Any:
+    """The payload of a set of frozensets, which takes long to make here as well."""
+    if not isinstance(members, tuple):
+        return members
+    return Ext(SET, True, *map(nested, members))
+
+
+def parts_of(depth: int, n: int, last: int) -> Any:
+    if depth == 0:
+        return last * PRIME + 1
+    return tuple(parts_of(depth - 1, n, i) for i in (*range(n - 1), n + last))
+
+
+@pytest.mark.parametrize("table", ["set", "dict", "counter", "tuples"])
+def test_sets_in_sets_of_one_hash(table: str) -> None:
+    """No table has more than 28 of one hash; to compare two of these takes 10^8 compares."""
+    one, other = (nested(parts_of(3, 28, last)) for last in (0, 1))
+    made: dict[str, Any] = {
+        "set": Ext(SET, False, one, other), "dict": {one: 1, other: 2},
+        "counter": Ext(NAMED, "counter", {one: 1, other: 2}),
+        "tuples": Ext(SET, False, (one, 1), (other, 1)),
+    }  # fmt: skip
+    assert "the same hash" in refused(made[table])
+
+
+def test_sets_of_one_hash_that_nobody_chose() -> None:
+    """-1 and -2 have one hash, and so have the edges between such places."""
+    places = list(itertools.product((-2, -1, 0, 1), repeat=3))
+    edges = {frozenset(pair) for pair in itertools.combinations(places, 2)}
+    assert same(edges, read(edges))
+    small = {sets_in_sets(2, 20, 0), sets_in_sets(2, 20, 1)}
+    assert same(small, read(small))
 
 
 def walkers(n: int) -> list[int]:

@@ -6,6 +6,22 @@
 
 #include "base/alloc.h"
 
+enum {
+  FEW_KEYS = 64,     /* up to here nothing can take long, but for sets in them */
+  USUAL_PLACES = 4,  /* looked at for a key, on average */
+  MOST_PLACES = 256, /* the most that keys cause which nobody chose for it is about 100 */
+  PLACES_ANYWAY = 4096,
+  MOST_PAIRS = 8, /* of keys with the same hash, which are compared; for a key, on average */
+  PAIRS_ANYWAY = 2000,
+  COMPARES = 1 << 26, /* in all, of what stands in keys with sets; some 20 ns each */
+  SET_RUN = 9,        /* setobject.c: LINEAR_PROBES */
+  SET_LARGE = 50000,  /* and from when on a set grows in smaller steps */
+  SHIFT = 5           /* both: PERTURB_SHIFT */
+};
+
+static const char SAME_HASH[] =
+    "it holds keys of which a table is slow: too many have the same hash";
+
 /* --- bytes --- */
 
 struct lmpy_budget *
@@ -14,6 +30,7 @@ lmpy_budget_new(struct lmpy_codec_state *state, size_t max)
   struct lmpy_budget *self = PyObject_New(struct lmpy_budget, state->budget_type);
   if (self != NULL) {
     self->left = self->max = max;
+    self->compares = COMPARES;
     self->failure = Py_NewRef(state->decode_failure);
   }
   return self;
@@ -52,18 +69,6 @@ budget_call(PyObject *object, PyObject *args, PyObject *kwargs)
 }
 
 /* --- hash tables --- */
-
-enum {
-  FEW_KEYS = 64,     /* up to here nothing can take long */
-  USUAL_PLACES = 4,  /* looked at for a key, on average */
-  MOST_PLACES = 256, /* the most that keys cause which nobody chose for it is about 100 */
-  PLACES_ANYWAY = 4096,
-  MOST_PAIRS = 8, /* of keys with the same hash, which are compared; for a key, on average */
-  PAIRS_ANYWAY = 2000,
-  SET_RUN = 9,       /* setobject.c: LINEAR_PROBES */
-  SET_LARGE = 50000, /* and from when on a set grows in smaller steps */
-  SHIFT = 5          /* both: PERTURB_SHIFT */
-};
 
 /* Where a key of that hash goes; counts the places that are looked at. `used` has a bit for each. */
 static size_t
@@ -145,7 +150,7 @@ check_hashes(PyObject *failure, Py_hash_t *hashes, size_t n, bool set)
     return 0;
 
 refused:
-  PyErr_SetString(failure, "it holds keys of which a table is slow: too many have the same hash");
+  PyErr_SetString(failure, SAME_HASH);
   return -1;
 }
 
@@ -167,9 +172,154 @@ are_harmless(PyObject *const *keys, size_t n, size_t stride)
   return i == n;
 }
 
-int
-lmpy_check_keys(PyObject *failure, PyObject *const *keys, size_t n, size_t stride, bool set)
+/* Two frozensets with the same hash are compared member by member, and each member with those of the
+ * other that have its hash: sets in sets multiply that, so that few bytes take for ever. What follows
+ * counts it before it happens. */
+
+struct weighed {
+  Py_hash_t hash;
+  PyObject *key; /* borrowed */
+  uint64_t cost; /* compares that it takes to compare it with another of that hash */
+};
+
+static int
+compare_weighed(const void *one, const void *other)
 {
+  return compare_hashes(&((const struct weighed *)one)->hash,
+                        &((const struct weighed *)other)->hash);
+}
+
+static bool
+holds_set(PyObject *key)
+{
+  if (PyFrozenSet_CheckExact(key))
+    return true;
+  bool found = false;
+  if (PyTuple_Check(key))
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(key) && !found; i++)
+      found = holds_set(PyTuple_GET_ITEM(key, i));
+  return found;
+}
+
+static int weigh(struct lmpy_budget *budget, PyObject *key, uint64_t *cost);
+
+static int
+refuse(const struct lmpy_budget *budget)
+{
+  PyErr_SetString(budget->failure, SAME_HASH);
+  return -1;
+}
+
+/* Add the compares of n keys with those of their hash among as many like them; `itself`: among them alone,
+ * of which each is one. Sorts them, and weighs those that are compared. */
+static int
+weigh_all(struct lmpy_budget *budget, struct weighed *keys, size_t n, size_t itself, uint64_t *cost)
+{
+  qsort(keys, n, sizeof *keys, compare_weighed);
+  for (size_t i = 0, same; i < n; i += same) {
+    uint64_t sum = 0;
+    for (same = 1; i + same < n && keys[i + same].hash == keys[i].hash;)
+      same++;
+    for (size_t j = i; j < i + same && same > itself; j++) {
+      if (weigh(budget, keys[j].key, &keys[j].cost) != 0)
+        return -1;
+      sum += keys[j].cost;
+      if (sum > COMPARES)
+        return refuse(budget);
+    }
+    *cost += sum * (same - itself);
+    if (*cost > COMPARES)
+      return refuse(budget);
+  }
+  return 0;
+}
+
+static int
+weigh_set(struct lmpy_budget *budget, PyObject *set, uint64_t *cost)
+{
+  PyObject *members = PySequence_Tuple(set);
+  if (members == NULL)
+    return -1;
+  size_t n = (size_t)PyTuple_GET_SIZE(members);
+  int result = -1;
+  struct weighed *keys = lm_alloc_zero(n + 1, sizeof *keys);
+  if (keys == NULL) {
+    PyErr_NoMemory();
+    goto done;
+  }
+  for (size_t i = 0; i < n; i++) {
+    keys[i].key = PyTuple_GET_ITEM(members, (Py_ssize_t)i);
+    if ((keys[i].hash = PyObject_Hash(keys[i].key)) == -1)
+      goto done;
+  }
+  result = weigh_all(budget, keys, n, 0, cost);
+
+done:
+  lm_free(keys);
+  Py_DECREF(members);
+  return result;
+}
+
+/* What it takes to compare a key; what that takes is counted as well. */
+static int
+weigh(struct lmpy_budget *budget, PyObject *key, uint64_t *cost)
+{
+  *cost = 1;
+  if (budget->compares == 0)
+    return refuse(budget);
+  budget->compares--;
+  if (PyFrozenSet_CheckExact(key))
+    return weigh_set(budget, key, cost);
+  if (PyTuple_Check(key))
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(key); i++) {
+      uint64_t item;
+      if (weigh(budget, PyTuple_GET_ITEM(key, i), &item) != 0)
+        return -1;
+      *cost += item;
+      if (*cost > COMPARES)
+        return refuse(budget);
+    }
+  return 0;
+}
+
+/* Count the compares that those of n keys take which hold sets and have the same hash. */
+static int
+check_sets(struct lmpy_budget *budget, PyObject *const *keys, size_t n, size_t stride)
+{
+  size_t first = 0, found = 0;
+  while (first < n && !holds_set(keys[first * stride]))
+    first++;
+  if (n - first < 2)
+    return 0;
+  struct weighed *with_sets = lm_alloc_zero(n - first, sizeof *with_sets);
+  if (with_sets == NULL) {
+    PyErr_NoMemory();
+    return -1;
+  }
+  int result = 0;
+  uint64_t cost = 0;
+  for (size_t i = first; i < n && result == 0; i++)
+    if (holds_set(keys[i * stride])) {
+      with_sets[found].key = keys[i * stride];
+      with_sets[found].hash = PyObject_Hash(keys[i * stride]);
+      result = with_sets[found++].hash == -1 ? -1 : 0;
+    }
+  if (result == 0)
+    result = weigh_all(budget, with_sets, found, 1, &cost);
+  if (result == 0 && cost > budget->compares)
+    result = refuse(budget);
+  budget->compares -= result == 0 ? cost : 0;
+  lm_free(with_sets);
+  return result;
+}
+
+int
+lmpy_check_keys(struct lmpy_budget *budget, PyObject *const *keys, size_t n, size_t stride,
+                bool set)
+{
+  PyObject *failure = budget->failure;
+  if (check_sets(budget, keys, n, stride) != 0)
+    return -1;
   if (n <= FEW_KEYS || are_harmless(keys, n, stride))
     return 0;
   Py_hash_t *hashes = lm_alloc(n * sizeof *hashes);
@@ -196,8 +346,8 @@ budget_keys(PyObject *object, PyObject *list)
   if (keys == NULL)
     return NULL;
   size_t n = (size_t)PyTuple_GET_SIZE(keys);
-  int result = lmpy_check_keys(((struct lmpy_budget *)object)->failure, PySequence_Fast_ITEMS(keys),
-                               n, 1, false);
+  int result =
+      lmpy_check_keys((struct lmpy_budget *)object, PySequence_Fast_ITEMS(keys), n, 1, false);
   Py_DECREF(keys);
   if (result != 0)
     return NULL;

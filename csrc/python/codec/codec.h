@@ -170,6 +170,7 @@ PyObject *lmpy_date_from(uint8_t element, int64_t n); /* NULL and an exception w
 /* Counts bytes down. An object that may be kept: lambdamap._kinds calls it. */
 struct lmpy_budget {
   PyObject_HEAD size_t left, max; /* bytes */
+  uint64_t compares;              /* of keys that hold sets; see lmpy_check_keys */
   PyObject *failure;              /* DecodeFailure; strong */
 };
 
@@ -187,7 +188,8 @@ lmpy_budget_charge(struct lmpy_budget *budget, uint64_t bytes)
 
 /* Refuse n keys, each `stride` after the one before, of which a dict's or a set's table would be slow: the
  * hashes of numbers anybody can choose. Raises what hashing raises. */
-int lmpy_check_keys(PyObject *failure, PyObject *const *keys, size_t n, size_t stride, bool set);
+int lmpy_check_keys(struct lmpy_budget *budget, PyObject *const *keys, size_t n, size_t stride,
+                    bool set);
 
 /* Ints that follow each other closely: each has a place of its own in a table as it grows. */
 struct lmpy_dense {

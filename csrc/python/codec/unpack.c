@@ -88,7 +88,7 @@ fill_dict(struct lmpy_unpack *unpack, PyObject *made, const uint8_t **at, const 
   for (; cell < 2 * n; cell++)
     if ((cells[cell] = lmpy_unpack_value(unpack, at, end, depth)) == NULL)
       goto done;
-  result = lmpy_check_keys(unpack->state->decode_failure, cells, n, 2, false);
+  result = lmpy_check_keys(unpack->budget, cells, n, 2, false);
   for (cell = 2 * before; cell < 2 * n && result == 0; cell += 2)
     result = PyDict_SetItem(made, cells[cell], cells[cell + 1]);
 
@@ -179,7 +179,7 @@ set(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
   if (n == 0 || !PyBool_Check(PyTuple_GET_ITEM(items, 0))) {
     lmpy_unpack_refuse(unpack, "a set that does not say which kind it is");
   } else if (lmpy_budget_charge(unpack->budget, (uint64_t)n * SET_ITEM) == 0 &&
-             lmpy_check_keys(unpack->state->decode_failure, members, (size_t)n - 1, 1, true) == 0) {
+             lmpy_check_keys(unpack->budget, members, (size_t)n - 1, 1, true) == 0) {
     PyObject *rest = PyTuple_GetSlice(items, 1, n);
     if (rest != NULL)
       made = PyTuple_GET_ITEM(items, 0) == Py_True ? PyFrozenSet_New(rest) : PySet_New(rest);
