@@ -41,6 +41,8 @@ __all__ = [
     "reference_to",
     "type_dict",
     "type_mro",
+    "type_name",
+    "type_qualname",
     "why_not_found",
 ]
 
@@ -77,8 +79,8 @@ class Names(Protocol):
 
 type_dict: Callable[[type], Mapping[str, Any]] = type.__dict__["__dict__"].__get__
 _type_module: Callable[[type], Any] = type.__dict__["__module__"].__get__
-_type_qualname: Callable[[type], Any] = type.__dict__["__qualname__"].__get__
-_type_name: Callable[[type], str] = type.__dict__["__name__"].__get__
+type_qualname: Callable[[type], Any] = type.__dict__["__qualname__"].__get__
+type_name: Callable[[type], str] = type.__dict__["__name__"].__get__
 type_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 _CYTHON = ("cython_function_or_method", "fused_cython_function")
 
@@ -148,8 +150,8 @@ def home_of(value: object) -> tuple[str, str] | None:
     qualname: Any = None
     kind = type(value)
     if _is_class(value):
-        module, qualname = _type_module(value), _type_qualname(value)  # type: ignore[arg-type]
-    elif kind in (types.FunctionType, types.BuiltinFunctionType) or _type_name(kind) in _CYTHON:
+        module, qualname = _type_module(value), type_qualname(value)  # type: ignore[arg-type]
+    elif kind in (types.FunctionType, types.BuiltinFunctionType) or type_name(kind) in _CYTHON:
         module, qualname = value.__module__, value.__qualname__  # type: ignore[attr-defined]
     else:
         own = own_dict(value)
@@ -233,7 +235,7 @@ def why_not_found(value: Any, module: str, qualname: str) -> str | None:
 
 def reference_to(kind: type) -> tuple[str, str] | None:
     """Module and qualname of a class of data, if that leads to it on the other side, too."""
-    module, qualname = _type_module(kind), _type_qualname(kind)
+    module, qualname = _type_module(kind), type_qualname(kind)
     loaded = sys.modules.get(module) if type(module) is str else None
     if loaded is None or is_main(module):
         return None

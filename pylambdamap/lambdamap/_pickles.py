@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from lambdamap import _names
 
-__all__ = ["by_value", "cached", "cached_property", "dumps"]
+__all__ = ["by_value", "cached", "cached_property", "dumps", "ident_of", "same_class"]
 
 _Cached = type(functools.lru_cache(len))
 
@@ -107,7 +107,21 @@ def _with_slots(kind: type, reduced: Any) -> Any:
     return (maker, (meta, name, bases, namespace, *rest), (state, slot_state), *others)
 
 
+def ident_of(kind: type) -> str:
+    """The id by which cloudpickle knows a class that travels by value, on each side."""
+    from cloudpickle import cloudpickle
+
+    return cloudpickle._get_or_create_tracker_id(kind)  # type: ignore[no-any-return]
+
+
 # --- on the other side ---------------------------------------------------------------------------
+
+
+def same_class(ident: str, kind: type) -> type:
+    """The class that cloudpickle knows by this id here; from now on `kind`, if it knows none."""
+    from cloudpickle import cloudpickle
+
+    return cloudpickle._lookup_class_or_track(ident, kind)  # type: ignore[no-any-return]
 
 
 def cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import array
 import collections
+import copy
 import dataclasses
 import datetime as dt
 import decimal
 import enum
 import fractions
 import functools
+import gc
 import math
 import pathlib
+import pickle
 import subprocess
 import sys
 import uuid
+import weakref
 import zoneinfo
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,7 +27,7 @@ import numpy as np
 import pytest
 
 import tasks
-from lambdamap import _codec, _names
+from lambdamap import _codec, _kinds, _names, _pickles
 from same import same
 
 
@@ -290,6 +294,101 @@ class Changer:
     def __reduce__(self) -> Any:
         self.change()
         return int, (7,)
+
+
+# --- named tuples of a class that no name leads to ---------------------------------------------
+
+
+def row_class(*fields: str, name: str = "Row", **options: Any) -> Any:
+    made: Any = collections.namedtuple(name, fields, rename=True, **options)  # type: ignore[misc]
+    return made
+
+
+def elsewhere(frame: bytes) -> Any:
+    """What a process that knows none of this one's classes reads, as what it sends back."""
+    code = (
+        "import sys; from lambdamap import _codec; found = _codec.decode(sys.stdin.buffer.read());"
+        "assert all(type(row) is type(found[0]) for row in found) and type(found[0]).__mro__[1:] == (tuple, object);"
+        "sys.stderr.write(repr(found[0]) + found[0]._replace(x=5).__repr__());"
+        "sys.stdout.buffer.write(_codec.encode(found))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=frame, capture_output=True, check=True
+    )
+    return _codec.decode(done.stdout), done.stderr.decode()
+
+
+def test_rows_of_a_class_without_a_name_are_data() -> None:
+    """They come back as objects of the very class, by way of a side that has to make one."""
+    kind = row_class("x", "class", "_hidden", "1")
+    assert kind._fields == ("x", "_1", "_2", "_3")
+    rows = [kind(1, "a", None, [2.5]), kind(2, "b", (), {})]
+    assert same(rows, _codec.decode(_codec.encode(rows, callables=False)))
+    again, seen = elsewhere(_codec.encode(rows))
+    assert same(rows, again)
+    assert seen == "Row(x=1, _1='a', _2=None, _3=[2.5])Row(x=5, _1='a', _2=None, _3=[2.5])"
+    vars(kind)["_make"]  # looked at in every way that leaves something in the class
+    kind.__annotations__  # noqa: B018
+    copy.copy(rows[0])
+    assert same(rows, elsewhere(_codec.encode(rows))[0])
+
+
+def test_rows_of_two_classes_of_one_name_stay_apart() -> None:
+    one, two, other = row_class("x"), row_class("x"), row_class("x", "y")
+    got = _codec.decode(_codec.encode([one(1), two(1), other(1, 2)]))
+    assert [type(row) for row in got] == [one, two, other]
+    gone = _codec.encode([row_class("x")(1)])  # nobody holds the class any more
+    gc.collect()
+    assert type(_codec.decode(gone)[0]) not in (one, two)
+
+
+def test_a_pickled_class_and_its_rows_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """f may ask whether an item is of the class that it has brought along."""
+    import cloudpickle
+
+    kind = row_class("x")
+    pickled, frame = _pickles.dumps(lambda row: isinstance(row, kind)), _codec.encode(kind(1))
+    for load_first in (True, False):
+        table: Any = weakref.WeakValueDictionary()
+        monkeypatch.setattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", table)
+        monkeypatch.setattr(_kinds.classes, "_made", weakref.WeakValueDictionary())
+        function = pickle.loads(pickled) if load_first else None
+        row = _codec.decode(frame)
+        function = function or pickle.loads(pickled)
+        assert type(row) is not kind and function(row)
+        back = _codec.encode(row)
+        assert back == frame  # its rows are data as well, of the class that the caller knows
+
+
+def test_a_named_tuple_with_more_than_fields_is_not_just_its_fields() -> None:
+    def changed(name: str, value: Any) -> Any:
+        kind = row_class("x")
+        setattr(kind, name, value)
+        return kind
+
+    more: list[Any] = [
+        type("Row", (row_class("x"),), {"__slots__": (), "twice": lambda self: 2 * self.x}),
+        type("Row", (row_class("x"),), {"__slots__": ()}),
+        row_class("x", defaults=(3,)), changed("__repr__", lambda self: "?"), changed("twice", 2),
+        changed("__new__", lambda cls, x: tuple.__new__(cls, (x,))), changed("__doc__", "A row."),
+        changed("x", property(lambda self: 5)), changed("_make", classmethod(lambda cls, x: cls(*x))),
+        changed("__qualname__", "Other.Row"), NamedTuple("Row", [("x", int)]),
+    ]  # fmt: skip
+    for kind in more:
+        value = kind(1)
+        assert "has no form of its own" in refusal(value)
+        again = _codec.decode(_codec.encode(value, allow_pickle=True), allow_pickle=True)
+        assert type(again) is kind and again == value
+
+
+def test_an_id_leads_to_no_other_class() -> None:
+    """A reply cannot have an object of another class made by naming what cloudpickle knows it by."""
+    kind = row_class("x")
+    frame = _codec.encode(kind(1), compression=False)
+    other = type("Row", (row_class("x"),), {"__del__": lambda self: None})
+    ident = _pickles.ident_of(kind).encode()
+    forged = frame.replace(ident, _pickles.ident_of(other).encode())
+    assert forged != frame and type(_codec.decode(forged)) not in (kind, other)
 
 
 def test_containers_that_change_while_they_are_read() -> None:

@@ -73,6 +73,10 @@ class Point(NamedTuple):
     y: str
 
 
+Bare = collections.namedtuple("Bare", "x _1", rename=True)  # type: ignore[misc]
+Bare.__module__ = "nowhere"
+
+
 class Color(enum.Enum):
     RED = 1
 
@@ -104,7 +108,7 @@ SAMPLES: dict[tuple[int | str, Any], Any] = {
     (NAMED, "name"): int, (NAMED, "partial"): functools.partial(int, *range(N)),
     (NAMED, "defaultdict"): collections.defaultdict(list, {i: i for i in range(N)}),
     (NAMED, "exception"): [ValueError("x", 1), 1, "x"] * 99,
-    (NAMED, "enum"): [Color.RED, 1] * N, (NAMED, "namedtuple"): [Point(1, "a"), 1, "x"] * N,
+    (NAMED, "enum"): [Color.RED, 1] * N, (NAMED, "namedtuple"): [Point(1, "a"), Bare(1, 2), 1, "x"] * N,
     (NAMED, "dataclass"): [Plain(1, "x"), Slotted(3), 1] * N, (NAMED, "complex"): [1j, 1, "x"] * N,
     (NAMED, "uuid"): [uuid.UUID(int=i) for i in range(N)], (NAMED, "range"): [range(9), 1, "x"] * N,
     (NAMED, "slice"): [slice(1, 2), 1, "x"] * N,
@@ -268,6 +272,18 @@ HOSTILE: dict[str, Ext] = {
     "a range of a huge number": Ext(PANDAS, "range", 0, 10**400, 1, None),
     "frames of no rows": Ext(FRAMES, [], index(), ("x", [0] * 10**5, [0] * 10**5, [1] * 10**5), [0] * 10**5),
     "frames with rows that are not there": Ext(FRAMES, [("np", NUMBER)], index(1), LONG_INDEX, [10**9]),
+    "a row with code for a name": Ext(NAMED, "namedtuple", None, ("A", ("x=print(1)",), ""), (1,)),
+    "a row of a class with code": Ext(NAMED, "namedtuple", None, ("A: print(1)", ("x",), ""), (1,)),
+    "a row with a field twice": Ext(NAMED, "namedtuple", None, ("A", ("x", "x"), ""), (1, 2)),
+    "a row with a private field": Ext(NAMED, "namedtuple", None, ("A", ("_make",), ""), (1,)),
+    "a row with a keyword": Ext(NAMED, "namedtuple", None, ("A", ("class",), ""), (1,)),
+    "a row with a number for a name": Ext(NAMED, "namedtuple", None, ("A", (1,), ""), (1,)),
+    "a row of more than its fields": Ext(NAMED, "namedtuple", None, ("A", ("x",), ""), (1, 2)),
+    "a row of no class": Ext(NAMED, "namedtuple", None, "A", (1,)),
+    "a row of a described class of a module": Ext(NAMED, "namedtuple", "m", ("A", ("x",), ""), (1,)),
+    "a row without an id": Ext(NAMED, "namedtuple", None, ("A", ("x",), None), (1,)),
+    "a row of many fields": Ext(NAMED, "namedtuple", None, ("A", tuple(f"f{i}" for i in range(2000)), ""), (1,)),
+    "rows of many classes": Ext(NAMED, "odict", [(i, Ext(NAMED, "namedtuple", None, (f"A{i}", ("x",), ""), (1,))) for i in range(99)]),
     "a tag that is unknown": Ext(NAMED, "lambda", 1), "no tag": Ext(NAMED, [], 1),
     "a partial of a partial": Ext(NAMED, "partial", Ext(NAMED, "partial", "builtins", "int", (), {}), "x", (), {}),
     "a factory that is a value": Ext(NAMED, "defaultdict", Color.RED, {}),

@@ -12,6 +12,8 @@ import dataclasses
 import enum
 import functools
 import types
+import weakref
+from collections.abc import Mapping
 from typing import Any, Final
 
 from lambdamap import _names
@@ -24,6 +26,9 @@ from lambdamap._names import class_attribute, type_dict, type_mro
 __all__ = ["KINDS", "reduce_callable", "reduce_data", "reduce_exception"]
 
 _NODE_BYTES: Final = 2000  # of an exception beside what it holds
+# Of a class of named tuples that is made here. More than its memory: to make one takes 0.3 ms.
+_ROW_CLASS_BYTES: Final = 64 << 10
+_ROW_FIELD_BYTES: Final = 2000
 # What a class may say of how its objects are copied, or do when one is gone.
 _OWN_SAY: Final = ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__")
 
@@ -105,6 +110,75 @@ def _tuple_fields(kind: type) -> tuple[str, ...] | None:
     return fields if is_one and class_attribute(kind, "__del__") is None else None
 
 
+# What a class gets when it is looked at, which nobody has put there.
+_LATE: Final = ("__slotnames__", "__annotations__", "__annotations_cache__")
+
+
+@functools.cache
+def _sample() -> type:
+    return collections.namedtuple("_sample", "field")
+
+
+def _is_bare(kind: type, fields: tuple[str, ...]) -> bool:
+    """Whether a class is what ``collections.namedtuple`` makes of a name and fields, and no more."""
+    sample, held, name = type_dict(_sample()), type_dict(kind), _names.type_name(kind)
+    if type(kind) is not type or type_mro(kind) != (kind, tuple, object):
+        return False
+    comma = "," if len(fields) == 1 else ""
+    if (
+        _names.type_qualname(kind) != name
+        or held.get("__doc__") != f"{name}({', '.join(fields)}{comma})"
+    ):
+        return False
+    for key, value in held.items():
+        if key in fields:
+            if type(value) is not type(sample["field"]):
+                return False
+        elif key not in sample:
+            if key not in _LATE or value:
+                return False
+        elif key == "__new__":
+            if _globals_of(value).get("__name__") != f"namedtuple_{name}":
+                return False
+        elif _code_of(sample[key]) != _code_of(value):  # equal, not the same: by value comes a copy
+            return False
+    return (
+        sample.keys() - {"field"} <= held.keys()
+        and set(fields) <= held.keys()
+        and held["__match_args__"] == fields
+        and not held["_field_defaults"]
+        and held["__slots__"] == ()
+    )
+
+
+def _function(value: Any) -> Any:
+    return value.__func__ if type(value) in (classmethod, staticmethod) else value
+
+
+def _code_of(value: Any) -> Any:
+    value = _function(value)
+    return value.__code__ if type(value) is types.FunctionType else None
+
+
+def _globals_of(value: Any) -> Mapping[str, Any]:
+    value = _function(value)
+    return value.__globals__ if type(value) is types.FunctionType else {}
+
+
+def _reduce_tuple(value: Any, kind: type, fields: tuple[str, ...]) -> tuple[int, Any] | None:
+    content = tuple(tuple.__iter__(value))  # whatever its class takes for its items
+    if len(fields) != len(content) or _names.own_dict(value) or _has_own_say(kind):
+        return None
+    if (reference := _names.reference_to(kind)) is not None:
+        return named("namedtuple", *reference, content)
+    if not _is_bare(kind, fields):
+        return None
+    from lambdamap import _pickles
+
+    made = (_names.type_name(kind), fields, _pickles.ident_of(kind))
+    return named("namedtuple", None, made, content)
+
+
 class _Layout:
     """Where objects of a dataclass hold their fields: in slots, and in a dict of their own."""
 
@@ -183,9 +257,7 @@ def reduce_data(value: Any, kind: type) -> tuple[int, Any] | None:
         if type(members) is dict and type(name) is str and members.get(name) is value:
             found = "enum", name
     elif (fields := _tuple_fields(kind)) is not None:
-        content = tuple(tuple.__iter__(value))  # whatever its class takes for its items
-        if len(fields) == len(content) and not _names.own_dict(value) and not _has_own_say(kind):
-            found = "namedtuple", content
+        return _reduce_tuple(value, kind, fields)
     elif class_attribute(kind, "__dataclass_fields__") is not None:
         data = _reduce_dataclass(value, kind)
         found = None if data is None else ("dataclass", data)
@@ -218,8 +290,41 @@ def _enum(read: Reader, module: str, qualname: str, member: str) -> Any:
     return members[member]
 
 
-def _namedtuple(read: Reader, module: str, qualname: str, content: tuple[Any, ...]) -> Any:
-    kind = read.names.type(module, qualname)
+# Of the classes that this side has made: alive as long as an object of theirs is.
+_made: Final[weakref.WeakValueDictionary[Any, type]] = weakref.WeakValueDictionary()
+
+
+def _bare(read: Reader, name: Any, fields: Any, ident: Any) -> type:
+    """The class of named tuples that only its name and fields, and cloudpickle's id, tell of."""
+    if not type(name) is type(ident) is str or type(fields) is not tuple:
+        raise DecodeFailure("a named tuple of a class that is not described")
+    if any(type(field) is not str for field in fields):
+        raise DecodeFailure("a named tuple with a field that has no name")
+    key = name, fields, ident
+    if (found := _made.get(key)) is not None:
+        return found
+    read.charge(_ROW_CLASS_BYTES + _ROW_FIELD_BYTES * len(fields))
+    from lambdamap import _pickles
+
+    # It checks the names: they become code. As pandas does, it gives `_1` to what has no name.
+    make: Any = collections.namedtuple  # mypy wants to read the fields
+    made: type = make(name, fields, rename=True, module="builtins")
+    if _tuple_fields(made) != fields:
+        raise DecodeFailure(f"a named tuple {name[:80]} with fields that cannot have such names")
+    known = _pickles.same_class(ident, made)
+    if known is not made and _is_bare(known, fields) and _names.type_name(known) == name:
+        made = known
+    return _made.setdefault(key, made)
+
+
+def _namedtuple(read: Reader, module: str | None, qualname: Any, content: tuple[Any, ...]) -> Any:
+    if module is None and type(qualname) is tuple and len(qualname) == 3:
+        kind = _bare(read, *qualname)
+        module = ""
+    elif module is not None and type(qualname) is str:
+        kind = read.names.type(module, qualname)
+    else:
+        raise DecodeFailure("a named tuple of a class that is not described")
     fields = _tuple_fields(kind)
     if fields is None or len(fields) != len(content):
         raise DecodeFailure(f"{module}:{qualname} is not a named tuple of {len(content)} here")
@@ -258,7 +363,7 @@ KINDS: dict[Any, Kind] = {
     "exception": Kind(None, lambda *nodes: _NODE_BYTES * len(nodes), _exception, reads=True),
     "enum": Kind((TEXT, TEXT, TEXT), SMALL, _enum, reads=True),
     "namedtuple": Kind(
-        (TEXT, TEXT, TUPLE),
+        (p.optional(TEXT), (*TEXT, *TUPLE), TUPLE),
         lambda _, __, content: OBJECT + SLOT * len(content), _namedtuple, reads=True,
     ),
     "dataclass": Kind(
