@@ -12,6 +12,12 @@ class CodecError(Exception):
 class EncodeFailure(CodecError):
     """args = (message, path) where path is the place inside the value, e.g. "['a'][3]"."""
 
+class Entangled(EncodeFailure):
+    """Its parts cannot travel one by one; where pickles are allowed, one of all of it can.
+
+    A ChunkPacker sees to that for its items.
+    """
+
 class DecodeFailure(CodecError):
     """args = (message,)."""
 

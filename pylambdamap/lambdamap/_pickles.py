@@ -3,7 +3,8 @@
 cloudpickle takes a function under `functools.lru_cache` by its name alone, and before Python 3.12
 refuses a `functools.cached_property` for its lock. From 3.1 on it forgets the names of files, which
 tracebacks show. It makes a class without its slots, so that objects of the two classes have different
-layouts.
+layouts. A memoryview becomes bytes, and a `weakref.proxy` what it stands for. The members of a weak
+container die on the way, unless something else in the pickle holds them: here the container does.
 """
 
 from __future__ import annotations
@@ -15,22 +16,44 @@ import io
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from lambdamap import _names
+from lambdamap._codec import Entangled
 
-__all__ = ["by_value", "cached", "cached_property", "dumps", "ident_of", "same_class"]
+__all__ = [
+    "by_value",
+    "cached",
+    "cached_property",
+    "dumps",
+    "hold_weakly",
+    "ident_of",
+    "same_class",
+]
 
+_WEAK: Final = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
+_NEVER: Final = (weakref.ProxyType, weakref.CallableProxyType, weakref.finalize)
 _Cached = type(functools.lru_cache(len))
 
 
-def dumps(value: Any) -> bytes:
-    """The pickle of a value, protocol 5; classes and functions of `__main__` are in it."""
+def dumps(value: Any, *, is_part: bool = False) -> bytes:
+    """The pickle of a value, protocol 5; classes and functions of `__main__` are in it.
+
+    Raises
+    ------
+    Entangled
+        With `is_part`, where other parts of what is sent may hold the same objects: in the value is a
+        weak container, which would hold copies of its own.
+    """
     # multiprocessing's name of __main__, which cloudpickle does not know.
     script = sys.modules.get("__mp_main__")
     with by_value([script] if script else []), io.BytesIO() as file:
-        _pickler()(file, protocol=5).dump(value)
+        pickler = _pickler()(file, protocol=5)
+        pickler.dump(value)
+        if is_part and pickler.has_weak:
+            raise Entangled("a weak container and its members travel only in one pickle")
         return file.getvalue()
 
 
@@ -59,7 +82,11 @@ def by_value(modules: Sequence[types.ModuleType]) -> Iterator[None]:
 
 @functools.cache
 def _pickler() -> Any:
+    import pickle
+
     import cloudpickle
+
+    from lambdamap._kinds import stdlib
 
     table = cloudpickle.Pickler.dispatch_table
 
@@ -70,7 +97,21 @@ def _pickler() -> Any:
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
         dispatch_table: ClassVar = collections.ChainMap({types.CodeType: reduce_code}, table)
 
+        has_weak = False  # has met a weak container
+
         def reducer_override(self, obj: Any) -> Any:
+            kind = type(obj)
+            if kind in _WEAK:
+                self.has_weak = True
+                members = list(obj if kind is weakref.WeakSet else obj.items())
+                # Filled last: its members may refer to it.
+                return kind, (), members, None, None, hold_weakly
+            if kind in _NEVER:
+                raise pickle.PicklingError(
+                    f"a weakref.{kind.__name__} cannot be sent: send the object itself"
+                )
+            if kind is memoryview:
+                return stdlib.view_of, stdlib.view_parts(obj)
             if type(obj) is _Cached and not (
                 _names.name_of(obj) is not None
                 and obj.__module__ not in cloudpickle.list_registry_pickle_by_value()
@@ -122,6 +163,12 @@ def same_class(ident: str, kind: type) -> type:
     from cloudpickle import cloudpickle
 
     return cloudpickle._lookup_class_or_track(ident, kind)  # type: ignore[no-any-return]
+
+
+def hold_weakly(container: Any, members: list[Any]) -> None:
+    """Fill a weak container, which keeps its members alive: on the other side it was the sender."""
+    container.update(members)
+    container.members_here = members
 
 
 def cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:

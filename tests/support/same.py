@@ -72,6 +72,9 @@ def same(a: Any, b: Any) -> bool:
         return same_dtype(a.dtype, b.dtype) and a.tobytes() == b.tobytes()
     if isinstance(a, (float, complex, decimal.Decimal)):
         return repr(a) == repr(b)
+    if isinstance(a, memoryview):
+        said = [(v.format, v.shape, v.readonly, v.tobytes()) for v in (a, b)]
+        return said[0] == said[1]
     if isinstance(a, (set, frozenset)):
         return a == b and {type(x) for x in a} == {type(x) for x in b}
     if isinstance(a, functools.partial):

@@ -17,6 +17,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import threading
 import uuid
 import weakref
 import zoneinfo
@@ -264,6 +265,112 @@ def test_a_subclass_is_never_changed_to_its_base() -> None:
         again = _codec.decode(_codec.encode(value, allow_pickle=True), allow_pickle=True)
         assert type(again).__name__ == type(value).__name__
         assert again == value
+
+
+VIEWS: list[memoryview] = [
+    memoryview(b""), memoryview(array.array("d")), memoryview(b"abc"), memoryview(bytearray(b"abc")), memoryview(b"abcdef")[::-2],
+    memoryview(bytes(48)).cast("d", (2, 3)), memoryview(bytes(8)).cast("d", ()), memoryview(array.array("h", [1, -2])),
+    memoryview(np.arange(6.0).reshape(2, 3)), memoryview(np.asfortranarray(np.arange(6).reshape(2, 3))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: f"{view.format}{view.shape}")
+def test_views_stay_views(view: memoryview) -> None:
+    assert same(view, _codec.decode(_codec.encode(view)))
+    inside = _codec.decode(_codec.encode(Holder(view), allow_pickle=True), allow_pickle=True)
+    assert same(view, inside.held)
+
+
+def test_views_that_would_be_something_else_are_refused() -> None:
+    released = memoryview(b"x")
+    released.release()
+    strange: Any = memoryview(np.zeros(2, [("a", "i4")]))  # type: ignore[arg-type]
+    for view in (released, strange, memoryview(np.zeros((0, 2)))):
+        for value in (view, Holder(view)):
+            with pytest.raises(_codec.EncodeFailure, match="send its bytes"):
+                _codec.encode(value, allow_pickle=True)
+
+
+# --- what parts of one value share ----------------------------------------------------------------
+
+
+class Holder:
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+
+def sent(item: Any) -> Any:
+    """An item as f gets it, where pickles are allowed."""
+    packer = _codec.ChunkPacker({}, allow_pickle=True)
+    rest = {"a": 1.5}
+    assert packer.fill(iter([rest, rest, item, rest]), 10, 1 << 20) == 4
+    spec, items = _codec.decode(packer.take(), allow_pickle=True)
+    assert (spec, items[:2], items[3:]) == ({}, [rest] * 2, [rest])
+    return items[2]
+
+
+def test_weak_containers_come_with_their_members() -> None:
+    """Those beside them are the same ones; the others live as long as the container does."""
+    a, b = Holder("a"), Holder("b")
+    for place in (lambda x: x, Holder):  # by itself, and in an object that is pickled
+        members = place(weakref.WeakSet([a, b])), [a]
+        keys = place(weakref.WeakKeyDictionary({a: 1, b: 2})), [a]
+        values = place(weakref.WeakValueDictionary({"a": a, "b": b})), [a]
+        for value in (members, keys, values):
+            with pytest.raises(_codec.Entangled):  # not in parts: the list would hold another one
+                _codec.encode(value, allow_pickle=True)
+            got, (first,) = sent(value)
+            gc.collect()
+            got = getattr(got, "held", got)
+            kind = type(getattr(value[0], "held", value[0]))
+            assert type(got) is kind and len(got) == 2
+            there = list(got.values()) if kind is weakref.WeakValueDictionary else list(got)
+            assert first in there and {x.held for x in there} == {"a", "b"}
+            assert "has no form of its own" in refusal(value)
+
+
+def test_members_that_refer_to_their_container() -> None:
+    node = Holder(None)
+    node.held = weakref.WeakSet([node])
+    again = sent(node)
+    assert list(again.held) == [again]
+    chosen = sent(node.held)
+    assert next(iter(chosen)).held is chosen
+
+
+def test_an_item_that_contains_itself_is_one_pickle() -> None:
+    cycle: list[Any] = [1, {"a": ()}]
+    cycle[1]["me"] = cycle
+    got = sent(cycle)
+    assert got[1]["me"] is got
+    rows: list[Any] = [{"id": i, "row": None} for i in range(9)]
+    rows[5]["row"] = rows[5]
+    got = sent(rows)
+    assert got[5]["row"] is got[5] and got[:5] == rows[:5]
+    cycle.append(threading.Lock())  # cannot be pickled
+    with pytest.raises(_codec.Entangled, match="contains itself") as caught:
+        _codec.ChunkPacker({}, allow_pickle=True).fill(iter([cycle]), 1, 1)
+    assert "lock" in str(caught.value.__cause__)
+
+
+def test_what_refers_weakly_is_refused() -> None:
+    """cloudpickle makes the object of a proxy, and a dead finalizer."""
+    thing = Holder(1)
+    weak: list[Any] = [
+        weakref.ref(thing),
+        weakref.proxy(thing),
+        weakref.proxy(len),
+        weakref.finalize(thing, len, ""),
+    ]
+    for reference in weak:
+        for allow_pickle in (False, True):
+            with pytest.raises(_codec.EncodeFailure, match="send the object itself"):
+                _codec.encode([reference], allow_pickle=allow_pickle)
+        with pytest.raises(
+            _codec.EncodeFailure, match=r"send the object itself|cannot pickle 'weakref"
+        ):
+            _codec.encode(Holder(reference), allow_pickle=True)
+    weak[-1].detach()
 
 
 def test_pickles_need_a_word_on_both_sides() -> None:

@@ -21,8 +21,8 @@ struct lmpy_key {
 };
 
 struct lmpy_codec_state {
-  PyObject *codec_error, *encode_failure, *decode_failure; /* strong */
-  PyTypeObject *packer_type, *chunker_type, *budget_type;  /* strong */
+  PyObject *codec_error, *encode_failure, *decode_failure, *entangled; /* strong */
+  PyTypeObject *packer_type, *chunker_type, *budget_type;              /* strong */
   PyObject *kinds; /* module lambdamap._kinds, imported when first needed; strong or NULL */
   PyObject *reduce, *restore; /* its functions; strong or NULL */
   PyObject *data, *trusted;   /* lambdamap._names.DATA and TRUSTED; strong or NULL */
@@ -51,7 +51,8 @@ enum lmpy_name {
   LMPY_TRUSTED,
   LMPY_MODULE,
   LMPY_NUMPY,
-  LMPY_FROM_SIGNAL
+  LMPY_FROM_SIGNAL,
+  LMPY_WHOLE
 };
 
 /* The functions of lambdamap._kinds; 0, or -1 and an exception. */
@@ -94,6 +95,9 @@ void lmpy_pack_clean_up(struct lmpy_pack *pack);
 /* Append one value. -1 and an exception: EncodeFailure(message, path) where the value is at fault;
  * the sections then hold a part of it, to be cut off by the caller. */
 int lmpy_pack_value(struct lmpy_pack *pack, PyObject *value);
+/* After a failure: the value to append in its place, one pickle of all of it, where it is Entangled and
+ * pickles are allowed. New reference; NULL and the failure, which is still pending. */
+PyObject *lmpy_pack_whole(struct lmpy_pack *pack, PyObject *value);
 /* The sections. */
 void lmpy_pack_view(const struct lmpy_pack *pack, struct lm_frame_view *view);
 

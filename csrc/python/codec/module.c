@@ -356,7 +356,7 @@ exec(PyObject *module)
   static const char *const names[] = {
       "reduce",    "restore",     "float64",        "int64",         "Decimal",
       "DataFrame", "frame_shape", "frame_snapshot", "frames_reduce", "DATA",
-      "TRUSTED",   "module",      "numpy",          "from_signal"};
+      "TRUSTED",   "module",      "numpy",          "from_signal",   "whole"};
   struct lmpy_codec_state *state = PyModule_GetState(module);
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
     if ((state->names[i] = PyUnicode_InternFromString(names[i])) == NULL)
@@ -376,6 +376,11 @@ exec(PyObject *module)
   state->decode_failure =
       new_error(module, "DecodeFailure", "The bytes are no value.", state->codec_error);
   if (state->encode_failure == NULL || state->decode_failure == NULL)
+    return -1;
+  state->entangled =
+      new_error(module, "Entangled", "Its parts cannot travel one by one: one pickle of all can.",
+                state->encode_failure);
+  if (state->entangled == NULL)
     return -1;
   state->packer_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lmpy_packer_spec, NULL);
   if (state->packer_type == NULL || PyModule_AddType(module, state->packer_type) != 0)
@@ -399,6 +404,7 @@ traverse(PyObject *module, visitproc visit, void *arg)
   Py_VISIT(state->codec_error);
   Py_VISIT(state->encode_failure);
   Py_VISIT(state->decode_failure);
+  Py_VISIT(state->entangled);
   Py_VISIT(state->packer_type);
   Py_VISIT(state->chunker_type);
   Py_VISIT(state->budget_type);
@@ -421,6 +427,7 @@ clear(PyObject *module)
   Py_CLEAR(state->codec_error);
   Py_CLEAR(state->encode_failure);
   Py_CLEAR(state->decode_failure);
+  Py_CLEAR(state->entangled);
   Py_CLEAR(state->packer_type);
   Py_CLEAR(state->chunker_type);
   Py_CLEAR(state->budget_type);

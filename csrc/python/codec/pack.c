@@ -109,6 +109,29 @@ lmpy_pack_refuse(struct lmpy_pack *pack, const char *format, ...)
   return -1;
 }
 
+PyObject *
+lmpy_pack_whole(struct lmpy_pack *pack, PyObject *value)
+{
+  struct lmpy_codec_state *state = pack->state;
+  if (!pack->allow_pickle || !PyErr_ExceptionMatches(state->entangled))
+    return NULL;
+  PyObject *failure = lmpy_error_take();
+  PyObject *whole = NULL;
+  if (lmpy_codec_load_kinds(state) == 0)
+    whole =
+        PyObject_CallMethodObjArgs(state->kinds, state->names[LMPY_WHOLE], value, failure, NULL);
+  if (whole != NULL) {
+    Py_XDECREF(failure);
+    Py_CLEAR(pack->path);
+  } else if (PyErr_ExceptionMatches(PyExc_Exception)) {
+    PyErr_Clear();
+    lmpy_error_put(failure);
+  } else {
+    Py_XDECREF(failure); /* such as a KeyboardInterrupt */
+  }
+  return whole;
+}
+
 int
 lmpy_pack_no_memory(struct lmpy_pack *pack)
 {
@@ -323,9 +346,11 @@ pack_bytes(struct lmpy_pack *pack, const char *bytes, Py_ssize_t n)
 int
 lmpy_pack_enter(struct lmpy_pack *pack)
 {
-  if (pack->depth == MAX_DEPTH)
-    return lmpy_pack_refuse(pack, "it is nested deeper than %d levels, or contains itself",
-                            MAX_DEPTH);
+  if (pack->depth == MAX_DEPTH) {
+    PyErr_Format(pack->state->entangled, "it is nested deeper than %d levels, or contains itself",
+                 MAX_DEPTH);
+    return -1;
+  }
   pack->depth++;
   return 0;
 }

@@ -123,10 +123,16 @@ add(struct packer_object *self, PyObject *item, size_t max_bytes)
   struct lmpy_pack *pack = &self->pack;
   const struct before before = {pack->packed.len, pack->words.len, pack->gathered};
   uint32_t items = items_of(self);
-  if (lmpy_gather_append(pack, self->gather, item) != 0) {
+  int result = lmpy_gather_append(pack, self->gather, item);
+  if (result != 0) {
     cut(self, &before, items);
-    return -1;
+    PyObject *whole = lmpy_pack_whole(pack, item);
+    if (whole != NULL && (result = lmpy_gather_append(pack, self->gather, whole)) != 0)
+      cut(self, &before, items);
+    Py_XDECREF(whole);
   }
+  if (result != 0)
+    return -1;
   if (items > 0 && chunk_bytes(self) > max_bytes) {
     cut(self, &before, items);
     return 0;

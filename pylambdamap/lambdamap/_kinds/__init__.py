@@ -13,20 +13,25 @@ from __future__ import annotations
 import signal
 import sys
 import types
+import weakref
 from typing import Any
 
-from lambdamap._codec import DecodeFailure, EncodeFailure
+from lambdamap._codec import DecodeFailure, EncodeFailure, Entangled
 from lambdamap._kinds import arrays, classes, parts, stdlib, tables
 from lambdamap._kinds.parts import Kind, Reader
 
 __all__ = [
-    "KINDS", "frame_shape", "frame_snapshot", "frames_reduce", "from_signal", "reduce", "restore",
+    "KINDS", "frame_shape", "frame_snapshot", "frames_reduce", "from_signal", "reduce", "restore", "whole",
 ]  # fmt: skip
 
 _NEVER = {  # not even pickled
     types.GeneratorType: "make it a list",
     types.CoroutineType: "await it, or call asyncio.run() with it, and take what it gives",
     types.AsyncGeneratorType: "make it a list",
+    weakref.ReferenceType: "send the object itself",
+    weakref.ProxyType: "send the object itself",
+    weakref.CallableProxyType: "send the object itself",
+    weakref.finalize: "send the object itself",
 }
 
 
@@ -88,11 +93,29 @@ def reduce(value: Any, allow_pickle: bool, callables: bool) -> tuple[int, Any]:
     try:
         from lambdamap import _pickles
 
-        return parts.PICKLE, _pickles.dumps(value)
+        return parts.PICKLE, _pickles.dumps(value, is_part=True)
+    except Entangled:
+        raise
     except Exception as error:
         raise EncodeFailure(
             f"{name} cannot be pickled ({type(error).__name__}: {error})"
         ) from error
+
+
+def whole(value: Any, failure: Entangled) -> parts.Whole:
+    """One pickle of all of a value, in which what its parts share is one object.
+
+    Raises
+    ------
+    Entangled
+        The failure that came before: it cannot be pickled either.
+    """
+    from lambdamap import _pickles
+
+    try:
+        return parts.Whole(_pickles.dumps(value))
+    except Exception as error:
+        raise failure from error
 
 
 def frame_shape(frame: Any) -> Any:

@@ -15,7 +15,7 @@ from lambdamap._codec import DecodeFailure
 __all__ = [
     "ANY", "ARRAY", "BUFFER", "BYTES", "DECIMAL", "DICT", "FLAG", "FRAMES", "INT", "LIST", "NAMED",
     "NUMPY", "OBJECT", "PAIR", "PANDAS", "PICKLE", "SLOT", "SMALL", "TEXT", "TIME", "TUPLE", "VALUE", "Buffer",
-    "Charge", "Kind", "Names", "Reader", "build", "optional",
+    "Charge", "Kind", "Names", "Reader", "Whole", "build", "optional",
 ]  # fmt: skip
 
 # The extensions of docs/wire-format.md; VALUE is none: another value stands for this one.
@@ -130,6 +130,15 @@ def build(
     if kind.reads:  # tuple's __new__ takes a tenth of a named tuple's own
         return kind.build(tuple.__new__(Reader, (names, charge)), *parts)
     return kind.build(*parts)
+
+
+class Whole:
+    """One pickle of a value whose parts cannot travel one by one."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
 
 
 class Buffer:

@@ -22,10 +22,11 @@ from lambdamap._kinds.parts import (
     SLOT,
     SMALL,
     TEXT,
+    TUPLE,
     Kind,
 )
 
-__all__ = ["DECIMALS", "EXACT", "KINDS", "TIMES", "named", "reduce_late"]
+__all__ = ["DECIMALS", "EXACT", "KINDS", "TIMES", "named", "reduce_late", "view_of", "view_parts"]
 
 _PATHS: Final = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
 # A name of the time zone database. ZoneInfo looks for a file of that name, or a package's.
@@ -66,6 +67,36 @@ def _reduce_zoneinfo(value: Any) -> tuple[int, Any] | None:
     return (p.TIME, (5, value.key)) if _ZONE.fullmatch(value.key) else None
 
 
+def view_parts(view: memoryview) -> tuple[Any, ...]:
+    """What `view_of` makes the same view of: format, shape and bytes, which may be written to or not.
+
+    Raises
+    ------
+    EncodeFailure
+        It has been released, or has a format that memoryviews do not know.
+    """
+    try:
+        data = view.tobytes()
+        found = view.format, view.shape or (), data if view.readonly else bytearray(data)
+        again = view_of(*found)
+        if (again.format, again.shape) == (view.format, view.shape):
+            return found
+    except (ValueError, TypeError, NotImplementedError):
+        pass
+    raise EncodeFailure(
+        "a memoryview that was released, or of items that are not plain, cannot be sent: send its bytes"
+    )
+
+
+def view_of(code: str, shape: tuple[int, ...], data: bytes | bytearray) -> memoryview:
+    view: Any = memoryview(data)
+    if code == "B" and len(shape) == 1:
+        return view  # type: ignore[no-any-return]
+    if shape == (0,):  # cast() takes nothing empty
+        return memoryview(type(data)(8)).cast(code)[:0]  # type: ignore[call-overload, no-any-return]
+    return view.cast(code, shape)  # type: ignore[no-any-return]
+
+
 EXACT: dict[type, Callable[[Any], tuple[int, Any]]] = {
     datetime.datetime: _reduce_datetime,
     datetime.date: lambda v: (p.TIME, (0, v.year, v.month, v.day)),
@@ -78,6 +109,8 @@ EXACT: dict[type, Callable[[Any], tuple[int, Any]]] = {
     collections.OrderedDict: lambda v: named("odict", list(v.items())),
     collections.Counter: lambda v: named("counter", dict(v)),
     collections.deque: lambda v: named("deque", list(v), v.maxlen),
+    memoryview: lambda v: named("memoryview", *view_parts(v)),
+    p.Whole: lambda v: (p.PICKLE, v.data),
 }
 
 
@@ -205,6 +238,15 @@ def _ordered(read: p.Reader, pairs: list[Any]) -> Any:
     return collections.OrderedDict(pairs)
 
 
+def _view(code: str, shape: tuple[Any, ...], data: bytes | bytearray) -> memoryview:
+    if any(type(n) is not int for n in shape):
+        raise DecodeFailure("a memoryview with a shape that is not one")
+    made = view_of(code, shape, data)
+    if made.format != code or made.shape != shape or made.nbytes != len(data):
+        raise DecodeFailure("a memoryview whose bytes are not as many as its shape says")
+    return made
+
+
 def _deque(items: list[Any], most: int | None) -> Any:
     return collections.deque(items, most)
 
@@ -218,6 +260,9 @@ KINDS: dict[Any, Kind] = {
     "counter": Kind((DICT,), lambda counts: 4 * OBJECT + PAIR * len(counts), collections.Counter),
     "deque": Kind(
         (LIST, p.optional(INT)), lambda items, _: 8 * OBJECT + 2 * SLOT * len(items), _deque
+    ),
+    "memoryview": Kind(
+        (TEXT, TUPLE, BYTES), lambda _, shape, __: 3 * OBJECT + 3 * SLOT * len(shape), _view
     ),
     # A part of the path for every two characters.
     "path": Kind((TEXT, TEXT), lambda _, text: 8 * OBJECT + 40 * len(text), _path),

@@ -5,6 +5,7 @@ Data goes through the same encoding as on its way to Lambda, so what would fail 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -14,7 +15,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from time import monotonic
 from typing import Any
 
-from lambdamap import _codec, envelope
+from lambdamap import envelope
 
 __all__ = ["InProcessMap", "PlainCompletion", "run_event", "width_of"]
 
@@ -131,8 +132,7 @@ class InProcessMap:
         if frame[:1] == b"{":
             size, payload = len(frame), json.loads(frame)
         else:
-            value = _codec.decode(frame, allow_pickle=True)
-            payload = _codec.encode_text(value, allow_pickle=True, compression=False)
+            payload = f"lm1:{base64.b64encode(frame).decode()}"  # a raw frame is one without flags
             size = len(payload)
         event = {
             "lambdamap": {**self._head, "chunk": first_item, "items": n_items, "attempt": 1},

@@ -381,7 +381,7 @@ class _Chunk:
                     if os.getpid() != pid:
                         end_copy()
                     kind = "encode"
-                    size = self.measure(result)
+                    result, size = self.measure(result)
                 except BaseException as error:
                     if os.getpid() != pid:
                         end_copy(error)
@@ -398,7 +398,7 @@ class _Chunk:
                         self.error = failed
                         break
                     self.errors[index] = failed
-                    size = self.measure(failed) + _BESIDE_ERROR
+                    size = self.measure(failed)[1] + _BESIDE_ERROR
                 self.bytes += size
                 self.results.append(result)
                 largest = max(largest, size)
@@ -407,23 +407,37 @@ class _Chunk:
                 last = now
         self.microseconds = int((time.perf_counter() - started) * 1e6)
 
-    def measure(self, result: Any) -> int:
-        """Bytes of the reply that the result takes at most; raises what encoding it raises."""
+    def measure(self, result: Any) -> tuple[Any, int]:
+        """The result as what it travels, and the bytes of the reply that it takes at most.
+
+        Raises what encoding it raises.
+        """
         if self.json:
             try:
                 _codec.encode_json(result)
             except _codec.EncodeFailure as failure:
                 message, path = failure.args
                 raise _codec.EncodeFailure(f"the result{path} cannot be sent: {message}") from None
-            return len(json.dumps(result)) + 2  # Lambda's runtime client may escape all of it
+            return result, len(
+                json.dumps(result)
+            ) + 2  # Lambda's runtime client may escape all of it
         kind = type(result)
         if result is None or kind in (float, bool) or (kind is int and result.bit_length() < 64):
-            return 20
+            return result, 20
         allowed = self.may_pickle
+        encode = functools.partial(
+            _codec.encode, allow_pickle=allowed, compression=False, callables=self.allow_pickle
+        )
         try:
-            frame = _codec.encode(
-                result, allow_pickle=allowed, compression=False, callables=self.allow_pickle
-            )
+            try:
+                frame = encode(result)
+            except _codec.Entangled as failure:
+                if not allowed:
+                    raise
+                from lambdamap import _kinds
+
+                result = _kinds.whole(result, failure)
+                frame = encode(result)
         except _codec.EncodeFailure as failure:
             text, path = failure.args
             if allowed != self.allow_pickle:
@@ -432,11 +446,8 @@ class _Chunk:
             raise _codec.EncodeFailure(f"at result{path}: {text}" if path else text) from None
         size = 4 * len(frame) // 3 + 1
         if size > _RESULTS_BYTES and self.compression:  # it may fit as it is sent
-            frame = _codec.encode(
-                result, allow_pickle=allowed, compression=True, callables=self.allow_pickle
-            )
-            size = 4 * len(frame) // 3 + 1
-        return size
+            size = 4 * len(encode(result, compression=True)) // 3 + 1
+        return result, size
 
     def encode(self) -> str | dict[str, Any]:
         if self.json:
