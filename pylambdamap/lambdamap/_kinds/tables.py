@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import Any, Final
 
 from lambdamap._codec import DecodeFailure
 from lambdamap._kinds import parts as p
 from lambdamap._kinds.arrays import NUMBERS
+from lambdamap._kinds.offsets import frequency_of, is_text, reduce_frequency
 from lambdamap._kinds.parts import (
     ANY,
     DICT,
@@ -27,12 +27,12 @@ from lambdamap._kinds.parts import (
 __all__ = ["COLUMNS", "KINDS", "column_of", "frame_of", "pack_values", "range_of", "reduce"]
 
 _MANY_TEXTS: Final = 64  # from here on, few different ones are looked for
+_SHORT_LEVEL: Final = 64  # of a MultiIndex: travels as it is
 _OBJECT_BYTES: Final = 3000  # of a series, an index, or what a frame has for a column
 _UNIQUE_BYTES: Final = 64  # of a category or level: it stands in a hash table, too
 _STEP_BYTES: Final = 1000  # of a step of a frequency that is found by Python's code
 _UNITS: Final = ("s", "ms", "us", "ns")
 _CLOSED: Final = ("left", "right", "both", "neither")
-_FREQUENCY: Final = re.compile(r"-?\d{0,9}[A-Za-z]{1,10}(?:-[A-Z]{3,4}){0,2}")
 _MASKED: Final = {
     f"{name}{bits}": (f"{name.lower()}{bits}", array)
     for name, all_bits, array in (
@@ -99,11 +99,24 @@ def _pack_objects(pandas: Any, values: Any) -> tuple[Any, ...]:
     return ("nan", filled)
 
 
+def _used_level(level: Any, codes: Any) -> tuple[Any, Any]:
+    """A level and the places in it. Of one that is longer than the index what is used: a group of a
+    long frame has the levels of all of it."""
+    pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
+    if len(level) <= max(_SHORT_LEVEL, len(codes)) or type(level) is pandas.RangeIndex:
+        return level, codes
+    used, places = numpy.unique(codes, return_inverse=True)
+    missing = int(len(used) > 0 and used[0] == -1)
+    return level.take(used[missing:]), places - missing
+
+
 def _reduce_index(pandas: Any, index: Any) -> tuple[int, Any] | None:
     if type(index) is pandas.RangeIndex:
         return p.PANDAS, ("range", index.start, index.stop, index.step, index.name)
     if type(index) is pandas.MultiIndex:
-        return p.PANDAS, ("multi", list(index.levels), list(index.codes), list(index.names))
+        pairs = list(map(_used_level, index.levels, index.codes))
+        levels, codes = [list(part) for part in zip(*pairs, strict=True)]
+        return p.PANDAS, ("multi", levels, codes, list(index.names))
     kinds = (
         pandas.Index, pandas.DatetimeIndex, pandas.TimedeltaIndex, pandas.CategoricalIndex,
         pandas.IntervalIndex, pandas.PeriodIndex,
@@ -114,9 +127,24 @@ def _reduce_index(pandas: Any, index: Any) -> tuple[int, Any] | None:
     if packed is None:
         return None
     # A period has its frequency in its dtype.
-    frequency = None if packed[0] == "period" else getattr(index, "freq", None)
-    text = None if frequency is None else frequency.freqstr
-    return p.PANDAS, ("index", packed, index.name, text)
+    offset = None if packed[0] == "period" else getattr(index, "freq", None)
+    frequency = None if offset is None else reduce_frequency(pandas, offset)
+    if offset is not None and (frequency is None or not _is_accepted(index, offset, frequency)):
+        return None
+    return p.PANDAS, ("index", packed, index.name, frequency)
+
+
+def _is_accepted(index: Any, offset: Any, form: Any) -> bool:
+    """Whether pandas takes the frequency that it has given, which it does not do for all of them."""
+    if type(form) is str:
+        return True
+    bare = index.copy()
+    bare.freq = None
+    try:
+        type(index)(bare, freq=offset)
+    except ValueError:
+        return False
+    return True
 
 
 def reduce(value: Any, kind: type) -> tuple[int, Any] | None:
@@ -135,14 +163,18 @@ def reduce(value: Any, kind: type) -> tuple[int, Any] | None:
         return p.PANDAS, ("period", value.ordinal, value.freqstr)
     if isinstance(value, pandas.Index):
         return _reduce_index(pandas, value)
+    if kind in (pandas.Series, pandas.DataFrame) and not value.flags.allows_duplicate_labels:
+        return p.PANDAS, ("unique", value.set_flags(allows_duplicate_labels=True))
     if kind is pandas.Series:
         packed = pack_values(pandas, value.array)
         return packed and (
             p.PANDAS, ("series", packed, value.index, value.name, dict(value.attrs)),
         )  # fmt: skip
     if kind is pandas.DataFrame:
-        columns = [pack_values(pandas, value.iloc[:, i].array) for i in range(value.shape[1])]
-        if None in columns:
+        from lambdamap import _frames
+
+        columns = _frames.columns_of(value)
+        if columns is None:
             return None
         return p.PANDAS, ("frame", columns, value.columns, value.index, dict(value.attrs))
     if isinstance(value, pandas.api.extensions.ExtensionArray):
@@ -214,7 +246,9 @@ def _categories(read: Reader, codes: Any, categories: Any, ordered: bool) -> Any
 
 def _category_type(read: Reader, categories: Any, ordered: bool | None) -> Any:
     if categories is not None:
-        _all_different(read, _index(read, categories))
+        if type(_index(read, categories)) is read.names.module("pandas").MultiIndex:
+            raise DecodeFailure("it holds categories of more than one level")
+        _all_different(read, categories)
     return read.names.module("pandas").CategoricalDtype(categories, ordered=ordered)
 
 
@@ -243,8 +277,8 @@ def _intervals(read: Reader, left: Any, right: Any, closed: str) -> Any:
     return pandas.arrays.IntervalArray.from_arrays(left, right, closed)
 
 
-def _frequency(text: str) -> str:
-    if not _FREQUENCY.fullmatch(text):
+def _period_text(text: str) -> str:
+    if not is_text(text):
         raise DecodeFailure(f"it holds a frequency that pandas does not have: {text[:80]}")
     return text
 
@@ -252,7 +286,7 @@ def _frequency(text: str) -> str:
 def _periods(read: Reader, ordinals: Any, frequency: str) -> Any:
     pandas = read.names.module("pandas")
     ordinals = _numbers(read, ordinals, "i")
-    return pandas.PeriodIndex.from_ordinals(ordinals, freq=_frequency(frequency)).array
+    return pandas.PeriodIndex.from_ordinals(ordinals, freq=_period_text(frequency)).array
 
 
 def _texts(read: Reader, storage: str, is_na: bool, texts: list[Any]) -> Any:
@@ -321,14 +355,11 @@ def _all_different(read: Reader, index: Any) -> None:
     read.charge(_UNIQUE_BYTES * len(index))
     if type(index) is pandas.RangeIndex:
         return
+    values: Any = None if type(index) is pandas.MultiIndex else index.array
     if type(index) is pandas.MultiIndex:
-        raise DecodeFailure("it holds a level or categories of more than one level")
-    values = index.array
-    if type(index) is pandas.IntervalIndex:
-        ends = [numpy.asarray(side) for side in (index.left, index.right)]
-        order = numpy.lexsort(ends)
-        left, right = (side[order] for side in ends)
-        same = bool(((left[1:] == left[:-1]) & (right[1:] == right[:-1])).any())
+        same = _has_same_row(numpy, index.codes)
+    elif type(index) is pandas.IntervalIndex:
+        same = _has_same_row(numpy, [numpy.asarray(side) for side in (index.left, index.right)])
     elif type(index) is pandas.CategoricalIndex:
         same = _has_same(numpy, values.codes)
     elif hasattr(values, "asi8"):
@@ -345,6 +376,12 @@ def _all_different(read: Reader, index: Any) -> None:
         raise DecodeFailure("it holds a level or categories with the same value twice")
     if type(getattr(index, "_cache", None)) is dict:
         index._cache["is_unique"] = True
+
+
+def _has_same_row(numpy: Any, columns: Any) -> bool:
+    order = numpy.lexsort(list(columns))
+    rows = [column[order] for column in columns]
+    return bool(numpy.logical_and.reduce([row[1:] == row[:-1] for row in rows]).any())
 
 
 def _has_same(numpy: Any, values: Any) -> bool:
@@ -391,7 +428,7 @@ def _interval(read: Reader, left: Any, right: Any, closed: str) -> Any:
 
 def _period(read: Reader, ordinal: int, frequency: str) -> Any:
     pandas = read.names.module("pandas")
-    return pandas.Period(ordinal=ordinal, freq=_frequency(frequency))
+    return pandas.Period(ordinal=ordinal, freq=_period_text(frequency))
 
 
 def range_of(read: Reader, start: int, stop: int, step: int, name: Any) -> Any:
@@ -400,13 +437,13 @@ def range_of(read: Reader, start: int, stop: int, step: int, name: Any) -> Any:
     return read.names.module("pandas").RangeIndex(start, stop, step, name=name)
 
 
-def _one_level(read: Reader, packed: tuple[Any, ...], name: Any, frequency: str | None) -> Any:
+def _one_level(read: Reader, packed: tuple[Any, ...], name: Any, frequency: Any) -> Any:
     pandas = read.names.module("pandas")
     values = column_of(read, packed)
     index = pandas.Index(values, name=name, dtype=_kept(read, values))
     if frequency is None:
         return index
-    offset = pandas.tseries.frequencies.to_offset(_frequency(frequency))
+    offset = frequency_of(read, frequency)
     if not isinstance(offset, pandas.tseries.offsets.Tick):
         read.charge(_STEP_BYTES * len(index))  # pandas looks at each step
     return type(index)(index, freq=offset)
@@ -417,6 +454,8 @@ def _levels(read: Reader, levels: list[Any], codes: list[Any], names: list[Any])
     if not len(levels) == len(codes) == len(names):
         raise DecodeFailure("it holds a pandas index with more levels than codes or names")
     for level, places in zip(levels, codes, strict=True):
+        if type(level) is pandas.MultiIndex:
+            raise DecodeFailure("it holds a level of more than one level")
         read.charge(_OBJECT_BYTES + 2 * SLOT * len(_numbers(read, places, "i")))
         _all_different(read, _index(read, level))
     return pandas.MultiIndex(levels=levels, codes=codes, names=names)
@@ -440,30 +479,79 @@ def _series(
     return made
 
 
+def _block(read: Reader, n: int, rows: int, parts: tuple[Any, ...]) -> tuple[Any, Any]:
+    """The places of some columns, of n, and their values, a row for each."""
+    numpy = read.names.module("numpy")
+    _, places, values = parts
+    places = _numbers(read, places, "i")
+    if type(values) is not numpy.ndarray or values.dtype.kind not in NUMBERS:
+        raise DecodeFailure("it holds a block of columns of something that is not numbers")
+    if values.shape != (len(places), rows):
+        raise DecodeFailure("it holds a block of more columns than places, or of other rows")
+    if len(places) and not (places.min() >= 0 and places.max() < n):
+        raise DecodeFailure("it holds a block with a column of a place that is not there")
+    read.charge(values.nbytes + 4 * SLOT * len(places))
+    return places, values
+
+
 def frame_of(
     read: Reader, columns: list[Any], labels: Any, index: Any, attributes: dict[Any, Any]
 ) -> Any:
-    pandas = read.names.module("pandas")
-    if len(columns) != len(_index(read, labels)):
+    pandas, numpy = read.names.module("pandas"), read.names.module("numpy")
+    n, rows = len(_index(read, labels)), len(_index(read, index))
+    free = numpy.ones(n, bool)
+    frames = []
+    singles = []
+    for parts in columns:
+        if type(parts) is tuple and len(parts) == 3 and parts[0] == "block":
+            places, values = _block(read, n, rows, parts)
+            if not free[places].all() or _has_same(numpy, places):
+                raise DecodeFailure("it holds a frame with two columns in one place")
+            free[places] = False
+            frames.append(pandas.DataFrame(values.T, index=index, columns=places, copy=False))
+        else:
+            singles.append(parts)
+    if len(singles) != int(free.sum()):
         raise DecodeFailure("it holds a pandas frame with more columns than labels, or fewer")
-    read.charge(_OBJECT_BYTES * len(columns))
+    read.charge(_OBJECT_BYTES * (len(singles) + len(frames)))
     series = {}
-    for place, parts in enumerate(columns):
+    for place, parts in zip(free.nonzero()[0].tolist(), singles, strict=True):
         values = column_of(read, parts)
-        if len(values) != len(_index(read, index)):
+        if len(values) != rows:
             raise DecodeFailure("it holds a pandas frame with a column that is not as long as it")
         series[place] = pandas.Series(values, index=index, dtype=_kept(read, values), copy=False)
-    made = pandas.DataFrame(series, index=_index(read, index))
+    if series or not frames:
+        frames.append(pandas.DataFrame(series, index=index))
+    made = frames[0] if len(frames) == 1 else pandas.concat(frames, axis=1)
+    if len(frames) > 1 or not (made.columns == numpy.arange(n)).all():
+        made = made.take(numpy.argsort(numpy.asarray(made.columns)), axis=1)
     made.columns = labels
+    if made.index is not index:
+        made.index = index
     made.attrs.update(attributes)
     return made
+
+
+def _unique(read: Reader, value: Any) -> Any:
+    """A series or frame that does not allow the same label twice."""
+    pandas = read.names.module("pandas")
+    if type(value) not in (pandas.Series, pandas.DataFrame):
+        raise DecodeFailure("it holds the flag of a series or frame, and neither of them")
+    for labels in value.axes:
+        _all_different(read, labels)
+    value.flags.allows_duplicate_labels = False
+    return value
 
 
 def _extension_array(read: Reader, packed: tuple[Any, ...]) -> Any:
     values = column_of(read, packed)
     if type(values) is read.names.module("numpy").ndarray:
-        read.charge(2 * values.nbytes)
-        return read.names.module("pandas").array(values)
+        arrays = read.names.module("pandas").arrays
+        if values.dtype.kind == "M":
+            return arrays.DatetimeArray._from_sequence(values, dtype=values.dtype)
+        if values.dtype.kind == "m":
+            return arrays.TimedeltaArray._from_sequence(values, dtype=values.dtype)
+        return arrays.NumpyExtensionArray(values)
     return values
 
 
@@ -476,12 +564,13 @@ KINDS: dict[Any, Kind] = {
     "period": Kind((INT, TEXT), SMALL, _period, reads=True),
     "range": Kind((INT, INT, INT, ANY), lambda *_: 4 * OBJECT, range_of, reads=True),
     "index": Kind(
-        (TUPLE, ANY, p.optional(TEXT)), lambda *_: _OBJECT_BYTES, _one_level, reads=True
+        (TUPLE, ANY, (str, tuple, type(None))), lambda *_: _OBJECT_BYTES, _one_level, reads=True
     ),
     "multi": Kind((LIST, LIST, LIST), lambda *_: _OBJECT_BYTES, _levels, reads=True),
     "series": Kind((TUPLE, ANY, ANY, DICT), lambda *_: _OBJECT_BYTES, _series, reads=True),
     "frame": Kind((LIST, ANY, ANY, DICT), lambda *_: _OBJECT_BYTES, frame_of, reads=True),
     "array": Kind((TUPLE,), SMALL, _extension_array, reads=True),
+    "unique": Kind((ANY,), SMALL, _unique, reads=True),
     "catdtype": Kind(
         (ANY, p.optional(FLAG)), SMALL, _category_type, reads=True
     ),
