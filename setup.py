@@ -103,7 +103,7 @@ def core(*folders: str) -> list[str]:
     return [path for folder in folders for path in glob.glob(f"csrc/core/{folder}/*.c")]
 
 
-NET_ONLY = {"http1.c", "envelope.c", "json.c", "names.c", "redact.c"}
+NET_ONLY = {"http1.c", "envelope.c", "json.c", "redact.c"}
 
 
 def extensions() -> list[Extension]:

@@ -4,9 +4,6 @@
  *   sign HOST PATH QUERY REGION ACCESS SECRET TOKEN UNIX_S BODY [NAME VALUE]...
  *   bench N SIZE         N signatures of SIZE bytes: microseconds of CPU each
  *   outcome STATUS FUNCTION_ERROR TYPE
- *   function NAME        its parts, or "refused"
- *   qualifier TEXT, region TEXT
- *   path NAME, query QUALIFIER
  *   json TEXT            "ours", "others" or "refused"
  *   reply TEXT MAP CHUNK ITEMS JSON   "taken" or "refused WHY", as a reply to that request
  *   weight TEXT          bytes that its objects take at most
@@ -23,7 +20,6 @@
 #include "policy/outcome.h"
 #include "wire/envelope.h"
 #include "wire/http1.h"
-#include "wire/names.h"
 
 enum { MAX_ARGS = 64 };
 
@@ -115,31 +111,6 @@ bench(struct lm_sigv4 *signer, long times, size_t size)
 }
 
 static void
-function(void)
-{
-  struct lm_name name;
-  struct lm_error err;
-  if (lm_name_check_function(args[1], lens[1], &name, &err) != 0) {
-    printf("refused %s\n", err.text);
-    return;
-  }
-  const struct lm_span *parts[] = {&name.partition, &name.region, &name.account, &name.function,
-                                   &name.qualifier};
-  for (int i = 0; i < 5; i++)
-    printf("%.*s%s", (int)parts[i]->len, parts[i]->at, i < 4 ? "|" : "\n");
-}
-
-static void
-written(void (*write)(struct lm_buf *, const char *, size_t))
-{
-  struct lm_buf out;
-  lm_buf_init(&out, 65536);
-  write(&out, args[1], lens[1]);
-  printf("%.*s\n", (int)out.len, out.len > 0 ? (char *)out.data : "");
-  lm_buf_clean_up(&out);
-}
-
-static void
 json(void)
 {
   struct lm_reply reply;
@@ -202,7 +173,6 @@ static void
 obey(struct lm_sigv4 *signer, int n)
 {
   const char *command = args[0];
-  struct lm_error err;
   if (strcmp(command, "sign") == 0 && n >= 10) {
     sign(signer, n);
   } else if (strcmp(command, "bench") == 0 && n == 3) {
@@ -211,16 +181,6 @@ obey(struct lm_sigv4 *signer, int n)
     struct lm_outcome got =
         lm_outcome_of_reply((int)strtol(args[1], NULL, 10), args[2][0] == '1', args[3], lens[3]);
     printf("%d %d %d %d\n", got.ran, got.failure, got.action, got.stops_map);
-  } else if (strcmp(command, "function") == 0 && n == 2) {
-    function();
-  } else if (strcmp(command, "qualifier") == 0 && n == 2) {
-    puts(lm_name_check_qualifier(args[1], lens[1], &err) == 0 ? "ok" : "refused");
-  } else if (strcmp(command, "region") == 0 && n == 2) {
-    puts(lm_name_check_region(args[1], lens[1], &err) == 0 ? "ok" : "refused");
-  } else if (strcmp(command, "path") == 0 && n == 2) {
-    written(lm_name_append_path);
-  } else if (strcmp(command, "query") == 0 && n == 2) {
-    written(lm_name_append_query);
   } else if (strcmp(command, "http1") == 0 && n == 2) {
     http1();
   } else if (strcmp(command, "json") == 0 && n == 2) {

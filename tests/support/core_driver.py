@@ -22,7 +22,6 @@ _SOURCES = [
     _CORE / "wire/envelope.c",
     _CORE / "wire/http1.c",
     _CORE / "wire/json.c",
-    _CORE / "wire/names.c",
 ]
 
 
