@@ -45,10 +45,10 @@ open_map(struct lm_dispatch *dispatch, char **args, unsigned width)
                                .max_concurrency = width,
                                .connect_timeout_ms = 30000,
                                .connect_patience_ms = 30000};
-  struct lm_map_opts opts = {.invocation_timeout_ms = 120000,
-                             .timeout_ms = -1,
-                             .max_result_bytes = 1 << 20,
-                             .max_reply_bytes = 1 << 20};
+  struct lm_batch_opts opts = {.invocation_timeout_ms = 120000,
+                               .timeout_ms = -1,
+                               .max_result_bytes = 1 << 20,
+                               .max_reply_bytes = 1 << 20};
   if (!where.tls)
     where.ca_file = NULL;
   snprintf(path, sizeof path, "/2015-03-31/functions/%s/invocations", args[3]);
@@ -93,7 +93,7 @@ run(struct lm_map *map, unsigned long n, unsigned long width)
     for (struct lm_job *job; (job = lm_map_take(map)) != NULL; done++) {
       if (job->outcome.failure != LM_FAIL_NONE)
         fail("invocation", job->error.text);
-      lm_job_release(job);
+      lm_deliver_release(job);
     }
   }
 }

@@ -83,7 +83,8 @@ new_request(struct world *world)
 static void
 start_what_may(struct world *world)
 {
-  while (lm_limiter_may_start(&world->limiter, world->now_ns)) {
+  while (lm_limiter_has_room(&world->limiter) &&
+         lm_limiter_next_ns(&world->limiter) <= world->now_ns) {
     unsigned map = world->turn;
     for (unsigned i = 0; i < MAX_MAPS && world->left[map] == 0; i++)
       map = (map + 1) % MAX_MAPS;

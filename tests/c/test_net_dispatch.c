@@ -35,7 +35,7 @@ take_all(struct lm_map *map, unsigned n)
     CHECK(poll(&ask, 1, 30000) == 1);
     for (struct lm_job *job; (job = lm_map_take(map)) != NULL; n--) {
       good += job->outcome.failure == LM_FAIL_NONE && job->reply.len == 8;
-      lm_job_release(job);
+      lm_deliver_release(job);
     }
   }
   return good;
@@ -153,7 +153,7 @@ fork_in_the_middle(uint16_t port)
     alarm(60);
     struct lm_dispatch *own = start(port, &own_target);
     CHECK(own != dispatch);
-    CHECK(map->target == target); /* the parent's memory is left alone */
+    CHECK(map->queue.batch.target == target); /* the parent's memory is left alone */
     struct caller caller = {own, own_target, 50, false};
     run_map(&caller);
     lm_target_unref(own_target);

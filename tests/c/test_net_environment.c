@@ -84,7 +84,7 @@ run_maps(uint16_t port, bool tls, unsigned chunks)
     CHECK(poll(&ask, 1, 30000) == 1);
     for (struct lm_job *job; (job = lm_map_take(map)) != NULL; taken++) {
       CHECK((job->outcome.failure == LM_FAIL_NONE) == !tls);
-      lm_job_release(job);
+      lm_deliver_release(job);
     }
   }
   lm_map_close(map);

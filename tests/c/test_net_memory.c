@@ -41,7 +41,7 @@ take_all(struct lm_map *map, unsigned n)
     for (struct lm_job *job; (job = lm_map_take(map)) != NULL; n--) {
       good += job->outcome.failure == LM_FAIL_NONE && job->reply.len == 8;
       CHECK(job->outcome.failure == LM_FAIL_NONE || job->error.text[0] != '\0');
-      lm_job_release(job);
+      lm_deliver_release(job);
     }
   }
   return good;

@@ -4,7 +4,6 @@
 
 #include "base/alloc.h"
 #include "check.h"
-#include "net/map.h"
 #include "net/sched.h"
 #include "net/seams.h"
 #include "policy/deadline.h"
@@ -13,7 +12,7 @@ static const int64_t MS = 1000000, SECOND = 1000000000;
 
 struct bench {
   struct lm_sched sched;
-  struct lm_target target;
+  struct lm_renewal renewal;
   struct lm_function *function;
 };
 
@@ -25,54 +24,88 @@ set_up(struct bench *bench, unsigned cap, size_t budget)
   lm_sched_init(&bench->sched, budget);
   bench->function = lm_sched_function(&bench->sched, "f", cap, 0, &err);
   CHECK(bench->function != NULL);
-  bench->target.function = bench->function;
-  bench->target.max_attempts = 3;
-  bench->target.max_concurrency = 100000;
-  bench->target.connect_patience_ns = 15 * SECOND;
 }
 
 static void
-open_map(struct bench *bench, struct lm_map *map)
+never(struct lm_batch *batch)
 {
-  memset(map, 0, sizeof *map);
-  map->refs = 1000000; /* on the test's stack: never freed by a job */
-  map->target = &bench->target;
-  map->deadline_ns = LM_NEVER_NS;
-  map->opts.max_reply_bytes = map->opts.max_result_bytes = 1 << 20;
-  lm_list_init(&map->ready);
-  lm_list_init(&map->retry);
-  lm_list_init(&map->done);
-  pthread_mutex_init(&map->lock, NULL);
+  (void)batch;
+  CHECK(!"the test holds a reference to each map");
+}
+
+static void
+open_bounded(struct bench *bench, struct lm_queue *map, const char *bound_id, unsigned max)
+{
+  static const struct lm_batch_opts opts = {
+      .timeout_ms = -1, .max_reply_bytes = 1 << 20, .max_result_bytes = 1 << 20};
   struct lm_error err;
-  CHECK(lm_sched_add_map(&bench->sched, map, "", bench->target.max_concurrency, &err) == 0);
+  memset(map, 0, sizeof *map);
+  CHECK(lm_batch_init(&map->batch, &opts, &err) == 0);
+  map->batch.destroy = never;
+  map->function = bench->function;
+  map->renewal = &bench->renewal;
+  map->max_attempts = 3;
+  map->connect_patience_ns = 15 * SECOND;
+  CHECK(lm_sched_add_queue(&bench->sched, map, bound_id, max, &err) == 0);
+}
+
+static void
+open_map(struct bench *bench, struct lm_queue *map)
+{
+  open_bounded(bench, map, "", 100000);
 }
 
 static int
-submit(struct bench *bench, struct lm_map *map, uint64_t first, size_t bytes)
+submit(struct bench *bench, struct lm_queue *map, uint64_t first, size_t bytes)
 {
   struct lm_buf frame;
   struct lm_error err;
   lm_buf_init(&frame, 1 << 20);
   for (size_t i = 0; i < bytes; i++)
     lm_buf_byte(&frame, 'x');
-  struct lm_job *job = lm_job_new(map, &frame, first, 1);
+  struct lm_job *job = lm_batch_new_job(&map->batch, &frame, first, 1);
   CHECK(job != NULL);
   bool may_start;
   if (lm_sched_submit(&bench->sched, job, &may_start, &err) == 0)
     return 0;
   CHECK(err.code == LM_E_FULL);
-  lm_job_destroy(job);
+  lm_batch_free_job(job);
   return -1;
 }
 
+static double
+half(void)
+{
+  return 0.5;
+}
+
+/* The next job to start, or NULL. */
+static struct lm_job *
+next(struct bench *bench, int64_t now)
+{
+  struct lm_list none, start;
+  lm_list_init(&none);
+  lm_list_init(&start);
+  unsigned n = lm_sched_exchange(&bench->sched, now, half, &none, &none, 1, &start);
+  struct lm_node *node = lm_list_pop_front(&start);
+  CHECK(n == (node != NULL) && lm_list_empty(&start) && lm_list_empty(&none));
+  return node == NULL ? NULL : LM_CONTAINER(node, struct lm_job, link);
+}
+
+/* Whether the job is done. */
 static bool
 end(struct bench *bench, struct lm_job *job, int status, struct lm_outcome outcome, int64_t now)
 {
-  bool stop;
+  struct lm_list ended, done;
   job->head.status = status;
   job->head.retry_after_ms = -1;
   job->outcome = outcome;
-  return lm_sched_finished(&bench->sched, job, now, 0.5, &stop);
+  lm_list_init(&ended);
+  lm_list_init(&done);
+  lm_list_push_back(&ended, &job->link);
+  CHECK(lm_sched_exchange(&bench->sched, now, half, &ended, &done, 0, NULL) == 0);
+  CHECK(lm_list_empty(&ended));
+  return lm_list_pop_front(&done) == &job->link;
 }
 
 static const struct lm_outcome GOOD = {LM_RAN_YES, LM_FAIL_NONE, LM_DO_DONE, false};
@@ -91,18 +124,20 @@ static void
 let_go(struct bench *bench, struct lm_job *job)
 {
   lm_sched_charge(&bench->sched, job, 0);
-  lm_job_destroy(job);
+  lm_batch_free_job(job);
 }
 
 static void
-drop(struct bench *bench, struct lm_map *map)
+drop(struct bench *bench, struct lm_queue *map)
 {
   struct lm_list left;
   lm_list_init(&left);
   lm_sched_withdraw(&bench->sched, map, &left);
   for (struct lm_node *node; (node = lm_list_pop_front(&left)) != NULL;)
     let_go(bench, LM_CONTAINER(node, struct lm_job, link));
-  lm_sched_remove_map(&bench->sched, map);
+  lm_sched_remove_queue(&bench->sched, map);
+  CHECK(map->batch.refs == 1); /* the test's */
+  lm_batch_clean_up(&map->batch);
 }
 
 static void
@@ -118,19 +153,19 @@ static void
 order(void)
 {
   struct bench bench;
-  struct lm_map map;
+  struct lm_queue map;
   static const uint64_t given[] = {0, 10, 20, 30, 5, 25}, wanted[] = {0, 5, 10, 20, 25, 30};
   set_up(&bench, 100, 1 << 20);
   open_map(&bench, &map);
   for (int i = 0; i < 6; i++)
     CHECK(submit(&bench, &map, given[i], 10) == 0);
   for (int i = 0; i < 6; i++) {
-    struct lm_job *job = lm_sched_next(&bench.sched, 0);
+    struct lm_job *job = next(&bench, 0);
     CHECK(job != NULL && job->first_item == wanted[i] && job->attempts == 1);
     CHECK(end(&bench, job, 200, GOOD, 1));
     let_go(&bench, job);
   }
-  CHECK(lm_sched_next(&bench.sched, 0) == NULL);
+  CHECK(next(&bench, 0) == NULL);
   drop(&bench, &map);
   tear_down(&bench);
 }
@@ -140,7 +175,7 @@ static void
 fairness(void)
 {
   struct bench bench;
-  struct lm_map longer, shorter;
+  struct lm_queue longer, shorter;
   set_up(&bench, 4, 1 << 24);
   open_map(&bench, &longer);
   open_map(&bench, &shorter);
@@ -150,9 +185,9 @@ fairness(void)
     CHECK(submit(&bench, &shorter, i, 10) == 0);
   unsigned started = 0, of_shorter = 0;
   while (of_shorter < 10) {
-    struct lm_job *job = lm_sched_next(&bench.sched, 0);
+    struct lm_job *job = next(&bench, 0);
     CHECK(job != NULL && started++ < 25);
-    of_shorter += job->map == &shorter;
+    of_shorter += job->batch == &shorter.batch;
     CHECK(end(&bench, job, 200, GOOD, 1));
     let_go(&bench, job);
   }
@@ -166,7 +201,7 @@ static void
 bounds(void)
 {
   struct bench bench;
-  struct lm_map map, other;
+  struct lm_queue map, other;
   struct lm_job *jobs[3];
   set_up(&bench, 2, 3000);
   open_map(&bench, &map);
@@ -175,12 +210,12 @@ bounds(void)
   CHECK(submit(&bench, &map, 2, 900) == -1);
   CHECK(submit(&bench, &other, 0, 100000) == 0); /* its oldest */
   CHECK(submit(&bench, &other, 1, 1) == -1);
-  jobs[0] = lm_sched_next(&bench.sched, 0);
-  jobs[1] = lm_sched_next(&bench.sched, 0);
-  CHECK(jobs[0] != NULL && jobs[1] != NULL && jobs[0]->map != jobs[1]->map);
-  CHECK(lm_sched_next(&bench.sched, 0) == NULL && bench.sched.startable == 1);
+  jobs[0] = next(&bench, 0);
+  jobs[1] = next(&bench, 0);
+  CHECK(jobs[0] != NULL && jobs[1] != NULL && jobs[0]->batch != jobs[1]->batch);
+  CHECK(next(&bench, 0) == NULL && bench.sched.startable == 1);
   CHECK(end(&bench, jobs[0], 200, GOOD, 1));
-  jobs[2] = lm_sched_next(&bench.sched, 0);
+  jobs[2] = next(&bench, 0);
   CHECK(jobs[2] != NULL);
   for (int i = 1; i < 3; i++)
     CHECK(end(&bench, jobs[i], 200, GOOD, 1));
@@ -195,32 +230,32 @@ static void
 retries(void)
 {
   struct bench bench;
-  struct lm_map map;
+  struct lm_queue map;
   struct lm_list expired;
   lm_list_init(&expired);
   set_up(&bench, 8, 1 << 20);
   open_map(&bench, &map);
   CHECK(submit(&bench, &map, 0, 10) == 0);
-  struct lm_job *job = lm_sched_next(&bench.sched, 0);
+  struct lm_job *job = next(&bench, 0);
   CHECK(!end(&bench, job, 500, FAILED, 0)); /* 25 ms: half of 50 */
-  CHECK(lm_sched_next(&bench.sched, 0) == NULL);
+  CHECK(next(&bench, 0) == NULL);
   CHECK(lm_sched_tick(&bench.sched, 0, &expired) == 25 * MS);
   lm_sched_tick(&bench.sched, 25 * MS, &expired);
-  job = lm_sched_next(&bench.sched, 25 * MS);
+  job = next(&bench, 25 * MS);
   CHECK(job != NULL && job->attempts == 2);
   CHECK(end(&bench, job, 0, LOST, 30 * MS)); /* MAYBE is not tried again */
   CHECK(job->outcome.ran == LM_RAN_MAYBE);
   let_go(&bench, job);
 
-  map.opts.idempotent = true;
+  map.batch.opts.idempotent = true;
   CHECK(submit(&bench, &map, 1, 10) == 0);
-  job = lm_sched_next(&bench.sched, 0);
+  job = next(&bench, 0);
   CHECK(!end(&bench, job, 0, LOST, 0));
   lm_sched_tick(&bench.sched, SECOND, &expired);
-  job = lm_sched_next(&bench.sched, SECOND);
+  job = next(&bench, SECOND);
   CHECK(!end(&bench, job, 500, FAILED, SECOND));
   lm_sched_tick(&bench.sched, 3 * SECOND, &expired);
-  job = lm_sched_next(&bench.sched, 3 * SECOND);
+  job = next(&bench, 3 * SECOND);
   CHECK(end(&bench, job, 500, FAILED, 3 * SECOND) && job->attempts == 3);
   CHECK(job->outcome.ran == LM_RAN_MAYBE); /* the first attempt may have run */
   let_go(&bench, job);
@@ -233,7 +268,7 @@ static void
 throttling(void)
 {
   struct bench bench;
-  struct lm_map map;
+  struct lm_queue map;
   struct lm_list expired;
   lm_list_init(&expired);
   set_up(&bench, 8, 1 << 20);
@@ -243,7 +278,7 @@ throttling(void)
   unsigned tries = 0;
   for (; now < 30 * SECOND; now += 10 * MS) { /* 30 s of 429 use up no attempt */
     lm_sched_tick(&bench.sched, now, &expired);
-    struct lm_job *job = lm_sched_next(&bench.sched, now);
+    struct lm_job *job = next(&bench, now);
     if (job == NULL)
       continue;
     tries++;
@@ -253,7 +288,7 @@ throttling(void)
   }
   CHECK(tries > 3 && tries < 60);
   for (;; now += 10 * MS) {
-    struct lm_job *job = lm_sched_next(&bench.sched, now);
+    struct lm_job *job = next(&bench, now);
     if (job == NULL)
       continue;
     CHECK(job->first_item == 0 && job->attempts == 1);
@@ -264,17 +299,16 @@ throttling(void)
   bool stop = false;
   int64_t since = now;
   for (; !stop; now += 10 * MS) { /* nothing accepted for 60 s: the map is given up, once */
-    struct lm_job *job = lm_sched_next(&bench.sched, now);
+    struct lm_job *job = next(&bench, now);
     CHECK(now < since + 120 * SECOND);
     if (job == NULL)
       continue;
-    job->head.status = 429;
-    job->head.retry_after_ms = -1;
-    job->outcome = FULL;
-    if (lm_sched_finished(&bench.sched, job, now, 0.5, &stop))
+    if (end(&bench, job, 429, FULL, now)) {
+      stop = job->stops_map;
       let_go(&bench, job);
+    }
   }
-  CHECK(now > since + 59 * SECOND && map.stopped);
+  CHECK(now > since + 59 * SECOND && map.batch.stopped);
   drop(&bench, &map);
   tear_down(&bench);
 }
@@ -283,15 +317,15 @@ static void
 deadline(void)
 {
   struct bench bench;
-  struct lm_map map;
+  struct lm_queue map;
   struct lm_list expired;
   lm_list_init(&expired);
   set_up(&bench, 1, 1 << 20);
   open_map(&bench, &map);
-  map.deadline_ns = 100 * MS;
+  map.batch.deadline_ns = 100 * MS;
   for (uint64_t i = 0; i < 3; i++)
     CHECK(submit(&bench, &map, i, 10) == 0);
-  struct lm_job *running = lm_sched_next(&bench.sched, 0);
+  struct lm_job *running = next(&bench, 0);
   CHECK(lm_sched_tick(&bench.sched, 50 * MS, &expired) == 100 * MS && lm_list_empty(&expired));
   lm_sched_tick(&bench.sched, 100 * MS, &expired);
   unsigned n = 0;
@@ -309,7 +343,7 @@ static void
 quota(void)
 {
   struct bench bench;
-  struct lm_map map;
+  struct lm_queue map;
   struct lm_list expired;
   lm_list_init(&expired);
   set_up(&bench, 1000, 1 << 20);
@@ -319,14 +353,14 @@ quota(void)
   unsigned sent = 0, done = 0;
   for (int64_t now = 0; done < 100; now += SECOND) {
     lm_sched_tick(&bench.sched, now, &expired);
-    for (struct lm_job *job; (job = lm_sched_next(&bench.sched, now)) != NULL; sent++)
+    for (struct lm_job *job; (job = next(&bench, now)) != NULL; sent++)
       if (end(&bench, job, 500, FAILED, now)) {
         done++;
         let_go(&bench, job);
       }
   }
   CHECK(sent == 100 + 35);
-  CHECK(map.stats.retries == 35);
+  CHECK(map.batch.stats.retries == 35);
   drop(&bench, &map);
   tear_down(&bench);
 }
@@ -337,7 +371,7 @@ static void
 polling(void)
 {
   struct bench bench;
-  struct lm_map map;
+  struct lm_queue map;
   struct lm_list expired;
   lm_list_init(&expired);
   set_up(&bench, 8, 1 << 20);
@@ -349,15 +383,15 @@ polling(void)
     if (now > 301 * SECOND)
       now = 301 * SECOND; /* the last one is made as the patience ends */
     lm_sched_tick(&bench.sched, now - 1, &expired);
-    CHECK(now == SECOND || lm_sched_next(&bench.sched, now - 1) == NULL);
+    CHECK(now == SECOND || next(&bench, now - 1) == NULL);
     lm_sched_tick(&bench.sched, now, &expired);
-    job = lm_sched_next(&bench.sched, now);
+    job = next(&bench, now);
     CHECK(job != NULL && job->attempts == 1);
     if (end(&bench, job, 409, PENDING, now))
       break;
   }
   CHECK(now == 301 * SECOND && job->attempts == 0);
-  CHECK(map.stopped);
+  CHECK(map.batch.stopped);
   let_go(&bench, job);
   drop(&bench, &map);
   tear_down(&bench);
@@ -368,7 +402,7 @@ static void
 slowing_down(void)
 {
   struct bench bench;
-  struct lm_map map;
+  struct lm_queue map;
   struct lm_list expired;
   lm_list_init(&expired);
   set_up(&bench, 100, 1 << 20);
@@ -379,7 +413,7 @@ slowing_down(void)
   int64_t now = 0, open_again = 0;
   for (; accepted < 200 && now < 120 * SECOND; now += 5 * MS) {
     lm_sched_tick(&bench.sched, now, &expired);
-    for (struct lm_job *job; (job = lm_sched_next(&bench.sched, now)) != NULL;) {
+    for (struct lm_job *job; (job = next(&bench, now)) != NULL;) {
       bool room = now >= open_again; /* the service takes one each 50 ms */
       if (room)
         open_again = now + 50 * MS;
@@ -413,26 +447,24 @@ static void
 credentials(void)
 {
   struct bench bench;
-  struct lm_map map;
+  struct lm_queue map;
   struct lm_list expired;
-  struct lm_error err;
   lm_list_init(&expired);
   set_up(&bench, 8, 1 << 20);
   open_map(&bench, &map);
-  CHECK(lm_event_open(&map.event, &err) == 0);
   for (uint64_t i = 0; i < 3; i++)
     CHECK(submit(&bench, &map, i, 10) == 0);
-  struct lm_job *first = lm_sched_next(&bench.sched, 0), *second = lm_sched_next(&bench.sched, 0);
+  struct lm_job *first = next(&bench, 0), *second = next(&bench, 0);
   CHECK(!end(&bench, first, 403, EXPIRED, 0));
-  CHECK(bench.target.wants == LM_WANTS_OTHERS && map.rung);
-  CHECK(lm_map_take(&map) == NULL && !map.rung);
-  CHECK(lm_sched_next(&bench.sched, 0) == NULL && bench.sched.startable == 2);
-  bench.target.generation = 1; /* as lm_target_set_credentials does */
-  bench.target.wants = LM_WANTS_NOTHING;
+  CHECK(bench.renewal.wants == LM_WANTS_OTHERS && map.batch.completions.rung);
+  CHECK(lm_completions_take(&map.batch.completions) == NULL && !map.batch.completions.rung);
+  CHECK(next(&bench, 0) == NULL && bench.sched.startable == 2);
+  bench.renewal.generation = 1; /* as lm_target_set_credentials does */
+  bench.renewal.wants = LM_WANTS_NOTHING;
   CHECK(!end(&bench, second, 403, EXPIRED, 0));
-  CHECK(bench.target.wants == LM_WANTS_NOTHING && !map.rung);
+  CHECK(bench.renewal.wants == LM_WANTS_NOTHING && !map.batch.completions.rung);
   for (unsigned i = 0; i < 3; i++) {
-    struct lm_job *job = lm_sched_next(&bench.sched, 0);
+    struct lm_job *job = next(&bench, 0);
     CHECK(job != NULL && job->attempts == 1);
     CHECK(end(&bench, job, 200, GOOD, 1));
     let_go(&bench, job);
@@ -440,31 +472,30 @@ credentials(void)
   /* The new ones are refused as well: that is said after the third time. */
   CHECK(submit(&bench, &map, 3, 10) == 0);
   for (unsigned i = 0;; i++) {
-    struct lm_job *job = lm_sched_next(&bench.sched, 0);
-    job->signed_with = bench.target.generation;
+    struct lm_job *job = next(&bench, 0);
+    job->signed_with = bench.renewal.generation;
     if (end(&bench, job, 403, EXPIRED, 0)) {
-      CHECK(i == 2 && map.stopped);
+      CHECK(i == 2 && map.batch.stopped);
       let_go(&bench, job);
       break;
     }
-    bench.target.generation++;
-    bench.target.wants = LM_WANTS_NOTHING;
+    bench.renewal.generation++;
+    bench.renewal.wants = LM_WANTS_NOTHING;
   }
   /* Ones that expire soon are asked for by the clock. */
   int64_t (*real_wall)(void) = lm_seams.unix_s;
   lm_seams.unix_s = test_wall;
-  map.stopped = false;
-  bench.target.refresh_s = 1000;
+  map.batch.stopped = false;
+  bench.renewal.refresh_s = 1000;
   wall_s = 990;
   CHECK(submit(&bench, &map, 4, 10) == 0);
   CHECK(lm_sched_tick(&bench.sched, 5 * SECOND, &expired) == 15 * SECOND);
-  CHECK(bench.target.wants == LM_WANTS_NOTHING);
+  CHECK(bench.renewal.wants == LM_WANTS_NOTHING);
   wall_s = 1000;
   lm_sched_tick(&bench.sched, 15 * SECOND, &expired);
-  CHECK(bench.target.wants == LM_WANTS_FRESH && lm_sched_next(&bench.sched, 15 * SECOND) == NULL);
+  CHECK(bench.renewal.wants == LM_WANTS_FRESH && next(&bench, 15 * SECOND) == NULL);
   lm_seams.unix_s = real_wall;
   drop(&bench, &map);
-  lm_event_close(&map.event);
   tear_down(&bench);
 }
 
@@ -473,27 +504,27 @@ static void
 signatures(void)
 {
   struct bench bench;
-  struct lm_map map;
+  struct lm_queue map;
   set_up(&bench, 8, 1 << 20);
   open_map(&bench, &map);
   CHECK(submit(&bench, &map, 0, 10) == 0);
-  struct lm_job *job = lm_sched_next(&bench.sched, 0);
+  struct lm_job *job = next(&bench, 0);
   job->clock_was_off = true;
   CHECK(!end(&bench, job, 403, UNSIGNED, 0));
-  job = lm_sched_next(&bench.sched, 0);
+  job = next(&bench, 0);
   CHECK(job != NULL && job->attempts == 1);
   CHECK(end(&bench, job, 403, UNSIGNED, 0));
   let_go(&bench, job);
-  map.stopped = false;
+  map.batch.stopped = false;
   CHECK(submit(&bench, &map, 2, 10) == 0); /* too old when it arrived: whatever our clock was */
-  job = lm_sched_next(&bench.sched, 0);
+  job = next(&bench, 0);
   CHECK(!end(&bench, job, 400, TOO_OLD, 0));
-  job = lm_sched_next(&bench.sched, 0);
+  job = next(&bench, 0);
   CHECK(job != NULL && end(&bench, job, 400, TOO_OLD, 0));
   let_go(&bench, job);
-  map.stopped = false;
+  map.batch.stopped = false;
   CHECK(submit(&bench, &map, 1, 10) == 0);
-  job = lm_sched_next(&bench.sched, 0);
+  job = next(&bench, 0);
   CHECK(end(&bench, job, 403, UNSIGNED, 0));
   let_go(&bench, job);
   drop(&bench, &map);
@@ -506,7 +537,7 @@ static void
 reconnecting(void)
 {
   struct bench bench;
-  struct lm_map first, second;
+  struct lm_queue first, second;
   struct lm_list expired;
   lm_list_init(&expired);
   set_up(&bench, 100, 1 << 20);
@@ -519,7 +550,7 @@ reconnecting(void)
   for (; left > 0; now += 10 * MS) {
     CHECK(now < 100 * SECOND);
     lm_sched_tick(&bench.sched, now, &expired);
-    for (struct lm_job *job; (job = lm_sched_next(&bench.sched, now)) != NULL;) {
+    for (struct lm_job *job; (job = next(&bench, now)) != NULL;) {
       bool answered = now >= reached && reached > 0;
       if (answered)
         reached = 0; /* a single reply: patience begins anew */
@@ -532,13 +563,14 @@ reconnecting(void)
     }
     CHECK(ended == 0 || now >= 25 * SECOND);
   }
-  CHECK(ended < 28 * SECOND && !first.stopped && bench.function->quota.tokens == LM_QUOTA_FULL);
+  CHECK(ended < 28 * SECOND && !first.batch.stopped &&
+        bench.function->quota.tokens == LM_QUOTA_FULL);
   CHECK(submit(&bench, &second, 0, 10) == 0);
-  struct lm_job *job = lm_sched_next(&bench.sched, now);
+  struct lm_job *job = next(&bench, now);
   CHECK(!end(&bench, job, 0, REFUSED, now));
   CHECK(submit(&bench, &first, 60, 10) == 0);
-  job = lm_sched_next(&bench.sched, now);
-  CHECK(job->map == &first && end(&bench, job, 0, REFUSED, now));
+  job = next(&bench, now);
+  CHECK(job->batch == &first.batch && end(&bench, job, 0, REFUSED, now));
   let_go(&bench, job);
   drop(&bench, &first);
   drop(&bench, &second);
@@ -551,26 +583,20 @@ static void
 own_bounds(void)
 {
   struct bench bench;
-  struct lm_map one, five, also_one;
-  struct lm_error err;
+  struct lm_queue one, five, also_one;
   struct lm_list running;
   lm_list_init(&running);
   set_up(&bench, 4, 1 << 20);
-  bench.target.max_concurrency = 5;
-  open_map(&bench, &five);
-  open_map(&bench, &one);
-  open_map(&bench, &also_one);
-  lm_sched_remove_map(&bench.sched, &one);
-  lm_sched_remove_map(&bench.sched, &also_one);
-  CHECK(lm_sched_add_map(&bench.sched, &one, "executor", 1, &err) == 0);
-  CHECK(lm_sched_add_map(&bench.sched, &also_one, "executor", 1, &err) == 0);
+  open_bounded(&bench, &five, "", 5);
+  open_bounded(&bench, &one, "executor", 1);
+  open_bounded(&bench, &also_one, "executor", 1);
   CHECK(one.bound == also_one.bound && one.bound != five.bound);
   for (uint64_t i = 0; i < 10; i++) {
     CHECK(submit(&bench, &one, i, 10) == 0 && submit(&bench, &also_one, i, 10) == 0);
     CHECK(submit(&bench, &five, i, 10) == 0);
   }
   for (int round = 0; round < 2; round++) {
-    for (struct lm_job *job; (job = lm_sched_next(&bench.sched, round)) != NULL;)
+    for (struct lm_job *job; (job = next(&bench, round)) != NULL;)
       lm_list_push_back(&running, &job->link);
     CHECK(one.bound->in_flight == 1);
     CHECK(five.bound->in_flight == (round == 0 ? 3 : 5)); /* the window; the bound */
@@ -578,7 +604,7 @@ own_bounds(void)
   }
   for (struct lm_node *node; (node = lm_list_pop_front(&running)) != NULL;) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
-    if (job->map != &five) {
+    if (job->batch != &five.batch) {
       CHECK(!end(&bench, job, 429, FULL, 1)); /* what goes back leaves its place */
       CHECK(one.bound->in_flight == 0);
       continue;
@@ -599,20 +625,20 @@ static void
 retries_first(void)
 {
   struct bench bench;
-  struct lm_map map;
+  struct lm_queue map;
   struct lm_list expired;
   lm_list_init(&expired);
   set_up(&bench, 1, 1 << 20);
   open_map(&bench, &map);
   for (uint64_t i = 0; i < 5; i++)
     CHECK(submit(&bench, &map, i, 10) == 0);
-  struct lm_job *job = lm_sched_next(&bench.sched, 0);
+  struct lm_job *job = next(&bench, 0);
   CHECK(!end(&bench, job, 500, FAILED, 0));
-  job = lm_sched_next(&bench.sched, 0);
+  job = next(&bench, 0);
   CHECK(job->first_item == 1 && end(&bench, job, 200, GOOD, 1));
   let_go(&bench, job);
   lm_sched_tick(&bench.sched, SECOND, &expired);
-  job = lm_sched_next(&bench.sched, SECOND);
+  job = next(&bench, SECOND);
   CHECK(job->first_item == 0 && job->attempts == 2 && end(&bench, job, 200, GOOD, 1));
   let_go(&bench, job);
   drop(&bench, &map);
@@ -624,15 +650,15 @@ static void
 starved(void)
 {
   struct bench bench;
-  struct lm_map map;
+  struct lm_queue map;
   struct lm_list expired;
   lm_list_init(&expired);
   set_up(&bench, 1, 1 << 20);
   open_map(&bench, &map);
-  map.deadline_ns = SECOND;
+  map.batch.deadline_ns = SECOND;
   for (uint64_t i = 0; i < 3; i++)
     CHECK(submit(&bench, &map, i, 10) == 0);
-  CHECK(!end(&bench, lm_sched_next(&bench.sched, 0), 429, FULL, 0));
+  CHECK(!end(&bench, next(&bench, 0), 429, FULL, 0));
   lm_sched_tick(&bench.sched, SECOND, &expired);
   unsigned n = 0, n_starved = 0;
   for (struct lm_node *node; (node = lm_list_pop_front(&expired)) != NULL; n++) {
@@ -651,21 +677,21 @@ static void
 patience(void)
 {
   struct bench bench;
-  struct lm_map first, second;
+  struct lm_queue first, second;
   set_up(&bench, 8, 1 << 20);
   open_map(&bench, &first);
   open_map(&bench, &second);
   int64_t now = SECOND, asked = 0;
   CHECK(submit(&bench, &first, 0, 10) == 0);
-  for (; !second.stopped; now += 10 * MS) {
+  for (; !second.batch.stopped; now += 10 * MS) {
     CHECK(now < 300 * SECOND);
-    struct lm_job *job = lm_sched_next(&bench.sched, now);
+    struct lm_job *job = next(&bench, now);
     if (job == NULL)
       continue;
     if (end(&bench, job, 429, FULL, now)) {
       let_go(&bench, job);
       if (asked == 0) {
-        CHECK(first.stopped && now > 60 * SECOND);
+        CHECK(first.batch.stopped && now > 60 * SECOND);
         asked = now;
         CHECK(submit(&bench, &second, 0, 10) == 0);
       }

@@ -152,13 +152,13 @@ open_map(struct lm_dispatch *dispatch, struct lm_target *target)
 {
   struct lm_error err;
   struct lm_map *map = NULL;
-  struct lm_map_opts opts = {.invocation_timeout_ms = 10000,
-                             .timeout_ms = -1,
-                             .idempotent = true,
-                             .keep_notes = true,
-                             .trace = true, /* so that notes are made, kept and lost */
-                             .max_result_bytes = 1 << 20,
-                             .max_reply_bytes = 1 << 20};
+  struct lm_batch_opts opts = {.invocation_timeout_ms = 10000,
+                               .timeout_ms = -1,
+                               .idempotent = true,
+                               .keep_notes = true,
+                               .trace = true, /* so that notes are made, kept and lost */
+                               .max_result_bytes = 1 << 20,
+                               .max_reply_bytes = 1 << 20};
   memset(opts.map_id, 'a', LM_MAP_ID_LEN);
   return lm_map_open(dispatch, target, &opts, &map, &err) == 0 ? map : NULL;
 }

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "net/map.h"
+#include "net/batch.h"
 #include "policy/deadline.h"
 #include "wire/redact.h"
 
@@ -44,7 +44,7 @@ is_plain(const uint8_t *chunk, size_t len)
 bool
 lm_code_request(struct lm_coder *coder, struct lm_job *job)
 {
-  const struct lm_map_opts *opts = &job->map->opts;
+  const struct lm_batch_opts *opts = &job->batch->opts;
   struct lm_error err;
   if (opts->head == NULL) {
     size_t max = job->body.max;
@@ -99,7 +99,7 @@ void
 lm_code_patch(struct lm_job *job, int64_t now_ns)
 {
   job->digested_ns = 0;
-  if (job->map->opts.head != NULL)
+  if (job->batch->opts.head != NULL)
     lm_envelope_patch(job->body.data, &job->slots, job->attempts,
                       lm_deadline_left_ms(job->deadline_ns, now_ns, MAX_LEFT_MS));
 }
@@ -146,7 +146,7 @@ static int
 take_results(struct lm_coder *coder, struct lm_job *job, struct lm_error *err)
 {
   const struct lm_reply *view = &job->view;
-  const size_t most = job->map->opts.max_result_bytes;
+  const size_t most = job->batch->opts.max_result_bytes;
   if (view->plain.at != NULL) {
     job->estimate_bytes = lm_json_weight(&view->plain);
     if (job->estimate_bytes > most)
@@ -163,7 +163,7 @@ take_results(struct lm_coder *coder, struct lm_job *job, struct lm_error *err)
 void
 lm_code_reply(struct lm_coder *coder, struct lm_job *job)
 {
-  const struct lm_map_opts *opts = &job->map->opts;
+  const struct lm_batch_opts *opts = &job->batch->opts;
   struct lm_reply *view = &job->view;
   struct lm_error err;
   job->outcome = (struct lm_outcome){LM_RAN_YES, LM_FAIL_NONE, LM_DO_DONE, false};
@@ -209,8 +209,8 @@ lm_code_complete(struct lm_coder *coder, struct lm_job *job)
       empty ? (struct lm_span){LM_TYPE_OF_EMPTY, strlen(LM_TYPE_OF_EMPTY)} : type;
   job->outcome = lm_outcome_of_reply(job->head.status, job->head.function_error,
                                      known.at == NULL ? "" : known.at, known.len);
-  bool may_split = job->map->opts.head != NULL && job->n_items > 1 &&
-                   (job->outcome.ran == LM_RAN_NOT || job->map->opts.idempotent);
+  bool may_split = job->batch->opts.head != NULL && job->n_items > 1 &&
+                   (job->outcome.ran == LM_RAN_NOT || job->batch->opts.idempotent);
   if (job->outcome.action == LM_DO_SPLIT && !may_split)
     job->outcome.action = LM_DO_DONE;
   if (job->outcome.action == LM_DO_THROTTLE)
@@ -230,7 +230,7 @@ lm_code_recover(struct lm_coder *coder, const struct lm_job *job, struct lm_buf 
   const char *text;
   size_t len, estimate;
   struct lm_frame_limits limits = LM_FRAME_LIMITS_DEFAULT;
-  if (job->map->opts.head == NULL ||
+  if (job->batch->opts.head == NULL ||
       lm_envelope_request_payload(job->body.data, job->body.len, &text, &len) != 0)
     return lm_error_set(err, LM_E_INVALID, "this request holds no chunk");
   limits.max_output_bytes = frame->max;

@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "net/batch.h"
 #include "net/coding.h"
 #include "net/dispatch.h"
 #include "net/io_thread.h"
-#include "net/map.h"
 #include "net/pool.h"
 #include "net/seams.h"
 #include "net/target.h"
@@ -148,7 +148,7 @@ lm_conn_open(struct lm_pool *pool, struct lm_job *job, const char *resolve, stru
   conn->easy = curl_easy_init();
   if (conn->easy == NULL || conn->said == NULL ||
       (resolve[0] != '\0' && (conn->resolve = curl_slist_append(NULL, resolve)) == NULL) ||
-      !set_options(conn, job->map->target->connect_timeout_ms) ||
+      !set_options(conn, job->batch->target->connect_timeout_ms) ||
       lm_heap_set(&io->timers, &conn->timer, job->deadline_ns) != 0) {
     lm_error_nomem(err, sizeof *conn);
     goto err_easy;
@@ -273,7 +273,7 @@ trace_connection(struct lm_conn *conn)
            conn->pool->endpoint->proxy != NULL ? ", a proxy" : "");
   lm_buf_init(&text, sizeof line);
   lm_buf_str(&text, line);
-  lm_notes_add_text(&conn->job->map->notes, LM_NOTE_CONNECTED, conn->job, &text);
+  lm_notes_add_text(&conn->job->batch->notes, LM_NOTE_CONNECTED, conn->job, &text);
 }
 
 /* Whether TLS with this endpoint cannot work for anyone: a certificate that does not verify, or no
@@ -348,8 +348,8 @@ lm_conn_connected(struct lm_conn *conn, CURLcode code)
     lose(conn, LM_FAIL_SYSTEM, err.text);
     return;
   }
-  atomic_fetch_add(&conn->job->map->stats.connections, 1);
-  if (conn->job->map->notes.traced)
+  atomic_fetch_add(&conn->job->batch->stats.connections, 1);
+  if (conn->job->batch->notes.traced)
     trace_connection(conn);
   lm_list_remove(&conn->link); /* lm_conn_start puts it back */
   lm_heap_remove(&io->timers, &conn->timer);
@@ -383,7 +383,7 @@ static int
 sign(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
 {
   const char *merged[2 * (LM_MAX_SIGNED_HEADERS + 1) + 1];
-  struct lm_target *target = job->map->target;
+  struct lm_target *target = job->batch->target;
   struct lm_credentials *credentials = lm_target_credentials(target);
   job->signed_offset_s = atomic_load(&conn->pool->endpoint->clock_offset_s);
   struct lm_sigv4_request request = {
@@ -416,18 +416,18 @@ trace_head(const struct lm_buf *head, struct lm_job *job)
   struct lm_buf text;
   lm_buf_init(&text, MAX_HEAD_BYTES);
   lm_redact_head((const char *)head->data, head->len, &text);
-  lm_notes_add_text(&job->map->notes, LM_NOTE_SENT, job, &text);
+  lm_notes_add_text(&job->batch->notes, LM_NOTE_SENT, job, &text);
 }
 
 static int
 write_head(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
 {
-  const struct lm_target *target = job->map->target;
+  const struct lm_target *target = job->batch->target;
   struct lm_buf *out = &conn->out;
   lm_buf_clear(out);
   lm_buf_append(out, target->head, target->head_len);
   lm_buf_str(out, "amz-sdk-invocation-id: ");
-  lm_buf_append(out, job->map->opts.map_id, LM_MAP_ID_LEN);
+  lm_buf_append(out, job->batch->opts.map_id, LM_MAP_ID_LEN);
   lm_buf_byte(out, '-');
   lm_buf_uint(out, job->first_item);
   lm_buf_str(out, "\r\namz-sdk-request: attempt=");
@@ -444,7 +444,7 @@ write_head(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
   if (sign(conn, job, err) != 0)
     return -1;
   lm_buf_str(out, "\r\n");
-  if (job->map->notes.traced)
+  if (job->batch->notes.traced)
     trace_head(out, job);
   conn->body_apart = job->body.len > TOGETHER_BYTES;
   if (!conn->body_apart)
@@ -529,8 +529,8 @@ finish(struct lm_conn *conn, bool extra_bytes)
   struct lm_job *job = take_job(conn);
   keep_head(job, &conn->reply);
   heed_date(pool->endpoint, job);
-  if (job->map->notes.traced)
-    lm_notes_add(&job->map->notes, LM_NOTE_REPLY, job, 0, lm_seams.now_ns() - job->started_ns);
+  if (job->batch->notes.traced)
+    lm_notes_add(&job->batch->notes, LM_NOTE_REPLY, job, 0, lm_seams.now_ns() - job->started_ns);
   if (conn->reply.keep_alive && conn->all_sent && !conn->peer_closed)
     lm_pool_keep(pool, conn, io->now_ns);
   else
@@ -628,7 +628,7 @@ lm_conn_start(struct lm_conn *conn)
     lose(conn, err.code == LM_E_NOMEM ? LM_FAIL_MEMORY : LM_FAIL_SYSTEM, err.text);
     return;
   }
-  atomic_fetch_add(&job->map->stats.requests, 1);
+  atomic_fetch_add(&job->batch->stats.requests, 1);
   if (send_more(conn, &err) != 0 && !receive(conn))
     lose(conn, LM_FAIL_CONNECTION_LOST, err.text);
 }

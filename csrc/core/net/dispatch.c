@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "net/map.h"
+#include "net/deliver.h"
 #include "net/seams.h"
 #include "net/threads.h"
 #include "net/tls.h"
@@ -218,7 +218,7 @@ lm_dispatch_release(struct lm_dispatch *dispatch, int64_t join_ms)
     struct lm_list queued;
     lm_list_init(&queued);
     lm_sched_close(&dispatch->sched, &queued);
-    lm_map_complete_all(&queued, LM_FAIL_CANCELLED, "the dispatcher is shutting down");
+    lm_deliver_unstarted(&queued, LM_FAIL_CANCELLED, "the dispatcher is shutting down");
     if (!stop_threads(dispatch, join_ms))
       lm_dispatch_ref(dispatch); /* never freed: a thread still uses it */
   }
@@ -291,15 +291,6 @@ lm_dispatch_closed(struct lm_dispatch *dispatch)
   bool closed = dispatch->sched.closed;
   pthread_mutex_unlock(&dispatch->sched.lock);
   return closed;
-}
-
-void
-lm_job_release(struct lm_job *job)
-{
-  if (job == NULL)
-    return;
-  lm_sched_charge(&job->map->dispatch->sched, job, 0);
-  lm_job_destroy(job);
 }
 
 /* --- wake-ups --- */
@@ -392,7 +383,7 @@ lm_dispatch_tick(struct lm_dispatch *dispatch, int64_t now_ns)
     return;
   lm_list_init(&expired);
   lm_sched_tick(&dispatch->sched, now_ns, &expired);
-  lm_map_complete_all(&expired, LM_FAIL_DEADLINE, "the time was over before this chunk was sent");
+  lm_deliver_unstarted(&expired, LM_FAIL_DEADLINE, "the time was over before this chunk was sent");
 }
 
 void

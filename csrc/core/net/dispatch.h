@@ -69,9 +69,6 @@ void lm_dispatch_drop_idle(struct lm_dispatch *dispatch);
 
 bool lm_dispatch_closed(struct lm_dispatch *dispatch); /* its last hold was given back */
 
-/* A job that was taken: its charge goes back to the budget, its buffers go. */
-void lm_job_release(struct lm_job *job);
-
 /* There may be something to start: wake the first I/O thread that is not behind with its work, or
  * the least busy one. */
 void lm_dispatch_kick(struct lm_dispatch *dispatch);

@@ -3,10 +3,11 @@
 #include "base/alloc.h"
 #include "net/coding.h"
 #include "net/conn.h"
+#include "net/deliver.h"
 #include "net/dispatch.h"
-#include "net/map.h"
 #include "net/sched.h"
 #include "net/seams.h"
+#include "net/target.h"
 #include "net/threads.h"
 #include "policy/deadline.h"
 
@@ -125,33 +126,9 @@ void
 lm_io_ended(struct lm_io *io, struct lm_job *job)
 {
   change_load(io, -1);
-  if (atomic_load(&job->map->cancelled) && job->outcome.failure != LM_FAIL_NONE)
+  if (atomic_load(&job->batch->cancelled) && job->outcome.failure != LM_FAIL_NONE)
     job->outcome.failure = LM_FAIL_CANCELLED;
   lm_list_push_back(&io->ended, &job->link);
-}
-
-/* Give jobs that are done to their maps, those that stand together at once. */
-static void
-hand_over(struct lm_list *done)
-{
-  for (struct lm_node *node; (node = lm_list_first(done)) != NULL;) {
-    struct lm_map *map = lm_map_ref(LM_CONTAINER(node, struct lm_job, link)->map);
-    struct lm_list run;
-    bool stop = false;
-    lm_list_init(&run);
-    for (; node != NULL; node = lm_list_first(done)) {
-      struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
-      if (job->map != map)
-        break;
-      stop = stop || job->stops_map;
-      lm_list_remove(node);
-      lm_list_push_back(&run, node);
-    }
-    lm_map_complete_list(map, &run);
-    if (stop)
-      lm_map_stop(map);
-    lm_map_unref(map);
-  }
 }
 
 static void
@@ -191,7 +168,8 @@ pass(struct lm_io *io, struct lm_job *job)
   struct lm_dispatch *dispatch = io->dispatch;
   for (unsigned i = 0; i < dispatch->n_io; i++) {
     struct lm_io *other = dispatch->io[i];
-    if (other != io && lm_endpoint_claim(job->map->target->endpoint, i) && post(other, job, true)) {
+    if (other != io && lm_endpoint_claim(job->batch->target->endpoint, i) &&
+        post(other, job, true)) {
       change_load(io, -1);
       return true;
     }
@@ -204,7 +182,7 @@ pass(struct lm_io *io, struct lm_job *job)
 static void
 send_job(struct lm_io *io, struct lm_job *job, bool passed)
 {
-  struct lm_endpoint *endpoint = job->map->target->endpoint;
+  struct lm_endpoint *endpoint = job->batch->target->endpoint;
   bool claimed = passed || lm_endpoint_claim(endpoint, io->index);
   if (!claimed && pass(io, job))
     return;
@@ -221,7 +199,7 @@ send_job(struct lm_io *io, struct lm_job *job, bool passed)
 static bool
 unwanted(struct lm_io *io, struct lm_job *job)
 {
-  if (!atomic_load(&job->map->cancelled) && !atomic_load(&job->map->stopped))
+  if (!atomic_load(&job->batch->cancelled) && !atomic_load(&job->batch->stopped))
     return false;
   lm_code_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "cancelled");
   lm_io_ended(io, job);
@@ -231,7 +209,7 @@ unwanted(struct lm_io *io, struct lm_job *job)
 static void
 begin(struct lm_io *io, struct lm_job *job)
 {
-  struct lm_map *map = job->map;
+  const struct lm_batch *batch = job->batch;
   job->head = (struct lm_reply_head){.retry_after_ms = -1, .date_s = -1};
   job->view = (struct lm_reply){0};
   job->coded = false;
@@ -239,7 +217,7 @@ begin(struct lm_io *io, struct lm_job *job)
   lm_buf_clear(&job->reply);
   lm_buf_clear(&job->result);
   job->deadline_ns = lm_deadline_earlier(
-      lm_deadline_in(io->now_ns, map->opts.invocation_timeout_ms), map->deadline_ns);
+      lm_deadline_in(io->now_ns, batch->opts.invocation_timeout_ms), batch->deadline_ns);
   if (unwanted(io, job)) {
     return;
   } else if (job->body.len > LM_INLINE_BYTES &&
@@ -279,7 +257,7 @@ empty_inbox(struct lm_io *io)
     else if (!unwanted(io, job))
       send_job(io, job, passed);
     else if (passed)
-      lm_endpoint_add_idle(job->map->target->endpoint, io->index, 1);
+      lm_endpoint_add_idle(job->batch->target->endpoint, io->index, 1);
   }
 }
 
@@ -299,7 +277,7 @@ exchange(struct lm_io *io)
     lm_list_init(&start);
     n = lm_sched_exchange(&dispatch->sched, lm_seams.now_ns(), lm_seams.random_unit, &io->ended,
                           &done, may_start ? BATCH_JOBS : 0, &start);
-    hand_over(&done);
+    lm_deliver_done(&done);
     if (atomic_load(&dispatch->sched.sooner))
       lm_dispatch_come_again(dispatch);
     change_load(io, (int)n);
@@ -319,7 +297,7 @@ drop_cancelled(struct lm_io *io)
 {
   LM_LIST_EACH (&io->active, node) {
     struct lm_conn *conn = LM_CONTAINER(node, struct lm_conn, link);
-    if (atomic_load(&conn->job->map->cancelled))
+    if (atomic_load(&conn->job->batch->cancelled))
       lm_conn_cancel(conn, "cancelled");
   }
   LM_LIST_EACH (&io->pools, node)

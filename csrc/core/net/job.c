@@ -3,24 +3,22 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "net/map.h"
 
 enum { MAX_REQUEST_BYTES = 6291456 /* the Invoke API's limit for a synchronous request */ };
 
 struct lm_job *
-lm_job_new(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uint32_t n_items)
+lm_job_new(struct lm_buf *frame, uint64_t first_item, uint32_t n_items)
 {
   struct lm_job *job = lm_alloc_zero(1, sizeof *job);
   if (job == NULL)
     return NULL;
-  job->map = lm_map_ref(map);
   job->state = LM_READY;
   job->first_item = first_item;
   job->n_items = n_items;
   lm_buf_move(&job->frame, frame);
   lm_buf_init(&job->body, MAX_REQUEST_BYTES);
-  lm_buf_init(&job->reply, map->opts.max_reply_bytes);
-  lm_buf_init(&job->result, map->opts.max_result_bytes);
+  lm_buf_init(&job->reply, SIZE_MAX);
+  lm_buf_init(&job->result, SIZE_MAX);
   return job;
 }
 
@@ -45,6 +43,5 @@ lm_job_destroy(struct lm_job *job)
   lm_buf_clean_up(&job->body);
   lm_buf_clean_up(&job->frame);
   lm_free(job->durable_name);
-  lm_map_unref(job->map);
   lm_free(job);
 }

@@ -18,8 +18,8 @@
 #include "wire/envelope.h"
 #include "wire/http1.h"
 
+struct lm_batch; /* batch.h */
 struct lm_io;
-struct lm_map;
 
 enum lm_job_state { LM_READY, LM_DELAYED, LM_CODING, LM_SENDING, LM_DONE };
 
@@ -37,7 +37,7 @@ struct lm_reply_head {
 struct lm_job {
   struct lm_node link;
   struct lm_heap_item due; /* in the scheduler's heap while DELAYED */
-  struct lm_map *map;      /* strong */
+  struct lm_batch *batch;  /* borrowed: it counts its jobs */
   struct lm_io *io;        /* where to return to while CODING; borrowed */
   enum lm_job_state state;
   uint64_t first_item;
@@ -81,15 +81,14 @@ struct lm_job {
   uint64_t bytes_sent, bytes_received;
 };
 
-/* A job that owns `frame`'s bytes (moved) and a reference to map. */
-struct lm_job *lm_job_new(struct lm_map *map, struct lm_buf *frame, uint64_t first_item,
-                          uint32_t n_items);
+/* A job that owns `frame`'s bytes (moved), of no batch yet (lm_batch_new_job). NULL: no memory. */
+struct lm_job *lm_job_new(struct lm_buf *frame, uint64_t first_item, uint32_t n_items);
 
 /* Give a new job the name of its durable execution (copied). -1: no memory. */
 int lm_job_name(struct lm_job *job, const char *durable_name);
 
-/* Free a job that is on no list: buffers and the map reference. The scheduler's charge must be
- * back already (lm_sched_release); use lm_job_release (dispatch.h) for a taken one. */
+/* Free a job that is on no list, of no batch: one of a batch goes by lm_batch_free_job, and one that
+ * was submitted by lm_deliver_release. */
 void lm_job_destroy(struct lm_job *job);
 
 #endif

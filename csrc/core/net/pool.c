@@ -1,9 +1,9 @@
 #include "net/pool.h"
 
 #include "base/alloc.h"
+#include "net/batch.h"
 #include "net/coding.h"
 #include "net/io_thread.h"
-#include "net/map.h"
 #include "net/seams.h"
 #include "policy/deadline.h"
 
@@ -265,7 +265,7 @@ lm_pool_retry_waiting(struct lm_pool *pool, int64_t now_ns)
       lm_code_fail(job, LM_RAN_NOT, LM_FAIL_DEADLINE,
                    "the time was over before the name of the endpoint was known");
       lm_io_ended(pool->io, job);
-    } else if (atomic_load(&job->map->cancelled)) {
+    } else if (atomic_load(&job->batch->cancelled)) {
       lm_code_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "cancelled");
       lm_io_ended(pool->io, job);
     } else if (!lm_pool_send(pool, job, lm_endpoint_claim(pool->endpoint, pool->io->index),

@@ -16,7 +16,7 @@ lm_sched_init(struct lm_sched *sched, size_t budget_bytes)
   memset(sched, 0, sizeof *sched);
   pthread_mutex_init(&sched->lock, NULL);
   lm_list_init(&sched->functions);
-  lm_list_init(&sched->maps);
+  lm_list_init(&sched->queues);
   lm_list_init(&sched->bounds);
   lm_heap_init(&sched->delayed);
   sched->budget_bytes = budget_bytes;
@@ -105,28 +105,31 @@ share_bound(struct lm_sched *sched, const char *id, unsigned max)
 }
 
 int
-lm_sched_add_map(struct lm_sched *sched, struct lm_map *map, const char *bound_id, unsigned max,
-                 struct lm_error *err)
+lm_sched_add_queue(struct lm_sched *sched, struct lm_queue *queue, const char *bound_id,
+                   unsigned max, struct lm_error *err)
 {
+  queue->sched = sched;
+  lm_list_init(&queue->ready);
+  lm_list_init(&queue->retry);
   pthread_mutex_lock(&sched->lock);
-  map->bound = share_bound(sched, bound_id, max);
-  if (map->bound != NULL)
-    lm_list_push_back(&sched->maps, &map->known);
+  queue->bound = share_bound(sched, bound_id, max);
+  if (queue->bound != NULL)
+    lm_list_push_back(&sched->queues, &queue->known);
   pthread_mutex_unlock(&sched->lock);
-  return map->bound != NULL ? 0 : lm_error_nomem(err, sizeof *map->bound);
+  return queue->bound != NULL ? 0 : lm_error_nomem(err, sizeof *queue->bound);
 }
 
 void
-lm_sched_remove_map(struct lm_sched *sched, struct lm_map *map)
+lm_sched_remove_queue(struct lm_sched *sched, struct lm_queue *queue)
 {
   pthread_mutex_lock(&sched->lock);
-  if (lm_list_linked(&map->known))
-    lm_list_remove(&map->known);
-  if (--map->bound->refs == 0) {
-    lm_list_remove(&map->bound->link);
-    lm_free(map->bound);
+  if (lm_list_linked(&queue->known))
+    lm_list_remove(&queue->known);
+  if (--queue->bound->refs == 0) {
+    lm_list_remove(&queue->bound->link);
+    lm_free(queue->bound);
   }
-  map->bound = NULL;
+  queue->bound = NULL;
   pthread_mutex_unlock(&sched->lock);
 }
 
@@ -142,65 +145,66 @@ come_by(struct lm_sched *sched, int64_t time_ns)
 }
 
 static void
-join_ring(struct lm_sched *sched, struct lm_map *map)
+join_ring(struct lm_sched *sched, struct lm_queue *queue)
 {
   sched->startable++;
-  if (!lm_list_linked(&map->ring))
-    lm_list_push_back(&map->target->function->ring, &map->ring);
+  if (!lm_list_linked(&queue->ring))
+    lm_list_push_back(&queue->function->ring, &queue->ring);
 }
 
 static void
-leave_ring_if_idle(struct lm_map *map)
+leave_ring_if_idle(struct lm_queue *queue)
 {
-  if (lm_list_linked(&map->ring) && lm_list_empty(&map->ready) && lm_list_empty(&map->retry))
-    lm_list_remove(&map->ring);
+  if (lm_list_linked(&queue->ring) && lm_list_empty(&queue->ready) && lm_list_empty(&queue->retry))
+    lm_list_remove(&queue->ring);
 }
 
 static void
 make_ready(struct lm_sched *sched, struct lm_job *job)
 {
-  struct lm_node *place = job->map->ready.ends.prev;
-  while (place != &job->map->ready.ends &&
+  struct lm_queue *queue = lm_queue_of(job);
+  struct lm_node *place = queue->ready.ends.prev;
+  while (place != &queue->ready.ends &&
          LM_CONTAINER(place, struct lm_job, link)->first_item > job->first_item)
     place = place->prev;
   lm_list_insert_after(place, &job->link);
   job->state = LM_READY;
-  join_ring(sched, job->map);
+  join_ring(sched, queue);
 }
 
 static void
-withdraw(struct lm_sched *sched, struct lm_map *map, struct lm_list *out)
+withdraw(struct lm_sched *sched, struct lm_queue *queue, struct lm_list *out)
 {
-  struct lm_list *waiting[] = {&map->retry, &map->ready};
+  struct lm_list *waiting[] = {&queue->retry, &queue->ready};
   for (size_t i = 0; i < 2; i++)
     for (struct lm_node *node; (node = lm_list_pop_front(waiting[i])) != NULL;) {
       lm_list_push_back(out, node);
       sched->startable--;
-      map->unfinished--;
+      queue->unfinished--;
     }
-  leave_ring_if_idle(map);
-  for (size_t at = 0; map->delayed > 0 && at < sched->delayed.count;) {
+  leave_ring_if_idle(queue);
+  for (size_t at = 0; queue->delayed > 0 && at < sched->delayed.count;) {
     struct lm_job *job = LM_CONTAINER(sched->delayed.items[at], struct lm_job, due);
-    if (job->map != map) {
+    if (lm_queue_of(job) != queue) {
       at++;
       continue;
     }
     lm_heap_remove(&sched->delayed, &job->due);
     lm_list_push_back(out, &job->link);
-    map->delayed--;
-    map->unfinished--;
+    queue->delayed--;
+    queue->unfinished--;
     at = 0; /* the heap has moved */
   }
 }
 
 /* The map's time is over. */
 static void
-expire(struct lm_sched *sched, struct lm_map *map, struct lm_list *out)
+expire(struct lm_sched *sched, struct lm_queue *queue, struct lm_list *out)
 {
   struct lm_list late;
-  bool starved = map->target->function->limiter.consecutive_429 > 0;
+  bool starved = queue->function->limiter.consecutive_429 > 0;
   lm_list_init(&late);
-  withdraw(sched, map, &late);
+  withdraw(sched, queue, &late);
   LM_LIST_EACH (&late, node) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
     job->starved = starved && job->throttles > 0;
@@ -210,9 +214,9 @@ expire(struct lm_sched *sched, struct lm_map *map, struct lm_list *out)
 
 /* Whether the map's own bound lets one more start. */
 static bool
-has_room(const struct lm_map *map)
+has_room(const struct lm_queue *queue)
 {
-  return map->bound->in_flight < map->bound->max;
+  return queue->bound->in_flight < queue->bound->max;
 }
 
 /* --- the interface --- */
@@ -220,59 +224,61 @@ has_room(const struct lm_map *map)
 int
 lm_sched_submit(struct lm_sched *sched, struct lm_job *job, bool *may_start, struct lm_error *err)
 {
+  struct lm_queue *queue = lm_queue_of(job);
+  struct lm_function *function = queue->function;
   int result = 0;
   *may_start = false;
   pthread_mutex_lock(&sched->lock);
-  double mean = job->map->target->function->mean_reply_bytes * 1.5;
+  double mean = function->mean_reply_bytes * 1.5;
   size_t reply = mean > (double)MAX_RESERVED_REPLY ? MAX_RESERVED_REPLY : (size_t)mean;
   size_t need = job->frame.len / 3 * 4 + reply;
   size_t used = atomic_load(&sched->used_bytes);
   bool fits = used <= sched->budget_bytes && need <= sched->budget_bytes - used;
   if (sched->closed) {
     result = lm_error_set(err, LM_E_CLOSED, "the dispatcher has been shut down");
-  } else if (!fits && job->map->unfinished > 0) {
+  } else if (!fits && queue->unfinished > 0) {
     result =
         lm_error_set(err, LM_E_FULL, "%zu of %zu bytes are in flight", used, sched->budget_bytes);
   } else {
     lm_sched_charge(sched, job, need);
-    if (job->map->unfinished++ == 0)
+    if (queue->unfinished++ == 0)
       come_by(sched, 0); /* a deadline may come into sight */
     make_ready(sched, job);
-    const struct lm_limiter *limiter = &job->map->target->function->limiter;
-    *may_start = has_room(job->map) && limiter->in_flight < lm_limiter_window(limiter);
+    *may_start = has_room(queue) && lm_limiter_has_room(&function->limiter);
   }
   pthread_mutex_unlock(&sched->lock);
   return result;
 }
 
-/* The first map of the ring that may start one more and does not wait for credentials, or NULL. */
-static struct lm_map *
-next_map(struct lm_function *function)
+/* The first queue of the ring that may start one more and does not wait for credentials, or NULL. */
+static struct lm_queue *
+next_queue(struct lm_function *function)
 {
   LM_LIST_EACH (&function->ring, node) {
-    struct lm_map *map = LM_CONTAINER(node, struct lm_map, ring);
-    if (has_room(map) && atomic_load(&map->target->wants) == LM_WANTS_NOTHING)
-      return map;
+    struct lm_queue *queue = LM_CONTAINER(node, struct lm_queue, ring);
+    if (has_room(queue) && atomic_load(&queue->renewal->wants) == LM_WANTS_NOTHING)
+      return queue;
   }
   return NULL;
 }
 
 static struct lm_job *
-next_of(struct lm_sched *sched, struct lm_function *function, struct lm_map *map, int64_t now_ns)
+start_next_of(struct lm_sched *sched, struct lm_function *function, struct lm_queue *queue,
+              int64_t now_ns)
 {
-  lm_list_remove(&map->ring);
-  struct lm_node *node = lm_list_pop_front(&map->retry);
+  lm_list_remove(&queue->ring);
+  struct lm_node *node = lm_list_pop_front(&queue->retry);
   if (node == NULL)
-    node = lm_list_pop_front(&map->ready);
-  if (!lm_list_empty(&map->retry) || !lm_list_empty(&map->ready))
-    lm_list_push_back(&function->ring, &map->ring);
+    node = lm_list_pop_front(&queue->ready);
+  if (!lm_list_empty(&queue->retry) || !lm_list_empty(&queue->ready))
+    lm_list_push_back(&function->ring, &queue->ring);
   struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
   sched->startable--;
-  map->bound->in_flight++;
+  queue->bound->in_flight++;
   lm_limiter_started(&function->limiter, now_ns);
   lm_rate_started(&function->rate, now_ns);
-  if (map->asked_ns == 0)
-    map->asked_ns = now_ns;
+  if (queue->asked_ns == 0)
+    queue->asked_ns = now_ns;
   job->attempts++;
   job->started_ns = now_ns;
   return job;
@@ -283,7 +289,8 @@ static int64_t
 may_start_ns(struct lm_function *function, int64_t now_ns)
 {
   int64_t rate_ns = lm_rate_next_ns(&function->rate, now_ns);
-  return rate_ns > function->limiter.not_before_ns ? rate_ns : function->limiter.not_before_ns;
+  int64_t limiter_ns = lm_limiter_next_ns(&function->limiter);
+  return rate_ns > limiter_ns ? rate_ns : limiter_ns;
 }
 
 /* With the lock held. */
@@ -296,29 +303,20 @@ next_job(struct lm_sched *sched, int64_t now_ns)
     struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
     if (lm_list_empty(&function->ring))
       continue;
-    if (function->limiter.in_flight >= lm_limiter_window(&function->limiter))
+    if (!lm_limiter_has_room(&function->limiter))
       continue;
     int64_t from_ns = may_start_ns(function, now_ns);
-    struct lm_map *map = next_map(function);
+    struct lm_queue *queue = next_queue(function);
     if (from_ns > now_ns)
       come_by(sched, from_ns);
-    if (from_ns > now_ns || map == NULL)
+    if (from_ns > now_ns || queue == NULL)
       continue;
-    struct lm_job *job = next_of(sched, function, map, now_ns);
+    struct lm_job *job = start_next_of(sched, function, queue, now_ns);
     lm_list_remove(&function->link); /* the next call begins with another function */
     lm_list_push_back(&sched->functions, &function->link);
     return job;
   }
   return NULL;
-}
-
-struct lm_job *
-lm_sched_next(struct lm_sched *sched, int64_t now_ns)
-{
-  pthread_mutex_lock(&sched->lock);
-  struct lm_job *job = next_job(sched, now_ns);
-  pthread_mutex_unlock(&sched->lock);
-  return job;
 }
 
 static void
@@ -334,7 +332,7 @@ delay(struct lm_sched *sched, struct lm_job *job, int64_t due_ns)
   if (lm_heap_set(&sched->delayed, &job->due, due_ns) != 0)
     return false;
   job->state = LM_DELAYED;
-  job->map->delayed++;
+  lm_queue_of(job)->delayed++;
   come_by(sched, due_ns);
   return true;
 }
@@ -342,29 +340,30 @@ delay(struct lm_sched *sched, struct lm_job *job, int64_t due_ns)
 static bool
 retry_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
 {
-  struct lm_map *map = job->map;
-  if (!lm_outcome_retryable(&job->outcome, map->opts.idempotent) ||
-      job->attempts >= map->target->max_attempts)
+  struct lm_queue *queue = lm_queue_of(job);
+  if (!lm_outcome_retryable(&job->outcome, queue->batch.opts.idempotent) ||
+      job->attempts >= queue->max_attempts)
     return false;
   enum lm_backoff kind =
       job->outcome.action == LM_DO_RETRY_SLOW ? LM_BACKOFF_THROTTLE : LM_BACKOFF_TRANSIENT;
   int64_t due = now_ns + lm_retry_delay_ns(&lm_periods.retry, kind, job->attempts, random,
                                            job->head.retry_after_ms);
-  if (due >= map->deadline_ns || !lm_quota_take(&map->target->function->quota))
+  if (due >= queue->batch.deadline_ns || !lm_quota_take(&queue->function->quota))
     return false;
-  atomic_fetch_add(&map->stats.retries, 1);
-  lm_notes_add(&map->notes, LM_NOTE_RETRY, job, due - now_ns, now_ns - job->started_ns);
+  atomic_fetch_add(&queue->batch.stats.retries, 1);
+  lm_notes_add(&queue->batch.notes, LM_NOTE_RETRY, job, due - now_ns, now_ns - job->started_ns);
   return delay(sched, job, due);
 }
 
-/* Back to the front of its map, the attempt not counted. */
+/* Back to the front of its queue, the attempt not counted. */
 static void
 again_first(struct lm_sched *sched, struct lm_job *job)
 {
   job->attempts--;
-  lm_list_push_front(&job->map->retry, &job->link);
+  struct lm_queue *queue = lm_queue_of(job);
+  lm_list_push_front(&queue->retry, &job->link);
   job->state = LM_READY;
-  join_ring(sched, job->map);
+  join_ring(sched, queue);
 }
 
 /* Tried again, the attempt not counted, while patience lasts that began at since_ns. */
@@ -373,9 +372,9 @@ wait_for(struct lm_sched *sched, struct lm_job *job, int64_t since_ns, int64_t n
          int64_t delay_ns, int64_t patience_ns, enum lm_note_kind note)
 {
   int64_t due = lm_retry_due_ns(since_ns, now_ns, delay_ns, patience_ns);
-  bool again = due >= 0 && due < job->map->deadline_ns;
+  bool again = due >= 0 && due < job->batch->deadline_ns;
   if (again)
-    lm_notes_add(&job->map->notes, note, job, due - now_ns, now_ns - job->started_ns);
+    lm_notes_add(&job->batch->notes, note, job, due - now_ns, now_ns - job->started_ns);
   job->attempts--;
   return again && delay(sched, job, due);
 }
@@ -396,21 +395,21 @@ poll_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns)
 static bool
 reconnect_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
 {
-  struct lm_map *map = job->map;
-  int64_t since = map->target->function->unreachable_ns;
+  struct lm_queue *queue = lm_queue_of(job);
+  int64_t since = queue->function->unreachable_ns;
   int64_t wait =
       lm_retry_delay_ns(&lm_periods.retry, LM_BACKOFF_CONNECT, ++job->reconnects, random, -1);
-  bool again = wait_for(sched, job, since > map->asked_ns ? since : map->asked_ns, now_ns, wait,
-                        map->target->connect_patience_ns, LM_NOTE_CONNECT);
-  atomic_fetch_add(&map->stats.retries, again);
+  bool again = wait_for(sched, job, since > queue->asked_ns ? since : queue->asked_ns, now_ns, wait,
+                        queue->connect_patience_ns, LM_NOTE_CONNECT);
+  atomic_fetch_add(&queue->batch.stats.retries, again);
   return again;
 }
 
 static bool
 throttle(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
 {
-  struct lm_map *map = job->map;
-  struct lm_function *function = map->target->function;
+  struct lm_queue *queue = lm_queue_of(job);
+  struct lm_function *function = queue->function;
   int64_t wait =
       lm_retry_delay_ns(&lm_periods.retry, LM_BACKOFF_THROTTLE,
                         function->limiter.consecutive_429 + 1, random, job->head.retry_after_ms);
@@ -421,10 +420,10 @@ throttle(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double rand
   } else {
     lm_limiter_throttled(&function->limiter, now_ns, wait, asked);
   }
-  atomic_fetch_add(&map->stats.throttles, 1);
-  lm_notes_add(&map->notes, LM_NOTE_THROTTLE, job, wait, now_ns - job->started_ns);
+  atomic_fetch_add(&queue->batch.stats.throttles, 1);
+  lm_notes_add(&queue->batch.notes, LM_NOTE_THROTTLE, job, wait, now_ns - job->started_ns);
   job->throttles++;
-  if (lm_limiter_exhausted(&function->limiter, map->asked_ns, now_ns,
+  if (lm_limiter_exhausted(&function->limiter, queue->asked_ns, now_ns,
                            lm_periods.retry.throttle_patience_ns)) {
     job->attempts--;
     return false;
@@ -433,17 +432,17 @@ throttle(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double rand
   return true;
 }
 
-/* Newer credentials are wanted for this target: wake whoever may bring them. */
+/* Newer credentials are wanted: wake whoever may bring them. */
 static void
-want(struct lm_sched *sched, struct lm_target *target, enum lm_wants wants)
+want(struct lm_sched *sched, struct lm_renewal *renewal, enum lm_wants wants)
 {
-  if (atomic_load(&target->wants) >= (int)wants)
+  if (atomic_load(&renewal->wants) >= (int)wants)
     return;
-  atomic_store(&target->wants, (int)wants);
-  LM_LIST_EACH (&sched->maps, node) {
-    struct lm_map *map = LM_CONTAINER(node, struct lm_map, known);
-    if (map->target == target)
-      lm_map_nudge(map);
+  atomic_store(&renewal->wants, (int)wants);
+  LM_LIST_EACH (&sched->queues, node) {
+    struct lm_queue *queue = LM_CONTAINER(node, struct lm_queue, known);
+    if (queue->renewal == renewal)
+      lm_completions_nudge(&queue->batch.completions);
   }
 }
 
@@ -451,15 +450,16 @@ want(struct lm_sched *sched, struct lm_target *target, enum lm_wants wants)
 static bool
 refresh(struct lm_sched *sched, struct lm_job *job)
 {
-  struct lm_target *target = job->map->target;
-  if (job->signed_with == atomic_load(&target->generation)) {
+  struct lm_queue *queue = lm_queue_of(job);
+  struct lm_renewal *renewal = queue->renewal;
+  if (job->signed_with == atomic_load(&renewal->generation)) {
     if (job->refreshes++ == MAX_REFRESHES)
       return false;
-    want(sched, target, LM_WANTS_OTHERS);
-    if (job->signed_with != atomic_load(&target->generation)) /* they came just now */
-      atomic_store(&target->wants, LM_WANTS_NOTHING);
+    want(sched, renewal, LM_WANTS_OTHERS);
+    if (job->signed_with != atomic_load(&renewal->generation)) /* they came just now */
+      atomic_store(&renewal->wants, LM_WANTS_NOTHING);
   }
-  lm_notes_add(&job->map->notes, LM_NOTE_REFRESH, job, 0, 0);
+  lm_notes_add(&queue->batch.notes, LM_NOTE_REFRESH, job, 0, 0);
   again_first(sched, job);
   return true;
 }
@@ -470,7 +470,7 @@ resign(struct lm_sched *sched, struct lm_job *job, int64_t now_ns)
 {
   if (job->resigns++ > 0)
     return false;
-  lm_notes_add(&job->map->notes, LM_NOTE_RESIGN, job, 0, now_ns - job->started_ns);
+  lm_notes_add(&job->batch->notes, LM_NOTE_RESIGN, job, 0, now_ns - job->started_ns);
   again_first(sched, job);
   return true;
 }
@@ -479,8 +479,8 @@ resign(struct lm_sched *sched, struct lm_job *job, int64_t now_ns)
 static bool
 finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
 {
-  struct lm_map *map = job->map;
-  struct lm_function *function = map->target->function;
+  struct lm_queue *queue = lm_queue_of(job);
+  struct lm_function *function = queue->function;
   bool again = false;
   job->stops_map = false;
   if (job->outcome.failure != LM_FAIL_NONE && job->worst.ran <= job->outcome.ran) {
@@ -489,12 +489,13 @@ finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double rand
     job->worst.error = job->error;
   }
   job->took_ns = now_ns - job->started_ns;
-  map->bound->in_flight--;
+  queue->bound->in_flight--;
   if (job->outcome.ran != LM_RAN_NOT || job->head.status != 0)
     function->unreachable_ns = 0;
   else if (job->outcome.action == LM_DO_RECONNECT && function->unreachable_ns == 0)
     function->unreachable_ns = job->started_ns;
-  bool over = sched->closed || atomic_load(&map->stopped) || atomic_load(&map->cancelled);
+  bool over =
+      sched->closed || atomic_load(&queue->batch.stopped) || atomic_load(&queue->batch.cancelled);
   bool throttled = job->outcome.action == LM_DO_THROTTLE || job->outcome.action == LM_DO_SLOW_DOWN;
   if (throttled && !over) {
     again = throttle(sched, job, now_ns, random);
@@ -524,25 +525,14 @@ finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double rand
       job->outcome.failure = job->worst.failure;
       job->error = job->worst.error;
     }
-    map->unfinished--;
+    queue->unfinished--;
     lm_sched_charge(sched, job, job->body.len + job->reply.len + job->result.len);
     if (job->outcome.failure != LM_FAIL_NONE && (job->outcome.stops_map || throttled)) {
       job->stops_map = true;
-      atomic_store(&map->stopped, true);
+      atomic_store(&queue->batch.stopped, true);
     }
   }
   return !again;
-}
-
-bool
-lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random,
-                  bool *stop)
-{
-  pthread_mutex_lock(&sched->lock);
-  bool done = finished(sched, job, now_ns, random);
-  *stop = job->stops_map;
-  pthread_mutex_unlock(&sched->lock);
-  return done;
 }
 
 unsigned
@@ -563,10 +553,10 @@ lm_sched_exchange(struct lm_sched *sched, int64_t now_ns, double (*random)(void)
 }
 
 void
-lm_sched_withdraw(struct lm_sched *sched, struct lm_map *map, struct lm_list *out)
+lm_sched_withdraw(struct lm_sched *sched, struct lm_queue *queue, struct lm_list *out)
 {
   pthread_mutex_lock(&sched->lock);
-  withdraw(sched, map, out);
+  withdraw(sched, queue, out);
   pthread_mutex_unlock(&sched->lock);
 }
 
@@ -582,27 +572,28 @@ lm_sched_tick(struct lm_sched *sched, int64_t now_ns, struct lm_list *expired)
     }
     struct lm_job *job = LM_CONTAINER(item, struct lm_job, due);
     lm_heap_remove(&sched->delayed, item);
-    job->map->delayed--;
-    lm_list_push_back(&job->map->retry, &job->link);
+    struct lm_queue *queue = lm_queue_of(job);
+    queue->delayed--;
+    lm_list_push_back(&queue->retry, &job->link);
     job->state = LM_READY;
-    join_ring(sched, job->map);
+    join_ring(sched, queue);
   }
   int64_t wall_s = lm_seams.unix_s();
-  LM_LIST_EACH (&sched->maps, node) {
-    struct lm_map *map = LM_CONTAINER(node, struct lm_map, known);
-    int64_t refresh_s = atomic_load(&map->target->refresh_s);
-    if (refresh_s != 0 && map->unfinished > 0) {
+  LM_LIST_EACH (&sched->queues, node) {
+    struct lm_queue *queue = LM_CONTAINER(node, struct lm_queue, known);
+    int64_t refresh_s = atomic_load(&queue->renewal->refresh_s);
+    if (refresh_s != 0 && queue->unfinished > 0) {
       if (refresh_s <= wall_s)
-        want(sched, map->target, LM_WANTS_FRESH);
+        want(sched, queue->renewal, LM_WANTS_FRESH);
       else
         next = lm_deadline_earlier(next, lm_deadline_in(now_ns, (refresh_s - wall_s) * 1000));
     }
-    if (map->deadline_ns == LM_NEVER_NS || map->unfinished == 0)
+    if (queue->batch.deadline_ns == LM_NEVER_NS || queue->unfinished == 0)
       continue;
-    if (map->deadline_ns <= now_ns)
-      expire(sched, map, expired);
+    if (queue->batch.deadline_ns <= now_ns)
+      expire(sched, queue, expired);
     else
-      next = lm_deadline_earlier(next, map->deadline_ns);
+      next = lm_deadline_earlier(next, queue->batch.deadline_ns);
   }
   LM_LIST_EACH (&sched->functions, node) {
     struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
@@ -649,7 +640,7 @@ lm_sched_close(struct lm_sched *sched, struct lm_list *out)
 {
   pthread_mutex_lock(&sched->lock);
   sched->closed = true;
-  LM_LIST_EACH (&sched->maps, node)
-    withdraw(sched, LM_CONTAINER(node, struct lm_map, known), out);
+  LM_LIST_EACH (&sched->queues, node)
+    withdraw(sched, LM_CONTAINER(node, struct lm_queue, known), out);
   pthread_mutex_unlock(&sched->lock);
 }

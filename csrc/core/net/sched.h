@@ -3,8 +3,8 @@
  * Two bounds hold for what is in flight: a map's own, its target's max_concurrency, which the maps of
  * one executor share, and above it the function's window, which all maps share.
  *
- * One mutex guards everything here; no libcurl call is made under it, and of a map's own lock only
- * lm_map_nudge's. Per function one limiter, one retry quota and a round-robin ring of the maps that have
+ * One mutex guards everything here; no libcurl call is made under it, and of a map's locks only
+ * those of its completions and its notes are taken. Per function one limiter, one retry quota and a round-robin ring of the maps that have
  * something to send, so that a short map beside a long one gets its share.
  */
 #ifndef LM_NET_SCHED_H
@@ -16,8 +16,7 @@
 
 #include "base/heap.h"
 #include "base/list.h"
-#include "net/job.h"
-#include "net/map.h"
+#include "net/queue.h"
 #include "policy/limiter.h"
 #include "policy/rate.h"
 #include "policy/retry.h"
@@ -46,7 +45,7 @@ struct lm_bound {
 struct lm_sched {
   pthread_mutex_t lock;
   struct lm_list functions;   /* owned */
-  struct lm_list maps;        /* open maps, borrowed */
+  struct lm_list queues;      /* of open maps, borrowed */
   struct lm_list bounds;      /* theirs, owned */
   struct lm_heap delayed;     /* jobs by due time, owned */
   atomic_int_fast64_t due_ns; /* when lm_sched_tick has something to do */
@@ -66,11 +65,11 @@ struct lm_function *lm_sched_function(struct lm_sched *sched, const char *key, u
                                       int64_t now_ns, struct lm_error *err);
 unsigned lm_sched_window(struct lm_sched *sched, struct lm_function *function);
 
-/* Make a map known, with a bound of max attempts at once: the one that maps with this id have, else a
- * new one. */
-int lm_sched_add_map(struct lm_sched *sched, struct lm_map *map, const char *bound_id, unsigned max,
-                     struct lm_error *err);
-void lm_sched_remove_map(struct lm_sched *sched, struct lm_map *map);
+/* Make an open map's queue known, with a bound of max attempts at once: the one that maps with this id
+ * have, else a new one. Borrowed until it is removed, with no job left. */
+int lm_sched_add_queue(struct lm_sched *sched, struct lm_queue *queue, const char *bound_id,
+                       unsigned max, struct lm_error *err);
+void lm_sched_remove_queue(struct lm_sched *sched, struct lm_queue *queue);
 
 /* Queue a job (moved on success). LM_E_FULL: the byte budget has no room, and the map has
  * another chunk unfinished; the oldest unfinished chunk of a map is always admitted. *may_start: both
@@ -79,24 +78,17 @@ void lm_sched_remove_map(struct lm_sched *sched, struct lm_map *map);
 int lm_sched_submit(struct lm_sched *sched, struct lm_job *job, bool *may_start,
                     struct lm_error *err);
 
-/* The next job to start now, charged against its map's bound and its function's window, or NULL. */
-struct lm_job *lm_sched_next(struct lm_sched *sched, int64_t now_ns);
-
-/* An attempt of `job` has ended as job->outcome says. True: it is done, complete it. False: it went
- * back (retry, throttle, poll). *stop (and job->stops_map): every other chunk of the map would fail
- * like it. */
-bool lm_sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random,
-                       bool *stop);
-
-/* Both of the above for many jobs, the lock taken once: those of `ended` that are done move to
- * *done, the others go back; then at most `max` jobs to start are moved to *start. Returns how many
- * these are. `random` gives a number from [0, 1) for each attempt that may be made again. */
+/* The attempts of all jobs of `ended` are over, as job->outcome says: those that are done move to
+ * *done (job->stops_map: every other chunk of the map would fail like it), the others go back (retry,
+ * throttle, poll). Then at most `max` jobs to start now, charged against their maps' bounds and their
+ * functions' windows, are moved to *start. Returns how many these are. `random` gives a number from
+ * [0, 1) for each attempt that may be made again. */
 unsigned lm_sched_exchange(struct lm_sched *sched, int64_t now_ns, double (*random)(void),
                            struct lm_list *ended, struct lm_list *done, unsigned max,
                            struct lm_list *start);
 
 /* Take every job of the map that is not in flight; they are moved to *out and count as finished. */
-void lm_sched_withdraw(struct lm_sched *sched, struct lm_map *map, struct lm_list *out);
+void lm_sched_withdraw(struct lm_sched *sched, struct lm_queue *queue, struct lm_list *out);
 
 /* Move due retries to their maps and jobs of maps past their deadline to *expired. Returns when to
  * come again (lm_sched_due), LM_NEVER_NS when nothing waits for a time. */

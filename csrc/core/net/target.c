@@ -176,7 +176,7 @@ lm_target_new(struct lm_endpoint *endpoint, struct lm_function *function,
       new_credentials(spec->access_key, spec->secret_key, spec->token, spec->expires_s, err);
   if (target->credentials == NULL)
     goto err_target;
-  atomic_init(&target->refresh_s, refresh_time(spec->expires_s));
+  atomic_init(&target->renewal.refresh_s, refresh_time(spec->expires_s));
   return target;
 
 err_target:
@@ -223,9 +223,9 @@ lm_target_set_credentials(struct lm_target *target, const char *access_key, cons
   struct lm_credentials *before = target->credentials;
   made->generation = before->generation + 1;
   target->credentials = made;
-  atomic_store(&target->generation, made->generation);
-  atomic_store(&target->refresh_s, refresh_time(expires_s));
-  atomic_store(&target->wants, LM_WANTS_NOTHING);
+  atomic_store(&target->renewal.generation, made->generation);
+  atomic_store(&target->renewal.refresh_s, refresh_time(expires_s));
+  atomic_store(&target->renewal.wants, LM_WANTS_NOTHING);
   pthread_mutex_unlock(&target->lock);
   lm_credentials_unref(before);
   return 0;

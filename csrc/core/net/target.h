@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "net/endpoint.h"
+#include "net/renewal.h"
 
 /* One generation of keys: never mixed with another's. Immutable, reference-counted; wiped when the
  * last reference goes. */
@@ -17,14 +18,6 @@ struct lm_credentials {
   char *token;         /* NULL for none */
   int64_t expires_s;   /* seconds since 1970, INT64_MAX: never */
   uint64_t generation; /* grows with each lm_target_set_credentials */
-};
-
-/* Whether newer credentials are wanted. Until they come nothing of this target starts. */
-enum lm_wants {
-  LM_WANTS_NOTHING,
-  LM_WANTS_FRESH /* they expire soon */,
-  LM_WANTS_OTHERS /* AWS says
-    that they have expired */
 };
 
 struct lm_function; /* sched.h */
@@ -63,10 +56,7 @@ struct lm_target {
   int64_t connect_timeout_ms, connect_patience_ns;
   pthread_mutex_t lock;
   struct lm_credentials *credentials; /* guarded by lock */
-  atomic_uint_fast64_t generation;    /* theirs */
-  atomic_int_fast64_t refresh_s;      /* when to want newer ones, by the wall clock; 0: never */
-  atomic_int wants;                   /* enum lm_wants; set by the scheduler, cleared by
-                                           lm_target_set_credentials */
+  struct lm_renewal renewal;          /* of them */
 };
 
 /* `endpoint` is referenced, `function` borrowed for ever. */

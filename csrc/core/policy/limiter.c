@@ -34,9 +34,15 @@ lm_limiter_set_cap(struct lm_limiter *limiter, unsigned cap)
 }
 
 bool
-lm_limiter_may_start(const struct lm_limiter *limiter, int64_t now_ns)
+lm_limiter_has_room(const struct lm_limiter *limiter)
 {
-  return limiter->in_flight < lm_limiter_window(limiter) && now_ns >= limiter->not_before_ns;
+  return limiter->in_flight < lm_limiter_window(limiter);
+}
+
+int64_t
+lm_limiter_next_ns(const struct lm_limiter *limiter)
+{
+  return limiter->not_before_ns;
 }
 
 void

@@ -28,7 +28,10 @@ struct lm_limiter {
 
 void lm_limiter_init(struct lm_limiter *limiter, unsigned cap, int64_t now_ns);
 void lm_limiter_set_cap(struct lm_limiter *limiter, unsigned cap);
-bool lm_limiter_may_start(const struct lm_limiter *limiter, int64_t now_ns);
+
+/* One may start if the window has room for it, and not before this time. */
+bool lm_limiter_has_room(const struct lm_limiter *limiter);
+int64_t lm_limiter_next_ns(const struct lm_limiter *limiter);
 
 /* One more in flight. After a quiet minute what was learnt is forgotten: the window is the cap. */
 void lm_limiter_started(struct lm_limiter *limiter, int64_t now_ns);

@@ -55,7 +55,7 @@ lmpy_completion_new(struct lmpy_net_state *state, struct lm_job *job)
   struct completion_object *self =
       (struct completion_object *)state->completion_type->tp_alloc(state->completion_type, 0);
   if (self == NULL) {
-    lm_job_release(job);
+    lm_deliver_release(job);
     return NULL;
   }
   self->job = job;
@@ -69,7 +69,7 @@ dealloc(PyObject *object)
   struct completion_object *self = (struct completion_object *)object;
   PyTypeObject *type = Py_TYPE(object);
   if (self->generation == lm_dispatch_generation())
-    lm_job_release(self->job);
+    lm_deliver_release(self->job);
   type->tp_free(object);
   Py_DECREF(type);
 }
@@ -100,7 +100,7 @@ span_or_none(const struct lm_span *span)
 static bool
 is_plain(const struct lm_job *job)
 {
-  return job->map->opts.head == NULL;
+  return job->batch->opts.head == NULL;
 }
 
 static uint32_t

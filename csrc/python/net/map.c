@@ -67,7 +67,7 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
                           "bound_id",
                           NULL};
   struct lmpy_net_state *state = PyModule_GetState(module);
-  struct lm_map_opts opts = {0};
+  struct lm_batch_opts opts = {0};
   PyObject *target_object;
   const char *map_id;
   const char *bound_id;
@@ -255,7 +255,7 @@ wants_credentials(PyObject *object, void *unused)
   struct map_object *self = (struct map_object *)object;
   (void)unused;
   return PyBool_FromLong(self->generation == lm_dispatch_generation() &&
-                         atomic_load(&self->map->target->wants) != LM_WANTS_NOTHING);
+                         atomic_load(&self->map->queue.renewal->wants) != LM_WANTS_NOTHING);
 }
 
 static PyObject *
@@ -272,7 +272,7 @@ stats(PyObject *object, void *unused)
   (void)unused;
   if (self == NULL)
     return NULL;
-  struct lm_map_stats *counts = &self->map->stats;
+  struct lm_batch_stats *counts = &self->map->queue.batch.stats;
   return Py_BuildValue(
       "{sKsKsKsKsKsKsn}", "requests", (unsigned long long)atomic_load(&counts->requests), "retries",
       (unsigned long long)atomic_load(&counts->retries), "throttles",
@@ -291,15 +291,13 @@ latency(PyObject *object, void *unused)
   if (self == NULL)
     return NULL;
   double seconds[4];
-  pthread_mutex_lock(&self->map->lock);
-  const struct lm_latency *found = &self->map->latency;
-  bool any = found->total > 0;
-  for (size_t i = 0; i < 3; i++)
-    seconds[i] = (double)lm_latency_quantile(found, shares[i]) / 1e9;
-  seconds[3] = (double)found->max_ns / 1e9;
-  pthread_mutex_unlock(&self->map->lock);
-  if (!any)
+  struct lm_latency found;
+  lm_completions_latency(&self->map->queue.batch.completions, &found);
+  if (found.total == 0)
     Py_RETURN_NONE;
+  for (size_t i = 0; i < 3; i++)
+    seconds[i] = (double)lm_latency_quantile(&found, shares[i]) / 1e9;
+  seconds[3] = (double)found.max_ns / 1e9;
   return Py_BuildValue("(dddd)", seconds[0], seconds[1], seconds[2], seconds[3]);
 }
 
@@ -308,7 +306,7 @@ notes(PyObject *object, PyObject *unused)
 {
   struct map_object *self = get(object);
   (void)unused;
-  return self == NULL ? NULL : lmpy_take_notes(&self->map->notes);
+  return self == NULL ? NULL : lmpy_take_notes(&self->map->queue.batch.notes);
 }
 
 PyDoc_STRVAR(notes_doc, "notes($self, /)\n--\n\nWhat happened since the last call, for the log: "

@@ -76,7 +76,7 @@ debug_state(PyObject *module, PyObject *unused)
   int maps = 0;
   Py_ssize_t in_flight = 0;
   pthread_mutex_lock(&dispatch->sched.lock);
-  LM_LIST_EACH (&dispatch->sched.maps, node)
+  LM_LIST_EACH (&dispatch->sched.queues, node)
     maps++;
   size_t used = dispatch->sched.used_bytes;
   pthread_mutex_unlock(&dispatch->sched.lock);

@@ -235,7 +235,7 @@ wants(PyObject *object, void *unused)
   static const char *const words[] = {"", "fresh", "others"};
   (void)unused;
   struct lm_target *target = lmpy_target_get(object);
-  return target == NULL ? NULL : PyUnicode_FromString(words[atomic_load(&target->wants)]);
+  return target == NULL ? NULL : PyUnicode_FromString(words[atomic_load(&target->renewal.wants)]);
 }
 
 static PyMethodDef methods[] = {
