@@ -88,7 +88,7 @@ storm(uint16_t port, unsigned chunks, bool with_cancels)
 {
   struct lm_target *target;
   struct lm_dispatch *dispatch = start(port, &target);
-  CHECK(dispatch->n_io == LM_MAX_IO_THREADS);
+  CHECK(dispatch->crew.n_io == LM_MAX_IO_THREADS);
   struct caller callers[4];
   pthread_t threads[4];
   for (unsigned i = 0; i < 4; i++) {
@@ -112,7 +112,7 @@ warm_maps_connect_no_more(uint16_t port)
   struct caller caller = {dispatch, target, 32, false}; /* all at once: the target's limit */
   for (int i = 0; i < 100; i++) {
     run_map(&caller);
-    CHECK(atomic_load(&dispatch->connections) <= 32 + LM_MAX_IO_THREADS);
+    CHECK(atomic_load(&dispatch->crew.connections) <= 32 + LM_MAX_IO_THREADS);
   }
   lm_target_unref(target);
   lm_dispatch_release(dispatch, 10000);

@@ -15,12 +15,12 @@ PACKAGE = ROOT / "pylambdamap" / "lambdamap"
 LAYERS = {"base": 1, "wire": 2, "policy": 2, "net": 3}
 # A library, and the only files that may know it.
 LIBRARIES = {
-    "curl/": {"net/conn.h", "net/conn.c", "net/pool.h", "net/pool.c", "net/dispatch.c"},
+    "curl/": {"net/stream.c"},
     "openssl/": {"net/sigv4.c", "net/tls.c"},
     "zlib.h": {"wire/deflate.c"},
     "msgpack": {"wire/mpread.h"},
     "pthread.h": {f"net/{path.name}" for path in (CORE / "net").glob("*")},
-    "sys/socket.h": {"net/conn.c"},
+    "sys/socket.h": {"net/stream.c"},
 }
 C_FILES = sorted(path for path in CORE.rglob("*.[ch]"))
 

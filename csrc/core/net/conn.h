@@ -1,38 +1,40 @@
 /* One connection and the request on it.
  *
- * libcurl opens it (address, TCP, proxy, TLS, verification) and moves its bytes; the HTTP on it is
- * ours. CONNECTING until libcurl says so, then SENDING and RECEIVING one request at a time with
+ * A stream opens it (address, TCP, proxy, TLS, verification) and moves its bytes; the HTTP on it is
+ * ours. CONNECTING until the stream says so, then SENDING and RECEIVING one request at a time with
  * IDLE between. Belongs to one I/O thread, from lm_conn_open to the end of lm_conn_close.
  */
 #ifndef LM_NET_CONN_H
 #define LM_NET_CONN_H
 
-#include <curl/curl.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buf.h"
 #include "base/heap.h"
 #include "base/list.h"
+#include "net/endpoint.h"
 #include "net/job.h"
+#include "net/stream.h"
+#include "net/turn.h"
 #include "wire/http1.h"
-
-struct lm_pool;
-struct lm_shard;
 
 enum lm_conn_state { LM_CONN_CONNECTING, LM_CONN_IDLE, LM_CONN_BUSY };
 
+/* What the connections of one I/O thread to one endpoint have in common. */
+struct lm_site {
+  struct lm_turn *turn;         /* borrowed */
+  struct lm_endpoint *endpoint; /* strong */
+  struct lm_list idle;          /* connections, last used first */
+  struct lm_streams streams;
+};
+
 struct lm_conn {
-  struct lm_node link;        /* in its pool's idle or its I/O thread's active list */
-  struct lm_node again;       /* in the I/O thread's list of connections with more to do */
-  struct lm_heap_item timer;  /* in the I/O thread's heap while it has a job */
-  struct lm_pool *pool;       /* borrowed */
-  struct lm_shard *shard;     /* borrowed */
-  CURL *easy;                 /* owned; in the shard's CURLM */
-  struct curl_slist *resolve; /* owned; libcurl reads it while connecting */
-  char *said;                 /* owned; what libcurl says of a failure, while connecting */
-  int fd;                     /* -1 until connected; libcurl closes it */
-  int os_errno;               /* of the last socket() that failed */
+  struct lm_node link;       /* in its site's idle or its I/O thread's active list */
+  struct lm_node again;      /* in the I/O thread's list of connections with more to do */
+  struct lm_heap_item timer; /* in the I/O thread's heap while it has a job */
+  struct lm_site *site;      /* borrowed */
+  struct lm_stream stream;
   enum lm_conn_state state;
   int64_t born_ns, idle_since_ns;
   struct lm_job *job;         /* owned while CONNECTING or BUSY */
@@ -49,14 +51,11 @@ struct lm_conn {
 };
 
 /* Start a connection for `job`. NULL: *err; the job stays the caller's. */
-struct lm_conn *lm_conn_open(struct lm_pool *pool, struct lm_job *job, const char *resolve,
+struct lm_conn *lm_conn_open(struct lm_site *site, struct lm_job *job, const char *resolve,
                              struct lm_error *err);
 
 /* Sign and start sending conn->job on a connected connection. */
 void lm_conn_start(struct lm_conn *conn);
-
-/* libcurl has finished connecting. */
-void lm_conn_connected(struct lm_conn *conn, CURLcode code);
 
 /* Go on after a slice of a long transfer. */
 void lm_conn_continue(struct lm_conn *conn);

@@ -1,7 +1,6 @@
 #include "net/cpu_pool.h"
 
 #include "net/coding.h"
-#include "net/io_thread.h"
 #include "net/seams.h"
 #include "net/sigv4.h"
 #include "net/threads.h"
@@ -28,7 +27,7 @@ lm_cpu_pool_clean_up(struct lm_cpu_pool *pool)
 static void
 code(struct lm_coder *coder, struct lm_sigv4 *signer, struct lm_job *job)
 {
-  struct lm_io *io = job->io;
+  struct lm_inbox *inbox = job->inbox;
   if (coder == NULL || signer == NULL) {
     lm_code_fail(job, job->head.status != 0 ? LM_RAN_YES : LM_RAN_NOT, LM_FAIL_MEMORY,
                  "out of memory");
@@ -41,7 +40,7 @@ code(struct lm_coder *coder, struct lm_sigv4 *signer, struct lm_job *job)
       job->digested_ns = now_ns;
     job->coded = true;
   }
-  lm_io_return(io, job);
+  lm_inbox_return(inbox, job);
 }
 
 static void *
@@ -74,7 +73,7 @@ run(void *argument)
 }
 
 bool
-lm_cpu_pool_code(struct lm_cpu_pool *pool, struct lm_io *io, struct lm_job *job)
+lm_cpu_pool_code(struct lm_cpu_pool *pool, struct lm_inbox *inbox, struct lm_job *job)
 {
   struct lm_error err;
   bool taken = true;
@@ -85,7 +84,7 @@ lm_cpu_pool_code(struct lm_cpu_pool *pool, struct lm_io *io, struct lm_job *job)
   if (pool->threads == 0) {
     taken = false;
   } else {
-    job->io = io;
+    job->inbox = inbox;
     job->state = LM_CODING;
     lm_list_push_back(&pool->queue, &job->link);
     pthread_cond_signal(&pool->work);

@@ -8,9 +8,8 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "net/inbox.h"
 #include "net/job.h"
-
-struct lm_io;
 
 enum { LM_CPU_MAX_THREADS = 4 };
 
@@ -25,8 +24,8 @@ struct lm_cpu_pool {
 void lm_cpu_pool_init(struct lm_cpu_pool *pool, unsigned threads);
 
 /* Code the job (its reply when it has one, else its request, to be sent if job->coded), then
- * lm_io_return(io, job). False: no thread could be started; the job stays the caller's. */
-bool lm_cpu_pool_code(struct lm_cpu_pool *pool, struct lm_io *io, struct lm_job *job);
+ * put it into the inbox. False: no thread could be started; the job stays the caller's. */
+bool lm_cpu_pool_code(struct lm_cpu_pool *pool, struct lm_inbox *inbox, struct lm_job *job);
 
 /* No job is begun after park and before unpark; true once none is under way. */
 bool lm_cpu_pool_park(struct lm_cpu_pool *pool, int64_t timeout_ms);

@@ -1,6 +1,5 @@
 #include "net/dispatch.h"
 
-#include <curl/curl.h>
 #include <dirent.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -8,18 +7,18 @@
 #include "base/alloc.h"
 #include "net/deliver.h"
 #include "net/seams.h"
+#include "net/stream.h"
 #include "net/threads.h"
 #include "net/tls.h"
 #include "policy/deadline.h"
 
 enum {
-  PARK_MS = 2000,        /* takes about a millisecond; this is for a machine that is overrun */
-  OLDEST_CURL = 0x074c00 /* 7.76.0 */
+  PARK_MS = 2000 /* takes about a millisecond; this is for a machine that is overrun */
 };
 
 static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct lm_dispatch *current; /* guarded by process_lock; borrowed from its holders */
-static bool prepared;               /* libcurl and the fork handlers; guarded by process_lock */
+static bool prepared;               /* streams and the fork handlers; guarded by process_lock */
 static atomic_uint generation;
 
 unsigned
@@ -28,20 +27,14 @@ lm_dispatch_generation(void)
   return atomic_load(&generation);
 }
 
-const char *
-lm_dispatch_curl_version(void)
-{
-  return curl_version_info(CURLVERSION_NOW)->version;
-}
-
 /* --- fork --- */
 
 /* Every I/O thread ends its present turn, whether it was about to be woken or not. */
 static void
 wake_all(struct lm_dispatch *dispatch)
 {
-  for (unsigned i = 0; i < dispatch->n_io; i++)
-    lm_loop_wake(dispatch->io[i]->loop);
+  for (unsigned i = 0; i < dispatch->crew.n_io; i++)
+    lm_loop_wake(dispatch->crew.io[i]->turn.loop);
 }
 
 static void
@@ -53,14 +46,11 @@ before_fork(void)
   if (dispatch == NULL)
     return;
   int64_t until = lm_seams.now_ns() + (int64_t)PARK_MS * 1000000;
-  atomic_store(&dispatch->parking, true);
+  lm_gate_shut(&dispatch->crew.gate);
   wake_all(dispatch);
   lm_cpu_pool_park(&dispatch->cpu_pool, PARK_MS);
-  pthread_mutex_lock(&dispatch->lock);
-  while (dispatch->parked < dispatch->running)
-    if (!lm_cond_wait(&dispatch->changed, &dispatch->lock, until - lm_seams.now_ns()))
-      break; /* the child leaves everything alone that a late thread may be changing */
-  pthread_mutex_unlock(&dispatch->lock);
+  /* The child leaves everything alone that a late thread may be changing. */
+  (void)lm_gate_await_parked(&dispatch->crew.gate, until);
 }
 
 static void
@@ -69,10 +59,7 @@ after_fork_in_parent(void)
   struct lm_dispatch *dispatch = current;
   if (dispatch != NULL) {
     lm_cpu_pool_unpark(&dispatch->cpu_pool);
-    pthread_mutex_lock(&dispatch->lock);
-    atomic_store(&dispatch->parking, false);
-    pthread_cond_broadcast(&dispatch->changed);
-    pthread_mutex_unlock(&dispatch->lock);
+    lm_gate_open(&dispatch->crew.gate);
     wake_all(dispatch); /* one that had not come to park may have left work for its next turn */
   }
   lm_tls_unlock();
@@ -86,8 +73,8 @@ after_fork_in_child(void)
   current = NULL;
   atomic_fetch_add(&generation, 1);
   if (dispatch != NULL)
-    for (unsigned i = 0; i < dispatch->n_io; i++)
-      lm_io_abandon(dispatch->io[i]);
+    for (unsigned i = 0; i < dispatch->crew.n_io; i++)
+      lm_io_abandon(dispatch->crew.io[i]);
   lm_tls_unlock();
   pthread_mutex_unlock(&process_lock);
 }
@@ -99,13 +86,8 @@ prepare_process(struct lm_error *err)
 {
   if (prepared)
     return 0;
-  const curl_version_info_data *have = curl_version_info(CURLVERSION_NOW);
-  if (have->version_num < OLDEST_CURL)
-    return lm_error_set(err, LM_E_VERSION, "libcurl %s is too old: 7.76 or newer is needed",
-                        have->version);
-  if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-    return lm_error_set(err, LM_E_SYSTEM, "libcurl cannot be initialised");
-  lm_tls_set_transport(have->ssl_version);
+  if (lm_stream_prepare(err) != 0)
+    return -1;
   int failed = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   if (failed != 0)
     return lm_error_system(err, failed, "pthread_atfork");
@@ -116,13 +98,13 @@ prepare_process(struct lm_error *err)
 static void
 destroy(struct lm_dispatch *dispatch)
 {
-  for (unsigned i = 0; i < dispatch->n_io; i++)
-    lm_io_destroy(dispatch->io[i]);
+  for (unsigned i = 0; i < dispatch->crew.n_io; i++)
+    lm_io_destroy(dispatch->crew.io[i]);
   for (unsigned i = 0; i < dispatch->n_endpoints; i++)
     lm_endpoint_unref(dispatch->endpoints[i]);
   lm_cpu_pool_clean_up(&dispatch->cpu_pool);
   lm_sched_clean_up(&dispatch->sched);
-  pthread_cond_destroy(&dispatch->changed);
+  lm_gate_clean_up(&dispatch->crew.gate);
   pthread_mutex_destroy(&dispatch->lock);
   lm_free(dispatch);
 }
@@ -133,16 +115,10 @@ stop_threads(struct lm_dispatch *dispatch, int64_t join_ms)
 {
   int64_t until = lm_seams.now_ns() + join_ms * 1000000;
   bool ended = lm_cpu_pool_stop(&dispatch->cpu_pool, join_ms);
-  atomic_store(&dispatch->stopping, true);
-  pthread_mutex_lock(&dispatch->lock);
-  for (unsigned i = 0; i < dispatch->n_io; i++)
-    lm_io_wake(dispatch->io[i]);
-  while (dispatch->running > 0)
-    if (!lm_cond_wait(&dispatch->changed, &dispatch->lock, until - lm_seams.now_ns()))
-      break;
-  ended = ended && dispatch->running == 0;
-  pthread_mutex_unlock(&dispatch->lock);
-  return ended;
+  lm_gate_stop(&dispatch->crew.gate);
+  for (unsigned i = 0; i < dispatch->crew.n_io; i++)
+    lm_io_wake(dispatch->crew.io[i]);
+  return lm_gate_await_left(&dispatch->crew.gate, until) && ended;
 }
 
 static struct lm_dispatch *
@@ -158,22 +134,22 @@ new_dispatch(size_t budget_bytes, struct lm_error *err)
   atomic_init(&dispatch->refs, 1);
   dispatch->generation = lm_dispatch_generation();
   pthread_mutex_init(&dispatch->lock, NULL);
-  lm_cond_init(&dispatch->changed);
+  lm_gate_init(&dispatch->crew.gate);
+  dispatch->crew.sched = &dispatch->sched;
+  dispatch->crew.cpu_pool = &dispatch->cpu_pool;
   lm_sched_init(&dispatch->sched, budget_bytes);
   lm_cpu_pool_init(&dispatch->cpu_pool, cores);
-  for (; dispatch->n_io < wanted; dispatch->n_io++)
-    if ((dispatch->io[dispatch->n_io] = lm_io_new(dispatch, dispatch->n_io, err)) == NULL)
+  for (; dispatch->crew.n_io < wanted; dispatch->crew.n_io++)
+    if ((dispatch->crew.io[dispatch->crew.n_io] =
+             lm_io_new(&dispatch->crew, dispatch->crew.n_io, err)) == NULL)
       goto err_dispatch;
   for (unsigned i = 0; i < wanted; i++) {
-    pthread_mutex_lock(&dispatch->lock);
-    int failed = lm_io_start(dispatch->io[i], err);
-    dispatch->running += failed == 0;
-    pthread_mutex_unlock(&dispatch->lock);
+    int failed = lm_io_start(dispatch->crew.io[i], err);
     if (failed != 0 && i == 0)
       goto err_dispatch;
     if (failed != 0) { /* fewer will do */
-      while (dispatch->n_io > i)
-        lm_io_destroy(dispatch->io[--dispatch->n_io]);
+      while (dispatch->crew.n_io > i)
+        lm_io_destroy(dispatch->crew.io[--dispatch->crew.n_io]);
       break;
     }
   }
@@ -268,7 +244,7 @@ lm_dispatch_descriptor_cap(const struct lm_dispatch *dispatch)
 {
   enum { MOST = 100000, SPARE = 8 /* an I/O thread: libcurl's own, and some slack */ };
   struct rlimit limit;
-  unsigned long open = 0, ours = atomic_load(&dispatch->connections);
+  unsigned long open = 0, ours = atomic_load(&dispatch->crew.connections);
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
     return MOST;
   DIR *folder = opendir("/proc/self/fd");
@@ -277,7 +253,8 @@ lm_dispatch_descriptor_cap(const struct lm_dispatch *dispatch)
       open++;
     closedir(folder);
   }
-  unsigned long taken = (open > ours ? open - ours : 0) + (unsigned long)SPARE * dispatch->n_io;
+  unsigned long taken =
+      (open > ours ? open - ours : 0) + (unsigned long)SPARE * dispatch->crew.n_io;
   if (limit.rlim_cur <= taken + 1)
     return 1;
   unsigned long cap = (limit.rlim_cur - taken) / 5 * 4;
@@ -293,102 +270,9 @@ lm_dispatch_closed(struct lm_dispatch *dispatch)
   return closed;
 }
 
-/* --- wake-ups --- */
-
-struct lm_io *
-lm_dispatch_least_busy(const struct lm_dispatch *dispatch)
-{
-  struct lm_io *least = dispatch->io[0];
-  for (unsigned i = 1; i < dispatch->n_io; i++)
-    if (atomic_load(&dispatch->io[i]->load) < atomic_load(&least->load))
-      least = dispatch->io[i];
-  return least;
-}
-
-void
-lm_dispatch_kick(struct lm_dispatch *dispatch)
-{
-  struct lm_io *chosen = NULL;
-  for (unsigned i = 0; i < dispatch->n_io && chosen == NULL; i++)
-    if (!atomic_load(&dispatch->io[i]->behind))
-      chosen = dispatch->io[i];
-  lm_io_wake(chosen != NULL ? chosen : lm_dispatch_least_busy(dispatch));
-}
-
 void
 lm_dispatch_look_again(struct lm_dispatch *dispatch)
 {
   lm_sched_look_again(&dispatch->sched);
-  lm_dispatch_come_again(dispatch);
-}
-
-void
-lm_dispatch_drop_cancelled(struct lm_dispatch *dispatch)
-{
-  for (unsigned i = 0; i < dispatch->n_io; i++) {
-    atomic_store(&dispatch->io[i]->look_for_cancelled, true);
-    lm_io_wake(dispatch->io[i]);
-  }
-}
-
-void
-lm_dispatch_drop_idle(struct lm_dispatch *dispatch)
-{
-  for (unsigned i = 0; i < dispatch->n_io; i++) {
-    atomic_store(&dispatch->io[i]->drop_idle, true);
-    lm_io_wake(dispatch->io[i]);
-  }
-}
-
-bool
-lm_dispatch_stopping(const struct lm_dispatch *dispatch)
-{
-  return atomic_load(&dispatch->stopping);
-}
-
-bool
-lm_dispatch_parking(const struct lm_dispatch *dispatch)
-{
-  return atomic_load(&dispatch->parking);
-}
-
-void
-lm_dispatch_park_point(struct lm_dispatch *dispatch)
-{
-  if (!atomic_load(&dispatch->parking))
-    return;
-  pthread_mutex_lock(&dispatch->lock);
-  dispatch->parked++;
-  pthread_cond_broadcast(&dispatch->changed);
-  while (atomic_load(&dispatch->parking))
-    pthread_cond_wait(&dispatch->changed, &dispatch->lock);
-  dispatch->parked--;
-  pthread_mutex_unlock(&dispatch->lock);
-}
-
-void
-lm_dispatch_thread_ended(struct lm_dispatch *dispatch)
-{
-  pthread_mutex_lock(&dispatch->lock);
-  dispatch->running--;
-  pthread_cond_broadcast(&dispatch->changed);
-  pthread_mutex_unlock(&dispatch->lock);
-}
-
-void
-lm_dispatch_tick(struct lm_dispatch *dispatch, int64_t now_ns)
-{
-  struct lm_list expired;
-  if (now_ns < lm_sched_due(&dispatch->sched))
-    return;
-  lm_list_init(&expired);
-  lm_sched_tick(&dispatch->sched, now_ns, &expired);
-  lm_deliver_unstarted(&expired, LM_FAIL_DEADLINE, "the time was over before this chunk was sent");
-}
-
-void
-lm_dispatch_come_again(struct lm_dispatch *dispatch)
-{
-  atomic_store(&dispatch->sched.sooner, false);
-  lm_io_wake(dispatch->io[0]);
+  lm_io_come_again(&dispatch->crew);
 }

@@ -25,15 +25,9 @@ struct lm_dispatch {
   unsigned generation; /* of the process that made it */
   struct lm_sched sched;
   struct lm_cpu_pool cpu_pool;
-  unsigned n_io;
-  struct lm_io *io[LM_MAX_IO_THREADS]; /* owned */
-
+  struct lm_io_crew crew;
+  unsigned holders; /* guarded by the process-wide lock in dispatch.c */
   pthread_mutex_t lock;
-  pthread_cond_t changed;
-  unsigned running, parked; /* I/O threads; guarded by lock */
-  atomic_bool parking, stopping;
-  atomic_uint connections;           /* of all I/O threads, whatever their state */
-  unsigned holders;                  /* guarded by the process-wide lock in dispatch.c */
   struct lm_endpoint *endpoints[64]; /* strong, guarded by lock; the first ones asked for */
   unsigned n_endpoints;
 };
@@ -52,8 +46,6 @@ void lm_dispatch_unref(struct lm_dispatch *dispatch); /* never waits */
 /* Counts forks of this process: an object made in another generation must be left alone. */
 unsigned lm_dispatch_generation(void);
 
-const char *lm_dispatch_curl_version(void); /* of the libcurl that this module runs with */
-
 void lm_dispatch_set_budget(struct lm_dispatch *dispatch, size_t budget_bytes);
 
 /* The endpoint (a new reference) that all targets with this spec share. */
@@ -64,29 +56,9 @@ struct lm_endpoint *lm_dispatch_endpoint(struct lm_dispatch *dispatch,
  * open, those that are open for connections included. */
 unsigned lm_dispatch_descriptor_cap(const struct lm_dispatch *dispatch);
 
-/* Descriptors have run out: every I/O thread closes its idle connections. */
-void lm_dispatch_drop_idle(struct lm_dispatch *dispatch);
-
 bool lm_dispatch_closed(struct lm_dispatch *dispatch); /* its last hold was given back */
 
-/* There may be something to start: wake the first I/O thread that is not behind with its work, or
- * the least busy one. */
-void lm_dispatch_kick(struct lm_dispatch *dispatch);
 /* A target has new credentials: jobs may start, and others have to be asked for later. */
 void lm_dispatch_look_again(struct lm_dispatch *dispatch);
-/* A map was cancelled: every I/O thread drops what it has of it. */
-void lm_dispatch_drop_cancelled(struct lm_dispatch *dispatch);
-
-/* --- for the I/O threads --- */
-
-bool lm_dispatch_stopping(const struct lm_dispatch *dispatch);
-bool lm_dispatch_parking(const struct lm_dispatch *dispatch); /* a fork waits: end the turn soon */
-void lm_dispatch_park_point(struct lm_dispatch *dispatch);    /* waits while a fork is under way */
-void lm_dispatch_thread_ended(struct lm_dispatch *dispatch);
-struct lm_io *lm_dispatch_least_busy(const struct lm_dispatch *dispatch);
-/* Thread 0: due retries and deadlines. */
-void lm_dispatch_tick(struct lm_dispatch *dispatch, int64_t now_ns);
-/* The scheduler's time (lm_sched_due) has come nearer: thread 0 must look at it. */
-void lm_dispatch_come_again(struct lm_dispatch *dispatch);
 
 #endif

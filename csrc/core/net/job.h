@@ -19,7 +19,7 @@
 #include "wire/http1.h"
 
 struct lm_batch; /* batch.h */
-struct lm_io;
+struct lm_inbox;
 
 enum lm_job_state { LM_READY, LM_DELAYED, LM_CODING, LM_SENDING, LM_DONE };
 
@@ -38,7 +38,7 @@ struct lm_job {
   struct lm_node link;
   struct lm_heap_item due; /* in the scheduler's heap while DELAYED */
   struct lm_batch *batch;  /* borrowed: it counts its jobs */
-  struct lm_io *io;        /* where to return to while CODING; borrowed */
+  struct lm_inbox *inbox;  /* where to return to while CODING; borrowed */
   enum lm_job_state state;
   uint64_t first_item;
   uint32_t n_items;

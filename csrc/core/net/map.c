@@ -106,9 +106,9 @@ lm_map_submit_named(struct lm_map *map, struct lm_buf *frame, uint64_t first_ite
   if (lm_sched_submit(sched, job, &may_start, err) != 0)
     goto err_expected;
   if (may_start)
-    lm_dispatch_kick(map->dispatch);
+    lm_io_kick(&map->dispatch->crew);
   if (atomic_load(&sched->sooner))
-    lm_dispatch_come_again(map->dispatch);
+    lm_io_come_again(&map->dispatch->crew);
   return 0;
 
 err_expected:
@@ -135,7 +135,7 @@ lm_map_cancel(struct lm_map *map)
     return;
   lm_deliver_queued(&map->queue);
   if (lm_completions_expects(&batch->completions))
-    lm_dispatch_drop_cancelled(map->dispatch);
+    lm_io_drop_cancelled(&map->dispatch->crew);
 }
 
 bool

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "net/seams.h"
+#include "net/stream.h"
 #include "net/tls.h"
 #include "wire/frame.h"
 
@@ -80,12 +81,12 @@ debug_state(PyObject *module, PyObject *unused)
     maps++;
   size_t used = dispatch->sched.used_bytes;
   pthread_mutex_unlock(&dispatch->sched.lock);
-  for (unsigned i = 0; i < dispatch->n_io; i++)
-    in_flight += (Py_ssize_t)atomic_load(&dispatch->io[i]->load);
+  for (unsigned i = 0; i < dispatch->crew.n_io; i++)
+    in_flight += (Py_ssize_t)atomic_load(&dispatch->crew.io[i]->load);
   pthread_mutex_lock(&dispatch->cpu_pool.lock);
   int cpu_threads = (int)dispatch->cpu_pool.threads;
   pthread_mutex_unlock(&dispatch->cpu_pool.lock);
-  return Py_BuildValue("{sisisisnsn}", "io_threads", (int)dispatch->n_io, "cpu_threads",
+  return Py_BuildValue("{sisisisnsn}", "io_threads", (int)dispatch->crew.n_io, "cpu_threads",
                        cpu_threads, "maps", maps, "used_bytes", (Py_ssize_t)used, "in_flight",
                        in_flight);
 }
@@ -216,7 +217,7 @@ exec(PyObject *module)
     if (*types[i].type == NULL || PyModule_AddType(module, *types[i].type) != 0)
       return -1;
   }
-  if (PyModule_AddStringConstant(module, "CURL_VERSION", lm_dispatch_curl_version()) != 0 ||
+  if (PyModule_AddStringConstant(module, "CURL_VERSION", lm_stream_version()) != 0 ||
       PyModule_AddStringConstant(module, "TLS_VERSION", lm_tls_version()) != 0)
     return -1;
   return stop_at_exit(module);
