@@ -103,7 +103,7 @@ def core(*folders: str) -> list[str]:
     return [path for folder in folders for path in glob.glob(f"csrc/core/{folder}/*.c")]
 
 
-NET_ONLY = {"http1.c", "envelope.c", "json.c", "redact.c"}
+NET_ONLY = {"envelope.c", "json.c", "redact.c"}  # of wire/
 
 
 def extensions() -> list[Extension]:
@@ -136,7 +136,7 @@ def extensions() -> list[Extension]:
             extension(
                 "_net",
                 [
-                    *core("base", "wire", "policy", "net"),
+                    *core("*"),
                     "csrc/python/errors.c",
                     *glob.glob("csrc/python/net/*.c"),
                 ],

@@ -16,10 +16,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "net/sigv4.h"
+#include "http/http1.h"
 #include "policy/outcome.h"
+#include "transport/sigv4.h"
 #include "wire/envelope.h"
-#include "wire/http1.h"
 
 enum { MAX_ARGS = 64 };
 

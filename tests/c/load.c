@@ -11,8 +11,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "net/dispatch.h"
-#include "net/map.h"
+#include "dispatch/dispatch.h"
+#include "dispatch/map.h"
 
 enum { BODY_BYTES = 2048, WAIT_MS = 60000 };
 

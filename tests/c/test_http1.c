@@ -1,8 +1,8 @@
-/* wire/http1: each reply read whole, byte by byte and cut at every place gives the same. */
+/* http/http1: each reply read whole, byte by byte and cut at every place gives the same. */
 #include <string.h>
 
 #include "check.h"
-#include "wire/http1.h"
+#include "http/http1.h"
 
 enum { BODY_MAX = 100 };
 

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "net/dispatch.h"
-#include "net/map.h"
+#include "dispatch/dispatch.h"
+#include "dispatch/map.h"
 #include "world.h"
 
 static void

@@ -1,9 +1,9 @@
-/* net/sigv4: signatures that botocore made, the cached key, refusals, memory. */
+/* transport/sigv4: signatures that botocore made, the cached key, refusals, memory. */
 #include <stddef.h>
 #include <string.h>
 
 #include "check.h"
-#include "net/sigv4.h"
+#include "transport/sigv4.h"
 
 #define SCOPE "20260921/eu-central-1/lambda/aws4_request"
 #define SECRET "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"

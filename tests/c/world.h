@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "net/dispatch.h"
-#include "net/map.h"
-#include "net/seams.h"
+#include "dispatch/dispatch.h"
+#include "dispatch/map.h"
+#include "os/seams.h"
 
 /* As many I/O threads as there may be, whatever machine this is. */
 static unsigned

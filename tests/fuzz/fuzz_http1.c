@@ -1,10 +1,10 @@
-/* wire/http1: no bytes make it read or write where it may not, and cutting them in pieces changes
+/* http/http1: no bytes make it read or write where it may not, and cutting them in pieces changes
  * nothing. The first two bytes say where to cut and how small the body's cap is. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "wire/http1.h"
+#include "http/http1.h"
 
 #define MUST(condition)                                                                            \
   do {                                                                                             \

@@ -17,10 +17,10 @@ _CORE = ROOT / "csrc" / "core"
 _SOURCES = [
     ROOT / "tests/c/core_driver.c",
     *sorted((_CORE / "base").glob("*.c")),
-    _CORE / "net/sigv4.c",
+    _CORE / "transport/sigv4.c",
     _CORE / "policy/outcome.c",
     _CORE / "wire/envelope.c",
-    _CORE / "wire/http1.c",
+    _CORE / "http/http1.c",
     _CORE / "wire/json.c",
 ]
 

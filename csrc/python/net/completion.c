@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "net/coding.h"
+#include "job/coding.h"
 
 struct completion_object {
   PyObject_HEAD struct lm_job *job; /* owned */

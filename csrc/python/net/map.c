@@ -5,7 +5,7 @@
 #include <poll.h>
 #include <string.h>
 
-#include "net/seams.h"
+#include "os/seams.h"
 
 enum {
   SLICE_MS = 50,      /* how late a signal that hit another thread may be noticed */

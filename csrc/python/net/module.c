@@ -3,9 +3,9 @@
 
 #include <unistd.h>
 
-#include "net/seams.h"
-#include "net/stream.h"
-#include "net/tls.h"
+#include "os/seams.h"
+#include "os/stream.h"
+#include "os/tls.h"
 #include "wire/frame.h"
 
 struct lm_dispatch *

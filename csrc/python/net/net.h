@@ -6,8 +6,8 @@
 
 #include "lmpy.h"
 
-#include "net/dispatch.h"
-#include "net/map.h"
+#include "dispatch/dispatch.h"
+#include "dispatch/map.h"
 
 struct lmpy_net_state {
   PyTypeObject *target_type, *map_type, *completion_type; /* strong */

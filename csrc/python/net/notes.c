@@ -1,7 +1,7 @@
 /* Notes of a map, as dicts for the logger. */
 #include "net.h"
 
-#include "net/notes.h"
+#include "job/notes.h"
 
 static const char *const KINDS[] = {
     [LM_NOTE_RETRY] = "retry", [LM_NOTE_CONNECT] = "connect", [LM_NOTE_THROTTLE] = "throttle",

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "net/seams.h"
+#include "os/seams.h"
 
 enum { MAX_PATIENCE_MS = 1 << 30 };
 

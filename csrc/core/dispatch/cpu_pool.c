@@ -1,0 +1,135 @@
+#include "dispatch/cpu_pool.h"
+
+#include "job/coding.h"
+#include "os/seams.h"
+#include "os/threads.h"
+#include "transport/sigv4.h"
+
+void
+lm_cpu_pool_init(struct lm_cpu_pool *pool, unsigned threads)
+{
+  *pool =
+      (struct lm_cpu_pool){.wanted = threads < LM_CPU_MAX_THREADS ? threads : LM_CPU_MAX_THREADS};
+  pthread_mutex_init(&pool->lock, NULL);
+  lm_cond_init(&pool->work);
+  lm_cond_init(&pool->changed);
+  lm_list_init(&pool->queue);
+}
+
+void
+lm_cpu_pool_clean_up(struct lm_cpu_pool *pool)
+{
+  pthread_cond_destroy(&pool->changed);
+  pthread_cond_destroy(&pool->work);
+  pthread_mutex_destroy(&pool->lock);
+}
+
+static void
+code(struct lm_coder *coder, struct lm_sigv4 *signer, struct lm_job *job)
+{
+  struct lm_inbox *inbox = job->inbox;
+  if (coder == NULL || signer == NULL) {
+    lm_code_fail(job, job->head.status != 0 ? LM_RAN_YES : LM_RAN_NOT, LM_FAIL_MEMORY,
+                 "out of memory");
+  } else if (job->head.status != 0) {
+    lm_code_complete(coder, job);
+  } else if (job->body.len > 0 || lm_code_request(coder, job)) {
+    int64_t now_ns = lm_seams.now_ns();
+    lm_code_patch(job, now_ns);
+    if (lm_sigv4_digest(signer, job->body.data, job->body.len, job->body_digest))
+      job->digested_ns = now_ns;
+    job->coded = true;
+  }
+  lm_inbox_return(inbox, job);
+}
+
+static void *
+run(void *argument)
+{
+  struct lm_cpu_pool *pool = argument;
+  struct lm_coder *coder = lm_coder_new();
+  struct lm_sigv4 *signer = lm_sigv4_new();
+  lm_thread_stand_back();
+  pthread_mutex_lock(&pool->lock);
+  for (;;) {
+    while (pool->parked || (lm_list_empty(&pool->queue) && !pool->stopping))
+      pthread_cond_wait(&pool->work, &pool->lock);
+    struct lm_node *node = lm_list_pop_front(&pool->queue);
+    if (node == NULL)
+      break;
+    pool->busy++;
+    pthread_mutex_unlock(&pool->lock);
+    code(coder, signer, LM_CONTAINER(node, struct lm_job, link));
+    pthread_mutex_lock(&pool->lock);
+    pool->busy--;
+    pthread_cond_broadcast(&pool->changed);
+  }
+  pool->threads--;
+  pthread_cond_broadcast(&pool->changed);
+  pthread_mutex_unlock(&pool->lock);
+  lm_sigv4_destroy(signer);
+  lm_coder_destroy(coder);
+  return NULL;
+}
+
+bool
+lm_cpu_pool_code(struct lm_cpu_pool *pool, struct lm_inbox *inbox, struct lm_job *job)
+{
+  struct lm_error err;
+  bool taken = true;
+  pthread_mutex_lock(&pool->lock);
+  if (pool->threads < pool->wanted && pool->busy == pool->threads &&
+      lm_thread_start("lambdamap-cpu", run, pool, &err) == 0)
+    pool->threads++;
+  if (pool->threads == 0) {
+    taken = false;
+  } else {
+    job->inbox = inbox;
+    job->state = LM_CODING;
+    lm_list_push_back(&pool->queue, &job->link);
+    pthread_cond_signal(&pool->work);
+  }
+  pthread_mutex_unlock(&pool->lock);
+  return taken;
+}
+
+/* With the lock held: wait until `changed` makes the count 0. */
+static bool
+wait_for_none(struct lm_cpu_pool *pool, const unsigned *count, int64_t timeout_ms)
+{
+  int64_t until = lm_seams.now_ns() + timeout_ms * 1000000;
+  while (*count > 0)
+    if (!lm_cond_wait(&pool->changed, &pool->lock, until - lm_seams.now_ns()))
+      break;
+  return *count == 0;
+}
+
+bool
+lm_cpu_pool_park(struct lm_cpu_pool *pool, int64_t timeout_ms)
+{
+  pthread_mutex_lock(&pool->lock);
+  pool->parked = true;
+  bool none = wait_for_none(pool, &pool->busy, timeout_ms);
+  pthread_mutex_unlock(&pool->lock);
+  return none;
+}
+
+void
+lm_cpu_pool_unpark(struct lm_cpu_pool *pool)
+{
+  pthread_mutex_lock(&pool->lock);
+  pool->parked = false;
+  pthread_cond_broadcast(&pool->work);
+  pthread_mutex_unlock(&pool->lock);
+}
+
+bool
+lm_cpu_pool_stop(struct lm_cpu_pool *pool, int64_t timeout_ms)
+{
+  pthread_mutex_lock(&pool->lock);
+  pool->stopping = true;
+  pthread_cond_broadcast(&pool->work);
+  bool none = wait_for_none(pool, &pool->threads, timeout_ms);
+  pthread_mutex_unlock(&pool->lock);
+  return none;
+}

@@ -1,0 +1,42 @@
+/* One map in flight, as its calling thread sees it: submit chunks, wait on a descriptor, take what
+ * is done. Heap-allocated and reference-counted by its batch: its jobs count too. */
+#ifndef LM_DISPATCH_MAP_H
+#define LM_DISPATCH_MAP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "sched/deliver.h"
+#include "sched/queue.h"
+#include "transport/target.h"
+
+struct lm_dispatch;
+
+struct lm_map {
+  struct lm_queue queue;
+  struct lm_dispatch *dispatch; /* strong */
+};
+
+int lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target,
+                const struct lm_batch_opts *opts, struct lm_map **out, struct lm_error *err);
+
+/* Queue one chunk. The frame's bytes are moved. LM_E_FULL: take a completion first, the frame is
+ * untouched; LM_E_CLOSED after lm_map_close or a fork. Once cancelled, or past the map's deadline,
+ * the chunk completes at once. */
+int lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uint32_t n_items,
+                  struct lm_error *err);
+/* The same with the name of the durable execution (copied; its characters are the caller's matter), NULL for none. */
+int lm_map_submit_named(struct lm_map *map, struct lm_buf *frame, uint64_t first_item,
+                        uint32_t n_items, const char *durable_name, struct lm_error *err);
+
+/* Readable while completions wait; may also be so for nothing, until a take returns NULL. */
+int lm_map_fd(const struct lm_map *map);
+/* Never blocks; the caller owns the job, until lm_deliver_release. NULL: none. */
+struct lm_job *lm_map_take(struct lm_map *map);
+void lm_map_cancel(struct lm_map *map); /* idempotent, any thread; every job reaches LM_DONE */
+bool lm_map_quiesce(struct lm_map *map, int64_t timeout_ms); /* no native thread holds a buffer */
+void lm_map_close(struct lm_map *map); /* cancel, and let completed jobs go; never waits */
+void lm_map_unref(struct lm_map *map); /* the opener's reference; never waits; NULL is allowed */
+
+#endif

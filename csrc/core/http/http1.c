@@ -1,0 +1,584 @@
+#include "http/http1.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+
+enum state {
+  STATUS_LINE,
+  HEADER,
+  BODY, /* Content-Length bytes */
+  UNTIL_EOF,
+  CHUNK_SIZE,
+  CHUNK_DATA,
+  CHUNK_END, /* the CR LF behind a chunk; line_len counts what of it was read */
+  TRAILER,
+  COMPLETE,
+  BAD
+};
+
+void
+lm_http1_init(struct lm_http1 *reply)
+{
+  memset(reply, 0, sizeof *reply);
+  reply->content_length = reply->retry_after_ms = reply->date_s = -1;
+  reply->state = STATUS_LINE;
+}
+
+void
+lm_http1_clean_up(struct lm_http1 *reply)
+{
+  lm_free(reply->line);
+  reply->line = NULL;
+}
+
+bool
+lm_http1_started(const struct lm_http1 *reply)
+{
+  return reply->head_bytes > 0;
+}
+
+/* --- small readers --- */
+
+/* Characters of a header's name (RFC 9110 section 5.6.2), in lower case; 0 for any other. */
+static const char name_char[256] = {
+    ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
+    ['+'] = '+', ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`',   ['|'] = '|',
+    ['~'] = '~', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',   ['5'] = '5',
+    ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['A'] = 'a', ['B'] = 'b',   ['C'] = 'c',
+    ['D'] = 'd', ['E'] = 'e', ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i',   ['J'] = 'j',
+    ['K'] = 'k', ['L'] = 'l', ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p',   ['Q'] = 'q',
+    ['R'] = 'r', ['S'] = 's', ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w',   ['X'] = 'x',
+    ['Y'] = 'y', ['Z'] = 'z', ['a'] = 'a', ['b'] = 'b', ['c'] = 'c', ['d'] = 'd',   ['e'] = 'e',
+    ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i', ['j'] = 'j', ['k'] = 'k',   ['l'] = 'l',
+    ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q', ['r'] = 'r',   ['s'] = 's',
+    ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x', ['y'] = 'y',   ['z'] = 'z',
+};
+
+static bool
+is_digit(char c)
+{
+  return c >= '0' && c <= '9';
+}
+
+static bool
+is_blank(char c)
+{
+  return c == ' ' || c == '\t';
+}
+
+static char
+lower(char c)
+{
+  return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
+static uint64_t
+load(const char *text)
+{
+  uint64_t word;
+  memcpy(&word, text, sizeof word);
+  return word;
+}
+
+static bool
+is_shown(char c) /* visible ASCII or a blank */
+{
+  return c >= 0x20 && c < 0x7f;
+}
+
+/* Whether a line holds no control byte but tabs. Eight bytes at once: is one below 0x20, or
+ * 0x7f? */
+static bool
+is_text(const char *text, size_t len)
+{
+  const uint64_t ones = 0x0101010101010101, tops = 0x8080808080808080;
+  size_t i = 0;
+  for (; len - i >= 8; i += 8) {
+    uint64_t word = load(text + i), del = word ^ (ones * 0x7f);
+    if ((((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & tops)
+      break;
+  }
+  for (; i < len; i++)
+    if (((unsigned char)text[i] < 0x20 && text[i] != '\t') || text[i] == 0x7f)
+      return false;
+  return true;
+}
+
+static bool
+same_text(const char *text, size_t len, const char *word)
+{
+  size_t i = 0;
+  for (; i < len && word[i] != '\0'; i++)
+    if (lower(text[i]) != word[i])
+      return false;
+  return i == len && word[i] == '\0';
+}
+
+/* Decimal digits only, at most 15 of them; -1 for anything else. */
+static int64_t
+read_number(const char *text, size_t len)
+{
+  int64_t n = 0;
+  if (len == 0 || len > 15)
+    return -1;
+  for (size_t i = 0; i < len; i++) {
+    if (!is_digit(text[i]))
+      return -1;
+    n = n * 10 + (text[i] - '0');
+  }
+  return n;
+}
+
+static void
+keep_text(char *to, size_t size, const char *text, size_t len)
+{
+  if (len >= size)
+    len = size - 1;
+  for (size_t i = 0; i < len; i++)
+    to[i] = is_shown(text[i]) ? text[i] : '?';
+  to[len] = '\0';
+}
+
+static void
+trim(const char **text, size_t *len)
+{
+  while (*len > 0 && is_blank(**text))
+    ++*text, --*len;
+  while (*len > 0 && is_blank((*text)[*len - 1]))
+    --*len;
+}
+
+/* Whether a comma-separated list holds the word. */
+static bool
+list_has(const char *text, size_t len, const char *word)
+{
+  for (size_t at = 0; at <= len;) {
+    size_t end = at;
+    while (end < len && text[end] != ',')
+      end++;
+    const char *part = text + at;
+    size_t part_len = end - at;
+    trim(&part, &part_len);
+    if (same_text(part, part_len, word))
+      return true;
+    at = end + 1;
+  }
+  return false;
+}
+
+/* "Sun, 06 Nov 1994 08:49:37 GMT", the only form that a sender may use; -1 for any other. */
+static int64_t
+read_date(const char *text, size_t len)
+{
+  static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+  if (len != 29 || memcmp(text + 25, " GMT", 4) != 0 || text[3] != ',' || text[4] != ' ' ||
+      text[7] != ' ' || text[11] != ' ' || text[16] != ' ' || text[19] != ':' || text[22] != ':')
+    return -1;
+  int64_t day = read_number(text + 5, 2), year = read_number(text + 12, 4);
+  int64_t hour = read_number(text + 17, 2), minute = read_number(text + 20, 2);
+  int64_t second = read_number(text + 23, 2), month = 0;
+  while (month < 12 && memcmp(months + 3 * month, text + 8, 3) != 0)
+    month++;
+  if (day < 1 || day > 31 || year < 1970 || hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
+      second < 0 || second > 60 || month == 12)
+    return -1;
+  /* Days since 1970-01-01 in the Gregorian calendar, the year counted from March. */
+  int64_t m = (month + 10) % 12, y = year - (month < 2);
+  int64_t days = 365 * y + y / 4 - y / 100 + y / 400 + (m * 306 + 5) / 10 + day - 1 - 719468;
+  return days * 86400 + hour * 3600 + minute * 60 + second;
+}
+
+/* --- lines --- */
+
+static int
+read_status_line(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
+{
+  if (len < 12 || memcmp(line, "HTTP/1.", 7) != 0 || (line[7] != '0' && line[7] != '1') ||
+      line[8] != ' ' || (len > 12 && line[12] != ' '))
+    return lm_error_set(err, LM_E_FORMAT, "the reply does not begin with an HTTP/1 status line");
+  int64_t status = read_number(line + 9, 3);
+  if (status < 100 || status > 599)
+    return lm_error_set(err, LM_E_FORMAT, "the reply's status is no number from 100 to 599");
+  reply->http10 = line[7] == '0';
+  reply->status = (int)status;
+  reply->state = HEADER;
+  return 0;
+}
+
+static void
+keep_error_type(struct lm_http1 *reply, const char *text, size_t len)
+{
+  const char *colon = memchr(text, ':', len);
+  if (colon != NULL)
+    len = (size_t)(colon - text);
+  const char *hash = memchr(text, '#', len);
+  if (hash != NULL) {
+    len -= (size_t)(hash + 1 - text);
+    text = hash + 1;
+  }
+  keep_text(reply->error_type, sizeof reply->error_type, text, len);
+}
+
+static int
+read_content_length(struct lm_http1 *reply, const char *text, size_t len, struct lm_error *err)
+{
+  int64_t length = read_number(text, len);
+  if (length < 0 || reply->seen_length)
+    return lm_error_set(err, LM_E_FORMAT, "the reply's Content-Length is not one number");
+  reply->seen_length = true;
+  reply->content_length = length;
+  return 0;
+}
+
+static void
+read_retry_after(struct lm_http1 *reply, const char *text, size_t len, bool is_ms)
+{
+  int64_t number = read_number(text, len);
+  if (number < 0 || (reply->retry_after_is_ms && !is_ms))
+    return;
+  reply->retry_after_ms = is_ms ? number : number * 1000;
+  reply->retry_after_is_ms = is_ms;
+}
+
+struct header {
+  char name[32]; /* lower case; its beginning when it is longer */
+  size_t name_len;
+  const char *value; /* blanks around it left out */
+  size_t value_len;
+};
+
+static int
+split_header(const char *line, size_t len, struct header *header, struct lm_error *err)
+{
+  size_t n = 0;
+  for (char c; n < len && (c = name_char[(unsigned char)line[n]]) != '\0'; n++)
+    if (n < sizeof header->name)
+      header->name[n] = c;
+  if (n == 0 || n == len || line[n] != ':')
+    return lm_error_set(err, LM_E_FORMAT, "the reply holds a line that is no header");
+  header->name_len = n;
+  header->value = line + n + 1;
+  header->value_len = len - n - 1;
+  trim(&header->value, &header->value_len);
+  return 0;
+}
+
+static int
+read_header(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
+{
+  struct header header;
+  if (split_header(line, len, &header, err) != 0)
+    return -1;
+  const char *value = header.value;
+  size_t value_len = header.value_len;
+#define IS(word)                                                                                   \
+  (header.name_len == sizeof(word) - 1 && memcmp(header.name, word, sizeof(word) - 1) == 0)
+  if (IS("content-length"))
+    return read_content_length(reply, value, value_len, err);
+  if (IS("transfer-encoding")) {
+    if (reply->chunked || !same_text(value, value_len, "chunked"))
+      return lm_error_set(err, LM_E_FORMAT, "the reply's Transfer-Encoding is not chunked");
+    reply->chunked = true;
+  } else if (IS("connection")) {
+    reply->said_close = reply->said_close || list_has(value, value_len, "close");
+    reply->said_keep_alive = reply->said_keep_alive || list_has(value, value_len, "keep-alive");
+  } else if (IS("content-encoding")) {
+    reply->content_encoded = reply->content_encoded || !same_text(value, value_len, "identity");
+  } else if (IS("x-amzn-requestid")) {
+    keep_text(reply->request_id, sizeof reply->request_id, value, value_len);
+  } else if (IS("x-amzn-errortype")) {
+    keep_error_type(reply, value, value_len);
+  } else if (IS("x-amz-function-error")) {
+    reply->has_function_error = true;
+    keep_text(reply->function_error, sizeof reply->function_error, value, value_len);
+  } else if (IS("x-amz-executed-version")) {
+    keep_text(reply->executed_version, sizeof reply->executed_version, value, value_len);
+  } else if (IS("x-amz-retry-after")) {
+    read_retry_after(reply, value, value_len, true);
+  } else if (IS("retry-after")) {
+    read_retry_after(reply, value, value_len, false);
+  } else if (IS("date")) {
+    reply->date_s = read_date(value, value_len);
+  } else if (IS("age")) {
+    reply->has_age = true;
+  } else if (IS("location")) {
+    keep_text(reply->location, sizeof reply->location, value, value_len);
+  } else if (IS("content-type") && reply->status != 200) {
+    const char *parameters = memchr(value, ';', value_len);
+    keep_text(reply->content_type, sizeof reply->content_type, value,
+              parameters == NULL ? value_len : (size_t)(parameters - value));
+  }
+#undef IS
+  return 0;
+}
+
+static int
+skip_informational(struct lm_http1 *reply, struct lm_error *err)
+{
+  size_t bytes = reply->head_bytes;
+  uint8_t seen = reply->informational;
+  if (reply->status == 101)
+    return lm_error_set(err, LM_E_FORMAT, "the peer switches to a protocol that was not asked for");
+  if (seen == LM_HTTP1_MAX_INFORMATIONAL)
+    return lm_error_set(err, LM_E_LIMIT, "more than %d informational replies",
+                        LM_HTTP1_MAX_INFORMATIONAL);
+  lm_http1_init(reply);
+  reply->head_bytes = bytes;
+  reply->informational = (uint8_t)(seen + 1);
+  return 0;
+}
+
+static size_t
+room_in(const struct lm_buf *body)
+{
+  return body->len < body->max ? body->max - body->len : 0;
+}
+
+static int
+too_large(const struct lm_buf *body, struct lm_error *err)
+{
+  return lm_error_set(err, LM_E_LIMIT, "the reply's body is larger than %zu bytes", body->max);
+}
+
+/* The blank line behind the headers: how the body is framed (RFC 9112 section 6.3). */
+static int
+end_of_head(struct lm_http1 *reply, struct lm_buf *body, struct lm_error *err)
+{
+  if (reply->status < 200)
+    return skip_informational(reply, err);
+  reply->head_done = true; /* also when it is refused below: the status was read */
+  if (reply->chunked && (reply->seen_length || reply->http10))
+    return lm_error_set(err, LM_E_FORMAT, "the reply is chunked and must not be");
+  bool closes = reply->said_close || (reply->http10 && !reply->said_keep_alive);
+  if (reply->status == 204 || reply->status == 304) {
+    if (reply->chunked || (reply->status == 204 && reply->content_length > 0))
+      return lm_error_set(err, LM_E_FORMAT, "a reply of status %d announces a body", reply->status);
+    reply->state = COMPLETE;
+  } else if (reply->chunked) {
+    reply->state = CHUNK_SIZE;
+  } else if (reply->seen_length) {
+    reply->left = (uint64_t)reply->content_length;
+    if (reply->left > room_in(body))
+      return too_large(body, err);
+    if (reply->left > 0)
+      lm_buf_reserve(body, reply->left < LM_HTTP1_TRUSTED ? reply->left : LM_HTTP1_TRUSTED);
+    reply->state = reply->left == 0 ? COMPLETE : BODY;
+  } else if (closes) {
+    reply->state = UNTIL_EOF;
+  } else {
+    return lm_error_set(err, LM_E_FORMAT, "the reply does not say where its body ends");
+  }
+  reply->keep_alive = !closes;
+  return 0;
+}
+
+static int
+broken_chunks(struct lm_error *err)
+{
+  return lm_error_set(err, LM_E_FORMAT, "the reply's chunked coding is broken");
+}
+
+/* Hexadecimal digits, then nothing or an extension behind ';', which is not read. */
+static int
+read_chunk_size(struct lm_http1 *reply, const char *line, size_t len, const struct lm_buf *body,
+                struct lm_error *err)
+{
+  uint64_t size = 0;
+  size_t at = 0;
+  for (; at < len; at++) {
+    char c = lower(line[at]);
+    if (!is_digit(c) && !(c >= 'a' && c <= 'f'))
+      break;
+    if (size >> 48 != 0)
+      return too_large(body, err);
+    size = size * 16 + (uint64_t)(is_digit(c) ? c - '0' : c - 'a' + 10);
+  }
+  if (at == 0)
+    return broken_chunks(err);
+  while (at < len && is_blank(line[at]))
+    at++;
+  if (at < len && line[at] != ';')
+    return broken_chunks(err);
+  if (size > room_in(body))
+    return too_large(body, err);
+  reply->chunk_bytes += size;
+  if (reply->framing_bytes > LM_HTTP1_MAX_HEAD + 8 * reply->chunk_bytes)
+    return lm_error_set(err, LM_E_LIMIT, "the reply's chunks are mostly framing");
+  reply->left = size;
+  reply->state = size == 0 ? TRAILER : CHUNK_DATA;
+  return 0;
+}
+
+/* Trailers are checked and not believed. */
+static int
+read_trailer(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
+{
+  struct header header;
+  if (len > 0)
+    return split_header(line, len, &header, err);
+  reply->state = COMPLETE;
+  return 0;
+}
+
+/* One line without its CR LF. */
+static int
+take_line(struct lm_http1 *reply, const char *line, size_t len, struct lm_buf *body,
+          struct lm_error *err)
+{
+  if (!is_text(line, len))
+    return lm_error_set(err, LM_E_FORMAT, "the reply's head holds a control byte");
+  switch (reply->state) {
+  case STATUS_LINE:
+    return read_status_line(reply, line, len, err);
+  case HEADER:
+    return len == 0 ? end_of_head(reply, body, err) : read_header(reply, line, len, err);
+  case CHUNK_SIZE:
+    return read_chunk_size(reply, line, len, body, err);
+  default:
+    return read_trailer(reply, line, len, err);
+  }
+}
+
+/* What greets in another protocol may never send a line end: look at each byte as it comes. */
+static bool
+may_be_status_line(const struct lm_http1 *reply, const uint8_t *bytes, size_t n)
+{
+  static const char start[] = "HTTP/1.";
+  for (size_t i = reply->line_len; i < sizeof start - 1 && n > 0; i++, n--)
+    if (*bytes++ != (uint8_t)start[i])
+      return false;
+  return true;
+}
+
+/* Collect one line out of the next bytes. Returns the bytes taken, or -1. */
+static ptrdiff_t
+feed_line(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_buf *body,
+          struct lm_error *err)
+{
+  const uint8_t *end = memchr(bytes, '\n', n);
+  size_t len = end == NULL ? n : (size_t)(end - bytes) + 1;
+  const char *line = (const char *)bytes;
+  if (reply->state == STATUS_LINE && !may_be_status_line(reply, bytes, n))
+    return lm_error_set(err, LM_E_FORMAT, "the reply does not begin with an HTTP/1 status line");
+  if (len > LM_HTTP1_MAX_LINE - reply->line_len)
+    return lm_error_set(err, LM_E_LIMIT, "a line of the reply's head is longer than %d bytes",
+                        LM_HTTP1_MAX_LINE);
+  if (reply->state == CHUNK_SIZE)
+    reply->framing_bytes += len;
+  else if ((reply->head_bytes += len) > LM_HTTP1_MAX_HEAD)
+    return lm_error_set(err, LM_E_LIMIT, "the reply's head is larger than %d bytes",
+                        LM_HTTP1_MAX_HEAD);
+  size_t taken = len;
+  char *held = NULL;
+  if (reply->line_len > 0 || end == NULL) {
+    if (reply->line == NULL && (reply->line = lm_alloc(LM_HTTP1_MAX_LINE)) == NULL)
+      return lm_error_nomem(err, LM_HTTP1_MAX_LINE);
+    memcpy(reply->line + reply->line_len, bytes, len);
+    reply->line_len += len;
+    if (end == NULL)
+      return (ptrdiff_t)taken;
+    line = held = reply->line;
+    len = reply->line_len;
+    reply->line = NULL;
+    reply->line_len = 0;
+  }
+  int result;
+  if (len < 2 || line[len - 2] != '\r')
+    result = lm_error_set(err, LM_E_FORMAT, "a line of the reply does not end in CR LF");
+  else
+    result = take_line(reply, line, len - 2, body, err);
+  lm_free(held);
+  return result == 0 ? (ptrdiff_t)taken : -1;
+}
+
+static ptrdiff_t
+feed_chunk_end(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_error *err)
+{
+  size_t taken = 0;
+  for (; taken < n && reply->line_len < 2; taken++)
+    if (bytes[taken] != (uint8_t) "\r\n"[reply->line_len++])
+      return broken_chunks(err);
+  if (reply->line_len == 2) {
+    reply->line_len = 0;
+    reply->state = CHUNK_SIZE;
+  }
+  return (ptrdiff_t)taken;
+}
+
+static ptrdiff_t
+feed_body(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_buf *body)
+{
+  if (reply->state == UNTIL_EOF) {
+    lm_buf_append(body, bytes, n);
+    return (ptrdiff_t)n;
+  }
+  if (n > reply->left)
+    n = (size_t)reply->left;
+  lm_buf_append(body, bytes, n);
+  reply->left -= n;
+  if (reply->left == 0)
+    reply->state = reply->state == BODY ? COMPLETE : CHUNK_END;
+  return (ptrdiff_t)n;
+}
+
+enum lm_http1_state_out
+lm_http1_feed(struct lm_http1 *reply, const uint8_t *bytes, size_t n, size_t *taken,
+              struct lm_buf *body, struct lm_error *err)
+{
+  *taken = 0;
+  if (reply->state == BAD) {
+    lm_error_set(err, LM_E_FORMAT, "the reply is broken");
+    return LM_HTTP1_BAD;
+  }
+  while (*taken < n && reply->state != COMPLETE) {
+    const uint8_t *next = bytes + *taken;
+    size_t left = n - *taken;
+    ptrdiff_t used;
+    if (reply->state == BODY || reply->state == CHUNK_DATA || reply->state == UNTIL_EOF)
+      used = feed_body(reply, next, left, body);
+    else if (reply->state == CHUNK_END)
+      used = feed_chunk_end(reply, next, left, err);
+    else
+      used = feed_line(reply, next, left, body, err);
+    if (used < 0 || lm_buf_check(body, "the reply's body", err) != 0) {
+      reply->state = BAD;
+      return LM_HTTP1_BAD;
+    }
+    *taken += (size_t)used;
+  }
+  return reply->state == COMPLETE ? LM_HTTP1_COMPLETE : LM_HTTP1_MORE;
+}
+
+uint8_t *
+lm_http1_room(struct lm_http1 *reply, struct lm_buf *body, size_t *n)
+{
+  if (reply->state != BODY || reply->left <= LM_HTTP1_TAIL)
+    return NULL;
+  uint64_t most = reply->left - LM_HTTP1_TAIL;
+  *n = most < LM_HTTP1_TRUSTED / 4 ? (size_t)most : LM_HTTP1_TRUSTED / 4;
+  return lm_buf_reserve(body, *n);
+}
+
+void
+lm_http1_filled(struct lm_http1 *reply, struct lm_buf *body, size_t n)
+{
+  body->len += n;
+  reply->left -= n;
+}
+
+enum lm_http1_state_out
+lm_http1_eof(struct lm_http1 *reply, struct lm_error *err)
+{
+  if (reply->state == COMPLETE)
+    return LM_HTTP1_COMPLETE;
+  if (reply->state == UNTIL_EOF) {
+    reply->state = COMPLETE;
+    return LM_HTTP1_COMPLETE;
+  }
+  lm_error_set(err, LM_E_FORMAT,
+               reply->head_done ? "the connection was closed before the reply was complete"
+                                : "the connection was closed before the reply's head was complete");
+  reply->state = BAD;
+  return LM_HTTP1_BAD;
+}

@@ -1,0 +1,75 @@
+#include "job/batch.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "os/seams.h"
+#include "policy/deadline.h"
+
+int
+lm_batch_init(struct lm_batch *batch, const struct lm_batch_opts *opts, struct lm_error *err)
+{
+  batch->opts = *opts;
+  batch->opts.head = NULL;
+  if (opts->head != NULL) {
+    char *head = lm_alloc(opts->head_len + 1);
+    if (head == NULL)
+      return lm_error_nomem(err, opts->head_len);
+    memcpy(head, opts->head, opts->head_len);
+    head[opts->head_len] = '\0';
+    batch->opts.head = head;
+  }
+  if (lm_completions_open(&batch->completions, err) != 0)
+    goto err_head;
+  atomic_init(&batch->refs, 1);
+  batch->deadline_ns = lm_deadline_in(lm_seams.now_ns(), opts->timeout_ms);
+  lm_notes_init(&batch->notes, opts->keep_notes, opts->trace);
+  return 0;
+
+err_head:
+  lm_free((char *)batch->opts.head);
+  return -1;
+}
+
+void
+lm_batch_clean_up(struct lm_batch *batch)
+{
+  lm_completions_clean_up(&batch->completions);
+  lm_notes_clean_up(&batch->notes);
+  lm_free((char *)batch->opts.head);
+}
+
+struct lm_batch *
+lm_batch_ref(struct lm_batch *batch)
+{
+  atomic_fetch_add(&batch->refs, 1);
+  return batch;
+}
+
+void
+lm_batch_unref(struct lm_batch *batch)
+{
+  if (atomic_fetch_sub(&batch->refs, 1) == 1)
+    batch->destroy(batch);
+}
+
+struct lm_job *
+lm_batch_new_job(struct lm_batch *batch, struct lm_buf *frame, uint64_t first_item,
+                 uint32_t n_items)
+{
+  struct lm_job *job = lm_job_new(frame, first_item, n_items);
+  if (job == NULL)
+    return NULL;
+  job->batch = lm_batch_ref(batch);
+  job->reply.max = batch->opts.max_reply_bytes;
+  job->result.max = batch->opts.max_result_bytes;
+  return job;
+}
+
+void
+lm_batch_free_job(struct lm_job *job)
+{
+  struct lm_batch *batch = job->batch;
+  lm_job_destroy(job);
+  lm_batch_unref(batch);
+}

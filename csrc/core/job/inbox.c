@@ -1,0 +1,64 @@
+#include "job/inbox.h"
+
+#include "job/job.h"
+
+void
+lm_inbox_init(struct lm_inbox *inbox, void (*wake)(void *context), void *context)
+{
+  *inbox = (struct lm_inbox){.wake = wake, .context = context};
+  pthread_mutex_init(&inbox->lock, NULL);
+  lm_list_init(&inbox->jobs);
+}
+
+void
+lm_inbox_clean_up(struct lm_inbox *inbox)
+{
+  pthread_mutex_destroy(&inbox->lock);
+}
+
+static bool
+post(struct lm_inbox *inbox, struct lm_job *job, bool passed)
+{
+  pthread_mutex_lock(&inbox->lock);
+  bool taken = !passed || !inbox->shut;
+  if (taken) {
+    job->passed = passed;
+    lm_list_push_back(&inbox->jobs, &job->link);
+  }
+  pthread_mutex_unlock(&inbox->lock);
+  if (taken) {
+    atomic_store(&inbox->filled, true);
+    inbox->wake(inbox->context);
+  }
+  return taken;
+}
+
+void
+lm_inbox_return(struct lm_inbox *inbox, struct lm_job *job)
+{
+  (void)post(inbox, job, false);
+}
+
+bool
+lm_inbox_pass(struct lm_inbox *inbox, struct lm_job *job)
+{
+  return post(inbox, job, true);
+}
+
+void
+lm_inbox_empty(struct lm_inbox *inbox, struct lm_list *jobs)
+{
+  if (!atomic_exchange(&inbox->filled, false))
+    return;
+  pthread_mutex_lock(&inbox->lock);
+  lm_list_splice(jobs, &inbox->jobs);
+  pthread_mutex_unlock(&inbox->lock);
+}
+
+void
+lm_inbox_shut(struct lm_inbox *inbox)
+{
+  pthread_mutex_lock(&inbox->lock);
+  inbox->shut = true;
+  pthread_mutex_unlock(&inbox->lock);
+}

@@ -1,0 +1,19 @@
+/* A descriptor that is readable from lm_event_set until lm_event_clear: an eventfd on Linux, a pipe
+ * elsewhere. Setting and clearing may be done from any thread. */
+#ifndef LM_OS_EVENT_H
+#define LM_OS_EVENT_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+
+struct lm_event {
+  int read_fd, write_fd; /* the same one for an eventfd; -1 when closed */
+};
+
+int lm_event_open(struct lm_event *event, struct lm_error *err);
+void lm_event_close(struct lm_event *event);
+void lm_event_set(struct lm_event *event);
+bool lm_event_clear(struct lm_event *event); /* true: it was set */
+
+#endif
