@@ -10,7 +10,7 @@ lm_cpu_pool_init(struct lm_cpu_pool *pool, unsigned threads)
 {
   *pool =
       (struct lm_cpu_pool){.wanted = threads < LM_CPU_MAX_THREADS ? threads : LM_CPU_MAX_THREADS};
-  pthread_mutex_init(&pool->lock, NULL);
+  lm_mutex_init(&pool->lock);
   lm_cond_init(&pool->work);
   lm_cond_init(&pool->changed);
   lm_list_init(&pool->queue);
@@ -19,9 +19,9 @@ lm_cpu_pool_init(struct lm_cpu_pool *pool, unsigned threads)
 void
 lm_cpu_pool_clean_up(struct lm_cpu_pool *pool)
 {
-  pthread_cond_destroy(&pool->changed);
-  pthread_cond_destroy(&pool->work);
-  pthread_mutex_destroy(&pool->lock);
+  lm_cond_destroy(&pool->changed);
+  lm_cond_destroy(&pool->work);
+  lm_mutex_destroy(&pool->lock);
 }
 
 static void
@@ -50,23 +50,23 @@ run(void *argument)
   struct lm_coder *coder = lm_coder_new();
   struct lm_sigv4 *signer = lm_sigv4_new();
   lm_thread_stand_back();
-  pthread_mutex_lock(&pool->lock);
+  lm_mutex_lock(&pool->lock);
   for (;;) {
     while (pool->parked || (lm_list_empty(&pool->queue) && !pool->stopping))
-      pthread_cond_wait(&pool->work, &pool->lock);
+      lm_cond_wait(&pool->work, &pool->lock);
     struct lm_node *node = lm_list_pop_front(&pool->queue);
     if (node == NULL)
       break;
     pool->busy++;
-    pthread_mutex_unlock(&pool->lock);
+    lm_mutex_unlock(&pool->lock);
     code(coder, signer, LM_CONTAINER(node, struct lm_job, link));
-    pthread_mutex_lock(&pool->lock);
+    lm_mutex_lock(&pool->lock);
     pool->busy--;
-    pthread_cond_broadcast(&pool->changed);
+    lm_cond_broadcast(&pool->changed);
   }
   pool->threads--;
-  pthread_cond_broadcast(&pool->changed);
-  pthread_mutex_unlock(&pool->lock);
+  lm_cond_broadcast(&pool->changed);
+  lm_mutex_unlock(&pool->lock);
   lm_sigv4_destroy(signer);
   lm_coder_destroy(coder);
   return NULL;
@@ -77,7 +77,7 @@ lm_cpu_pool_code(struct lm_cpu_pool *pool, struct lm_inbox *inbox, struct lm_job
 {
   struct lm_error err;
   bool taken = true;
-  pthread_mutex_lock(&pool->lock);
+  lm_mutex_lock(&pool->lock);
   if (pool->threads < pool->wanted && pool->busy == pool->threads &&
       lm_thread_start("lambdamap-cpu", run, pool, &err) == 0)
     pool->threads++;
@@ -87,9 +87,9 @@ lm_cpu_pool_code(struct lm_cpu_pool *pool, struct lm_inbox *inbox, struct lm_job
     job->inbox = inbox;
     job->state = LM_CODING;
     lm_list_push_back(&pool->queue, &job->link);
-    pthread_cond_signal(&pool->work);
+    lm_cond_signal(&pool->work);
   }
-  pthread_mutex_unlock(&pool->lock);
+  lm_mutex_unlock(&pool->lock);
   return taken;
 }
 
@@ -99,7 +99,7 @@ wait_for_none(struct lm_cpu_pool *pool, const unsigned *count, int64_t timeout_m
 {
   int64_t until = lm_seams.now_ns() + timeout_ms * 1000000;
   while (*count > 0)
-    if (!lm_cond_wait(&pool->changed, &pool->lock, until - lm_seams.now_ns()))
+    if (!lm_cond_await(&pool->changed, &pool->lock, until - lm_seams.now_ns()))
       break;
   return *count == 0;
 }
@@ -107,29 +107,29 @@ wait_for_none(struct lm_cpu_pool *pool, const unsigned *count, int64_t timeout_m
 bool
 lm_cpu_pool_park(struct lm_cpu_pool *pool, int64_t timeout_ms)
 {
-  pthread_mutex_lock(&pool->lock);
+  lm_mutex_lock(&pool->lock);
   pool->parked = true;
   bool none = wait_for_none(pool, &pool->busy, timeout_ms);
-  pthread_mutex_unlock(&pool->lock);
+  lm_mutex_unlock(&pool->lock);
   return none;
 }
 
 void
 lm_cpu_pool_unpark(struct lm_cpu_pool *pool)
 {
-  pthread_mutex_lock(&pool->lock);
+  lm_mutex_lock(&pool->lock);
   pool->parked = false;
-  pthread_cond_broadcast(&pool->work);
-  pthread_mutex_unlock(&pool->lock);
+  lm_cond_broadcast(&pool->work);
+  lm_mutex_unlock(&pool->lock);
 }
 
 bool
 lm_cpu_pool_stop(struct lm_cpu_pool *pool, int64_t timeout_ms)
 {
-  pthread_mutex_lock(&pool->lock);
+  lm_mutex_lock(&pool->lock);
   pool->stopping = true;
-  pthread_cond_broadcast(&pool->work);
+  lm_cond_broadcast(&pool->work);
   bool none = wait_for_none(pool, &pool->threads, timeout_ms);
-  pthread_mutex_unlock(&pool->lock);
+  lm_mutex_unlock(&pool->lock);
   return none;
 }

@@ -3,19 +3,19 @@
 #ifndef LM_DISPATCH_CPU_POOL_H
 #define LM_DISPATCH_CPU_POOL_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/list.h"
 #include "job/inbox.h"
 #include "job/job.h"
+#include "os/threads.h"
 
 enum { LM_CPU_MAX_THREADS = 4 };
 
 struct lm_cpu_pool {
-  pthread_mutex_t lock;
-  pthread_cond_t work, changed;
+  struct lm_mutex lock;
+  struct lm_cond work, changed;
   struct lm_list queue; /* owned jobs; job->state is CODING */
   unsigned threads, wanted, busy;
   bool stopping, parked;

@@ -16,7 +16,7 @@ enum {
   PARK_MS = 2000 /* takes about a millisecond; this is for a machine that is overrun */
 };
 
-static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct lm_mutex process_lock = LM_MUTEX_INITIALIZER;
 static struct lm_dispatch *current; /* guarded by process_lock; borrowed from its holders */
 static bool prepared;               /* streams and the fork handlers; guarded by process_lock */
 static atomic_uint generation;
@@ -40,7 +40,7 @@ wake_all(struct lm_dispatch *dispatch)
 static void
 before_fork(void)
 {
-  pthread_mutex_lock(&process_lock);
+  lm_mutex_lock(&process_lock);
   lm_tls_lock();
   struct lm_dispatch *dispatch = current;
   if (dispatch == NULL)
@@ -63,7 +63,7 @@ after_fork_in_parent(void)
     wake_all(dispatch); /* one that had not come to park may have left work for its next turn */
   }
   lm_tls_unlock();
-  pthread_mutex_unlock(&process_lock);
+  lm_mutex_unlock(&process_lock);
 }
 
 static void
@@ -76,7 +76,7 @@ after_fork_in_child(void)
     for (unsigned i = 0; i < dispatch->crew.n_io; i++)
       lm_io_abandon(dispatch->crew.io[i]);
   lm_tls_unlock();
-  pthread_mutex_unlock(&process_lock);
+  lm_mutex_unlock(&process_lock);
 }
 
 /* --- life --- */
@@ -86,11 +86,9 @@ prepare_process(struct lm_error *err)
 {
   if (prepared)
     return 0;
-  if (lm_stream_prepare(err) != 0)
+  if (lm_stream_prepare(err) != 0 ||
+      lm_thread_at_fork(before_fork, after_fork_in_parent, after_fork_in_child, err) != 0)
     return -1;
-  int failed = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-  if (failed != 0)
-    return lm_error_system(err, failed, "pthread_atfork");
   prepared = true;
   return 0;
 }
@@ -105,7 +103,7 @@ destroy(struct lm_dispatch *dispatch)
   lm_cpu_pool_clean_up(&dispatch->cpu_pool);
   lm_sched_clean_up(&dispatch->sched);
   lm_gate_clean_up(&dispatch->crew.gate);
-  pthread_mutex_destroy(&dispatch->lock);
+  lm_mutex_destroy(&dispatch->lock);
   lm_free(dispatch);
 }
 
@@ -133,7 +131,7 @@ new_dispatch(size_t budget_bytes, struct lm_error *err)
   unsigned wanted = cores < LM_MAX_IO_THREADS ? cores : LM_MAX_IO_THREADS;
   atomic_init(&dispatch->refs, 1);
   dispatch->generation = lm_dispatch_generation();
-  pthread_mutex_init(&dispatch->lock, NULL);
+  lm_mutex_init(&dispatch->lock);
   lm_gate_init(&dispatch->crew.gate);
   dispatch->crew.sched = &dispatch->sched;
   dispatch->crew.cpu_pool = &dispatch->cpu_pool;
@@ -164,7 +162,7 @@ int
 lm_dispatch_acquire(size_t budget_bytes, struct lm_dispatch **out, struct lm_error *err)
 {
   int result = -1;
-  pthread_mutex_lock(&process_lock);
+  lm_mutex_lock(&process_lock);
   if (prepare_process(err) == 0) {
     if (current == NULL)
       current = new_dispatch(budget_bytes, err);
@@ -176,7 +174,7 @@ lm_dispatch_acquire(size_t budget_bytes, struct lm_dispatch **out, struct lm_err
       result = 0;
     }
   }
-  pthread_mutex_unlock(&process_lock);
+  lm_mutex_unlock(&process_lock);
   return result;
 }
 
@@ -185,11 +183,11 @@ lm_dispatch_release(struct lm_dispatch *dispatch, int64_t join_ms)
 {
   if (dispatch->generation != lm_dispatch_generation())
     return;
-  pthread_mutex_lock(&process_lock);
+  lm_mutex_lock(&process_lock);
   bool last = --dispatch->holders == 0;
   if (last && current == dispatch)
     current = NULL;
-  pthread_mutex_unlock(&process_lock);
+  lm_mutex_unlock(&process_lock);
   if (last) {
     struct lm_list queued;
     lm_list_init(&queued);
@@ -218,9 +216,9 @@ lm_dispatch_unref(struct lm_dispatch *dispatch)
 void
 lm_dispatch_set_budget(struct lm_dispatch *dispatch, size_t budget_bytes)
 {
-  pthread_mutex_lock(&dispatch->sched.lock);
+  lm_mutex_lock(&dispatch->sched.lock);
   dispatch->sched.budget_bytes = budget_bytes;
-  pthread_mutex_unlock(&dispatch->sched.lock);
+  lm_mutex_unlock(&dispatch->sched.lock);
 }
 
 struct lm_endpoint *
@@ -228,14 +226,14 @@ lm_dispatch_endpoint(struct lm_dispatch *dispatch, const struct lm_endpoint_spec
                      struct lm_error *err)
 {
   struct lm_endpoint *found = NULL;
-  pthread_mutex_lock(&dispatch->lock);
+  lm_mutex_lock(&dispatch->lock);
   for (unsigned i = 0; i < dispatch->n_endpoints && found == NULL; i++)
     if (lm_endpoint_same(dispatch->endpoints[i], spec))
       found = lm_endpoint_ref(dispatch->endpoints[i]);
   if (found == NULL && (found = lm_endpoint_new(spec, err)) != NULL &&
       dispatch->n_endpoints < sizeof dispatch->endpoints / sizeof dispatch->endpoints[0])
     dispatch->endpoints[dispatch->n_endpoints++] = lm_endpoint_ref(found);
-  pthread_mutex_unlock(&dispatch->lock);
+  lm_mutex_unlock(&dispatch->lock);
   return found;
 }
 
@@ -264,9 +262,9 @@ lm_dispatch_descriptor_cap(const struct lm_dispatch *dispatch)
 bool
 lm_dispatch_closed(struct lm_dispatch *dispatch)
 {
-  pthread_mutex_lock(&dispatch->sched.lock);
+  lm_mutex_lock(&dispatch->sched.lock);
   bool closed = dispatch->sched.closed;
-  pthread_mutex_unlock(&dispatch->sched.lock);
+  lm_mutex_unlock(&dispatch->sched.lock);
   return closed;
 }
 

@@ -8,7 +8,6 @@
 #ifndef LM_DISPATCH_DISPATCH_H
 #define LM_DISPATCH_DISPATCH_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,6 +15,7 @@
 #include "base/error.h"
 #include "dispatch/cpu_pool.h"
 #include "dispatch/io_thread.h"
+#include "os/threads.h"
 #include "sched/sched.h"
 #include "transport/endpoint.h"
 #include "transport/target.h"
@@ -27,7 +27,7 @@ struct lm_dispatch {
   struct lm_cpu_pool cpu_pool;
   struct lm_io_crew crew;
   unsigned holders; /* guarded by the process-wide lock in dispatch.c */
-  pthread_mutex_t lock;
+  struct lm_mutex lock;
   struct lm_endpoint *endpoints[64]; /* strong, guarded by lock; the first ones asked for */
   unsigned n_endpoints;
 };

@@ -7,23 +7,23 @@ void
 lm_gate_init(struct lm_gate *gate)
 {
   *gate = (struct lm_gate){.running = 0};
-  pthread_mutex_init(&gate->lock, NULL);
+  lm_mutex_init(&gate->lock);
   lm_cond_init(&gate->changed);
 }
 
 void
 lm_gate_clean_up(struct lm_gate *gate)
 {
-  pthread_cond_destroy(&gate->changed);
-  pthread_mutex_destroy(&gate->lock);
+  lm_cond_destroy(&gate->changed);
+  lm_mutex_destroy(&gate->lock);
 }
 
 void
 lm_gate_enter(struct lm_gate *gate)
 {
-  pthread_mutex_lock(&gate->lock);
+  lm_mutex_lock(&gate->lock);
   gate->running++;
-  pthread_mutex_unlock(&gate->lock);
+  lm_mutex_unlock(&gate->lock);
 }
 
 void
@@ -31,22 +31,22 @@ lm_gate_pass(struct lm_gate *gate)
 {
   if (!atomic_load(&gate->parking))
     return;
-  pthread_mutex_lock(&gate->lock);
+  lm_mutex_lock(&gate->lock);
   gate->parked++;
-  pthread_cond_broadcast(&gate->changed);
+  lm_cond_broadcast(&gate->changed);
   while (atomic_load(&gate->parking))
-    pthread_cond_wait(&gate->changed, &gate->lock);
+    lm_cond_wait(&gate->changed, &gate->lock);
   gate->parked--;
-  pthread_mutex_unlock(&gate->lock);
+  lm_mutex_unlock(&gate->lock);
 }
 
 void
 lm_gate_leave(struct lm_gate *gate)
 {
-  pthread_mutex_lock(&gate->lock);
+  lm_mutex_lock(&gate->lock);
   gate->running--;
-  pthread_cond_broadcast(&gate->changed);
-  pthread_mutex_unlock(&gate->lock);
+  lm_cond_broadcast(&gate->changed);
+  lm_mutex_unlock(&gate->lock);
 }
 
 bool
@@ -70,10 +70,10 @@ lm_gate_shut(struct lm_gate *gate)
 void
 lm_gate_open(struct lm_gate *gate)
 {
-  pthread_mutex_lock(&gate->lock);
+  lm_mutex_lock(&gate->lock);
   atomic_store(&gate->parking, false);
-  pthread_cond_broadcast(&gate->changed);
-  pthread_mutex_unlock(&gate->lock);
+  lm_cond_broadcast(&gate->changed);
+  lm_mutex_unlock(&gate->lock);
 }
 
 void
@@ -85,23 +85,23 @@ lm_gate_stop(struct lm_gate *gate)
 bool
 lm_gate_await_parked(struct lm_gate *gate, int64_t until_ns)
 {
-  pthread_mutex_lock(&gate->lock);
+  lm_mutex_lock(&gate->lock);
   while (gate->parked < gate->running)
-    if (!lm_cond_wait(&gate->changed, &gate->lock, until_ns - lm_seams.now_ns()))
+    if (!lm_cond_await(&gate->changed, &gate->lock, until_ns - lm_seams.now_ns()))
       break;
   bool parked = gate->parked >= gate->running;
-  pthread_mutex_unlock(&gate->lock);
+  lm_mutex_unlock(&gate->lock);
   return parked;
 }
 
 bool
 lm_gate_await_left(struct lm_gate *gate, int64_t until_ns)
 {
-  pthread_mutex_lock(&gate->lock);
+  lm_mutex_lock(&gate->lock);
   while (gate->running > 0)
-    if (!lm_cond_wait(&gate->changed, &gate->lock, until_ns - lm_seams.now_ns()))
+    if (!lm_cond_await(&gate->changed, &gate->lock, until_ns - lm_seams.now_ns()))
       break;
   bool left = gate->running == 0;
-  pthread_mutex_unlock(&gate->lock);
+  lm_mutex_unlock(&gate->lock);
   return left;
 }

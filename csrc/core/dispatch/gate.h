@@ -5,14 +5,15 @@
 #ifndef LM_DISPATCH_GATE_H
 #define LM_DISPATCH_GATE_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "os/threads.h"
+
 struct lm_gate {
-  pthread_mutex_t lock;
-  pthread_cond_t changed;
+  struct lm_mutex lock;
+  struct lm_cond changed;
   unsigned running, parked; /* threads; guarded by lock */
   atomic_bool parking, stopping;
 };

@@ -11,7 +11,7 @@ lm_completions_open(struct lm_completions *completions, struct lm_error *err)
     return -1;
   lm_list_init(&completions->done);
   lm_list_init(&completions->taken);
-  pthread_mutex_init(&completions->lock, NULL);
+  lm_mutex_init(&completions->lock);
   lm_cond_init(&completions->quiet);
   return 0;
 }
@@ -20,8 +20,8 @@ void
 lm_completions_clean_up(struct lm_completions *completions)
 {
   lm_event_close(&completions->event);
-  pthread_cond_destroy(&completions->quiet);
-  pthread_mutex_destroy(&completions->lock);
+  lm_cond_destroy(&completions->quiet);
+  lm_mutex_destroy(&completions->lock);
 }
 
 void
@@ -41,21 +41,21 @@ static void
 came(struct lm_completions *completions, unsigned n)
 {
   if (atomic_fetch_sub(&completions->expected, n) == n)
-    pthread_cond_broadcast(&completions->quiet);
+    lm_cond_broadcast(&completions->quiet);
 }
 
 void
 lm_completions_forgo(struct lm_completions *completions)
 {
-  pthread_mutex_lock(&completions->lock);
+  lm_mutex_lock(&completions->lock);
   came(completions, 1);
-  pthread_mutex_unlock(&completions->lock);
+  lm_mutex_unlock(&completions->lock);
 }
 
 void
 lm_completions_add(struct lm_completions *completions, struct lm_list *jobs, unsigned n)
 {
-  pthread_mutex_lock(&completions->lock);
+  lm_mutex_lock(&completions->lock);
   LM_LIST_EACH (jobs, node) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
     job->state = LM_DONE;
@@ -67,7 +67,7 @@ lm_completions_add(struct lm_completions *completions, struct lm_list *jobs, uns
     lm_list_splice(&completions->done, jobs);
   completions->rung = completions->rung || ring;
   came(completions, n);
-  pthread_mutex_unlock(&completions->lock);
+  lm_mutex_unlock(&completions->lock);
   if (ring)
     lm_event_set(&completions->event);
 }
@@ -75,10 +75,10 @@ lm_completions_add(struct lm_completions *completions, struct lm_list *jobs, uns
 void
 lm_completions_nudge(struct lm_completions *completions)
 {
-  pthread_mutex_lock(&completions->lock);
+  lm_mutex_lock(&completions->lock);
   completions->rung = true;
   lm_event_set(&completions->event);
-  pthread_mutex_unlock(&completions->lock);
+  lm_mutex_unlock(&completions->lock);
 }
 
 struct lm_job *
@@ -86,12 +86,12 @@ lm_completions_take(struct lm_completions *completions)
 {
   struct lm_node *node = lm_list_pop_front(&completions->taken);
   if (node == NULL) {
-    pthread_mutex_lock(&completions->lock);
+    lm_mutex_lock(&completions->lock);
     lm_list_splice(&completions->taken, &completions->done);
     node = lm_list_pop_front(&completions->taken);
     if (node == NULL && completions->rung && lm_event_clear(&completions->event))
       completions->rung = false;
-    pthread_mutex_unlock(&completions->lock);
+    lm_mutex_unlock(&completions->lock);
   }
   return node == NULL ? NULL : LM_CONTAINER(node, struct lm_job, link);
 }
@@ -100,29 +100,29 @@ bool
 lm_completions_quiesce(struct lm_completions *completions, int64_t timeout_ms)
 {
   int64_t until = lm_seams.now_ns() + timeout_ms * 1000000;
-  pthread_mutex_lock(&completions->lock);
+  lm_mutex_lock(&completions->lock);
   while (lm_completions_expects(completions))
-    if (!lm_cond_wait(&completions->quiet, &completions->lock, until - lm_seams.now_ns()))
+    if (!lm_cond_await(&completions->quiet, &completions->lock, until - lm_seams.now_ns()))
       break;
   bool quiet = !lm_completions_expects(completions);
-  pthread_mutex_unlock(&completions->lock);
+  lm_mutex_unlock(&completions->lock);
   return quiet;
 }
 
 void
 lm_completions_close(struct lm_completions *completions, struct lm_list *left)
 {
-  pthread_mutex_lock(&completions->lock);
+  lm_mutex_lock(&completions->lock);
   completions->closed = true;
   lm_list_splice(left, &completions->taken);
   lm_list_splice(left, &completions->done);
-  pthread_mutex_unlock(&completions->lock);
+  lm_mutex_unlock(&completions->lock);
 }
 
 void
 lm_completions_latency(struct lm_completions *completions, struct lm_latency *copy)
 {
-  pthread_mutex_lock(&completions->lock);
+  lm_mutex_lock(&completions->lock);
   *copy = completions->latency;
-  pthread_mutex_unlock(&completions->lock);
+  lm_mutex_unlock(&completions->lock);
 }

@@ -6,7 +6,6 @@
 #ifndef LM_JOB_COMPLETIONS_H
 #define LM_JOB_COMPLETIONS_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,13 +13,14 @@
 #include "base/error.h"
 #include "base/list.h"
 #include "os/event.h"
+#include "os/threads.h"
 #include "policy/latency.h"
 
 struct lm_job;
 
 struct lm_completions {
-  pthread_mutex_t lock;
-  pthread_cond_t quiet; /* nothing is expected any more */
+  struct lm_mutex lock;
+  struct lm_cond quiet; /* nothing is expected any more */
   struct lm_list done;
   struct lm_latency latency; /* of the last attempt of each chunk that was answered 200 */
   bool closed;               /* nobody will take */

@@ -1,31 +1,32 @@
 #include "job/inbox.h"
 
 #include "job/job.h"
+#include "os/threads.h"
 
 void
 lm_inbox_init(struct lm_inbox *inbox, void (*wake)(void *context), void *context)
 {
   *inbox = (struct lm_inbox){.wake = wake, .context = context};
-  pthread_mutex_init(&inbox->lock, NULL);
+  lm_mutex_init(&inbox->lock);
   lm_list_init(&inbox->jobs);
 }
 
 void
 lm_inbox_clean_up(struct lm_inbox *inbox)
 {
-  pthread_mutex_destroy(&inbox->lock);
+  lm_mutex_destroy(&inbox->lock);
 }
 
 static bool
 post(struct lm_inbox *inbox, struct lm_job *job, bool passed)
 {
-  pthread_mutex_lock(&inbox->lock);
+  lm_mutex_lock(&inbox->lock);
   bool taken = !passed || !inbox->shut;
   if (taken) {
     job->passed = passed;
     lm_list_push_back(&inbox->jobs, &job->link);
   }
-  pthread_mutex_unlock(&inbox->lock);
+  lm_mutex_unlock(&inbox->lock);
   if (taken) {
     atomic_store(&inbox->filled, true);
     inbox->wake(inbox->context);
@@ -50,15 +51,15 @@ lm_inbox_empty(struct lm_inbox *inbox, struct lm_list *jobs)
 {
   if (!atomic_exchange(&inbox->filled, false))
     return;
-  pthread_mutex_lock(&inbox->lock);
+  lm_mutex_lock(&inbox->lock);
   lm_list_splice(jobs, &inbox->jobs);
-  pthread_mutex_unlock(&inbox->lock);
+  lm_mutex_unlock(&inbox->lock);
 }
 
 void
 lm_inbox_shut(struct lm_inbox *inbox)
 {
-  pthread_mutex_lock(&inbox->lock);
+  lm_mutex_lock(&inbox->lock);
   inbox->shut = true;
-  pthread_mutex_unlock(&inbox->lock);
+  lm_mutex_unlock(&inbox->lock);
 }

@@ -2,17 +2,17 @@
 #ifndef LM_JOB_INBOX_H
 #define LM_JOB_INBOX_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/list.h"
+#include "os/threads.h"
 
 struct lm_job;
 
 struct lm_inbox {
   atomic_bool filled; /* something was put in since it was last emptied */
-  pthread_mutex_t lock;
+  struct lm_mutex lock;
   struct lm_list jobs; /* owned; guarded by lock */
   bool shut;           /* nothing is passed in any more; guarded by lock */
   void (*wake)(void *context);

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "job/job.h"
+#include "os/threads.h"
 
 void
 lm_notes_init(struct lm_notes *notes, bool wanted, bool traced)
@@ -12,7 +13,7 @@ lm_notes_init(struct lm_notes *notes, bool wanted, bool traced)
   notes->wanted = wanted || traced;
   notes->traced = traced;
   atomic_init(&notes->waiting, 0);
-  pthread_mutex_init(&notes->lock, NULL);
+  lm_mutex_init(&notes->lock);
 }
 
 void
@@ -23,13 +24,13 @@ lm_notes_clean_up(struct lm_notes *notes)
   while (lm_notes_take(notes, &note, &lost))
     lm_note_clean_up(&note);
   lm_free(notes->ring);
-  pthread_mutex_destroy(&notes->lock);
+  lm_mutex_destroy(&notes->lock);
 }
 
 static void
 keep(struct lm_notes *notes, struct lm_note *note)
 {
-  pthread_mutex_lock(&notes->lock);
+  lm_mutex_lock(&notes->lock);
   if (notes->ring == NULL)
     notes->ring = lm_alloc(LM_NOTES_KEPT * sizeof *notes->ring);
   unsigned waiting = atomic_load(&notes->waiting);
@@ -40,7 +41,7 @@ keep(struct lm_notes *notes, struct lm_note *note)
   } else {
     notes->lost++;
   }
-  pthread_mutex_unlock(&notes->lock);
+  lm_mutex_unlock(&notes->lock);
   lm_note_clean_up(note);
 }
 
@@ -92,13 +93,13 @@ lm_notes_take(struct lm_notes *notes, struct lm_note *out, uint64_t *lost)
   *lost = 0;
   if (atomic_load(&notes->waiting) == 0)
     return false;
-  pthread_mutex_lock(&notes->lock);
+  lm_mutex_lock(&notes->lock);
   *out = notes->ring[notes->first];
   notes->first = (notes->first + 1) % LM_NOTES_KEPT;
   atomic_fetch_sub(&notes->waiting, 1);
   *lost = notes->lost;
   notes->lost = 0;
-  pthread_mutex_unlock(&notes->lock);
+  lm_mutex_unlock(&notes->lock);
   return true;
 }
 

@@ -7,12 +7,12 @@
 #ifndef LM_JOB_NOTES_H
 #define LM_JOB_NOTES_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "os/threads.h"
 #include "policy/outcome.h"
 
 struct lm_job;
@@ -49,7 +49,7 @@ struct lm_notes {
   bool wanted; /* retries and the like; immutable */
   bool traced; /* every request and reply as well; immutable */
   atomic_uint waiting;
-  pthread_mutex_t lock;
+  struct lm_mutex lock;
   struct lm_note *ring; /* guarded by lock; LM_NOTES_KEPT, from first on */
   unsigned first;
   uint64_t lost;

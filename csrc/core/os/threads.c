@@ -43,20 +43,78 @@ lm_thread_stand_back(void)
 #endif
 }
 
+int
+lm_thread_at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void),
+                  struct lm_error *err)
+{
+  int failed = pthread_atfork(before, in_parent, in_child);
+  return failed == 0 ? 0 : lm_error_system(err, failed, "pthread_atfork");
+}
+
+/* --- mutexes and conditions --- */
+
 void
-lm_cond_init(pthread_cond_t *cond)
+lm_mutex_init(struct lm_mutex *mutex)
+{
+  pthread_mutex_init(&mutex->os, NULL);
+}
+
+void
+lm_mutex_destroy(struct lm_mutex *mutex)
+{
+  pthread_mutex_destroy(&mutex->os);
+}
+
+void
+lm_mutex_lock(struct lm_mutex *mutex)
+{
+  pthread_mutex_lock(&mutex->os);
+}
+
+void
+lm_mutex_unlock(struct lm_mutex *mutex)
+{
+  pthread_mutex_unlock(&mutex->os);
+}
+
+void
+lm_cond_init(struct lm_cond *cond)
 {
   pthread_condattr_t attr;
   pthread_condattr_init(&attr);
 #if !defined(__APPLE__)
   pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 #endif
-  pthread_cond_init(cond, &attr);
+  pthread_cond_init(&cond->os, &attr);
   pthread_condattr_destroy(&attr);
 }
 
+void
+lm_cond_destroy(struct lm_cond *cond)
+{
+  pthread_cond_destroy(&cond->os);
+}
+
+void
+lm_cond_signal(struct lm_cond *cond)
+{
+  pthread_cond_signal(&cond->os);
+}
+
+void
+lm_cond_broadcast(struct lm_cond *cond)
+{
+  pthread_cond_broadcast(&cond->os);
+}
+
+void
+lm_cond_wait(struct lm_cond *cond, struct lm_mutex *mutex)
+{
+  pthread_cond_wait(&cond->os, &mutex->os);
+}
+
 bool
-lm_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t left_ns)
+lm_cond_await(struct lm_cond *cond, struct lm_mutex *mutex, int64_t left_ns)
 {
   struct timespec until;
   if (left_ns <= 0)
@@ -72,7 +130,7 @@ lm_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t left_ns)
     until.tv_sec++;
     until.tv_nsec -= 1000000000;
   }
-  return pthread_cond_timedwait(cond, lock, &until) != ETIMEDOUT;
+  return pthread_cond_timedwait(&cond->os, &mutex->os, &until) != ETIMEDOUT;
 }
 
 unsigned

@@ -1,4 +1,4 @@
-/* Small things about threads that two files need. */
+/* Threads, mutexes and conditions: pthreads' own, known here alone. */
 #ifndef LM_OS_THREADS_H
 #define LM_OS_THREADS_H
 
@@ -17,10 +17,36 @@ int lm_thread_start(const char *name, void *(*run)(void *), void *argument, stru
  * A long computation at the same priority keeps an I/O thread waiting for tens of milliseconds. */
 void lm_thread_stand_back(void);
 
-/* pthread_cond_init and a wait of at most until_ns on the clock of lm_seams' real time; false when
- * the time is over. */
-void lm_cond_init(pthread_cond_t *cond);
-bool lm_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t left_ns);
+/* Call these around each fork of this process from now on: before in the parent, then after in the
+ * parent and in the child. */
+int lm_thread_at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void),
+                      struct lm_error *err);
+
+struct lm_mutex {
+  pthread_mutex_t os;
+};
+#define LM_MUTEX_INITIALIZER                                                                       \
+  {                                                                                                \
+    PTHREAD_MUTEX_INITIALIZER                                                                      \
+  }
+
+void lm_mutex_init(struct lm_mutex *mutex);
+void lm_mutex_destroy(struct lm_mutex *mutex);
+void lm_mutex_lock(struct lm_mutex *mutex);
+void lm_mutex_unlock(struct lm_mutex *mutex);
+
+struct lm_cond {
+  pthread_cond_t os;
+};
+
+void lm_cond_init(struct lm_cond *cond);
+void lm_cond_destroy(struct lm_cond *cond);
+void lm_cond_signal(struct lm_cond *cond);
+void lm_cond_broadcast(struct lm_cond *cond);
+/* With the mutex held, which is given up meanwhile; may end for nothing. */
+void lm_cond_wait(struct lm_cond *cond, struct lm_mutex *mutex);
+/* The same for at most left_ns. False: the time is over. */
+bool lm_cond_await(struct lm_cond *cond, struct lm_mutex *mutex, int64_t left_ns);
 
 unsigned lm_cores(void); /* this process may use, at least 1 */
 

@@ -3,11 +3,11 @@
 #include <openssl/crypto.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
-#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "os/threads.h"
 
 struct store {
   struct store *next;
@@ -15,7 +15,7 @@ struct store {
   char *ca_file, *ca_path; /* owned; NULL for none */
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct lm_mutex lock = LM_MUTEX_INITIALIZER;
 static bool usable;          /* set once, before any thread of ours runs */
 static struct store *stores; /* guarded by lock; lives as long as the process */
 
@@ -113,7 +113,7 @@ err_store:
 struct x509_store_st *
 lm_tls_store(const char *ca_file, const char *ca_path, struct lm_error *err)
 {
-  pthread_mutex_lock(&lock);
+  lm_mutex_lock(&lock);
   struct store *store = stores;
   while (store != NULL && !(same(store->ca_file, ca_file) && same(store->ca_path, ca_path)))
     store = store->next;
@@ -121,20 +121,20 @@ lm_tls_store(const char *ca_file, const char *ca_path, struct lm_error *err)
     store->next = stores;
     stores = store;
   }
-  pthread_mutex_unlock(&lock);
+  lm_mutex_unlock(&lock);
   return store == NULL ? NULL : store->parsed;
 }
 
 void
 lm_tls_lock(void)
 {
-  pthread_mutex_lock(&lock);
+  lm_mutex_lock(&lock);
 }
 
 void
 lm_tls_unlock(void)
 {
-  pthread_mutex_unlock(&lock);
+  lm_mutex_unlock(&lock);
 }
 
 void

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "os/seams.h"
+#include "os/threads.h"
 #include "policy/deadline.h"
 
 static const size_t MAX_RESERVED_REPLY = 6 << 20;
@@ -14,7 +15,7 @@ void
 lm_sched_init(struct lm_sched *sched, size_t budget_bytes)
 {
   memset(sched, 0, sizeof *sched);
-  pthread_mutex_init(&sched->lock, NULL);
+  lm_mutex_init(&sched->lock);
   lm_list_init(&sched->functions);
   lm_list_init(&sched->queues);
   lm_list_init(&sched->bounds);
@@ -32,7 +33,7 @@ lm_sched_clean_up(struct lm_sched *sched)
     lm_free(function);
   }
   lm_heap_clean_up(&sched->delayed);
-  pthread_mutex_destroy(&sched->lock);
+  lm_mutex_destroy(&sched->lock);
 }
 
 static struct lm_function *
@@ -57,7 +58,7 @@ lm_sched_function(struct lm_sched *sched, const char *key, unsigned cap, int64_t
                   struct lm_error *err)
 {
   struct lm_function *found = NULL;
-  pthread_mutex_lock(&sched->lock);
+  lm_mutex_lock(&sched->lock);
   LM_LIST_EACH (&sched->functions, node) {
     struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
     if (strcmp(function->key, key) == 0)
@@ -70,16 +71,16 @@ lm_sched_function(struct lm_sched *sched, const char *key, unsigned cap, int64_t
   } else {
     lm_error_nomem(err, sizeof *found);
   }
-  pthread_mutex_unlock(&sched->lock);
+  lm_mutex_unlock(&sched->lock);
   return found;
 }
 
 unsigned
 lm_sched_window(struct lm_sched *sched, struct lm_function *function)
 {
-  pthread_mutex_lock(&sched->lock);
+  lm_mutex_lock(&sched->lock);
   unsigned window = lm_limiter_window(&function->limiter);
-  pthread_mutex_unlock(&sched->lock);
+  lm_mutex_unlock(&sched->lock);
   return window;
 }
 
@@ -111,18 +112,18 @@ lm_sched_add_queue(struct lm_sched *sched, struct lm_queue *queue, const char *b
   queue->sched = sched;
   lm_list_init(&queue->ready);
   lm_list_init(&queue->retry);
-  pthread_mutex_lock(&sched->lock);
+  lm_mutex_lock(&sched->lock);
   queue->bound = share_bound(sched, bound_id, max);
   if (queue->bound != NULL)
     lm_list_push_back(&sched->queues, &queue->known);
-  pthread_mutex_unlock(&sched->lock);
+  lm_mutex_unlock(&sched->lock);
   return queue->bound != NULL ? 0 : lm_error_nomem(err, sizeof *queue->bound);
 }
 
 void
 lm_sched_remove_queue(struct lm_sched *sched, struct lm_queue *queue)
 {
-  pthread_mutex_lock(&sched->lock);
+  lm_mutex_lock(&sched->lock);
   if (lm_list_linked(&queue->known))
     lm_list_remove(&queue->known);
   if (--queue->bound->refs == 0) {
@@ -130,7 +131,7 @@ lm_sched_remove_queue(struct lm_sched *sched, struct lm_queue *queue)
     lm_free(queue->bound);
   }
   queue->bound = NULL;
-  pthread_mutex_unlock(&sched->lock);
+  lm_mutex_unlock(&sched->lock);
 }
 
 /* --- lists of startable jobs; all below with the lock held --- */
@@ -228,7 +229,7 @@ lm_sched_submit(struct lm_sched *sched, struct lm_job *job, bool *may_start, str
   struct lm_function *function = queue->function;
   int result = 0;
   *may_start = false;
-  pthread_mutex_lock(&sched->lock);
+  lm_mutex_lock(&sched->lock);
   double mean = function->mean_reply_bytes * 1.5;
   size_t reply = mean > (double)MAX_RESERVED_REPLY ? MAX_RESERVED_REPLY : (size_t)mean;
   size_t need = job->frame.len / 3 * 4 + reply;
@@ -246,7 +247,7 @@ lm_sched_submit(struct lm_sched *sched, struct lm_job *job, bool *may_start, str
     make_ready(sched, job);
     *may_start = has_room(queue) && lm_limiter_has_room(&function->limiter);
   }
-  pthread_mutex_unlock(&sched->lock);
+  lm_mutex_unlock(&sched->lock);
   return result;
 }
 
@@ -540,7 +541,7 @@ lm_sched_exchange(struct lm_sched *sched, int64_t now_ns, double (*random)(void)
                   struct lm_list *ended, struct lm_list *done, unsigned max, struct lm_list *start)
 {
   unsigned started = 0;
-  pthread_mutex_lock(&sched->lock);
+  lm_mutex_lock(&sched->lock);
   for (struct lm_node *node; (node = lm_list_pop_front(ended)) != NULL;) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
     if (finished(sched, job, now_ns, job->outcome.action == LM_DO_DONE ? 0 : random()))
@@ -548,23 +549,23 @@ lm_sched_exchange(struct lm_sched *sched, int64_t now_ns, double (*random)(void)
   }
   for (struct lm_job *job; started < max && (job = next_job(sched, now_ns)) != NULL; started++)
     lm_list_push_back(start, &job->link);
-  pthread_mutex_unlock(&sched->lock);
+  lm_mutex_unlock(&sched->lock);
   return started;
 }
 
 void
 lm_sched_withdraw(struct lm_sched *sched, struct lm_queue *queue, struct lm_list *out)
 {
-  pthread_mutex_lock(&sched->lock);
+  lm_mutex_lock(&sched->lock);
   withdraw(sched, queue, out);
-  pthread_mutex_unlock(&sched->lock);
+  lm_mutex_unlock(&sched->lock);
 }
 
 int64_t
 lm_sched_tick(struct lm_sched *sched, int64_t now_ns, struct lm_list *expired)
 {
   int64_t next = LM_NEVER_NS;
-  pthread_mutex_lock(&sched->lock);
+  lm_mutex_lock(&sched->lock);
   for (struct lm_heap_item *item; (item = lm_heap_first(&sched->delayed)) != NULL;) {
     if (item->key > now_ns) {
       next = item->key;
@@ -604,16 +605,16 @@ lm_sched_tick(struct lm_sched *sched, int64_t now_ns, struct lm_list *expired)
       next = lm_deadline_earlier(next, from_ns);
   }
   atomic_store(&sched->due_ns, next);
-  pthread_mutex_unlock(&sched->lock);
+  lm_mutex_unlock(&sched->lock);
   return next;
 }
 
 void
 lm_sched_look_again(struct lm_sched *sched)
 {
-  pthread_mutex_lock(&sched->lock);
+  lm_mutex_lock(&sched->lock);
   come_by(sched, 0);
-  pthread_mutex_unlock(&sched->lock);
+  lm_mutex_unlock(&sched->lock);
 }
 
 int64_t
@@ -638,9 +639,9 @@ lm_sched_has_work(struct lm_sched *sched)
 void
 lm_sched_close(struct lm_sched *sched, struct lm_list *out)
 {
-  pthread_mutex_lock(&sched->lock);
+  lm_mutex_lock(&sched->lock);
   sched->closed = true;
   LM_LIST_EACH (&sched->queues, node)
     withdraw(sched, LM_CONTAINER(node, struct lm_queue, known), out);
-  pthread_mutex_unlock(&sched->lock);
+  lm_mutex_unlock(&sched->lock);
 }

@@ -10,12 +10,12 @@
 #ifndef LM_SCHED_SCHED_H
 #define LM_SCHED_SCHED_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
 #include "base/heap.h"
 #include "base/list.h"
+#include "os/threads.h"
 #include "policy/limiter.h"
 #include "policy/rate.h"
 #include "policy/retry.h"
@@ -43,7 +43,7 @@ struct lm_bound {
 };
 
 struct lm_sched {
-  pthread_mutex_t lock;
+  struct lm_mutex lock;
   struct lm_list functions;   /* owned */
   struct lm_list queues;      /* of open maps, borrowed */
   struct lm_list bounds;      /* theirs, owned */

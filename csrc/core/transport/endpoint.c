@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <netdb.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +24,7 @@ struct waiter {
 struct lm_addresses {
   atomic_uint refs;
   atomic_uint turn; /* which address the next connection starts with */
-  pthread_mutex_t lock;
+  struct lm_mutex lock;
   /* Guarded by lock. */
   char text[MAX_ADDRESSES][INET6_ADDRSTRLEN];
   unsigned count;
@@ -63,7 +62,7 @@ lm_endpoint_new(const struct lm_endpoint_spec *spec, struct lm_error *err)
     return NULL;
   }
   atomic_init(&endpoint->known->refs, 1);
-  pthread_mutex_init(&endpoint->known->lock, NULL);
+  lm_mutex_init(&endpoint->known->lock);
   bool v6 = strchr(spec->host, ':') != NULL;
   bool usual_port = spec->port == (spec->tls ? 443 : 80);
   endpoint->tls = spec->tls;
@@ -108,7 +107,7 @@ lm_endpoint_unref(struct lm_endpoint *endpoint)
 {
   if (endpoint == NULL || atomic_fetch_sub(&endpoint->known->refs, 1) != 1)
     return;
-  pthread_mutex_destroy(&endpoint->known->lock);
+  lm_mutex_destroy(&endpoint->known->lock);
   lm_free(endpoint->known);
   lm_free(endpoint->dial_host);
   lm_free(endpoint->ca_file);
@@ -185,7 +184,7 @@ look_up(void *argument)
   int failure = lm_seams.resolve(endpoint->dial_host, port, &hints, &answers);
 
   struct waiter waiters[MAX_WAITERS];
-  pthread_mutex_lock(&known->lock);
+  lm_mutex_lock(&known->lock);
   known->failure = failure;
   if (failure == 0)
     take_answer(known, answers);
@@ -194,7 +193,7 @@ look_up(void *argument)
   unsigned waiting = known->waiting;
   memcpy(waiters, known->waiters, sizeof waiters);
   known->waiting = 0;
-  pthread_mutex_unlock(&known->lock);
+  lm_mutex_unlock(&known->lock);
 
   for (unsigned i = 0; i < waiting; i++)
     waiters[i].woken(waiters[i].context);
@@ -252,7 +251,7 @@ lm_endpoint_dial(struct lm_endpoint *endpoint, int64_t asked_ns, int64_t now_ns,
     return LM_DIAL_READY;
   struct lm_addresses *known = endpoint->known;
   enum lm_dial dial = LM_DIAL_READY;
-  pthread_mutex_lock(&known->lock);
+  lm_mutex_lock(&known->lock);
   bool fresh = known->failure == 0 ? now_ns - known->answered_ns <= FRESH_NS
                                    : known->answered_ns >= asked_ns;
   bool stale = known->answered_ns == 0 || known->suspect || !fresh;
@@ -270,14 +269,14 @@ lm_endpoint_dial(struct lm_endpoint *endpoint, int64_t asked_ns, int64_t now_ns,
     lm_error_set(err, LM_E_SYSTEM, "cannot look up %s: %s", endpoint->dial_host,
                  known->failure != 0 ? gai_strerror(known->failure) : "no address");
   }
-  pthread_mutex_unlock(&known->lock);
+  lm_mutex_unlock(&known->lock);
   return dial;
 }
 
 void
 lm_endpoint_suspect(struct lm_endpoint *endpoint)
 {
-  pthread_mutex_lock(&endpoint->known->lock);
+  lm_mutex_lock(&endpoint->known->lock);
   endpoint->known->suspect = true;
-  pthread_mutex_unlock(&endpoint->known->lock);
+  lm_mutex_unlock(&endpoint->known->lock);
 }

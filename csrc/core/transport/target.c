@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "os/seams.h"
+#include "os/threads.h"
 
 enum { MAX_HEAD = 32768 };
 
@@ -155,7 +156,7 @@ lm_target_new(struct lm_endpoint *endpoint, struct lm_function *function,
     return NULL;
   }
   atomic_init(&target->refs, 1);
-  pthread_mutex_init(&target->lock, NULL);
+  lm_mutex_init(&target->lock);
   target->endpoint = lm_endpoint_ref(endpoint);
   target->function = function;
   target->path = copy(spec->path);
@@ -208,7 +209,7 @@ lm_target_unref(struct lm_target *target)
   lm_free(target->query);
   lm_free(target->path);
   lm_endpoint_unref(target->endpoint);
-  pthread_mutex_destroy(&target->lock);
+  lm_mutex_destroy(&target->lock);
   lm_free(target);
 }
 
@@ -219,14 +220,14 @@ lm_target_set_credentials(struct lm_target *target, const char *access_key, cons
   struct lm_credentials *made = new_credentials(access_key, secret_key, token, expires_s, err);
   if (made == NULL)
     return -1;
-  pthread_mutex_lock(&target->lock);
+  lm_mutex_lock(&target->lock);
   struct lm_credentials *before = target->credentials;
   made->generation = before->generation + 1;
   target->credentials = made;
   atomic_store(&target->renewal.generation, made->generation);
   atomic_store(&target->renewal.refresh_s, refresh_time(expires_s));
   atomic_store(&target->renewal.wants, LM_WANTS_NOTHING);
-  pthread_mutex_unlock(&target->lock);
+  lm_mutex_unlock(&target->lock);
   lm_credentials_unref(before);
   return 0;
 }
@@ -234,9 +235,9 @@ lm_target_set_credentials(struct lm_target *target, const char *access_key, cons
 struct lm_credentials *
 lm_target_credentials(struct lm_target *target)
 {
-  pthread_mutex_lock(&target->lock);
+  lm_mutex_lock(&target->lock);
   struct lm_credentials *credentials = target->credentials;
   atomic_fetch_add(&credentials->refs, 1);
-  pthread_mutex_unlock(&target->lock);
+  lm_mutex_unlock(&target->lock);
   return credentials;
 }

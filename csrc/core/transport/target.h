@@ -3,10 +3,10 @@
 #ifndef LM_TRANSPORT_TARGET_H
 #define LM_TRANSPORT_TARGET_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "os/threads.h"
 #include "sched/renewal.h"
 #include "transport/endpoint.h"
 
@@ -54,7 +54,7 @@ struct lm_target {
   unsigned max_attempts;
   unsigned max_concurrency;
   int64_t connect_timeout_ms, connect_patience_ns;
-  pthread_mutex_t lock;
+  struct lm_mutex lock;
   struct lm_credentials *credentials; /* guarded by lock */
   struct lm_renewal renewal;          /* of them */
 };

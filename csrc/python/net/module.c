@@ -76,16 +76,16 @@ debug_state(PyObject *module, PyObject *unused)
                          (Py_ssize_t)0, "in_flight", (Py_ssize_t)0);
   int maps = 0;
   Py_ssize_t in_flight = 0;
-  pthread_mutex_lock(&dispatch->sched.lock);
+  lm_mutex_lock(&dispatch->sched.lock);
   LM_LIST_EACH (&dispatch->sched.queues, node)
     maps++;
   size_t used = dispatch->sched.used_bytes;
-  pthread_mutex_unlock(&dispatch->sched.lock);
+  lm_mutex_unlock(&dispatch->sched.lock);
   for (unsigned i = 0; i < dispatch->crew.n_io; i++)
     in_flight += (Py_ssize_t)atomic_load(&dispatch->crew.io[i]->load);
-  pthread_mutex_lock(&dispatch->cpu_pool.lock);
+  lm_mutex_lock(&dispatch->cpu_pool.lock);
   int cpu_threads = (int)dispatch->cpu_pool.threads;
-  pthread_mutex_unlock(&dispatch->cpu_pool.lock);
+  lm_mutex_unlock(&dispatch->cpu_pool.lock);
   return Py_BuildValue("{sisisisnsn}", "io_threads", (int)dispatch->crew.n_io, "cpu_threads",
                        cpu_threads, "maps", maps, "used_bytes", (Py_ssize_t)used, "in_flight",
                        in_flight);
