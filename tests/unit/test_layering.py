@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -29,13 +31,12 @@ LIBRARIES = {
     "openssl/": {"transport/sigv4.c", "os/tls.c"},
     "zlib.h": {"wire/deflate.c"},
     "msgpack": {"wire/mpread.h"},
-    "pthread.h": {
-        f"{folder}/{path.name}"
-        for folder in ("os", "job", "sched", "transport", "dispatch")
-        for path in (CORE / folder).glob("*")
-    },
+    "pthread.h": {"os/threads.h"},
     "sys/socket.h": {"os/stream.c"},
 }
+# The names of libraries that only os/ may use, and what else may.
+FOREIGN = re.compile(r"(curl|pthread|SSL|X509|EVP|HMAC|SHA\d+|OPENSSL|CRYPTO|OSSL)_\w+")
+EXCEPT = {"transport/sigv4": re.compile(r"(EVP|OPENSSL|CRYPTO)_\w+")}  # digests
 C_FILES = sorted(path for path in CORE.rglob("*.[ch]"))
 
 
@@ -54,6 +55,69 @@ def test_core_includes(path: Path) -> None:
             assert folder == mine or FLOOR[folder] < FLOOR[mine], f"{name} includes {header}"
         for library, knowers in LIBRARIES.items():
             assert not header.startswith(library) or name in knowers, f"{name} includes {header}"
+
+
+@functools.cache
+def symbols() -> dict[str, tuple[set[str], set[str]]]:
+    """What each source of the core defines for others, and what it takes from them."""
+    subprocess.run(
+        ["make", "-s", "-C", str(ROOT / "tests/c"), "build/asan/core.a"], check=True, timeout=600
+    )
+    found = {}
+    for source in CORE.rglob("*.c"):
+        unit = source.relative_to(CORE).with_suffix("").as_posix()
+        made = ROOT / "tests/c/build/asan" / f"{unit}.o"
+        done = subprocess.run(["nm", "-P", made], check=True, capture_output=True, text=True)
+        lines = [line.split() for line in done.stdout.splitlines()]
+        defined = {name for name, kind, *_ in lines if kind.isupper() and kind != "U"}
+        found[unit] = (defined, {name.partition("@")[0] for name, kind, *_ in lines if kind == "U"})
+    return found
+
+
+def needs() -> dict[str, set[str]]:
+    """A header and its source are one; whom each needs, by its includes and by its symbols."""
+    found: dict[str, set[str]] = {}
+    for path in C_FILES:
+        unit = path.relative_to(CORE).with_suffix("").as_posix()
+        inside = {h.removesuffix(".h") for h in includes(path) if (CORE / h).exists()}
+        found.setdefault(unit, set()).update(inside)
+    owner = {name: unit for unit, (defined, _) in symbols().items() for name in defined}
+    for unit, (_, undefined) in symbols().items():
+        found[unit] |= {owner[name] for name in undefined if name in owner}
+    return {unit: others - {unit} for unit, others in found.items()}
+
+
+def test_no_files_of_the_core_need_each_other() -> None:
+    left = needs()
+    assert {"os/stream", "dispatch/map"} <= set(left)
+    assert "sched/sched" in left["dispatch/map"]  # by its calls
+    while True:
+        needed = set().union(*left.values())
+        inner = {unit: others & set(left) for unit, others in left.items() if unit in needed}
+        inner = {unit: others for unit, others in inner.items() if others}
+        if inner == left:
+            break
+        left = inner
+    assert not left, "these need each other in a circle"
+
+
+def test_symbols_keep_to_the_floors() -> None:
+    for unit, others in needs().items():
+        mine = unit.partition("/")[0]
+        for other in others:
+            folder = other.partition("/")[0]
+            assert folder == mine or FLOOR[folder] < FLOOR[mine], f"{unit} needs {other}"
+
+
+def test_only_os_knows_the_system_libraries() -> None:
+    seen = set()
+    for unit, (_, undefined) in symbols().items():
+        foreign = {name for name in undefined if FOREIGN.fullmatch(name)}
+        seen |= {name.partition("_")[0] for name in foreign}
+        if unit in EXCEPT:
+            foreign = {name for name in foreign if not EXCEPT[unit].fullmatch(name)}
+        assert not foreign or unit.startswith("os/"), f"{unit}: {foreign}"
+    assert {"curl", "pthread", "SSL", "X509", "EVP"} <= seen
 
 
 def test_python_h_is_in_one_header() -> None:

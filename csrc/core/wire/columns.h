@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "wire/frame.h"
+#include "wire/view.h"
 
 enum lm_column_kind {
   LM_COLUMN_ANY = 0,      /* a msgpack value for each cell */

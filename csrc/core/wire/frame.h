@@ -13,27 +13,14 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "wire/view.h"
 
 #define LM_TEXT_PREFIX "lm1:" /* the text form is this and then base64 of a sealed frame */
 enum { LM_TEXT_PREFIX_LEN = 4 };
 
 enum {
   LM_WIRE_VERSION = 1,
-  LM_FRAME_MAX_HEAD = 74, /* magic, version, flags, a zero, and seven varints */
-  LM_WORD = 8             /* bytes of one cell of the section of words */
-};
-
-/* The sections of a raw frame, in the order in which they stand in it. Columns in the structure
- * refer to the other three. */
-struct lm_frame_view {
-  const uint8_t *structure; /* one msgpack value */
-  size_t structure_len;
-  const uint8_t *packed; /* integers of any width */
-  size_t packed_len;
-  const uint8_t *words; /* doubles, and arrays' bytes; a multiple of LM_WORD */
-  size_t words_len;
-  const uint8_t *blobs; /* arrays' bytes that stay where they are; a multiple of LM_WORD */
-  size_t blobs_len;
+  LM_FRAME_MAX_HEAD = 74 /* magic, version, flags, a zero, and seven varints */
 };
 
 /* Put a raw frame together, appended to *out. */
@@ -45,12 +32,6 @@ int lm_frame_split(const uint8_t *raw, size_t raw_len, struct lm_frame_view *vie
 
 /* Whether a frame, raw or sealed, has nothing compressed in it. */
 bool lm_frame_is_raw(const uint8_t *frame, size_t len);
-
-struct lm_frame_limits {
-  size_t max_output_bytes; /* inflated sections plus the estimate of the built objects */
-  unsigned max_depth;      /* nesting of containers */
-};
-#define LM_FRAME_LIMITS_DEFAULT ((struct lm_frame_limits){(size_t)256 << 20, 512})
 
 /* A deflate and an inflate stream that are reset rather than made anew (about 310 KB together,
  * allocated when first used). One thread at a time. */

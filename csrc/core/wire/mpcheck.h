@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
-#include "wire/frame.h"
+#include "wire/view.h"
 
 /* 0 when the structure is exactly one value within the limits whose blocks use up exactly the
  * numeric section; *estimate is then at least the bytes of the objects that it stands for. Bounded
