@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lambdamap import _codec, _exceptions, errors
+from lambdamap._exceptions import classes
 
 # Importing these does something, or asks for what is not there.
 _SKIPPED = {"antigravity", "idlelib", "lib2to3", "test", "this", "turtledemo"}
@@ -77,14 +78,14 @@ def _made(kind: type[BaseException]) -> Iterator[BaseException]:
         except Exception:
             continue
         errors.own_dict(error)["row"] = 17
-        _exceptions._cause.__set__(error, ValueError("why"))
+        classes.CAUSE.__set__(error, ValueError("why"))
         errors.note(error, "a note")
         yield error
 
 
 def _state(error: BaseException) -> Any:
     fields = {}
-    for name, descriptor, _ in _exceptions._fields(type(error)):
+    for name, descriptor, _ in classes.fields_of(type(error)):
         with contextlib.suppress(AttributeError):
             fields[name] = repr(descriptor.__get__(error))
     own = {name: repr(value) for name, value in errors.own_dict(error).items()}
@@ -118,7 +119,7 @@ def test_every_class() -> None:
                 again = _exceptions.unpack(text, allow_pickle, 16384)
                 assert again is not None, kind
                 assert repr(again.__cause__) == "ValueError('why')"
-                if _exceptions._why_it_stays_remote(kind):
+                if classes.why_it_stays_remote(kind):
                     assert isinstance(again, errors.RemoteError)
                 elif _state(again) == _state(error):
                     exact.add(kind)

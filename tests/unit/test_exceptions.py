@@ -31,6 +31,8 @@ from hypothesis import strategies as st
 
 import lambdamap
 from lambdamap import _codec, _exceptions, _names, errors
+from lambdamap._exceptions import classes
+from lambdamap._exceptions.nodes import nodes_of
 
 LIMIT = 16384
 GROUP: Any = vars(builtins).get("ExceptionGroup")  # from Python 3.11 on
@@ -188,7 +190,7 @@ def test_as_they_were(error: BaseException, way: Callable[[BaseException], Any])
     assert again.args == error.args
     assert str(again) == str(error)
     assert errors.own_dict(again) == errors.own_dict(error)
-    for name, descriptor, _ in _exceptions._fields(type(error)):
+    for name, descriptor, _ in classes.fields_of(type(error)):
         if name != "obj":
             assert getattr(again, name, "unset") == getattr(error, name, "unset"), descriptor
     assert not HookedError.called
@@ -226,7 +228,7 @@ def test_hooks_do_not_run() -> None:
 def test_a_class_that_looks_different_here() -> None:
     """A slot or a field that the class of this side has not is told, and the rest comes."""
     error = SlotsError(5)
-    nodes = _exceptions._nodes_of(error, False, True)
+    nodes = nodes_of(error, False, True)
     nodes[0]["fields"]["more"] = _codec.encode(1)
     again = _exceptions.unpack(_codec.encode_text(nodes), False, LIMIT)
     assert again.place == 5  # type: ignore[union-attr]
@@ -741,7 +743,7 @@ def test_replies_with_one_part_changed(data: st.DataObject) -> None:
     error.decoding = raised(lambda: b"\xff".decode())
     error.parts = GROUP and GROUP("x", [KeyError(1), SlotsError(2)])
     error.lock = threading.Lock()
-    nodes = _exceptions._nodes_of(error, True, True)
+    nodes = nodes_of(error, True, True)
     place = data.draw(st.sampled_from(list(_places(nodes))))
     changed = _with(nodes, place, data.draw(_ODD))
     again = _exceptions.unpack(_codec.encode_text(changed), False, 4 * LIMIT)

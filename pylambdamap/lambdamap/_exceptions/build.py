@@ -1,0 +1,374 @@
+"""From nodes to the exception."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lambdamap import _codec, _names, errors
+from lambdamap._exceptions.classes import (
+    ARGS,
+    CAUSE,
+    CONTEXT,
+    NAME,
+    NODES,
+    SHOWN,
+    SUPPRESS,
+    TEXT,
+    UNPACKED_BYTES,
+    Find,
+    Inexact,
+    bare,
+    fields_of,
+    find_class,
+    is_exception,
+    why_it_stays_remote,
+    why_not_data,
+)
+from lambdamap._exceptions.standins import complete, stand_in
+
+__all__ = ["restore", "unpack"]
+
+
+def _is_entry(entry: Any) -> bool:
+    return (
+        type(entry) in (tuple, list)
+        and len(entry) == 3
+        and all(type(part) is str and len(part) <= NAME for part in entry)
+    )
+
+
+def _is_link(link: Any, nodes: int) -> bool:
+    if type(link) not in (tuple, list) or len(link) != 3:
+        return False
+    part, name, index = link
+    return type(part) is str and type(name) in (str, int) and _is_place(index, nodes)
+
+
+def _has_names(values: Any) -> bool:
+    return type(values) is dict and all(type(name) is str for name in values)
+
+
+def _is_place(index: Any, nodes: int) -> bool:
+    return type(index) is int and 0 <= index < nodes
+
+
+# Of what a node says about its exception. What that brings itself, under "args", "vars" and "fields",
+# may be any value, and "kind" and "pickle" are looked at where they are used.
+_PARTS: dict[str, Callable[[Any, int], bool]] = {
+    "class": lambda entries, _: (
+        type(entries) in (list, tuple) and len(entries) > 0 and all(map(_is_entry, entries))
+    ),
+    "vars": lambda values, _: _has_names(values),
+    "fields": lambda values, _: _has_names(values),
+    "links": lambda links, n: (
+        type(links) in (list, tuple) and all(_is_link(link, n) for link in links)
+    ),
+    "message": lambda text, _: type(text) is str,
+    "members": lambda places, n: (
+        type(places) in (list, tuple) and all(_is_place(place, n) for place in places)
+    ),
+    "of": lambda name, _: type(name) is str and name in ("list", "tuple"),
+    "cause": _is_place,
+    "context": _is_place,
+    "suppress": lambda flag, _: type(flag) is bool,
+    "text": lambda text, _: type(text) is str,
+    "lost": lambda whys, _: _has_names(whys) and all(type(why) is str for why in whys.values()),
+    "loose": lambda flag, _: type(flag) is bool,
+}
+
+
+def _check_nodes(nodes: Sequence[Any]) -> None:
+    """Refuse nodes that are not as docs/wire-format.md has them, before anything is made of one."""
+    if not 0 < len(nodes) <= NODES:
+        raise _codec.DecodeFailure(f"it holds an exception of {len(nodes)} parts")
+    for node in nodes:
+        if type(node) is not dict or "class" not in node:
+            raise _codec.DecodeFailure("it holds an exception that is none")
+        for name, is_right in _PARTS.items():
+            if name in node and not is_right(node[name], len(nodes)):
+                raise _codec.DecodeFailure(f"it holds an exception with another {name} than it has")
+
+
+def _check_shown(nodes: Sequence[Any]) -> None:
+    """Refuse exceptions that stand in each other in so many ways that to show one takes for ever.
+
+    An exception that stands in two others is shown twice, and what stands in it four times, if it
+    stands in it twice.
+    """
+    inside = [
+        [*node.get("members", ()), *(i for part, _, i in node.get("links", ()) if part == "args")]
+        for node in nodes
+    ]
+    if not any(inside):
+        return
+    held = {place for places in inside for place in places}
+    seen: set[int] = set()
+    shown = 0
+    # From those that stand in no other; the rest stand in a circle.
+    for root in sorted(range(len(nodes)), key=held.__contains__):
+        if root in seen:
+            continue
+        path, ways = {root: None}, [iter(inside[root])]
+        while ways:
+            for place in ways[-1]:
+                seen.add(place)
+                shown += 1
+                if place not in path:
+                    path[place] = None
+                    ways.append(iter(inside[place]))
+                    break
+            else:
+                ways.pop()
+                path.popitem()
+            if shown > SHOWN:
+                raise _codec.DecodeFailure(
+                    f"it holds exceptions that stand in each other more than {SHOWN:,} times"
+                )
+
+
+class _Builder:
+    """Rebuilds the exceptions of a list of nodes. For one list."""
+
+    def __init__(
+        self,
+        nodes: Sequence[Any],
+        find: Find,
+        unbox: Callable[[Any], Any],
+        raised: bool,
+        allow_pickle: bool,
+    ) -> None:
+        self._nodes = nodes
+        self._find = find
+        self._unbox = unbox
+        self._raised = raised
+        self._allow_pickle = allow_pickle
+        self._made: dict[int, BaseException] = {}
+        self._stand_ins: set[int] = set()  # of those made
+
+    def build(self) -> BaseException:
+        _check_nodes(self._nodes)
+        _check_shown(self._nodes)
+        for place in range(len(self._nodes)):
+            self._make_with_members(place)
+        for place, node in enumerate(self._nodes):
+            self._connect(place, node)
+        return self._made[0]
+
+    def _make_with_members(self, root: int) -> None:
+        stack, open_groups = [root], set()
+        while stack:
+            place = stack[-1]
+            node = self._nodes[place]
+            missing = [m for m in node.get("members", ()) if m not in self._made]
+            if place in self._made:
+                stack.pop()
+            elif not missing:
+                self._made[place] = self._make(place)
+                stack.pop()
+            elif place in open_groups:
+                raise _codec.DecodeFailure("an exception group that contains itself")
+            else:
+                open_groups.add(place)
+                stack.extend(missing)
+
+    def _make(self, place: int) -> BaseException:
+        node = self._nodes[place]
+        top = place == 0 and self._raised
+        members = [self._made[place] for place in node.get("members", ())]
+        loose = self._raised or node.get("loose") is True
+        lost = dict(node.get("lost", {}))
+        try:
+            pickled = "kind" in node and not self._raised
+            kind = node["kind"] if pickled else self._class_of(node)
+            if not is_exception(kind):
+                raise Inexact("its class is not an exception")
+            if top and (why_remote := why_it_stays_remote(kind)) is not None:
+                raise Inexact(why_remote)
+            made = self._unpickled(node, kind)
+            if made is not None:
+                return made
+            made = self._exact(kind, node, members, lost)
+        except Inexact as why:
+            if not loose:
+                raise _codec.DecodeFailure(f"it holds an exception, and {why}") from None
+            self._stand_ins.add(place)
+            made = self._stand_in(node, members, str(why))
+        for name, why_lost in lost.items():
+            if name != "args":
+                what = "notes" if name == "__notes__" else f"attribute {name[:TEXT]}"
+                errors.note(made, f"lambdamap: its {what} did not travel: {why_lost[:TEXT]}")
+        return made
+
+    def _class_of(self, node: dict[str, Any]) -> type:
+        module, qualname, _ = node["class"][0]
+        try:
+            return find_class(node["class"][0], self._find)
+        except (Exception, SystemExit) as error:  # of the module's import, where that is allowed
+            if not (self._raised or node.get("loose") is True):
+                raise
+            if not module or isinstance(error, LookupError):
+                raise Inexact(str(error)) from None
+            raise Inexact(f"{module}:{qualname} is not imported here") from None
+
+    def _unpickled(self, node: dict[str, Any], kind: type) -> BaseException | None:
+        if not self._allow_pickle or type(node.get("pickle")) is not bytes:
+            return None
+        import pickle
+
+        try:
+            made = pickle.loads(node["pickle"])
+        except Exception:
+            return None
+        return made if isinstance(made, BaseException) and type(made) is kind else None
+
+    def _exact(
+        self, kind: type, node: dict[str, Any], members: list[Any], lost: dict[str, str]
+    ) -> BaseException:
+        if (why := why_not_data(kind)) is not None:
+            raise Inexact(why)
+        if "of" in node:
+            args: Any = (node["message"], members if node["of"] == "list" else tuple(members))
+        elif "args" not in node:
+            raise Inexact(f"its args did not travel: {lost.get('args')}")
+        else:
+            try:
+                args = self._unbox(node["args"])
+            except _codec.DecodeFailure as failure:
+                raise Inexact(f"its args cannot be read here: {failure}") from None
+        if type(args) is not tuple:
+            raise Inexact("its args are not a tuple")
+        fields = self._opened(node, "fields", lost)
+        _check_unicode(kind, fields, node.get("links", ()))
+        made = bare(kind, node.get("message", ""), members)
+        ARGS.__set__(made, args)
+        for name, descriptor, _ in fields_of(kind):
+            if name in fields:
+                try:
+                    descriptor.__set__(made, fields.pop(name))
+                except (AttributeError, TypeError, ValueError, OverflowError) as error:
+                    lost[name] = str(error)
+        lost.update(dict.fromkeys(fields, "its class has no such slot here"))
+        errors.own_dict(made).update(self._vars(node, lost))
+        return made  # type: ignore[no-any-return]
+
+    def _opened(self, node: dict[str, Any], part: str, lost: dict[str, str]) -> dict[str, Any]:
+        opened = {}
+        for name, value in node.get(part, {}).items():
+            try:
+                opened[name] = self._unbox(value)
+            except _codec.DecodeFailure as failure:
+                lost[name] = str(failure)
+        return opened
+
+    def _vars(self, node: dict[str, Any], lost: dict[str, str]) -> dict[str, Any]:
+        opened = self._opened(node, "vars", lost)
+        return {k: v for k, v in opened.items() if type(k) is str and _may_be_set(k)}
+
+    def _stand_in(self, node: dict[str, Any], members: list[Any], why: str) -> errors.RemoteError:
+        made = stand_in(node["class"], self._find, node.get("message", ""), members)
+        _, qualname, _ = node["class"][0]
+        own = errors.own_dict(made)
+        known = dict(own)
+        own.update(self._vars(node, {}))
+        own.update(known)
+        complete(made, f"{own['remote_type']}: {node.get('text', '')[:TEXT]}", {})
+        errors.note(made, f"lambdamap: it is a RemoteError, not a {qualname}: {why}")
+        return made
+
+    def _connect(self, place: int, node: dict[str, Any]) -> None:
+        """Set what refers to other exceptions."""
+        made = self._made[place]
+        own = errors.own_dict(made)
+        fields = {name: descriptor for name, descriptor, _ in fields_of(type(made))}
+        for part, name, index in node.get("links", ()):
+            other = self._made[index]
+            if part == "args":
+                args = list(ARGS.__get__(made))
+                known = place not in self._stand_ins and type(name) is int
+                if known and 0 <= name < len(args):
+                    args[name] = other
+                    ARGS.__set__(made, tuple(args))
+            elif part == "vars" and type(name) is str and _may_be_set(name):
+                own.setdefault(name, other)
+            elif part == "fields" and name in fields:
+                fields[name].__set__(made, other)
+        if "cause" in node:
+            CAUSE.__set__(made, self._made[node["cause"]])
+        if "context" in node:
+            CONTEXT.__set__(made, self._made[node["context"]])
+        SUPPRESS.__set__(made, node.get("suppress") is True)
+
+
+def _may_be_set(name: str) -> bool:
+    """An entry of an exception's dict may not hide what every exception has, such as its reducer."""
+    return not (name.startswith("__") and hasattr(BaseException, name))
+
+
+_UNICODE_FIELDS = frozenset(("encoding", "end", "object", "reason", "start"))
+
+
+def _check_unicode(kind: type, fields: Mapping[str, Any], links: Sequence[Any]) -> None:
+    """``str()`` of these takes the types of its fields for granted before Python 3.14: it reads the
+    memory of another object as if it were a text's."""
+    if not issubclass(kind, (UnicodeDecodeError, UnicodeEncodeError, UnicodeTranslateError)):
+        return
+    if any(part == "fields" and name in _UNICODE_FIELDS for part, name, _ in links):
+        raise Inexact("its fields are not those of a UnicodeError")
+    of = bytes if issubclass(kind, UnicodeDecodeError) else str
+    names = ["reason"] if issubclass(kind, UnicodeTranslateError) else ["reason", "encoding"]
+    given, texts = fields.get("object"), [fields.get(name) for name in names]
+    start, end = fields.get("start", 0), fields.get("end", 0)
+    if given is None and texts.count(None) == len(texts):
+        return
+    if (
+        type(given) is not of
+        or any(type(text) is not str for text in texts)
+        or type(start) is not int
+        or type(end) is not int
+        or not 0 <= start <= len(given)
+        or not 0 <= end <= sys.maxsize
+    ):
+        raise Inexact("its fields are not those of a UnicodeError")
+
+
+def restore(find: Find, nodes: Sequence[Any]) -> BaseException:
+    """The exception of `reduce`.
+
+    Raises
+    ------
+    DecodeFailure
+        It cannot be rebuilt exactly. Also what `find` raises.
+    """
+    return _checked_build(_Builder(nodes, find, lambda value: value, False, False))
+
+
+def _checked_build(builder: _Builder) -> BaseException:
+    try:
+        return builder.build()
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise _codec.DecodeFailure(
+            f"it holds a malformed exception ({type(error).__name__}: {error})"
+        ) from None
+
+
+def unpack(
+    text: object, allow_pickle: bool, max_chars: int, max_bytes: int = UNPACKED_BYTES
+) -> BaseException | None:
+    """The exception of `pack`, or a `stand_in`; None: the text is not such a frame, or it would take
+    more than so many bytes."""
+    if not isinstance(text, str) or len(text) > max_chars:
+        return None
+    find = _names.TRUSTED.type if allow_pickle else _names.DATA.type
+    try:
+        nodes = _codec.decode_text(text, max_output_bytes=max_bytes)
+        boxes = sum(1 + len(node.get("vars", ())) + len(node.get("fields", ())) for node in nodes)
+        limit = max_bytes // max(1, boxes)
+
+        def unbox(frame: Any) -> Any:
+            return _codec.decode(frame, allow_pickle=allow_pickle, max_output_bytes=limit)
+
+        return _checked_build(_Builder(nodes, find, unbox, True, allow_pickle))
+    except Exception:  # whatever the other side has made of it
+        return None
