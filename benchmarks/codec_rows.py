@@ -179,6 +179,7 @@ def rows(seconds: float) -> list[Row]:
     import numpy as np
     import orjson
     import ormsgpack
+    import pandas as pd
 
     plain: Codec = (lambda v: _codec.encode(v, compression=False), _codec.decode)
     packer: Codec = (msgspec.msgpack.encode, msgspec.msgpack.decode)
@@ -237,6 +238,8 @@ def rows(seconds: float) -> list[Row]:
          "5x / 3x / 0.80", groups, _text(True), pickled_small),
         (f"{len(groups):,} groups of the flights, as frames", "pyarrow IPC + base64",
          "5x / 3x / 0.80", groups, _text(True), (_arrow_encode, _arrow_decode)),
+        ("100 frames of 1 x 800, as features", "pickle 5 + base64", "0.5x / 0.5x",
+         [pd.DataFrame(np.full((1, 800), float(i))) for i in range(100)], _text(False), pickled),
         ("2,000 flights: int, bool, date, Decimal, strings", "msgspec.msgpack with a type",
          "ahead", flight_rows(flights, 2000), plain, (msgspec.msgpack.encode, typed.decode)),
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import zoneinfo
 from typing import Any
 
@@ -60,6 +61,106 @@ def test_round_trip(value: Any, compression: bool) -> None:
 def test_few_different_texts(dtype: str) -> None:
     texts = pd.Series(["red", None, "green", "ü"] * 50, dtype=dtype)
     for value in (texts, texts.to_frame("a"), texts[texts.notna()], pd.Index(texts)):
+        assert same(value, _codec.decode(_codec.encode(value)))
+
+
+# --- frequencies, flags and levels -----------------------------------------------------------------
+
+OFFSETS: list[Any] = [
+    pd.offsets.CustomBusinessDay(holidays=["2024-12-25", "2024-12-26"]), pd.DateOffset(months=1),
+    pd.DateOffset(months=1, hour=3), pd.DateOffset(n=3), pd.offsets.BusinessHour(start="10:00", end="15:30"),
+    pd.offsets.CustomBusinessDay(weekmask="Mon Tue Sun"), pd.offsets.Week(), pd.offsets.Week(weekday=2),
+    pd.offsets.Easter(), pd.offsets.CBMonthEnd(holidays=["2024-12-31"]), pd.offsets.Hour(3), pd.offsets.Day(2),
+    pd.offsets.FY5253(weekday=1, startingMonth=3, variation="last"), pd.offsets.SemiMonthEnd(day_of_month=10),
+    pd.offsets.CustomBusinessHour(start=["09:00", "13:00"], end=["12:00", "17:00"], weekmask="Mon Tue"),
+    pd.offsets.WeekOfMonth(week=1, weekday=2), pd.offsets.QuarterEnd(startingMonth=2),
+    pd.tseries.frequencies.to_offset("C"), pd.tseries.frequencies.to_offset("bh"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("offset", OFFSETS, ids=str)
+def test_frequencies_stay_what_they_are(offset: Any) -> None:
+    dates = pd.date_range("2024-12-20", periods=4, freq=offset)
+    levels = pd.MultiIndex(levels=[dates, ["a"]], codes=[range(len(dates)), [0] * len(dates)])
+    again = _codec.decode(_codec.encode([dates, levels, pd.Series(1.0, index=dates)]))
+    for one in (again[0], again[1].levels[0], again[2].index):
+        assert type(one.freq) is type(offset)
+        assert one.freq == dates.freq
+        assert [date + one.freq for date in one] == [date + dates.freq for date in dates]
+
+
+def test_a_frequency_that_has_no_form_is_refused() -> None:
+    """pandas' own pickle loses what days of the week the calendar has."""
+    own = np.busdaycalendar(weekmask="Mon Tue", holidays=["2024-12-24"])
+    hours = pd.offsets.BusinessDay(offset=dt.timedelta(hours=1))
+    for offset in (pd.offsets.CustomBusinessDay(calendar=own), hours):
+        dates = pd.date_range("2024-12-20", periods=4, freq=offset)
+        for value in (dates, pd.Series(1, index=dates)):
+            for allow_pickle in (False, True):
+                with pytest.raises(_codec.EncodeFailure, match="set the index's freq to None"):
+                    _codec.encode(value, allow_pickle=allow_pickle)
+
+
+def test_flags_travel() -> None:
+    for value in (pd.Series([1, 2]), pd.DataFrame({"a": [1]})):
+        again = _codec.decode(_codec.encode(value.set_flags(allows_duplicate_labels=False)))
+        assert not again.flags.allows_duplicate_labels
+        assert same(value, again.set_flags(allows_duplicate_labels=True))
+        assert _codec.decode(_codec.encode(value)).flags.allows_duplicate_labels
+
+
+def test_arrays_of_a_series_keep_their_kind() -> None:
+    for values in (
+        [1, 2],
+        [0.5],
+        [True],
+        ["a"],
+        pd.to_datetime(["2020"]),
+        pd.to_timedelta([1], "s"),
+    ):
+        array = pd.Series(values).array
+        assert type(_codec.decode(_codec.encode(array))) is type(array)
+
+
+def test_a_group_has_the_levels_that_it_uses() -> None:
+    rows = 30_000
+    levels = [np.arange(rows) // 100, pd.date_range("2020", periods=rows, freq="min")]
+    index = pd.MultiIndex.from_arrays(levels, names=["a", "b"])
+    frame = pd.DataFrame({"v": np.arange(rows) / 7}, index=index)
+    frame["kind"] = pd.Categorical(["x"] * rows, categories=[*"xyz", *map(str, range(5000))])
+    groups = [group for _, group in frame.groupby(level=0)][:8]
+    for value in (groups[0], groups):
+        encoded = _codec.encode(value, compression=False)
+        assert same(value, _codec.decode(encoded))
+        assert len(encoded) < 25_000 + 7000 * len(groups) * (value is groups) // 2 + 30_000
+
+
+def test_the_rows_of_a_frame_are_named_tuples() -> None:
+    frame = pd.DataFrame({"price": [1.5, 2.5], "class": [1, 2]})
+    rows = list(frame.itertuples())
+    again = _codec.decode(_codec.encode(rows))
+    assert again == rows
+    assert [row._fields for row in again] == [row._fields for row in rows]
+    assert type(again[0]) is type(again[1])
+    assert _codec.decode(_codec.encode(again)) == rows
+
+
+def test_wide_frames_of_numbers_are_arrays() -> None:
+    generator = np.random.default_rng(5)
+    wide = pd.DataFrame(generator.random((2, 40)))
+    mixed = pd.concat(
+        [wide, pd.DataFrame({"a": ["x", "y"], "b": [1, 2]}), wide.astype("i4")], axis=1
+    )
+    shuffled = mixed.iloc[:, generator.permutation(mixed.shape[1])]
+    for value in (
+        wide,
+        mixed,
+        shuffled,
+        wide.iloc[:0],
+        [wide] * 5,
+        [mixed, shuffled] * 3,
+        [shuffled] * 4,
+    ):
         assert same(value, _codec.decode(_codec.encode(value)))
 
 

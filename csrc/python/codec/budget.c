@@ -3,6 +3,7 @@
 #include "codec.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/alloc.h"
 
@@ -394,11 +395,30 @@ lmpy_unpack_look(struct lmpy_unpack *unpack)
   return -1;
 }
 
+enum {
+  SWITCH_MS = 10 /* twice Python's own interval: a thread that waits asks for the lock by then */
+};
+
+static int64_t
+now_ms(void)
+{
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 int
 lmpy_unpack_pause(struct lmpy_unpack *unpack)
 {
+  int64_t now = now_ms();
   unpack->work = 0;
-  Py_BEGIN_ALLOW_THREADS; /* they have waited */
-  Py_END_ALLOW_THREADS;
+  if (unpack->switched_ms == 0) {
+    unpack->switched_ms = now;
+  } else if (now - unpack->switched_ms >= SWITCH_MS) {
+    /* More often would be in vain: the lock would be taken again before another thread wakes up. */
+    Py_BEGIN_ALLOW_THREADS;
+    Py_END_ALLOW_THREADS;
+    unpack->switched_ms = now_ms();
+  }
   return lmpy_unpack_look(unpack);
 }

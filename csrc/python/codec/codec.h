@@ -228,6 +228,7 @@ struct lmpy_unpack {
   struct lm_sections sections;
   struct lmpy_budget *budget; /* strong; what columns, containers and kinds still may take */
   unsigned work;              /* values since the last pause */
+  int64_t switched_ms;        /* when other threads could run last; 0: not yet */
   unsigned kinds;             /* calls of lambdamap._kinds */
   bool stopped;               /* a signal's handler or the check has raised */
 };

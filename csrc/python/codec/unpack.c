@@ -358,7 +358,7 @@ lmpy_unpack(struct lmpy_codec_state *state, const uint8_t *raw, size_t raw_len,
   struct lmpy_budget *budget = lmpy_budget_new(state, opts->limits.max_output_bytes);
   if (budget == NULL)
     return NULL;
-  struct lmpy_unpack unpack = {state, opts, {view, 0, 0, 0}, budget, 0, 0, false};
+  struct lmpy_unpack unpack = {state, opts, {view, 0, 0, 0}, budget, 0, 0, 0, false};
   const uint8_t *at = view.structure, *end = view.structure + view.structure_len;
   unsigned depth = opts->limits.max_depth < 512 ? opts->limits.max_depth : 512;
   /* Many containers, none of them garbage: the collector would look at them all for nothing. */

@@ -24,7 +24,7 @@ __all__ = [
     "KINDS", "frame_shape", "frame_snapshot", "frames_reduce", "from_signal", "reduce", "restore", "whole",
 ]  # fmt: skip
 
-_NEVER = {  # not even pickled
+_NEVER: dict[type, str] = {  # not even pickled
     types.GeneratorType: "make it a list",
     types.CoroutineType: "await it, or call asyncio.run() with it, and take what it gives",
     types.AsyncGeneratorType: "make it a list",

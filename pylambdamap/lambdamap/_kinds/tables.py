@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Final
 
-from lambdamap._codec import DecodeFailure
+from lambdamap._codec import DecodeFailure, EncodeFailure
 from lambdamap._kinds import parts as p
 from lambdamap._kinds.arrays import NUMBERS
 from lambdamap._kinds.offsets import frequency_of, is_text, reduce_frequency
@@ -130,7 +130,10 @@ def _reduce_index(pandas: Any, index: Any) -> tuple[int, Any] | None:
     offset = None if packed[0] == "period" else getattr(index, "freq", None)
     frequency = None if offset is None else reduce_frequency(pandas, offset)
     if offset is not None and (frequency is None or not _is_accepted(index, offset, frequency)):
-        return None
+        raise EncodeFailure(  # its pickle would not tell all, either
+            f"a frequency {offset!r} that is not its arguments alone cannot be sent: set the index's freq "
+            "to None"
+        )
     return p.PANDAS, ("index", packed, index.name, frequency)
 
 
