@@ -110,6 +110,9 @@ def _pickler() -> Any:
                 raise pickle.PicklingError(
                     f"a weakref.{kind.__name__} cannot be sent: send the object itself"
                 )
+            if _names.type_name(kind) in ("LongLongDType", "ULongLongDType"):
+                metadata = None if obj.metadata is None else dict(obj.metadata)
+                return long_long, (obj.str[0] + obj.char, metadata)
             if kind is memoryview:
                 return stdlib.view_of, stdlib.view_parts(obj)
             if type(obj) is _Cached and not (
@@ -163,6 +166,14 @@ def same_class(ident: str, kind: type) -> type:
     from cloudpickle import cloudpickle
 
     return cloudpickle._lookup_class_or_track(ident, kind)  # type: ignore[no-any-return]
+
+
+def long_long(text: str, metadata: dict[Any, Any] | None) -> Any:
+    """C's long long as a dtype of numpy's, whose own pickle is that of an int64."""
+    import numpy
+
+    make: Any = numpy.dtype
+    return make(text) if metadata is None else make(text, metadata=metadata)
 
 
 def hold_weakly(container: Any, members: list[Any]) -> None:

@@ -212,6 +212,7 @@ HOSTILE: dict[str, Ext] = {
     "a fraction of texts": Ext(NAMED, "fraction", 2, 4),
     "a complex number of a text": Ext(NAMED, "complex", "1" * 1000, 0),
     "a UUID of a range": Ext(NAMED, "uuid", LONG),
+    "a UUID of a safety of its own": Ext(NAMED, "uuid", bytes(16), 7),
     "a date of floats": Ext(TIME, 0, 2020.0, 1, 1),
     "a time zone that is a path": Ext(TIME, 5, "../../etc/passwd"),
     "a time zone of a package": Ext(TIME, 5, "os.path/x"),

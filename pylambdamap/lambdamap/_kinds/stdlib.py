@@ -97,7 +97,23 @@ def view_of(code: str, shape: tuple[int, ...], data: bytes | bytearray) -> memor
     return view.cast(code, shape)  # type: ignore[no-any-return]
 
 
-EXACT: dict[type, Callable[[Any], tuple[int, Any]]] = {
+def _reduce_uuid(value: Any) -> tuple[int, Any]:
+    safe = value.is_safe.value
+    return named("uuid", value.bytes) if safe is None else named("uuid", value.bytes, safe)
+
+
+def _reduce_odict(value: Any) -> tuple[int, Any] | None:
+    # With attributes beside its items it has no form.
+    return None if vars(value) else named("odict", list(value.items()))
+
+
+def _reduce_counter(value: Any) -> tuple[int, Any]:
+    if vars(value):  # which its pickle leaves out
+        raise EncodeFailure("a Counter with attributes cannot be sent: use a class of your own")
+    return named("counter", dict(value))
+
+
+EXACT: dict[type, Callable[[Any], tuple[int, Any] | None]] = {
     datetime.datetime: _reduce_datetime,
     datetime.date: lambda v: (p.TIME, (0, v.year, v.month, v.day)),
     datetime.time: _reduce_time,
@@ -106,8 +122,8 @@ EXACT: dict[type, Callable[[Any], tuple[int, Any]]] = {
     complex: lambda v: named("complex", v.real, v.imag),
     range: lambda v: named("range", v.start, v.stop, v.step),
     slice: lambda v: named("slice", v.start, v.stop, v.step),
-    collections.OrderedDict: lambda v: named("odict", list(v.items())),
-    collections.Counter: lambda v: named("counter", dict(v)),
+    collections.OrderedDict: _reduce_odict,
+    collections.Counter: _reduce_counter,
     collections.deque: lambda v: named("deque", list(v), v.maxlen),
     memoryview: lambda v: named("memoryview", *view_parts(v)),
     p.Whole: lambda v: (p.PICKLE, v.data),
@@ -122,7 +138,7 @@ def reduce_late(value: Any, kind: type) -> tuple[int, Any] | None:
     if module == "decimal" and name == "Decimal":
         return p.DECIMAL, (str(value),)
     if module == "uuid" and name == "UUID":
-        return named("uuid", value.bytes)
+        return _reduce_uuid(value)
     if module == "fractions" and name == "Fraction":
         return named("fraction", value.numerator, value.denominator)
     if module in ("zoneinfo", "zoneinfo._zoneinfo", "_zoneinfo") and name == "ZoneInfo":
@@ -194,12 +210,12 @@ def _complex(real: Any, imaginary: Any) -> complex:
     return complex(real, imaginary)
 
 
-def _uuid(data: Any) -> Any:
+def _uuid(data: Any, safe: Any = None) -> Any:
     import uuid
 
-    if type(data) is not bytes:
+    if type(data) is not bytes or type(safe) not in (int, type(None)):
         raise DecodeFailure("a UUID of other parts than it has")
-    return uuid.UUID(bytes=data)
+    return uuid.UUID(bytes=data, is_safe=uuid.SafeUUID(safe))
 
 
 def _path(name: str, text: str) -> Any:
