@@ -54,9 +54,32 @@ def unpack_numpy(value: Any) -> Any:
     if not isinstance(value, Ext):
         return value
     if value.kind == 12:
-        return np.frombuffer(value.payload[1], value.payload[0])[0]
-    descr, shape, order, data = value.payload
-    return np.frombuffer(data, descr).reshape(shape, order=order)
+        dtype = dtype_of(value.payload[0])
+        return np.frombuffer(value.payload[1], dtype)[0] if len(value.payload) == 2 else dtype
+    descr, shape, order, data, *kind = value.payload
+    if isinstance(data, list):
+        return np.array(data, dtype_of(descr)).reshape(shape, order=order)
+    made = np.frombuffer(data, dtype_of(descr)).reshape(shape, order=order)
+    return made.view(np.recarray) if kind == ["recarray"] else made
+
+
+def dtype_of(descr: Any) -> Any:
+    """A dtype by the page's table."""
+    if isinstance(descr, str):
+        return np.dtype(descr.partition(":")[0])
+    if isinstance(descr, list):
+        return np.dtype([(name, dtype_of(field)) for name, field in descr])
+    kind, *parts = descr
+    if kind == "subarray":
+        return np.dtype((dtype_of(parts[0]), parts[1]))
+    if kind == "record":
+        return np.dtype((np.record, dtype_of(parts[0])))
+    if kind == "metadata":
+        return np.dtype(dtype_of(parts[0]), metadata=parts[1])
+    assert kind == "fields"
+    found = dict(zip(["names", "formats", "offsets", "titles", "itemsize"], parts, strict=False))
+    found["formats"] = [dtype_of(field) for field in parts[1]]
+    return np.dtype(found, align=parts[5])
 
 
 @pytest.mark.parametrize(
@@ -68,7 +91,13 @@ def unpack_numpy(value: Any) -> Any:
         np.array([2**64 - 1, 0], "u8"), np.arange(5, dtype=">i4"), np.arange(5, dtype="f4"),
         np.array([True, False, True]), np.array(["2020", "NaT"], "M8[D]"), np.array(["a", "bc"]),
         np.array([1.5, np.nan, 2.5]), np.zeros((0, 3)), np.array(5), np.arange(5) + 1j,
-        np.arange(1000)[::3], np.random.default_rng(1).random(1000),
+        np.arange(1000)[::3], np.random.default_rng(1).random(1000), np.arange(3, dtype="longlong"),
+        np.arange(6, dtype=">i8").astype(">q"), np.ones(3, "longdouble"), np.array([[1, None]], object),
+        np.array([[1, 2], [3, 4]], object, order="F"), np.zeros(2, [("a", "i4"), ("b", "U2", (3,))]),
+        np.ones(2, np.dtype([("a", "i1"), (("T", "b"), "f8")], align=True)),
+        np.ones(3, np.dtype({"names": ["a", "b"], "formats": ["i2", "i4"], "offsets": [2, 0]})),
+        np.rec.array([(1, 2.5)], dtype=[("n", "i4"), ("x", "f8")]),
+        np.arange(3, dtype=np.dtype("i4", metadata={"unit": "m"})),
     ],
     ids=lambda array: f"{array.dtype}-{array.shape}",
 )  # fmt: skip
