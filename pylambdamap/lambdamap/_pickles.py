@@ -135,6 +135,9 @@ def _with_slots(kind: type, reduced: Any) -> Any:
     if type(reduced) is not tuple or len(reduced) < 6 or len(reduced[1]) != 6:
         return reduced  # by its name, or an enum
     maker, (meta, name, bases, namespace, *rest), (state, slot_state), *others = reduced
+    typing = sys.modules.get("typing")
+    if typing is not None and typing.NamedTuple in bases:  # from Python 3.12 on; it has its own
+        return reduced
     held = _names.type_dict(kind)
     # What the slots are made into again, under the names that private ones get.
     state = {

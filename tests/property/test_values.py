@@ -49,7 +49,7 @@ texts = st.text(max_size=4)
 names = st.text("abcxyz_é ", min_size=1, max_size=4)
 plain = st.one_of(
     npst.scalar_dtypes(), npst.unicode_string_dtypes(max_len=4), npst.byte_string_dtypes(max_len=4),
-    st.sampled_from(["longlong", "ulonglong", ">q", "longdouble", "clongdouble", "V3", "M8[25s]", "m8", "l", "O", "S0"]),
+    st.sampled_from(["longlong", "ulonglong", ">q", "longdouble", "clongdouble", "V3", "M8[25s]", "m8[h]", "l", "O", "S0"]),
 ).map(np.dtype)  # fmt: skip
 
 
