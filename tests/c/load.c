@@ -77,7 +77,7 @@ submit(struct lm_map *map, unsigned long number)
   text[0] = text[sizeof text - 1] = '"';
   lm_buf_init(&frame, SIZE_MAX);
   lm_buf_append(&frame, text, sizeof text);
-  if (lm_map_submit(map, &frame, number, 1, &err) != 0)
+  if (lm_map_submit(map, &frame, number, 1, NULL, &err) != 0)
     fail("submit", err.text);
 }
 

@@ -296,7 +296,6 @@ header_values(void)
   CHECK(strcmp(reply.request_id, "0b6d9a") == 0);
   CHECK(strcmp(reply.executed_version, "$LATEST") == 0);
   CHECK(strcmp(reply.error_type, "Oops") == 0);
-  CHECK(strcmp(reply.location, "http://e/") == 0);
   CHECK(reply.has_function_error && strcmp(reply.function_error, "Unhandled") == 0);
   CHECK(reply.keep_alive && !reply.has_age && !reply.content_encoded);
   CHECK(reply.content_length == 0 && reply.retry_after_ms == -1 && reply.date_s == -1);

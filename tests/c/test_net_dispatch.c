@@ -22,7 +22,7 @@ submit(struct lm_map *map, uint64_t at)
   struct lm_error err;
   lm_buf_init(&frame, 1 << 20);
   lm_buf_str(&frame, "{\"n\":1}");
-  CHECK(lm_map_submit(map, &frame, at, 1, &err) == 0);
+  CHECK(lm_map_submit(map, &frame, at, 1, NULL, &err) == 0);
 }
 
 /* Take n completions; returns how many of them succeeded. */

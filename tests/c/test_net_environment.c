@@ -77,7 +77,7 @@ run_maps(uint16_t port, bool tls, unsigned chunks)
     struct lm_buf frame;
     lm_buf_init(&frame, 1 << 20);
     lm_buf_str(&frame, "{\"n\":1}");
-    CHECK(lm_map_submit(map, &frame, i, 1, &err) == 0);
+    CHECK(lm_map_submit(map, &frame, i, 1, NULL, &err) == 0);
   }
   for (unsigned taken = 0; taken < chunks;) {
     struct pollfd ask = {.fd = lm_map_fd(map), .events = POLLIN};

@@ -22,7 +22,7 @@ submit_all(struct lm_map *map)
     lm_buf_init(&frame, 1 << 20);
     lm_buf_str(&frame, "{\"n\":1}");
     if (lm_buf_check(&frame, "the chunk", &err) == 0 &&
-        lm_map_submit_named(map, &frame, i, 1, i % 2 == 0 ? NULL : "name", &err) == 0)
+        lm_map_submit(map, &frame, i, 1, i % 2 == 0 ? NULL : "name", &err) == 0)
       taken++;
     else
       CHECK(err.code == LM_E_NOMEM);

@@ -65,7 +65,7 @@ sane(const struct reading *reading)
 {
   const struct lm_http1 *reply = &reading->reply;
   const char *texts[] = {reply->request_id, reply->error_type, reply->function_error,
-                         reply->executed_version, reply->location};
+                         reply->executed_version};
   for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
     for (const char *at = texts[i]; *at != '\0'; at++)
       MUST(*at >= 0x20 && *at < 0x7f);

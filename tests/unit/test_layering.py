@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import functools
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,8 @@ LIBRARIES = {
 # The names of libraries that only os/ may use, and what else may.
 FOREIGN = re.compile(r"(curl|pthread|SSL|X509|EVP|HMAC|SHA\d+|OPENSSL|CRYPTO|OSSL)_\w+")
 EXCEPT = {"transport/sigv4": re.compile(r"(EVP|OPENSSL|CRYPTO)_\w+")}  # digests
+# What tests see of the allocator.
+FOR_TESTS = {"lm_alloc_count", "lm_alloc_fail_from", "lm_alloc_live"}
 C_FILES = sorted(path for path in CORE.rglob("*.[ch]"))
 
 
@@ -118,6 +122,32 @@ def test_only_os_knows_the_system_libraries() -> None:
             foreign = {name for name in foreign if not EXCEPT[unit].fullmatch(name)}
         assert not foreign or unit.startswith("os/"), f"{unit}: {foreign}"
     assert {"curl", "pthread", "SSL", "X509", "EVP"} <= seen
+
+
+def test_no_function_of_the_core_is_for_tests_alone(tmp_path: Path) -> None:
+    """What neither extension reaches from its init function is thrown away by the linker."""
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext"]
+        + ["--build-lib", str(tmp_path / "lib"), "--build-temp", str(tmp_path / "temp")],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "CFLAGS": "-O0 -g0 -ffunction-sections",
+            "LDFLAGS": "-Wl,--gc-sections",
+        },
+        check=True,
+        capture_output=True,
+        timeout=600,
+    )
+    reached: set[str] = set()
+    built = list((tmp_path / "lib").rglob("*.so"))
+    for extension in built:
+        done = subprocess.run(["nm", "-P", extension], check=True, capture_output=True, text=True)
+        reached |= {line.split()[0] for line in done.stdout.splitlines()}
+    assert len(built) == 2 and {"lm_map_open", "lm_frame_join"} <= reached
+    defined = set().union(*(names for names, _ in symbols().values()))
+    idle = {name for name in defined if name.startswith("lm_")} - reached
+    assert idle <= FOR_TESTS
 
 
 def test_python_h_is_in_one_header() -> None:

@@ -62,13 +62,6 @@ lm_map_fd(const struct lm_map *map)
 
 /* --- submitting --- */
 
-int
-lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uint32_t n_items,
-              struct lm_error *err)
-{
-  return lm_map_submit_named(map, frame, first_item, n_items, NULL, err);
-}
-
 static void
 complete_at_once(struct lm_job *job, enum lm_failure failure, const char *text)
 {
@@ -79,8 +72,8 @@ complete_at_once(struct lm_job *job, enum lm_failure failure, const char *text)
 }
 
 int
-lm_map_submit_named(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uint32_t n_items,
-                    const char *durable_name, struct lm_error *err)
+lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uint32_t n_items,
+              const char *durable_name, struct lm_error *err)
 {
   struct lm_batch *batch = &map->queue.batch;
   struct lm_sched *sched = &map->dispatch->sched;

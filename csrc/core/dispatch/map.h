@@ -21,14 +21,12 @@ struct lm_map {
 int lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target,
                 const struct lm_batch_opts *opts, struct lm_map **out, struct lm_error *err);
 
-/* Queue one chunk. The frame's bytes are moved. LM_E_FULL: take a completion first, the frame is
- * untouched; LM_E_CLOSED after lm_map_close or a fork. Once cancelled, or past the map's deadline,
- * the chunk completes at once. */
+/* Queue one chunk. The frame's bytes are moved; the name of its durable execution is copied (its
+ * characters are the caller's matter), NULL for none. LM_E_FULL: take a completion first, the frame is
+ * untouched; LM_E_CLOSED after lm_map_close or a fork. Once cancelled, or past the map's deadline, the
+ * chunk completes at once. */
 int lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uint32_t n_items,
-                  struct lm_error *err);
-/* The same with the name of the durable execution (copied; its characters are the caller's matter), NULL for none. */
-int lm_map_submit_named(struct lm_map *map, struct lm_buf *frame, uint64_t first_item,
-                        uint32_t n_items, const char *durable_name, struct lm_error *err);
+                  const char *durable_name, struct lm_error *err);
 
 /* Readable while completions wait; may also be so for nothing, until a take returns NULL. */
 int lm_map_fd(const struct lm_map *map);

@@ -302,8 +302,6 @@ read_header(struct lm_http1 *reply, const char *line, size_t len, struct lm_erro
     reply->date_s = read_date(value, value_len);
   } else if (IS("age")) {
     reply->has_age = true;
-  } else if (IS("location")) {
-    keep_text(reply->location, sizeof reply->location, value, value_len);
   } else if (IS("content-type") && reply->status != 200) {
     const char *parameters = memchr(value, ';', value_len);
     keep_text(reply->content_type, sizeof reply->content_type, value,

@@ -46,10 +46,9 @@ struct lm_http1 {
                               number of at most 15 digits */
   int64_t date_s;          /* Date as seconds since 1970, -1 when absent or unreadable */
   char request_id[64];     /* x-amzn-RequestId */
-  char error_type[LM_HTTP1_TEXT];       /* x-amzn-ErrorType, cut at ':' and after any '#' */
-  char function_error[32];              /* X-Amz-Function-Error */
-  char executed_version[LM_HTTP1_TEXT]; /* X-Amz-Executed-Version */
-  char location[LM_HTTP1_TEXT];
+  char error_type[LM_HTTP1_TEXT];         /* x-amzn-ErrorType, cut at ':' and after any '#' */
+  char function_error[32];                /* X-Amz-Function-Error */
+  char executed_version[LM_HTTP1_TEXT];   /* X-Amz-Executed-Version */
   char content_type[LM_HTTP1_MEDIA_TYPE]; /* Content-Type without parameters, of a status but 200 */
 
   /* The reader's own. */

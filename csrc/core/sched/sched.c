@@ -518,7 +518,6 @@ finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double rand
     lm_rate_succeeded(&function->rate, now_ns);
     lm_quota_succeeded(&function->quota, job->attempts - 1);
     move_mean(&function->mean_reply_bytes, (double)(job->reply.len + job->estimate_bytes));
-    move_mean(&function->mean_latency_ns, (double)(now_ns - job->started_ns));
   }
   if (!again) {
     if (job->outcome.failure != LM_FAIL_NONE && job->outcome.ran < job->worst.ran) {

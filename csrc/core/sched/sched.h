@@ -1,11 +1,34 @@
-/* What is sent next, by whom, and whether a finished attempt is tried again.
+/* The scheduler: which job starts next, and whether a job whose attempt has ended is retried.
  *
- * Two bounds hold for what is in flight: a map's own, its target's max_concurrency, which the maps of
- * one executor share, and above it the function's window, which all maps share.
+ * Vocabulary. A *job* is one chunk; an *attempt* is one request for it. A *queue* holds the jobs of one
+ * map that are not in flight. A *function* is what maps with the same endpoint, path and qualifier
+ * share: a window (limiter), a start rate, a retry quota. A *bound* limits the attempts at once of one
+ * map, its target's max_concurrency; the maps of one executor share theirs. A job starts when its
+ * bound and its function's window have room, and the rate and credentials allow it.
  *
- * One mutex guards everything here; no libcurl call is made under it, and of a map's locks only
- * those of its completions and its notes are taken. Per function one limiter, one retry quota and a round-robin ring of the maps that have
- * something to send, so that a short map beside a long one gets its share.
+ * States of a job, as the scheduler moves it:
+ *
+ *   submit ─► READY ─► in flight (CODING, SENDING) ─► done
+ *               ▲          │ retry, reconnect, poll: a time to wait for
+ *               │          ▼
+ *               ├───── DELAYED
+ *               └───── 429, expired credentials, a clock that was off: at once
+ *
+ * READY jobs are in the queue's `ready` (new ones, by first item) or `retry` (which start first); a queue
+ * with such a job is in its function's ring, so that a short map beside a long one gets its share.
+ * DELAYED ones are in the heap. In flight, a job is on no list of the scheduler's and belongs to an I/O
+ * or CPU thread. lm_sched_exchange is the way out and back: it classifies what has ended and hands out
+ * what may start, for an I/O thread, under one lock. lm_sched_withdraw, lm_sched_tick (past the map's
+ * deadline) and lm_sched_close take jobs out that never started.
+ *
+ * Lock rules. One mutex guards functions, queues, bounds, the heap and the jobs on their lists. Under it
+ * only leaf locks are taken: a map's completions (to wake whoever brings credentials) and its notes. No
+ * system call but that wake-up is made under it. What has ended is delivered (deliver.h) after it was
+ * released. `used_bytes`, `startable`, `due_ns` and `sooner` are atomic, to be read without it.
+ *
+ * Who frees. A submitted job is the scheduler's until it is handed out or taken out, and then the
+ * caller's: the scheduler frees no job. Functions live as long as the scheduler. A queue is its map's, which
+ * removes it once it has no job left; a bound goes with its last queue.
  */
 #ifndef LM_SCHED_SCHED_H
 #define LM_SCHED_SCHED_H
@@ -31,7 +54,6 @@ struct lm_function {
   struct lm_list ring;     /* maps with startable jobs, next one first */
   int64_t unreachable_ns;  /* since when no attempt got a connection, 0: the last one had one */
   double mean_reply_bytes; /* moving mean, for reservations */
-  double mean_latency_ns;
 };
 
 /* Attempts at once of one map, or of several that belong together; guarded by the scheduler's lock. */

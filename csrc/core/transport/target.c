@@ -126,7 +126,6 @@ build_head(struct lm_target *target, struct lm_error *err)
     n_signed += is_signed(&target->headers[i]);
   }
   target->signed_headers = lm_alloc_zero(2 * n_signed + 1, sizeof *target->signed_headers);
-  target->n_signed = n_signed;
   if (n_signed > LM_MAX_SIGNED_HEADERS)
     head.failed = LM_E_LIMIT;
   else if (target->signed_headers == NULL)

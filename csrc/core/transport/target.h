@@ -46,8 +46,8 @@ struct lm_target {
   char *path, *query, *region;
   char *head; /* request line and constant headers, each with its CRLF */
   size_t head_len;
-  size_t n_signed;             /* at most LM_MAX_SIGNED_HEADERS */
-  const char **signed_headers; /* x-amz-* names (lower case) and values, sorted, NULL at the end;
+  const char **signed_headers; /* x-amz-* names (lower case) and values, sorted, NULL at the end, at
+                                    most LM_MAX_SIGNED_HEADERS of them;
                                     the array is owned, the strings are headers' */
   struct lm_header *headers;
   size_t n_headers;

@@ -373,23 +373,6 @@ lm_frame_write_text(const struct lm_sealed *sealed, char *text)
 }
 
 int
-lm_frame_seal(struct lm_coder *coder, const uint8_t *raw, size_t raw_len, bool compress,
-              struct lm_buf *out, struct lm_error *err)
-{
-  struct lm_frame_view view;
-  struct lm_sealed sealed;
-  if (lm_frame_split(raw, raw_len, &view, err) != 0 ||
-      lm_frame_prepare(coder, &view, compress, &sealed, err) != 0)
-    return -1;
-  uint8_t *place = lm_buf_reserve(out, sealed.len);
-  if (place != NULL) {
-    lm_frame_write(&sealed, place);
-    out->len += sealed.len;
-  }
-  return lm_buf_check(out, "the frame", err);
-}
-
-int
 lm_frame_to_text(struct lm_coder *coder, const uint8_t *raw, size_t raw_len, bool compress,
                  struct lm_buf *out, struct lm_error *err)
 {

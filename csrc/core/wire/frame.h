@@ -75,8 +75,6 @@ int lm_frame_from_text(struct lm_coder *coder, const char *text, size_t text_len
                        struct lm_error *err);
 
 /* The same without base64, for the codec's bytes form. */
-int lm_frame_seal(struct lm_coder *coder, const uint8_t *raw, size_t raw_len, bool compress,
-                  struct lm_buf *out, struct lm_error *err);
 int lm_frame_open(struct lm_coder *coder, const uint8_t *sealed, size_t sealed_len,
                   const struct lm_frame_limits *limits, struct lm_buf *out, size_t *estimate,
                   struct lm_error *err);

@@ -151,7 +151,7 @@ submit(PyObject *object, PyObject *args)
   }
   if (lm_buf_check(&frame, "the chunk", &err) != 0) {
     lmpy_raise(&err, PyExc_ValueError);
-  } else if (lm_map_submit_named(self->map, &frame, first_item, n_items, durable_name, &err) == 0) {
+  } else if (lm_map_submit(self->map, &frame, first_item, n_items, durable_name, &err) == 0) {
     self->outstanding++;
     result = Py_NewRef(Py_True);
   } else if (err.code == LM_E_FULL) {
