@@ -1,9 +1,37 @@
 /* The process's dispatcher: I/O threads, CPU threads, scheduler. One per process, made at the first
  * map; shared by the interpreters of the process, each of which holds it through acquire.
  *
- * After a fork the child has none: what it inherited is closed and otherwise left alone, and its
- * first map makes a new one. Objects of the parent know by their generation that they are not for
- * use in the child.
+ * Vocabulary. A *hold* is an interpreter's: the last one that is released stops the threads. A *reference*
+ * keeps the memory: holders, maps and targets have one. The *crew* is the I/O threads with what they work
+ * for; the *gate* is where they park for a fork. A *generation* counts forks.
+ *
+ * States.
+ *
+ *   acquire ─► running ◄─► parked (from before a fork until after it, in the parent)
+ *                 │
+ *                 └─ last release ─► stopping ─► ended ─► last reference ─► freed
+ *
+ * Stopping: the scheduler is closed, queued jobs are delivered as cancelled; CPU threads finish what they
+ * have; then each I/O thread cancels what is on its connections, delivers, and leaves the gate. A thread that
+ * has not left in time is abandoned with everything it uses: a reference is never given back.
+ *
+ * After a fork the child has no dispatcher: what it inherited is closed and otherwise left alone, and its
+ * first map makes a new one. Objects of the parent know by their generation that they must not be used in
+ * the child.
+ *
+ * One job's way through the threads: the caller's thread submits it to the scheduler and wakes an I/O thread;
+ * that takes it in lm_sched_exchange, has it encoded (by a CPU thread when it is large, which returns it to
+ * the inbox), and gives it to the pool of its endpoint, or passes it to a thread with an idle connection. The
+ * reply is decoded the same way; the job waits in the thread's `ended` list, is classified in the next
+ * lm_sched_exchange, and is delivered to its map's completions, from where the caller takes it.
+ *
+ * Lock rules. Three pairs of locks are held together, the first one taken first: the process-wide lock
+ * (current dispatcher, holds; held across a fork) and any other; the dispatcher's (endpoints) and that of the
+ * CA stores; the scheduler's and a map's (completions, notes). None is held while user code runs or the GIL
+ * is taken.
+ *
+ * Who frees. A batch (job/batch.h) counts its jobs, so a map lives until its last job was released; a map and
+ * a target have references to the dispatcher, which frees threads' objects, endpoints and functions last.
  */
 #ifndef LM_DISPATCH_DISPATCH_H
 #define LM_DISPATCH_DISPATCH_H

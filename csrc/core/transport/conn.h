@@ -1,8 +1,33 @@
 /* One connection and the request on it.
  *
- * A stream opens it (address, TCP, proxy, TLS, verification) and moves its bytes; the HTTP on it is
- * ours. CONNECTING until the stream says so, then SENDING and RECEIVING one request at a time with
- * IDLE between. Belongs to one I/O thread, from lm_conn_open to the end of lm_conn_close.
+ * Vocabulary. A *stream* (os/stream.h) opens the connection (address, TCP, proxy, TLS, verification) and
+ * moves its bytes; the HTTP on it is ours. A *site* is what the connections of one I/O thread to one
+ * endpoint share; the pool around it decides which connection a job gets. A *turn* is what the I/O thread
+ * gives to all of its connections.
+ *
+ * States.
+ *
+ *   lm_conn_open ─► CONNECTING ─► BUSY ─► IDLE ─► BUSY ─► ...
+ *                       │          │        │
+ *                       └──────────┴────────┴─► closed
+ *
+ * CONNECTING and BUSY ones have a job, a timer for its deadline, and are in the turn's `active` list. BUSY
+ * sends the head and body, and reads the reply meanwhile: a peer may answer before it has all. A long
+ * transfer stops after a slice and goes on next turn (`again`). IDLE ones have no job, are in the site's
+ * `idle` list, last used first, and are counted at the endpoint, where other threads claim them.
+ *
+ * An attempt ends in one of two ways. With a complete reply: the connection becomes IDLE, or is closed
+ * when it cannot carry another request, and the job goes to turn->replied. Without one: the connection is
+ * closed and the job goes to turn->ended, with what is known of whether the function ran (`touched`: a
+ * byte of the request may have left). No request is ever sent twice from here.
+ *
+ * Lock rules. None: everything belongs to one I/O thread, from lm_conn_open to the end of lm_conn_close.
+ * What other threads read, the endpoint's count of idle connections and the turn's of all, is atomic.
+ *
+ * Who frees. A connection owns its job while CONNECTING or BUSY and gives it away before it is closed. It
+ * frees itself when an attempt ends without a reply, or with one after which it cannot go on, and when the
+ * peer closes it while IDLE; so after a call that may end the attempt it must not be touched. The pool closes
+ * those that were idle for too long.
  */
 #ifndef LM_TRANSPORT_CONN_H
 #define LM_TRANSPORT_CONN_H
