@@ -127,8 +127,16 @@ def test_only_os_knows_the_system_libraries() -> None:
 def test_no_function_of_the_core_is_for_tests_alone(tmp_path: Path) -> None:
     """What neither extension reaches from its init function is thrown away by the linker."""
     subprocess.run(
-        [sys.executable, "setup.py", "-q", "build_ext"]
-        + ["--build-lib", str(tmp_path / "lib"), "--build-temp", str(tmp_path / "temp")],
+        [
+            sys.executable,
+            "setup.py",
+            "-q",
+            "build_ext",
+            "--build-lib",
+            str(tmp_path / "lib"),
+            "--build-temp",
+            str(tmp_path / "temp"),
+        ],
         cwd=ROOT,
         env={
             **os.environ,
