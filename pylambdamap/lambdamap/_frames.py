@@ -191,10 +191,13 @@ def _packed(n: int, blocks: list[tuple[Any, Any]]) -> list[Any] | None:
     pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
     single: list[Any] = [None] * n
     packed: list[Any] = []
+    # pandas 2 puts no columns in order of which one is not in the machine's byte order.
+    may_block = all(getattr(values.dtype, "isnative", True) for _, values in blocks)
     for places, values in blocks:
         rows = _rows_of(values)
         if (
-            isinstance(values, numpy.ndarray)
+            may_block
+            and isinstance(values, numpy.ndarray)
             and values.dtype.kind in "biufc"
             and len(rows) >= _WIDE_COLUMNS
             and values.shape[1] < _WIDE_ROWS

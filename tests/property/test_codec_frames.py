@@ -112,7 +112,8 @@ def indexes(draw: st.DrawFn, rows: int) -> pd.Index:
 def frames(draw: st.DrawFn) -> pd.DataFrame:
     rows = draw(st.integers(0, 3))
     made = pd.DataFrame({n: draw(columns(rows)) for n in range(2)})
-    if draw(st.integers(0, 5)) == 0:
+    is_native = all(getattr(dtype, "isnative", True) for dtype in made.dtypes)
+    if draw(st.integers(0, 5)) == 0 and is_native:
         wide = pd.DataFrame(np.full((rows, 20), 1.5))
         made = pd.concat([wide, made, wide.astype("i4")], axis=1)
     else:

@@ -83,6 +83,7 @@ def test_frequencies_stay_what_they_are(offset: Any) -> None:
     dates = pd.date_range("2024-12-20", periods=4, freq=offset)
     levels = pd.MultiIndex(levels=[dates, ["a"]], codes=[range(len(dates)), [0] * len(dates)])
     again = _codec.decode(_codec.encode([dates, levels, pd.Series(1.0, index=dates)]))
+    assert dates.freq is not None  # it is still there
     for one in (again[0], again[1].levels[0], again[2].index):
         assert type(one.freq) is type(offset)
         assert one.freq == dates.freq

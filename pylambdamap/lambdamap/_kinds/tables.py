@@ -141,8 +141,12 @@ def _is_accepted(index: Any, offset: Any, form: Any) -> bool:
     """Whether pandas takes the frequency that it has given, which it does not do for all of them."""
     if type(form) is str:
         return True
-    bare = index.copy()
-    bare.freq = None
+    # A new index: one frequency may belong to several.
+    zone = getattr(index, "tz", None)
+    plain = index if zone is None else index.tz_convert("UTC").tz_localize(None)
+    bare = type(index)(plain.to_numpy(copy=True))
+    if zone is not None:
+        bare = bare.tz_localize("UTC").tz_convert(zone)
     try:
         type(index)(bare, freq=offset)
     except ValueError:
