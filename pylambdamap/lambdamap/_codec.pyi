@@ -15,7 +15,7 @@ class EncodeFailure(CodecError):
 class Entangled(EncodeFailure):
     """Its parts cannot travel one by one; where pickles are allowed, one of all of it can.
 
-    A ChunkPacker sees to that for its items.
+    A ChunkPacker sees to that for its spec and its items.
     """
 
 class DecodeFailure(CodecError):

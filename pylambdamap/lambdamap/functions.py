@@ -61,7 +61,7 @@ class Shipment(NamedTuple):
     @property
     def digest(self) -> tuple[str, bool, bytes]:
         """The same for shipments of which one may stand for the other."""
-        what = _codec.encode(self.spec, allow_pickle=True, compression=False)
+        what = _encoded(self.spec)
         return self.path, self.by_value, hashlib.sha256(what).digest()
 
     @staticmethod
@@ -195,10 +195,20 @@ def path_of(function: Callable[..., Any]) -> str:
     return f"{module}:{qualname}"
 
 
+def _encoded(spec: dict[str, Any]) -> bytes:
+    """The arguments as a ChunkPacker sends them."""
+    try:
+        return _codec.encode(spec, allow_pickle=True, compression=False)
+    except _codec.Entangled as failure:
+        from lambdamap import _kinds
+
+        return _kinds.whole(spec, failure).data
+
+
 def _size_of(spec: dict[str, Any]) -> int:
     """Bytes of the arguments that travel with it; 0 when they do not, which is told later."""
     try:
-        return len(_codec.encode(spec, allow_pickle=True, compression=False))
+        return len(_encoded(spec))
     except _codec.EncodeFailure:
         return 0
 

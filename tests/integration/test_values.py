@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import functools
+import operator
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -115,3 +117,14 @@ def test_weak_sets_and_cycles_in_both_directions(backend: str) -> None:
         with pytest.raises(lambdamap.EncodeError) as caught:
             list(lambdamap.map(len, [[], item], allow_pickle=False))
         assert (caught.value.ran, list(caught.value.indices)) == ("NOT", [1])
+
+
+def test_constant_arguments_share_what_they_hold(backend: str) -> None:
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    function = functools.partial(operator.getitem, cycle)  # travels by its path, with arguments
+    with lambdamap.configure(by_value=False):
+        assert [found[0] is found for found in lambdamap.map(function, [0, 0])] == [True, True]
+        with pytest.raises(lambdamap.EncodeError, match="contains itself") as caught:
+            list(lambdamap.map(function, [0], allow_pickle=False))
+        assert caught.value.ran == "NOT"

@@ -24,6 +24,22 @@ state_of(PyObject *object)
 }
 
 static int
+pack_spec(struct lmpy_pack *pack, PyObject *spec)
+{
+  const size_t structure = pack->structure.len;
+  int result = lmpy_pack_value(pack, spec);
+  PyObject *whole = result == 0 ? NULL : lmpy_pack_whole(pack, spec);
+  if (whole != NULL) {
+    pack->structure.len = structure;
+    pack->packed.len = pack->words.len = 0;
+    pack->depth = 0;
+    result = lmpy_pack_value(pack, whole);
+    Py_DECREF(whole);
+  }
+  return result;
+}
+
+static int
 packer_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
   static char *names[] = {"", "allow_pickle", NULL};
@@ -39,7 +55,7 @@ packer_init(PyObject *object, PyObject *args, PyObject *kwargs)
   lmpy_pack_init(&self->pack, state_of(object), allow_pickle != 0, true);
   self->pack.eager = true;
   lm_buf_byte(&self->pack.structure, 0x92);
-  if (lmpy_pack_value(&self->pack, spec) != 0)
+  if (pack_spec(&self->pack, spec) != 0)
     return -1;
   self->gather = lmpy_gather_new();
   if (self->gather == NULL) {
