@@ -25,22 +25,31 @@ lm_cpu_pool_clean_up(struct lm_cpu_pool *pool)
 }
 
 static void
-code(struct lm_coder *coder, struct lm_sigv4 *signer, struct lm_job *job)
+digest(struct lm_sigv4 *signer, struct lm_job *job)
 {
-  struct lm_inbox *inbox = job->inbox;
+  int64_t now_ns = lm_seams.now_ns();
+  lm_code_patch(job, now_ns);
+  if (lm_sigv4_digest(signer, job->body.data, job->body.len, job->body_digest))
+    job->digested_ns = now_ns;
+}
+
+/* The step that follows. */
+static enum lm_step
+do_step(struct lm_coder *coder, struct lm_sigv4 *signer, struct lm_job *job)
+{
   if (coder == NULL || signer == NULL) {
-    lm_code_fail(job, job->head.status != 0 ? LM_RAN_YES : LM_RAN_NOT, LM_FAIL_MEMORY,
+    lm_code_fail(job, job->step == LM_STEP_DECODE ? LM_RAN_YES : LM_RAN_NOT, LM_FAIL_MEMORY,
                  "out of memory");
-  } else if (job->head.status != 0) {
-    lm_code_complete(coder, job);
-  } else if (job->body.len > 0 || lm_code_request(coder, job)) {
-    int64_t now_ns = lm_seams.now_ns();
-    lm_code_patch(job, now_ns);
-    if (lm_sigv4_digest(signer, job->body.data, job->body.len, job->body_digest))
-      job->digested_ns = now_ns;
-    job->coded = true;
+    return LM_STEP_ENDED;
   }
-  lm_inbox_return(inbox, job);
+  if (job->step == LM_STEP_DECODE) {
+    lm_code_complete(coder, job);
+    return LM_STEP_ENDED;
+  }
+  if (job->step == LM_STEP_ENCODE && !lm_code_request(coder, job))
+    return LM_STEP_ENDED;
+  digest(signer, job);
+  return LM_STEP_SEND;
 }
 
 static void *
@@ -59,7 +68,9 @@ run(void *argument)
       break;
     pool->busy++;
     lm_mutex_unlock(&pool->lock);
-    code(coder, signer, LM_CONTAINER(node, struct lm_job, link));
+    struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
+    job->step = do_step(coder, signer, job);
+    lm_inbox_return(job->inbox, job);
     lm_mutex_lock(&pool->lock);
     pool->busy--;
     lm_cond_broadcast(&pool->changed);
@@ -85,7 +96,6 @@ lm_cpu_pool_code(struct lm_cpu_pool *pool, struct lm_inbox *inbox, struct lm_job
     taken = false;
   } else {
     job->inbox = inbox;
-    job->state = LM_CODING;
     lm_list_push_back(&pool->queue, &job->link);
     lm_cond_signal(&pool->work);
   }

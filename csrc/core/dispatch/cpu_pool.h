@@ -16,15 +16,15 @@ enum { LM_CPU_MAX_THREADS = 4 };
 struct lm_cpu_pool {
   struct lm_mutex lock;
   struct lm_cond work, changed;
-  struct lm_list queue; /* owned jobs; job->state is CODING */
+  struct lm_list queue; /* owned jobs */
   unsigned threads, wanted, busy;
   bool stopping, parked;
 };
 
 void lm_cpu_pool_init(struct lm_cpu_pool *pool, unsigned threads);
 
-/* Code the job (its reply when it has one, else its request, to be sent if job->coded), then
- * put it into the inbox. False: no thread could be started; the job stays the caller's. */
+/* Do the job's step, one of ENCODE, DIGEST and DECODE, and put it into the inbox with the one that
+ * follows: SEND or ENDED. False: no thread could be started; the job stays the caller's. */
 bool lm_cpu_pool_code(struct lm_cpu_pool *pool, struct lm_inbox *inbox, struct lm_job *job);
 
 /* No job is begun after park and before unpark; true once none is under way. */

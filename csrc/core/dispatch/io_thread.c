@@ -175,6 +175,7 @@ static void
 ended(void *context, struct lm_job *job)
 {
   struct lm_io *io = context;
+  job->step = LM_STEP_ENDED;
   change_load(io, -1);
   if (atomic_load(&job->batch->cancelled) && job->outcome.failure != LM_FAIL_NONE)
     job->outcome.failure = LM_FAIL_CANCELLED;
@@ -186,6 +187,7 @@ static void
 replied(void *context, struct lm_job *job)
 {
   struct lm_io *io = context;
+  job->step = LM_STEP_DECODE;
   if (job->reply.len > LM_INLINE_BYTES && lm_cpu_pool_code(io->crew->cpu_pool, &io->inbox, job))
     return;
   lm_code_complete(io->coder, job);
@@ -257,26 +259,23 @@ begin(struct lm_io *io, struct lm_job *job)
   const struct lm_batch *batch = job->batch;
   job->head = (struct lm_reply_head){.retry_after_ms = -1, .date_s = -1};
   job->view = (struct lm_reply){0};
-  job->coded = false;
+  job->step = job->body.len == 0 ? LM_STEP_ENCODE : LM_STEP_DIGEST;
   job->digested_ns = 0;
   lm_buf_clear(&job->reply);
   lm_buf_clear(&job->result);
   job->deadline_ns = lm_deadline_earlier(
       lm_deadline_in(io->turn.now_ns, batch->opts.invocation_timeout_ms), batch->deadline_ns);
-  if (unwanted(io, job)) {
+  if (unwanted(io, job))
     return;
-  } else if (job->body.len > LM_INLINE_BYTES &&
-             lm_cpu_pool_code(io->crew->cpu_pool, &io->inbox, job)) {
-    return; /* to be digested once more */
-  } else if (job->body.len > 0) {
+  bool encodes = job->step == LM_STEP_ENCODE;
+  if ((encodes ? job->frame.len : job->body.len) > LM_INLINE_BYTES &&
+      lm_cpu_pool_code(io->crew->cpu_pool, &io->inbox, job))
+    return;
+  job->step = LM_STEP_SEND; /* which digests what is small */
+  if (!encodes || lm_code_request(io->coder, job))
     send_job(io, job, false);
-  } else if (job->frame.len <= LM_INLINE_BYTES ||
-             !lm_cpu_pool_code(io->crew->cpu_pool, &io->inbox, job)) {
-    if (lm_code_request(io->coder, job))
-      send_job(io, job, false);
-    else
-      ended(io, job);
-  }
+  else
+    ended(io, job);
 }
 
 /* --- the loop --- */
@@ -289,11 +288,11 @@ empty_inbox(struct lm_io *io)
   lm_inbox_empty(&io->inbox, &jobs);
   for (struct lm_node *node; (node = lm_list_pop_front(&jobs)) != NULL;) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
-    bool passed = job->passed, to_send = job->coded && job->head.status == 0;
-    job->coded = job->passed = false; /* the next time it comes here, it is with a reply */
+    bool passed = job->passed;
+    job->passed = false;
     if (passed)
       change_load(io, 1);
-    if (!passed && !to_send)
+    if (job->step != LM_STEP_SEND)
       ended(io, job);
     else if (!unwanted(io, job))
       send_job(io, job, passed);

@@ -32,7 +32,7 @@ int lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item,
 int lm_map_fd(const struct lm_map *map);
 /* Never blocks; the caller owns the job, until lm_deliver_release. NULL: none. */
 struct lm_job *lm_map_take(struct lm_map *map);
-void lm_map_cancel(struct lm_map *map); /* idempotent, any thread; every job reaches LM_DONE */
+void lm_map_cancel(struct lm_map *map); /* idempotent, any thread; every job completes */
 bool lm_map_quiesce(struct lm_map *map, int64_t timeout_ms); /* no native thread holds a buffer */
 void lm_map_close(struct lm_map *map); /* cancel, and let completed jobs go; never waits */
 void lm_map_unref(struct lm_map *map); /* the opener's reference; never waits; NULL is allowed */

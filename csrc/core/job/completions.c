@@ -58,7 +58,6 @@ lm_completions_add(struct lm_completions *completions, struct lm_list *jobs, uns
   lm_mutex_lock(&completions->lock);
   LM_LIST_EACH (jobs, node) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
-    job->state = LM_DONE;
     if (job->head.status == 200)
       lm_latency_add(&completions->latency, job->took_ns);
   }

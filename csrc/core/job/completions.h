@@ -38,8 +38,8 @@ void lm_completions_expect(struct lm_completions *completions); /* one job more 
 void lm_completions_forgo(struct lm_completions *completions);  /* one will not */
 bool lm_completions_expects(const struct lm_completions *completions);
 
-/* These n jobs, at least one, are done: moved, and their state becomes LM_DONE. After a close they
- * stay in the list, and are the caller's. */
+/* These n jobs, at least one, are done (moved). After a close they stay in the list, and are the
+ * caller's. */
 void lm_completions_add(struct lm_completions *completions, struct lm_list *jobs, unsigned n);
 
 /* Wake whoever waits on the descriptor, once, with nothing to take. */

@@ -12,7 +12,6 @@ lm_job_new(struct lm_buf *frame, uint64_t first_item, uint32_t n_items)
   struct lm_job *job = lm_alloc_zero(1, sizeof *job);
   if (job == NULL)
     return NULL;
-  job->state = LM_READY;
   job->first_item = first_item;
   job->n_items = n_items;
   lm_buf_move(&job->frame, frame);

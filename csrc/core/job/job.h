@@ -1,8 +1,8 @@
 /* One chunk on its way: a request, its attempts, and what came of it.
  *
  * A job is on exactly one list at a time (or in the hands of exactly one thread), and that list's
- * owner owns every buffer in it: the scheduler while READY or DELAYED, a CPU thread while CODING,
- * an I/O thread while SENDING, its map once DONE, then whoever took it.
+ * owner owns every buffer in it: the scheduler while it waits to start, then an I/O thread, or a CPU
+ * thread while that does a step for it, its map once it is done, then whoever took it.
  */
 #ifndef LM_JOB_JOB_H
 #define LM_JOB_JOB_H
@@ -21,7 +21,14 @@
 struct lm_batch; /* batch.h */
 struct lm_inbox;
 
-enum lm_job_state { LM_READY, LM_DELAYED, LM_CODING, LM_SENDING, LM_DONE };
+/* What is to be done next to a job whose attempt has started. */
+enum lm_step {
+  LM_STEP_ENCODE, /* frame to body */
+  LM_STEP_DIGEST, /* body patched and digested once more */
+  LM_STEP_SEND,   /* or wait for a connection, or for the reply */
+  LM_STEP_DECODE, /* reply to result and outcome */
+  LM_STEP_ENDED   /* nothing: the outcome is there, to be judged by the scheduler */
+};
 
 /* What the last reply's head said. */
 struct lm_reply_head {
@@ -36,10 +43,10 @@ struct lm_reply_head {
 
 struct lm_job {
   struct lm_node link;
-  struct lm_heap_item due; /* in the scheduler's heap while DELAYED */
+  struct lm_heap_item due; /* in the scheduler's heap while it waits for a time */
   struct lm_batch *batch;  /* borrowed: it counts its jobs */
-  struct lm_inbox *inbox;  /* where to return to while CODING; borrowed */
-  enum lm_job_state state;
+  struct lm_inbox *inbox;  /* where to return to from a CPU thread; borrowed */
+  enum lm_step step;
   uint64_t first_item;
   uint32_t n_items;
 
@@ -48,7 +55,6 @@ struct lm_job {
   struct lm_buf body;  /* the rendered request; kept while a retry or split is possible */
   struct lm_envelope_slots slots;
   bool json;               /* the payload in body is plain JSON, and so must the reply's be */
-  bool coded;              /* back from a CPU thread, and body is to be sent */
   bool passed;             /* on its way to another I/O thread, which has an idle connection */
   uint8_t body_digest[32]; /* SHA-256 of a large body, made by a CPU thread */
   int64_t digested_ns;     /* when, 0: it is not valid */

@@ -25,9 +25,9 @@ struct lm_queue {
   /* Guarded by the scheduler's lock. */
   struct lm_node ring;    /* in its function's ring while it has startable jobs */
   struct lm_node known;   /* in the list of open maps */
-  struct lm_list ready;   /* READY jobs by first_item */
+  struct lm_list ready;   /* new jobs by first_item */
   struct lm_list retry;   /* due retries, those throttled last first */
-  size_t delayed;         /* DELAYED jobs */
+  size_t delayed;         /* jobs in the heap */
   struct lm_bound *bound; /* from lm_sched_add_queue to lm_sched_remove_queue */
   int64_t asked_ns;       /* when its first chunk was sent, 0: not yet */
   size_t unfinished;      /* submitted and not DONE */

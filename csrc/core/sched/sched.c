@@ -169,7 +169,6 @@ make_ready(struct lm_sched *sched, struct lm_job *job)
          LM_CONTAINER(place, struct lm_job, link)->first_item > job->first_item)
     place = place->prev;
   lm_list_insert_after(place, &job->link);
-  job->state = LM_READY;
   join_ring(sched, queue);
 }
 
@@ -332,7 +331,6 @@ delay(struct lm_sched *sched, struct lm_job *job, int64_t due_ns)
 {
   if (lm_heap_set(&sched->delayed, &job->due, due_ns) != 0)
     return false;
-  job->state = LM_DELAYED;
   lm_queue_of(job)->delayed++;
   come_by(sched, due_ns);
   return true;
@@ -363,7 +361,6 @@ again_first(struct lm_sched *sched, struct lm_job *job)
   job->attempts--;
   struct lm_queue *queue = lm_queue_of(job);
   lm_list_push_front(&queue->retry, &job->link);
-  job->state = LM_READY;
   join_ring(sched, queue);
 }
 
@@ -575,7 +572,6 @@ lm_sched_tick(struct lm_sched *sched, int64_t now_ns, struct lm_list *expired)
     struct lm_queue *queue = lm_queue_of(job);
     queue->delayed--;
     lm_list_push_back(&queue->retry, &job->link);
-    job->state = LM_READY;
     join_ring(sched, queue);
   }
   int64_t wall_s = lm_seams.unix_s();

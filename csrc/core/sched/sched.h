@@ -8,7 +8,7 @@
  *
  * States of a job, as the scheduler moves it:
  *
- *   submit ─► READY ─► in flight (CODING, SENDING) ─► done
+ *   submit ─► READY ─► in flight (the steps of job.h) ─► done
  *               ▲          │ retry, reconnect, poll: a time to wait for
  *               │          ▼
  *               ├───── DELAYED

@@ -485,7 +485,6 @@ lm_conn_start(struct lm_conn *conn)
   conn->touched = conn->all_sent = false;
   lm_http1_init(&conn->reply);
   lm_list_push_back(&turn->active, &conn->link);
-  job->state = LM_SENDING;
   if (job->digested_ns == 0 || turn->now_ns - job->digested_ns > STALE_NS)
     lm_code_patch(job, turn->now_ns);
   if (lm_heap_set(&turn->timers, &conn->timer, job->deadline_ns) != 0) {
