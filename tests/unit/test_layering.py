@@ -35,6 +35,10 @@ LIBRARIES = {
     "msgpack": {"wire/mpread.h"},
     "pthread.h": {"os/threads.h"},
     "sys/socket.h": {"os/stream.c"},
+    **dict.fromkeys(
+        ("dirent.h", "poll.h", "sched.h", "signal.h", "sys/", "unistd.h"),
+        {f"os/{path.name}" for path in (CORE / "os").glob("*.c")},
+    ),
 }
 # The names of libraries that only os/ may use, and what else may.
 FOREIGN = re.compile(r"(curl|pthread|SSL|X509|EVP|HMAC|SHA\d+|OPENSSL|CRYPTO|OSSL)_\w+")
@@ -156,6 +160,17 @@ def test_no_function_of_the_core_is_for_tests_alone(tmp_path: Path) -> None:
     defined = set().union(*(names for names, _ in symbols().values()))
     idle = {name for name in defined if name.startswith("lm_")} - reached
     assert idle <= FOR_TESTS
+
+
+def test_comments_name_what_exists() -> None:
+    code, said = set(), set()
+    for path in (ROOT / "csrc").rglob("*.[ch]"):
+        text = path.read_text()
+        comments = re.findall(r"/\*.*?\*/", text, re.DOTALL)
+        said |= set(re.findall(r"\b(?:lm|lmpy)_\w+\b", " ".join(comments)))
+        code |= set(re.findall(r"\w+", re.sub(r"/\*.*?\*/", " ", text, flags=re.DOTALL)))
+    assert "lm_sched_exchange" in said
+    assert said <= code
 
 
 def test_python_h_is_in_one_header() -> None:

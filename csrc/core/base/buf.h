@@ -1,7 +1,7 @@
 /* A growing byte buffer with a mandatory maximum and a sticky failure.
  *
- * A writer appends without looking and checks lm_buf_failed once at the end. The struct lives in
- * the caller's memory; the bytes belong to it until lm_buf_take or lm_buf_clean_up. Not
+ * A writer appends without looking and checks lm_buf_check once at the end. The struct lives in
+ * the caller's memory; the bytes belong to it until lm_buf_move or lm_buf_clean_up. Not
  * thread-safe: a buffer has one owner at a time.
  */
 #ifndef LM_BASE_BUF_H

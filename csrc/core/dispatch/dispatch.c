@@ -1,10 +1,7 @@
 #include "dispatch/dispatch.h"
 
-#include <dirent.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include "base/alloc.h"
+#include "os/descriptors.h"
 #include "os/seams.h"
 #include "os/stream.h"
 #include "os/threads.h"
@@ -241,21 +238,14 @@ unsigned
 lm_dispatch_descriptor_cap(const struct lm_dispatch *dispatch)
 {
   enum { MOST = 100000, SPARE = 8 /* an I/O thread: libcurl's own, and some slack */ };
-  struct rlimit limit;
-  unsigned long open = 0, ours = atomic_load(&dispatch->crew.connections);
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+  unsigned long limit, open, ours = atomic_load(&dispatch->crew.connections);
+  if (!lm_descriptors_count(&limit, &open))
     return MOST;
-  DIR *folder = opendir("/proc/self/fd");
-  if (folder != NULL) {
-    while (readdir(folder) != NULL)
-      open++;
-    closedir(folder);
-  }
   unsigned long taken =
       (open > ours ? open - ours : 0) + (unsigned long)SPARE * dispatch->crew.n_io;
-  if (limit.rlim_cur <= taken + 1)
+  if (limit <= taken + 1)
     return 1;
-  unsigned long cap = (limit.rlim_cur - taken) / 5 * 4;
+  unsigned long cap = (limit - taken) / 5 * 4;
   return cap < 1 ? 1 : cap > MOST ? MOST : (unsigned)cap;
 }
 

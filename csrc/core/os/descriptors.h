@@ -1,0 +1,10 @@
+/* File descriptors of this process. */
+#ifndef LM_OS_DESCRIPTORS_H
+#define LM_OS_DESCRIPTORS_H
+
+#include <stdbool.h>
+
+/* How many there may be, and how many are open. False: there is no limit. Not cheap. */
+bool lm_descriptors_count(unsigned long *limit, unsigned long *open);
+
+#endif
