@@ -846,6 +846,63 @@ def test_the_fields_of_a_unicode_error_are_no_exceptions(
     str(again)
 
 
+def with_fields(kind: str, **fields: Any) -> list[dict[str, Any]]:
+    entry = {"class": [("builtins", kind, "")], "args": ("m",), "fields": fields}
+    return [entry]
+
+
+def boxed(nodes: list[dict[str, Any]]) -> str:
+    """Nodes of a value as those of an exception that f raised."""
+    return _codec.encode_text(
+        [
+            {**node, "args": _codec.encode(node["args"]),
+             "fields": {n: _codec.encode(v) for n, v in node["fields"].items()}}
+            for node in nodes
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["imported_by_a_traceback", None, 5, "os", "json"])
+def test_to_show_an_import_error_imports_nothing(
+    name: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since Python 3.12 a traceback imports the module that it names, to suggest another name."""
+    (tmp_path / "imported_by_a_traceback.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    nodes = with_fields("ImportError", msg="m", name=name, name_from="joins")
+    value = _exceptions.restore(_names.DATA.type, nodes)
+    shown = _exceptions.unpack(boxed(nodes), False, LIMIT)
+    for error in (value, shown):
+        assert type(error) is ImportError
+        assert error.name == name
+        "".join(traceback.format_exception(error))
+        assert "imported_by_a_traceback" not in sys.modules
+        if sys.version_info >= (3, 12):
+            assert error.name_from == ("joins" if name in ("os", "json") else None)
+
+
+@pytest.mark.parametrize("name", ["offset", "end_offset"])
+def test_to_show_a_syntax_error_takes_little(name: str) -> None:
+    fields = {
+        "filename": "f",
+        "lineno": 1,
+        "offset": 1,
+        "text": "x",
+        "end_lineno": 1,
+        "end_offset": 2,
+    }
+    nodes = with_fields("SyntaxError", msg="m", **{**fields, name: 100_000_000})
+    for error in (
+        _exceptions.restore(_names.DATA.type, nodes),
+        _exceptions.unpack(boxed(nodes), False, LIMIT),
+    ):
+        assert type(error) is SyntaxError
+        assert len("".join(traceback.format_exception(error))) < 1000
+        assert f"its attribute {name} did not travel" in str(
+            error.__notes__ if hasattr(error, "__notes__") else vars(error)
+        )
+
+
 @pytest.mark.parametrize("part", ["args", "members"])
 def test_exceptions_that_multiply(part: str) -> None:
     """Each stands in the one before it twice: to show the first takes 2^40 texts."""

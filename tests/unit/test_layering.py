@@ -35,10 +35,10 @@ LIBRARIES = {
     "msgpack": {"wire/mpread.h"},
     "pthread.h": {"os/threads.h"},
     "sys/socket.h": {"os/stream.c"},
-    **dict.fromkeys(
-        ("dirent.h", "poll.h", "sched.h", "signal.h", "sys/", "unistd.h"),
-        {f"os/{path.name}" for path in (CORE / "os").glob("*.c")},
-    ),
+    **{
+        header: {f"os/{path.name}" for path in (CORE / "os").glob("*.c")}
+        for header in ("dirent.h", "poll.h", "sched.h", "signal.h", "sys/", "unistd.h")
+    },
 }
 # The names of libraries that only os/ may use, and what else may.
 FOREIGN = re.compile(r"(curl|pthread|SSL|X509|EVP|HMAC|SHA\d+|OPENSSL|CRYPTO|OSSL)_\w+")
