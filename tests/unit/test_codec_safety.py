@@ -139,6 +139,36 @@ def test_items_are_taken_when_they_come() -> None:
     ]
 
 
+def test_a_raw_frame_that_changes_while_it_is_read_is_read_as_it_was() -> None:
+    texts = [f"text {i % 300}" for i in range(300_000)]
+    packer = _codec.ChunkPacker({})
+    packer.fill(iter(texts), len(texts), 1 << 30)
+    frame = bytearray(packer.take())
+
+    def change() -> None:
+        frame[len(frame) // 4 :] = b"\xff" * (len(frame) - len(frame) // 4)
+
+    assert _codec.decode(frame, check=change)[1] == texts
+
+
+def test_while_others_run_the_collector_is_as_they_left_it() -> None:
+    frame = _codec.encode([[i] for i in range(300_000)])
+    seen = []
+
+    def look() -> None:
+        seen.append(gc.isenabled())
+
+    assert gc.isenabled()
+    _codec.decode(frame, check=look)
+    assert seen and all(seen)
+    assert gc.isenabled()
+    try:
+        _codec.decode(frame, check=gc.disable)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
 # --- failures in the middle -----------------------------------------------------------------------
 
 

@@ -379,20 +379,27 @@ PyType_Spec lmpy_budget_spec = {
 
 /* --- time --- */
 
+/* Others may fork, or turn the collector off for good: they find it as it was. */
+static void
+collector_back(struct lmpy_unpack *unpack)
+{
+  if (unpack->collecting)
+    PyGC_Enable();
+}
+
 int
 lmpy_unpack_look(struct lmpy_unpack *unpack)
 {
-  if (PyErr_CheckSignals() == 0) {
-    if (unpack->opts->check == Py_None)
-      return 0;
+  collector_back(unpack);
+  bool fine = PyErr_CheckSignals() == 0;
+  if (fine && unpack->opts->check != Py_None) {
     PyObject *answer = PyObject_CallNoArgs(unpack->opts->check);
-    if (answer != NULL) {
-      Py_DECREF(answer);
-      return 0;
-    }
+    fine = answer != NULL;
+    Py_XDECREF(answer);
   }
-  unpack->stopped = true;
-  return -1;
+  unpack->collecting = PyGC_Disable();
+  unpack->stopped = unpack->stopped || !fine;
+  return fine ? 0 : -1;
 }
 
 enum {
@@ -416,8 +423,10 @@ lmpy_unpack_pause(struct lmpy_unpack *unpack)
     unpack->switched_ms = now;
   } else if (now - unpack->switched_ms >= SWITCH_MS) {
     /* More often would be in vain: the lock would be taken again before another thread wakes up. */
+    collector_back(unpack);
     Py_BEGIN_ALLOW_THREADS;
     Py_END_ALLOW_THREADS;
+    unpack->collecting = PyGC_Disable();
     unpack->switched_ms = now_ms();
   }
   return lmpy_unpack_look(unpack);

@@ -231,6 +231,7 @@ struct lmpy_unpack {
   int64_t switched_ms;        /* when other threads could run last; 0: not yet */
   unsigned kinds;             /* calls of lambdamap._kinds */
   bool stopped;               /* a signal's handler or the check has raised */
+  int collecting;             /* the collector is off, and was on: on again where others may run */
 };
 
 /* The value of a raw frame (new reference). Safe on frames that lm_mpcheck has not seen. */

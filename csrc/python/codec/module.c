@@ -246,16 +246,23 @@ take_decode_arguments(const char *function, PyObject *const *args, Py_ssize_t n,
 }
 
 static PyObject *
-decode_bytes(struct lmpy_codec_state *state, const void *bytes, size_t len, bool text,
+decode_bytes(struct lmpy_codec_state *state, const void *bytes, size_t len, bool text, bool changes,
              const struct lmpy_unpack_opts *opts)
 {
   struct lm_buf raw = {.max = SIZE_MAX};
   struct lm_error err;
   PyObject *result = NULL;
-  if (!text && lm_frame_is_raw(bytes, len))
+  bool is_raw = !text && lm_frame_is_raw(bytes, len);
+  if (is_raw && !changes)
     return lmpy_unpack(state, bytes, len, opts);
   lm_buf_move(&raw, &state->spare_raw); /* unpacking may run code that comes back here */
-  if (open_frame(state, bytes, len, text, &opts->limits, &raw, &err) != 0)
+  if (is_raw) {                         /* what was checked must not change before it is used */
+    lm_buf_append(&raw, bytes, len);
+    if (lm_buf_check(&raw, "the frame", &err) != 0)
+      lmpy_raise(&err, state->decode_failure);
+    else
+      result = lmpy_unpack(state, raw.data, raw.len, opts);
+  } else if (open_frame(state, bytes, len, text, &opts->limits, &raw, &err) != 0)
     lmpy_raise(&err, state->decode_failure);
   else
     result = lmpy_unpack(state, raw.data, raw.len, opts);
@@ -271,8 +278,8 @@ decode(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *given)
   if (take_decode_arguments("decode", args, n, given, &opts) != 0 ||
       PyObject_GetBuffer(args[0], &view, PyBUF_SIMPLE) != 0)
     return NULL;
-  PyObject *result =
-      decode_bytes(PyModule_GetState(module), view.buf, (size_t)view.len, false, &opts);
+  PyObject *result = decode_bytes(PyModule_GetState(module), view.buf, (size_t)view.len, false,
+                                  !view.readonly, &opts);
   PyBuffer_Release(&view);
   return result;
 }
@@ -292,12 +299,12 @@ decode_text(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *giv
       return NULL;
     }
     return decode_bytes(state, PyUnicode_1BYTE_DATA(text), (size_t)PyUnicode_GET_LENGTH(text), true,
-                        &opts);
+                        false, &opts);
   }
   if (PyObject_GetBuffer(text, &view, PyBUF_SIMPLE) != 0)
     return NULL;
   PyObject *result =
-      decode_bytes(PyModule_GetState(module), view.buf, (size_t)view.len, true, &opts);
+      decode_bytes(PyModule_GetState(module), view.buf, (size_t)view.len, true, false, &opts);
   PyBuffer_Release(&view);
   return result;
 }

@@ -96,11 +96,15 @@ lmpy_codec_names(struct lmpy_unpack *unpack)
   if (unpack->opts->names != Py_None)
     return unpack->opts->names;
   PyObject **names = trusted ? &state->trusted : &state->data;
-  if (*names == NULL) {
+  if (*names == NULL) { /* importing may run others, who come here as well */
     PyObject *module = PyImport_ImportModule("lambdamap._names");
-    if (module != NULL)
-      *names = PyObject_GetAttr(module, state->names[trusted ? LMPY_TRUSTED : LMPY_DATA]);
+    PyObject *found =
+        module == NULL ? NULL
+                       : PyObject_GetAttr(module, state->names[trusted ? LMPY_TRUSTED : LMPY_DATA]);
     Py_XDECREF(module);
+    if (found == NULL)
+      return NULL;
+    Py_XSETREF(*names, found);
   }
   return *names;
 }

@@ -320,7 +320,6 @@ is_from_signal(struct lmpy_codec_state *state, PyObject *error)
   PyObject *answer =
       PyObject_CallMethodObjArgs(state->kinds, state->names[LMPY_FROM_SIGNAL], error, NULL);
   bool from_signal = answer == Py_True;
-  PyErr_Clear();
   Py_XDECREF(answer);
   return from_signal;
 }
@@ -335,6 +334,10 @@ blame_frame(struct lmpy_codec_state *state)
   PyObject *cause = lmpy_error_take();
   if (is_from_signal(state, cause)) {
     lmpy_error_put(cause);
+    return;
+  }
+  if (PyErr_Occurred()) { /* such as a KeyboardInterrupt that came just now */
+    Py_DECREF(cause);
     return;
   }
   PyErr_Format(state->decode_failure, "%s: %S", Py_TYPE(cause)->tp_name, cause);
@@ -358,13 +361,13 @@ lmpy_unpack(struct lmpy_codec_state *state, const uint8_t *raw, size_t raw_len,
   struct lmpy_budget *budget = lmpy_budget_new(state, opts->limits.max_output_bytes);
   if (budget == NULL)
     return NULL;
-  struct lmpy_unpack unpack = {state, opts, {view, 0, 0, 0}, budget, 0, 0, 0, false};
+  struct lmpy_unpack unpack = {state, opts, {view, 0, 0, 0}, budget, 0, 0, 0, false, 0};
   const uint8_t *at = view.structure, *end = view.structure + view.structure_len;
   unsigned depth = opts->limits.max_depth < 512 ? opts->limits.max_depth : 512;
   /* Many containers, none of them garbage: the collector would look at them all for nothing. */
-  int collecting = PyGC_Disable();
+  unpack.collecting = PyGC_Disable();
   PyObject *made = lmpy_unpack_value(&unpack, &at, end, depth);
-  if (collecting)
+  if (unpack.collecting)
     PyGC_Enable();
   Py_DECREF(budget);
   if (made != NULL && (at != end || !lm_sections_used(&unpack.sections))) {
