@@ -89,10 +89,10 @@ lm_cpu_pool_code(struct lm_cpu_pool *pool, struct lm_inbox *inbox, struct lm_job
   struct lm_error err;
   bool taken = true;
   lm_mutex_lock(&pool->lock);
-  if (pool->threads < pool->wanted && pool->busy == pool->threads &&
+  if (!pool->stopping && pool->threads < pool->wanted && pool->busy == pool->threads &&
       lm_thread_start("lambdamap-cpu", run, pool, &err) == 0)
     pool->threads++;
-  if (pool->threads == 0) {
+  if (pool->stopping || pool->threads == 0) {
     taken = false;
   } else {
     job->inbox = inbox;

@@ -25,7 +25,8 @@
  * reply is decoded the same way; the job waits in the thread's `ended` list, is classified in the next
  * lm_sched_exchange, and is delivered to its map's completions, from where the caller takes it.
  *
- * Lock rules. Three pairs of locks are held together, the first one taken first: the process-wide lock
+ * Lock rules. An endpoint's lock is held while it wakes those who wait for its address, which takes no lock.
+ * Three pairs of locks are held together, the first one taken first: the process-wide lock
  * (current dispatcher, holds; held across a fork) and any other; the dispatcher's (endpoints) and that of the
  * CA stores; the scheduler's and a map's (completions, notes). None is held while user code runs or the GIL
  * is taken.

@@ -98,6 +98,9 @@ lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uin
   bool may_start;
   if (lm_sched_submit(sched, job, &may_start, err) != 0)
     goto err_expected;
+  if (atomic_load(&batch->cancelled) || atomic_load(&batch->stopped))
+    lm_deliver_queued(
+        &map->queue); /* it was given up meanwhile, and what was queued then is not this */
   if (may_start)
     lm_io_kick(&map->dispatch->crew);
   if (atomic_load(&sched->sooner))

@@ -25,12 +25,11 @@ post(struct lm_inbox *inbox, struct lm_job *job, bool passed)
   if (taken) {
     job->passed = passed;
     lm_list_push_back(&inbox->jobs, &job->link);
+    atomic_store(&inbox->filled, true); /* whoever shuts it then sees this */
   }
   lm_mutex_unlock(&inbox->lock);
-  if (taken) {
-    atomic_store(&inbox->filled, true);
+  if (taken)
     inbox->wake(inbox->context);
-  }
   return taken;
 }
 

@@ -183,20 +183,16 @@ look_up(void *argument)
   struct addrinfo *answers = NULL;
   int failure = lm_seams.resolve(endpoint->dial_host, port, &hints, &answers);
 
-  struct waiter waiters[MAX_WAITERS];
   lm_mutex_lock(&known->lock);
   known->failure = failure;
   if (failure == 0)
     take_answer(known, answers);
   known->answered_ns = lm_seams.now_ns();
   known->running = known->suspect = false;
-  unsigned waiting = known->waiting;
-  memcpy(waiters, known->waiters, sizeof waiters);
+  for (unsigned i = 0; i < known->waiting; i++) /* under the lock: none is forgotten meanwhile */
+    known->waiters[i].woken(known->waiters[i].context);
   known->waiting = 0;
   lm_mutex_unlock(&known->lock);
-
-  for (unsigned i = 0; i < waiting; i++)
-    waiters[i].woken(waiters[i].context);
   if (answers != NULL)
     freeaddrinfo(answers);
   lm_endpoint_unref(endpoint);
@@ -271,6 +267,19 @@ lm_endpoint_dial(struct lm_endpoint *endpoint, int64_t asked_ns, int64_t now_ns,
   }
   lm_mutex_unlock(&known->lock);
   return dial;
+}
+
+void
+lm_endpoint_forget(struct lm_endpoint *endpoint, void *context)
+{
+  struct lm_addresses *known = endpoint->known;
+  lm_mutex_lock(&known->lock);
+  for (unsigned i = 0; i < known->waiting; i++)
+    if (known->waiters[i].context == context) {
+      known->waiters[i] = known->waiters[--known->waiting];
+      break;
+    }
+  lm_mutex_unlock(&known->lock);
 }
 
 void

@@ -58,11 +58,14 @@ enum lm_dial { LM_DIAL_READY, LM_DIAL_WAIT, LM_DIAL_UNKNOWN_NAME, LM_DIAL_FAILED
 
 /* What an attempt that began at asked_ns connects to now. READY: `list` holds a CURLOPT_RESOLVE entry that starts with the address
  * whose turn it is, or "" when none is needed. WAIT: a look-up runs; `woken(context)` is called once
- * from its thread when it ends; one that failed speaks only to attempts that began before its end.
+ * from its thread when it ends, under the endpoint's lock, unless it was forgotten; one that failed speaks only to attempts that began before its end.
  * UNKNOWN_NAME and FAILED: *err says what the resolver said. */
 enum lm_dial lm_endpoint_dial(struct lm_endpoint *endpoint, int64_t asked_ns, int64_t now_ns,
                               char *list, size_t list_size, void (*woken)(void *), void *context,
                               struct lm_error *err);
+
+/* `woken` is called with this context no more, and is in no such call. */
+void lm_endpoint_forget(struct lm_endpoint *endpoint, void *context);
 
 /* Have one of a thread's idle connections for a job. False: there is none. */
 bool lm_endpoint_claim(struct lm_endpoint *endpoint, unsigned thread);

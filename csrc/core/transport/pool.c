@@ -28,6 +28,7 @@ lm_pool_destroy(struct lm_pool *pool)
 {
   lm_pool_trim(pool, 0, true);
   lm_streams_clean_up(&pool->site.streams);
+  lm_endpoint_forget(pool->site.endpoint, pool->site.turn->context);
   lm_endpoint_unref(pool->site.endpoint);
   lm_free(pool);
 }

@@ -32,7 +32,8 @@ struct lm_turn {
   /* With a complete reply in it: the job (moved) is to be decoded and judged. */
   void (*replied)(void *context, struct lm_job *job);
   void (*no_descriptors)(void *context); /* they have run out */
-  void (*address_known)(void *context);  /* lm_endpoint_dial's callback, from any thread */
+  /* lm_endpoint_dial's callback: from any thread, under the endpoint's lock; takes none itself. */
+  void (*address_known)(void *context);
 };
 
 #endif
