@@ -230,11 +230,11 @@ class Stop(Exception):
 
 
 @contextlib.contextmanager
-def handler(error: BaseException) -> Iterator[None]:
-    """SIGUSR1 raises it."""
+def handler(kind: type[BaseException]) -> Iterator[None]:
+    """SIGUSR1 raises one of this kind, each time a new one: an exception keeps what it went through."""
 
     def handle(*_: object) -> None:
-        raise error
+        raise kind
 
     before = signal.signal(signal.SIGUSR1, handle)
     try:
@@ -250,12 +250,12 @@ def press(signal_: signal.Signals) -> None:
     signal.pthread_kill(ident, signal_)
 
 
-ENDINGS = [(signal.SIGINT, KeyboardInterrupt()), (signal.SIGUSR1, SystemExit(3)), (signal.SIGUSR1, Stop())]  # fmt: skip
+ENDINGS = [(signal.SIGINT, KeyboardInterrupt), (signal.SIGUSR1, SystemExit), (signal.SIGUSR1, Stop)]
 
 
-@pytest.mark.parametrize(("signal_", "error"), ENDINGS)
+@pytest.mark.parametrize(("signal_", "kind"), ENDINGS)
 def test_an_interrupted_list_has_all_that_was_finished(
-    signal_: signal.Signals, error: BaseException
+    signal_: signal.Signals, kind: type[BaseException]
 ) -> None:
     """While it waits for the last one."""
     done = threading.Event()
@@ -269,9 +269,9 @@ def test_an_interrupted_list_has_all_that_was_finished(
         press(signal_)
 
     thread = threading.Thread(target=later)
-    with Server(then=all_but(7, hold())) as server, handler(error):
+    with Server(then=all_but(7, hold())) as server, handler(kind):
         thread.start()
-        with pytest.raises(type(error)) as caught:
+        with pytest.raises(kind) as caught:
             lambdamap.my_map(tasks.square, range(8), 1, **interruptible(server, show))
     thread.join()
     assert known(caught.value).partial == {i: i * i for i in range(7)}
@@ -282,21 +282,21 @@ def interruptible(server: Server, show: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("at", range(1, 8))
-@pytest.mark.parametrize(("signal_", "error"), ENDINGS)
+@pytest.mark.parametrize(("signal_", "kind"), ENDINGS)
 def test_interrupted_as_a_result_comes(
-    signal_: signal.Signals, error: BaseException, at: int
+    signal_: signal.Signals, kind: type[BaseException], at: int
 ) -> None:
     def show(count: int, _: object) -> None:
         if count == at:
             signal.raise_signal(signal_)
 
-    with Server(then=all_but(7, hold())) as server, handler(error):
-        with pytest.raises(type(error)) as caught:
+    with Server(then=all_but(7, hold())) as server, handler(kind):
+        with pytest.raises(kind) as caught:
             lambdamap.my_map(tasks.square, range(8), 1, **interruptible(server, show))
         partial = known(caught.value).partial
         assert len(partial) >= at
         assert partial.items() <= {i: i * i for i in range(7)}.items()
-        with pytest.raises(type(error)) as caught:
+        with pytest.raises(kind) as caught:
             for taken, _ in enumerate(
                 lambdamap.map(tasks.square, range(8), **api_options(server, progress=show)), 1
             ):

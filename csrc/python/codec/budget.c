@@ -357,7 +357,7 @@ budget_keys(PyObject *object, PyObject *list)
 
 static PyMethodDef budget_methods[] = {
     {"keys", budget_keys, METH_O,
-     PyDoc_STR("keys($self, list, /)\n--\n\nRefuse what would make a dict of these keys slow.")},
+     PyDoc_STR("keys($self, keys, /)\n--\n\nRefuse what would make a dict of these keys slow.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -60,7 +60,8 @@ def _find(module: str) -> Any:
     """The spec of a module that is not loaded."""
     parts = module.split(".")
     try:
-        spec = importlib.util.find_spec(parts[0])
+        # The hook that setuptools puts before the path warns of what it is only asked about.
+        spec = PathFinder.find_spec(parts[0]) or importlib.util.find_spec(parts[0])
         for n in range(2, len(parts) + 1):
             if spec is None or spec.submodule_search_locations is None:
                 return None
