@@ -160,7 +160,9 @@ def test_the_oldest_c_library_that_will_do(unpacked: Path, wheel: Path) -> None:
 
 def test_the_wheel_has_the_licences_of_what_is_in_it(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as file:
-        names = [name for name in file.namelist() if "/licenses/" in name and not name.endswith("/")]
+        names = [
+            name for name in file.namelist() if "/licenses/" in name and not name.endswith("/")
+        ]
         texts = {Path(name).stem: file.read(name).decode() for name in names}
         (path,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = email.message_from_bytes(file.read(path))
