@@ -263,6 +263,7 @@ def _open(
     options: dict[str, Any],
     ordered: bool,
 ) -> AsyncResults[R]:
+    __tracebackhide__ = True
     check_arguments(name, function, iterables)
     resolved = _options.resolve_for(function, options)
     star = len(iterables) > 1

@@ -68,6 +68,7 @@ def _open(
     options: dict[str, Any],
     ordered: bool,
 ) -> Results[R]:
+    __tracebackhide__ = True  # IPython and pytest then show who called
     check_arguments(name, function, iterables)
     resolved = _options.resolve_for(function, options)
     engine = open_engine(

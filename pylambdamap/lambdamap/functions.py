@@ -246,7 +246,7 @@ def _pickle(function: Any, path: str, by_value: Any) -> bytes:
             raise EncodeError(
                 f"{path} cannot be shipped by value ({type(error).__name__}: {error}). Files, "
                 f"locks, connections and generators do not travel: {mend}"
-            ) from error
+            ) from error.with_traceback(None)
         _check_size(path, len(blob), function)
     return blob
 

@@ -223,7 +223,10 @@ def open_engine(
     """
     from lambdamap.functions import ship
 
-    link = connect(ship(function, options.by_value), options, calls=calls, bound_id=bound_id)
+    try:
+        link = connect(ship(function, options.by_value), options, calls=calls, bound_id=bound_id)
+    except (errors.ConfigError, errors.EncodeError) as error:
+        raise error.with_traceback(None)  # noqa: B904  # of how it was found, a notebook shows pages
     return _start(
         Engine(
             link.port,

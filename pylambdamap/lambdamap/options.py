@@ -458,14 +458,17 @@ def resolve_for(function: object, arguments: Mapping[str, Any]) -> Options:
     ConfigError
         As `resolve`; of a keyword that the function takes it says how to pass it.
     """
-    for name in arguments.keys() - set(NAMES):
-        if name in _arguments_of(function):
-            called = getattr(function, "__name__", "f")
-            raise ConfigError(
-                f"{name} is an argument of {called} and not an option of the map: pass "
-                f"functools.partial({called}, {name}=...) instead of {called}"
-            )
-    return resolve(**arguments)
+    try:
+        for name in arguments.keys() - set(NAMES):
+            if name in _arguments_of(function):
+                called = getattr(function, "__name__", "f")
+                raise ConfigError(
+                    f"{name} is an argument of {called} and not an option of the map: pass "
+                    f"functools.partial({called}, {name}=...) instead of {called}"
+                )
+        return resolve(**arguments)
+    except ConfigError as error:
+        raise error.with_traceback(None)  # noqa: B904  # of how it was found, a notebook shows pages
 
 
 def resolve(**arguments: Any) -> Options:

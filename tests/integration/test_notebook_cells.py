@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import threading
 import time
@@ -240,3 +241,39 @@ def interrupt_when_there(kernel: Kernel, path: Path) -> None:
     while not path.exists() and time.monotonic() < ends:
         time.sleep(0.05)
     kernel.interrupt()
+
+
+def plain(shown: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown)
+
+
+SCREEN = 45  # lines; IPython shows some ten for each frame
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("lambdamap.my_map(g, [3], 1)", "ZeroDivisionError: division by zero"),
+        ("lambdamap.my_map(g, [3], 1, y=2)", "functools.partial(g, y=...)"),
+        ("lambdamap.my_map(g, [3], 1, chunks=2)", "did you mean chunksize?"),
+        ("lambdamap.my_map(g, [3], 1, timeout=-1)", "timeout must be a number of seconds"),
+        ("lambdamap.my_map(g, [3], 1, backend='aws')", "LAMBDAMAP_FUNCTION"),
+        ("lambdamap.my_map(held, [3], 1)", "cannot be shipped by value"),
+        ("lambdamap.my_map(g, [LOCK], 1)", "item 0 cannot be sent"),
+        ("[x async for x in lambdamap.amap(g, [3], chunks=2)]", "did you mean chunksize?"),
+        ("lambdamap.LambdaExecutor(chunks=2)", "did you mean chunksize?"),
+    ],
+)
+def test_an_error_fits_a_screen(notebook: Kernel, call: str, says: str) -> None:
+    run(
+        notebook,
+        """
+        import threading
+        LOCK = threading.Lock()
+        def held(x): return LOCK
+        def g(x, y=0): return 1 / (x - 3)
+        """,
+    )
+    (_, _, shown) = notebook.run(call).error
+    assert says in plain(shown)
+    assert len(shown.splitlines()) <= SCREEN, plain(shown)
