@@ -83,12 +83,19 @@ def _made(kind: type[BaseException]) -> Iterator[BaseException]:
         yield error
 
 
+def _shown(value: object) -> Any:
+    """As `repr`; equal sets may show their members in different orders."""
+    if isinstance(value, (set, frozenset)):
+        return type(value), sorted(repr(member) for member in value)
+    return repr(value)
+
+
 def _state(error: BaseException) -> Any:
     fields = {}
     for name, descriptor, _ in classes.fields_of(type(error)):
         with contextlib.suppress(AttributeError):
-            fields[name] = repr(descriptor.__get__(error))
-    own = {name: repr(value) for name, value in errors.own_dict(error).items()}
+            fields[name] = _shown(descriptor.__get__(error))
+    own = {name: _shown(value) for name, value in errors.own_dict(error).items()}
     try:
         text = str(error)
     except Exception as broken:
