@@ -55,6 +55,7 @@ complete(struct lm_batch *batch, struct lm_job *job)
   lm_list_push_back(&one, &job->link);
   lm_completions_add(&batch->completions, &one, 1);
   CHECK(lm_list_empty(&one) == !batch->completions.closed);
+  (void)lm_list_pop_front(&one); /* what it left here is the caller's again */
 }
 
 static void
@@ -127,7 +128,6 @@ closed(void)
   CHECK(lm_completions_take(&batch.completions) == NULL && !is_readable(&batch));
   complete(&batch, late);
   CHECK(!is_readable(&batch) && !lm_completions_expects(&batch.completions));
-  lm_list_remove(&late->link);
   lm_batch_free_job(late);
   lm_batch_unref(&batch);
   CHECK(destroyed == 1 && lm_alloc_live() == 0);
