@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import shutil
+import tempfile
 import unittest
 from collections.abc import Iterator
 from concurrent import futures
-from types import ModuleType
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -101,6 +104,21 @@ class OnLambda:
     def get_context(self) -> None:
         """Of multiprocessing: there is none."""
 
+    def create_event(self) -> SimpleNamespace:
+        """One that calls in other processes can wait for, which the suite asks for from 3.13 on."""
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)  # type: ignore[attr-defined]
+        path = f"{folder}/set"
+
+        def wait() -> None:
+            import os
+            import time
+
+            while not os.path.exists(path):
+                time.sleep(0.01)
+
+        return SimpleNamespace(wait=wait, set=Path(path).touch)
+
     def _check_crash(self, _: object, func: Any, *args: Any, ignore_stderr: bool = False) -> None:
         """The suite's, for exceptions that break a pool: the future ends, and nothing else does."""
         with executor(2) as made:
@@ -138,3 +156,15 @@ def test_what_is_left_out_is_there() -> None:
     assert len(taken) >= 35
     assert not taken & set(NOT_HERE)
     assert {"test_free_reference", "test_map_exception", "test_no_timeout"} <= taken
+
+
+def test_an_event_reaches_a_call() -> None:
+    """That of `OnLambda`, also where this Python's suite does not ask for one."""
+    case = TestWait()
+    event = case.create_event()
+    with executor(1) as made:
+        future = made.submit(event.wait)
+        assert futures.wait([future], 0.2).not_done == {future}
+        event.set()
+        assert future.result(HANG_S) is None
+    case.doCleanups()

@@ -59,7 +59,8 @@ def plain() -> Iterator[LocalLambda]:
 
 SPEAKS = """
 def speak(x):
-    import subprocess
+    import subprocess, warnings
+    warnings.simplefilter("ignore")  # a fork beside threads, which the newer Pythons warn of
     print("plain", x)
     subprocess.run([sys.executable, "-c", "print('child', flush=True)"], check=True)
     os.write(1, b"native out\\n")
