@@ -20,7 +20,7 @@ import importlib
 import sys
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeGuard
 
 from lambdamap._codec import DecodeFailure
 
@@ -32,6 +32,7 @@ __all__ = [
     "class_attribute",
     "find",
     "home_of",
+    "is_class",
     "is_main",
     "is_ours",
     "is_plain",
@@ -40,6 +41,7 @@ __all__ = [
     "own_dict",
     "reference_to",
     "type_dict",
+    "type_module",
     "type_mro",
     "type_name",
     "type_qualname",
@@ -78,14 +80,15 @@ class Names(Protocol):
 # --- following a name ------------------------------------------------------------------------------
 
 type_dict: Callable[[type], Mapping[str, Any]] = type.__dict__["__dict__"].__get__
-_type_module: Callable[[type], Any] = type.__dict__["__module__"].__get__
+type_module: Callable[[type], Any] = type.__dict__["__module__"].__get__
 type_qualname: Callable[[type], Any] = type.__dict__["__qualname__"].__get__
 type_name: Callable[[type], str] = type.__dict__["__name__"].__get__
 type_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 _CYTHON = ("cython_function_or_method", "fused_cython_function")
 
 
-def _is_class(value: object) -> bool:
+def is_class(value: object) -> TypeGuard[type]:
+    """As `isinstance` with `type`, but nothing that the object says of itself counts."""
     return issubclass(type(value), type)
 
 
@@ -130,7 +133,7 @@ def find(module: types.ModuleType, qualname: str) -> Any:
         if part not in namespace:
             raise LookupError(f"no {qualname}") if namespace else LeadsAway(f"no way to {qualname}")
         holder, found = found, namespace[part]
-        namespace = type_dict(found) if _is_class(found) else {}
+        namespace = type_dict(found) if is_class(found) else {}
     if issubclass(type(found), staticmethod):
         return found.__func__
     if issubclass(type(found), classmethod):
@@ -138,21 +141,32 @@ def find(module: types.ModuleType, qualname: str) -> Any:
     return found
 
 
-def home_of(value: object) -> tuple[str, str] | None:
+def _loaded(module: str, qualname: str) -> Any:
+    """What a module that is loaded holds under a name; None: nothing."""
+    holder = sys.modules.get(module)
+    if holder is None:
+        return None
+    try:
+        return find(holder, qualname)
+    except LookupError:
+        return None
+
+
+def home_of(value: Any) -> tuple[str, str] | None:
     """Module and qualname under which a callable says that it was defined; None: it says nothing.
 
     ``functools.wraps`` and ``functools.lru_cache`` give theirs to what they make. Instances, numpy's
     ufuncs and closures are defined nowhere that a name leads to.
     """
     if issubclass(type(value), types.MethodType):
-        value = value.__func__ if _is_class(value.__self__) else None  # type: ignore[attr-defined]
+        value = value.__func__ if is_class(value.__self__) else None
     module: Any = None
     qualname: Any = None
     kind = type(value)
-    if _is_class(value):
-        module, qualname = _type_module(value), type_qualname(value)  # type: ignore[arg-type]
+    if is_class(value):
+        module, qualname = type_module(value), type_qualname(value)
     elif kind in (types.FunctionType, types.BuiltinFunctionType) or type_name(kind) in _CYTHON:
-        module, qualname = value.__module__, value.__qualname__  # type: ignore[attr-defined]
+        module, qualname = value.__module__, value.__qualname__
     else:
         own = own_dict(value)
         if "__wrapped__" in own:
@@ -177,10 +191,10 @@ def is_plain(found: object, module: str, qualname: str) -> bool:
     generic = None if numpy is None else own_dict(numpy).get("generic")
     return (
         module == "numpy"
-        and _is_class(generic)
-        and _is_class(found)
-        and type.__subclasscheck__(generic, found)  # type: ignore[arg-type]
-        and _type_module(found) == "numpy"  # type: ignore[arg-type]
+        and is_class(generic)
+        and is_class(found)
+        and type.__subclasscheck__(generic, found)
+        and type_module(found) == "numpy"
         and "object" not in qualname
     )
 
@@ -218,13 +232,9 @@ def why_not_found(value: Any, module: str, qualname: str) -> str | None:
         return "it is a lambda"
     if "<locals>" in qualname:
         return "it is defined inside another function"
-    loaded = sys.modules.get(module)
-    if loaded is None:
+    if sys.modules.get(module) is None:
         return f"its module {module} is not imported"
-    try:
-        found = find(loaded, qualname)
-    except LookupError:
-        found = None
+    found = _loaded(module, qualname)
     # A class's method is made anew each time that it is looked up.
     if found is value or (isinstance(value, types.MethodType) and found == value):
         return None
@@ -235,14 +245,10 @@ def why_not_found(value: Any, module: str, qualname: str) -> str | None:
 
 def reference_to(kind: type) -> tuple[str, str] | None:
     """Module and qualname of a class of data, if that leads to it on the other side, too."""
-    module, qualname = _type_module(kind), type_qualname(kind)
-    loaded = sys.modules.get(module) if type(module) is str else None
-    if loaded is None or is_main(module):
+    module, qualname = type_module(kind), type_qualname(kind)
+    if type(module) is not str or is_main(module):
         return None
-    try:
-        return (module, qualname) if find(loaded, qualname) is kind else None
-    except LookupError:
-        return None
+    return (module, qualname) if _loaded(module, qualname) is kind else None
 
 
 # --- replies ---------------------------------------------------------------------------------------
@@ -250,28 +256,17 @@ def reference_to(kind: type) -> tuple[str, str] | None:
 
 def loaded_class(module: str, qualname: str) -> type | None:
     """A class of a module that is loaded; None: there is none of that name."""
-    loaded = sys.modules.get(module)
-    if loaded is None:
-        return None
-    try:
-        found = find(loaded, qualname)
-    except LookupError:
-        return None
-    return found if _is_class(found) else None
+    found = _loaded(module, qualname)
+    return found if is_class(found) else None
 
 
 class _Data:
     """See the module's head."""
 
     def callable(self, module: str, qualname: str) -> Callable[..., Any]:
-        loaded = sys.modules.get(module)
-        if loaded is not None:
-            try:
-                found = find(loaded, qualname)
-            except LookupError:
-                found = None
-            if found is not None and is_plain(found, module, qualname):
-                return found  # type: ignore[no-any-return]
+        found: Callable[..., Any] | None = _loaded(module, qualname)
+        if found is not None and is_plain(found, module, qualname):
+            return found
         raise DecodeFailure(
             f"it holds the function or class {module}:{qualname}, which could run code: pass "
             "allow_pickle=True if you trust the other side"
@@ -300,14 +295,14 @@ class _Trusted(_Data):
 
     def callable(self, module: str, qualname: str) -> Callable[..., Any]:
         try:
-            found = find(importlib.import_module(module), qualname)
+            found: Callable[..., Any] = find(importlib.import_module(module), qualname)
         except (ImportError, LookupError) as error:
             raise DecodeFailure(
                 f"it holds {module}:{qualname}, which is not found here ({error})"
             ) from error
         if not callable(found):
             raise DecodeFailure(f"it holds {module}:{qualname}, which is not callable")
-        return found  # type: ignore[no-any-return]
+        return found
 
     def type(self, module: str, qualname: str) -> type:
         with contextlib.suppress(ImportError):

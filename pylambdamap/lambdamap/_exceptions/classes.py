@@ -5,10 +5,11 @@ from __future__ import annotations
 import builtins
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeGuard
 
 from lambdamap import _names, errors
+from lambdamap._names import is_class, type_dict, type_module, type_mro, type_qualname
 
 __all__ = [
     "ARGS",
@@ -31,8 +32,6 @@ __all__ = [
     "is_exception",
     "is_group",
     "lineage_of",
-    "type_dict",
-    "type_mro",
     "why_it_stays_remote",
     "why_not_data",
 ]
@@ -64,13 +63,9 @@ _CANCELLED = (
     ("concurrent.futures._base", "CancelledError"),
 )
 
-type_dict: Callable[[type], Mapping[str, Any]] = type.__dict__["__dict__"].__get__
-type_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 _type_base: Callable[[type], type] = type.__dict__["__base__"].__get__
 _type_size: Callable[[type], int] = type.__dict__["__basicsize__"].__get__
 _type_flags: Callable[[type], int] = type.__dict__["__flags__"].__get__
-_type_module: Callable[[type], Any] = type.__dict__["__module__"].__get__
-_type_qualname: Callable[[type], Any] = type.__dict__["__qualname__"].__get__
 ARGS: Any = BaseException.__dict__["args"]
 CAUSE: Any = BaseException.__dict__["__cause__"]
 CONTEXT: Any = BaseException.__dict__["__context__"]
@@ -81,8 +76,8 @@ class Inexact(Exception):
     """An exception cannot be rebuilt as what it was; the text says why."""
 
 
-def is_exception(kind: object) -> bool:
-    return issubclass(type(kind), type) and issubclass(kind, BaseException)  # type: ignore[arg-type]
+def is_exception(kind: object) -> TypeGuard[type[BaseException]]:
+    return is_class(kind) and issubclass(kind, BaseException)
 
 
 def _is_built_in(kind: type) -> bool:
@@ -109,7 +104,7 @@ def why_not_data(kind: type) -> str | None:
             or (grown > _DICT_AND_WEAKREF and "__slots__" not in own)
         ):
             return (
-                f"{_type_qualname(part)} is written in C, and its state is not accessible as data: "
+                f"{type_qualname(part)} is written in C, and its state is not accessible as data: "
                 "pass allow_pickle=True to use its pickle"
             )
     return None
@@ -147,7 +142,7 @@ def bare(kind: type, message: str = "", members: Sequence[BaseException] = ()) -
     except (TypeError, ValueError) as error:
         raise Inexact(str(error)) from None
     if type(made) is not kind:
-        raise Inexact(f"{_type_qualname(base)} made a {type(made).__qualname__} of it")
+        raise Inexact(f"{type_qualname(base)} made a {type(made).__qualname__} of it")
     return made
 
 
@@ -159,7 +154,7 @@ def _tracker(table: str) -> Any:
 def _entry(kind: type) -> tuple[str, str, str]:
     """What the other side finds a class by: module, qualname, and its id if it travelled by value.
     The module is "" where its name leads to another class or to none."""
-    module, qualname = _type_module(kind), _type_qualname(kind)
+    module, qualname = type_module(kind), type_qualname(kind)
     if type(module) is not str or type(qualname) is not str:
         return "", "", ""
     try:
@@ -192,8 +187,8 @@ def find_class(entry: Any, find: Find) -> type:
     if ident:
         found = _tracker("_DYNAMIC_CLASS_TRACKER_BY_ID").get(ident)
         # cloudpickle makes it anew without the part of its qualname before the last dot.
-        if is_exception(found) and _last(_type_qualname(found)) == _last(qualname):
-            return found  # type: ignore[no-any-return]
+        if is_exception(found) and _last(type_qualname(found)) == _last(qualname):
+            return found
     if module == "builtins":
         known = _BUILTIN_NAMES.get(qualname)
         if known is None:
@@ -212,7 +207,7 @@ def why_it_stays_remote(kind: type) -> str | None:
     if issubclass(kind, errors.LambdaMapError):
         return "it concerns a map that the function started"
     if issubclass(kind, _STEERING) or any(
-        (_type_module(part), _type_qualname(part)) in _CANCELLED for part in type_mro(kind)
+        (type_module(part), type_qualname(part)) in _CANCELLED for part in type_mro(kind)
     ):
         return "it would affect the caller's own control flow"
     return None

@@ -15,11 +15,10 @@ from lambdamap._exceptions.classes import (
     bare,
     find_class,
     is_group,
-    type_dict,
-    type_mro,
     why_it_stays_remote,
     why_not_data,
 )
+from lambdamap._names import type_dict, type_mro
 
 __all__ = ["complete", "stand_in"]
 

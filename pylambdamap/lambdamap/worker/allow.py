@@ -141,11 +141,11 @@ class Permissions:
             Its module cannot be imported, or does not hold it.
         """
         self.check(module, qualname)
-        found = _find(module, qualname)
+        found: Callable[..., Any] = _find(module, qualname)
         if not callable(found):
             raise Refused(f"{module}:{qualname} is not callable")
         self._check_home(found, module, qualname)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _check_home(self, found: Any, module: str, qualname: str) -> None:
         """Refuse what a module merely holds, such as ``shop:pd.read_pickle``, unless the name of the
@@ -191,9 +191,9 @@ class Permissions:
                     f"has not loaded and may not import: {error}"
                 ) from None
         found = _find(module, qualname)
-        if not issubclass(type(found), type):
+        if not _names.is_class(found):
             raise NotFound(f"{module}:{qualname} on the worker is not a class")
-        return found  # type: ignore[no-any-return]
+        return found
 
     def module(self, name: str) -> types.ModuleType:
         """numpy or pandas."""
