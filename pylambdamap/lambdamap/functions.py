@@ -122,6 +122,7 @@ def _is_plain_partial(function: Any) -> bool:
     return (
         type(function) is functools.partial
         and not vars(function)
+        and not isinstance(function.func, functools.partial)  # of attributes or a class of its own
         and (holes is None or all(arg is not holes for arg in function.args))
     )
 

@@ -39,6 +39,22 @@ def test_by_path() -> None:
     assert ship(int).path == "builtins:int"
 
 
+def test_no_argument_of_a_partial_in_a_partial_is_lost() -> None:
+    """functools keeps one apart that has attributes, or is of a class of its own."""
+    marked = functools.partial(tasks.add, 4)
+    marked.name = "four"  # type: ignore[attr-defined]
+    kind = type("Marked", (functools.partial,), {})
+    for inner in (marked, kind(tasks.add, 4)):
+        outer = functools.partial(inner)
+        shipment = ship(outer)
+        if isinstance(outer.func, functools.partial):
+            assert shipment.by_value
+            assert pickle.loads(shipment.pickle)(3) == 7
+        else:
+            assert (shipment.path, shipment.args) == ("tasks:add", (4,))
+    assert isinstance(functools.partial(marked).func, functools.partial)
+
+
 @pytest.mark.parametrize("function", [lambda x: x + 1, functools.partial(lambda x, y: x + y, 1)])
 def test_by_value_where_there_is_no_path(function: object) -> None:
     shipment = ship(function)  # type: ignore[arg-type]
