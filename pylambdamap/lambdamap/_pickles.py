@@ -158,7 +158,8 @@ def ident_of(kind: type) -> str:
     """The id by which cloudpickle knows a class that travels by value, on each side."""
     from cloudpickle import cloudpickle
 
-    return cloudpickle._get_or_create_tracker_id(kind)  # type: ignore[no-any-return]
+    ident: str = cloudpickle._get_or_create_tracker_id(kind)
+    return ident
 
 
 # --- on the other side ---------------------------------------------------------------------------
@@ -168,7 +169,8 @@ def same_class(ident: str, kind: type) -> type:
     """The class that cloudpickle knows by this id here; from now on `kind`, if it knows none."""
     from cloudpickle import cloudpickle
 
-    return cloudpickle._lookup_class_or_track(ident, kind)  # type: ignore[no-any-return]
+    known: type = cloudpickle._lookup_class_or_track(ident, kind)
+    return known
 
 
 def long_long(text: str, metadata: dict[Any, Any] | None) -> Any:

@@ -439,12 +439,12 @@ def check_names(values: Mapping[str, Any]) -> None:
             raise ConfigError(f"there is no option {name}{hint}")
 
 
-def _arguments_of(function: object) -> Iterable[str]:
+def _arguments_of(function: Any) -> Iterable[str]:
     """The names under which a function takes arguments."""
     import inspect
 
     try:
-        found = inspect.signature(function).parameters.values()  # type: ignore[arg-type]
+        found = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # not callable, or built in
         return ()
     return [p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]

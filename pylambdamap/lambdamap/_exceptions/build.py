@@ -143,7 +143,7 @@ class _Builder:
         if not fits_unicode(kind, fields, node.get("links", ())):
             raise Inexact("its fields are not those of a UnicodeError")
         lost.update(take_unsafe(kind, fields))
-        made = bare(kind, node.get("message", ""), members)
+        made: BaseException = bare(kind, node.get("message", ""), members)
         ARGS.__set__(made, args)
         for name, descriptor, _ in fields_of(kind):
             if name in fields:
@@ -153,7 +153,7 @@ class _Builder:
                     lost[name] = str(error)
         lost.update(dict.fromkeys(fields, "its class has no such slot here"))
         errors.own_dict(made).update(self._vars(node, lost))
-        return made  # type: ignore[no-any-return]
+        return made
 
     def _opened(self, node: dict[str, Any], part: str, lost: dict[str, str]) -> dict[str, Any]:
         opened = {}

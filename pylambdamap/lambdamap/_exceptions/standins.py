@@ -41,7 +41,7 @@ def stand_in(
     message, members
         Of an exception group.
     """
-    made: Any = None
+    made: errors.RemoteError | None = None
     for entry in lineage:
         try:
             base = find_class(entry, find)
@@ -61,7 +61,7 @@ def stand_in(
     own = errors.own_dict(made)
     own.update(vars(errors.RemoteError()))
     own["remote_type"] = f"{module}.{qualname}" if module else str(qualname)
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def complete(error: errors.RemoteError, message: str, about: Mapping[str, Any]) -> None:

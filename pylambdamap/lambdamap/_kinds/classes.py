@@ -29,6 +29,7 @@ _NODE_BYTES: Final = 2000  # of an exception beside what it holds
 # Of a class of named tuples that is made here. More than its memory: to make one takes 0.3 ms.
 _ROW_CLASS_BYTES: Final = 64 << 10
 _ROW_FIELD_BYTES: Final = 2000
+_FIELD: Final = vars(dataclasses)["_FIELD"]  # as dataclasses.fields() asks, but no class is asked
 # What a class may say of how its objects are copied, or do when one is gone.
 _OWN_SAY: Final = ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__")
 
@@ -195,7 +196,7 @@ def _layout(kind: type) -> _Layout | None:
     fields = class_attribute(kind, "__dataclass_fields__")
     if type(fields) is not dict or class_attribute(kind, "__del__") is not None:
         return None
-    names = [name for name, f in fields.items() if f._field_type is dataclasses._FIELD]  # type: ignore[attr-defined]
+    names = [name for name, f in fields.items() if f._field_type is _FIELD]
     slots: dict[str, Any] = {}
     in_dict = []
     for name in names:

@@ -41,9 +41,9 @@ def is_text(text: object) -> bool:
 def reduce_frequency(pandas: Any, offset: Any) -> str | tuple[Any, ...] | None:
     """What says all of an offset; None: nothing does."""
     try:
-        text = offset.freqstr
+        text: str = offset.freqstr
         if is_text(text) and is_same_offset(pandas.tseries.frequencies.to_offset(text), offset):
-            return text  # type: ignore[no-any-return]
+            return text
         arguments = {name: value for name, value in offset.kwds.items() if name != "calendar"}
         if "holidays" in arguments:
             arguments["holidays"] = list(map(str, arguments["holidays"]))

@@ -56,8 +56,8 @@ def _reduce_time(value: datetime.time) -> tuple[int, Any]:
     )  # fmt: skip
 
 
-def _reduce_timezone(value: datetime.timezone) -> tuple[int, Any]:
-    offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]
+def _reduce_timezone(value: Any) -> tuple[int, Any]:
+    offset, *name = value.__getinitargs__()
     return p.TIME, (4, offset, name[0] if name else None)
 
 
@@ -89,12 +89,11 @@ def view_parts(view: memoryview) -> tuple[Any, ...]:
 
 
 def view_of(code: str, shape: tuple[int, ...], data: bytes | bytearray) -> memoryview:
-    view: Any = memoryview(data)
     if code == "B" and len(shape) == 1:
-        return view  # type: ignore[no-any-return]
-    if shape == (0,):  # cast() takes nothing empty
-        return memoryview(type(data)(8)).cast(code)[:0]  # type: ignore[call-overload, no-any-return]
-    return view.cast(code, shape)  # type: ignore[no-any-return]
+        return memoryview(data)
+    is_empty = shape == (0,)  # which cast() does not take
+    cast: Callable[..., memoryview] = memoryview(type(data)(8) if is_empty else data).cast
+    return cast(code)[:0] if is_empty else cast(code, shape)
 
 
 def _reduce_uuid(value: Any) -> tuple[int, Any]:

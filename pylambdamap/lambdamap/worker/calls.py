@@ -39,13 +39,14 @@ def caller(calls: str, function: Callable[..., Any] | None, load: Load) -> Calla
     return lambda item: made(function, item)
 
 
-def _arguments(args: object) -> Sequence[Any]:
+def _arguments(args: Any) -> Sequence[Any]:
     """Positional arguments: a list, or a tuple, of which a named one is read past its class."""
     kind = type(args)
     if kind is tuple or kind is list:
-        return args  # type: ignore[return-value]
+        given: Sequence[Any] = args
+        return given
     if issubclass(kind, tuple):
-        return list(tuple.__iter__(args))  # type: ignore[arg-type]
+        return list(tuple.__iter__(args))
     raise TypeError(f"the arguments of a call are a tuple or a list, not a {kind.__name__}")
 
 
