@@ -151,7 +151,7 @@ class LambdaExecutor(futures.Executor):
         shipments = [ship(first, by_value)]
         if any(function is not first for function, _, _ in triples):
             shipments = [ship(function, by_value) for function, _, _ in triples]
-        if len({shipment.digest for shipment in shipments}) == 1:
+        if len(shipments) == 1 or len({shipment.digest for shipment in shipments}) == 1:
             pairs = [(tuple(args), dict(kwargs)) for _, args, kwargs in triples]
             return Call(shipments[0], "batch", pairs)
         item = [

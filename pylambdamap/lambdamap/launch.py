@@ -111,7 +111,12 @@ def _compresses(options: Options, route: Route | None) -> bool:
 
 
 def _open_native(
-    route: Any, options: Options, head: bytes | None, map_id: str, bound_id: str = ""
+    route: Any,
+    options: Options,
+    head: bytes | None,
+    map_id: str,
+    compression: bool,
+    bound_id: str = "",
 ) -> tuple[Port, Callable[[], int], Callable[[], None]]:
     _net = _dispatcher()
     from lambdamap.backends.route import open_target, renew
@@ -122,7 +127,7 @@ def _open_native(
         target,
         head=head,
         map_id=map_id,
-        compression=_compresses(options, route),
+        compression=compression,
         idempotent=options.idempotent,
         invocation_timeout_ms=_milliseconds(options.invocation_timeout or _DEFAULT_INVOCATION_S),
         timeout_ms=_milliseconds(options.timeout),
@@ -320,7 +325,9 @@ def connect(shipment: Shipment, options: Options, *, calls: str, bound_id: str =
         renew: Callable[[], None] | None = None
     else:
         text = json.dumps({"command": _ZAPPA_TASK, "lambdamap": head}, separators=(",", ":"))
-        port, window, renew = _open_native(route, options, text[:-2].encode(), map_id, bound_id)
+        port, window, renew = _open_native(
+            route, options, text[:-2].encode(), map_id, compression, bound_id
+        )
 
     def unpack(
         completion: Completion | PlainCompletion, check: Callable[[], None] | None = None
@@ -468,7 +475,7 @@ def open_plain_engine(
     if route is None:
         raise errors.ConfigError(f"invoke_map needs a Lambda function, not backend={name!r}")
     map_id = uuid.uuid4().hex
-    port, window, renew = _open_native(route, options, None, map_id)
+    port, window, renew = _open_native(route, options, None, map_id, _compresses(options, route))
     if names is not None:
         port = names.port(port)
 

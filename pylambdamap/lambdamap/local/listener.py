@@ -8,7 +8,6 @@ hold neither the memory nor the descriptors of the process, nor keep others out.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import resource
@@ -235,8 +234,7 @@ class Listener:
         ends = self._loop.time() - _IDLE_S
         for connection in self._open:
             if connection.idle_since < ends:
-                with contextlib.suppress(OSError):
-                    connection.read_now()
+                connection.read_now()
                 if connection.idle_since < ends:
                     connection.drop()
                 return True

@@ -245,17 +245,9 @@ class Pool:
         if self._stopping:
             return
         self.stats["cold_starts"] += 1
-        settings = self.settings
         try:
             sandbox = Sandbox(
-                settings.kind,
-                settings.handler,
-                settings.api,
-                self._surroundings,
-                self._variables,
-                self._lifeline,
-                self._ended,
-                settings.log,
+                self.settings, self._surroundings, self._variables, self._lifeline, self._ended
             )
         except OSError as error:
             self._not_started(None, f"cannot start a sandbox: {error}")
@@ -377,14 +369,15 @@ class Pool:
     def refresh(self) -> int:
         """Replace what runs old code, or in other directories than the caller's of now; idle ones
         at once, others after their invocation. Returns how many."""
-        moved = self._surroundings.moved()
+        now = Surroundings()
+        moved = now.differ(self._surroundings)
         old = [
             sandbox
             for sandbox in self.by_token.values()
             if not sandbox.stale and (moved or sandbox.is_outdated())
         ]
         if old or moved:
-            self._surroundings = Surroundings()
+            self._surroundings = now
             self._variables = self.settings.variables()
         for sandbox in old:
             sandbox.stale = True

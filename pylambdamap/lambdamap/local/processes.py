@@ -19,7 +19,7 @@ from lambdamap.local.memory import Memory
 
 if TYPE_CHECKING:
     from lambdamap.local.http import Request
-    from lambdamap.local.pool import Invocation
+    from lambdamap.local.pool import Invocation, Settings
 
 __all__ = ["Lifeline", "Sandbox", "Surroundings"]
 
@@ -65,16 +65,14 @@ class Surroundings:
         self.environment = dict(os.environ)
         self.arguments = _arguments()
 
-    def moved(self) -> bool:
-        """Whether the caller's are others by now."""
-        now = Surroundings()
-        fleeting = {name: now.environment.get(name) for name in _FLEETING}
-        before = {**self.environment, **fleeting}
-        same = {**now.environment, **fleeting} == before
-        return not same or (now.directory, now.path, now.arguments) != (
-            self.directory,
-            self.path,
-            self.arguments,
+    def differ(self, other: Surroundings) -> bool:
+        """Whether a process that has the others is not one that has these."""
+        fleeting = {name: self.environment.get(name) for name in _FLEETING}
+        same = {**self.environment, **fleeting} == {**other.environment, **fleeting}
+        return not same or (self.directory, self.path, self.arguments) != (
+            other.directory,
+            other.path,
+            other.arguments,
         )
 
 
@@ -101,14 +99,11 @@ class Sandbox:
 
     def __init__(
         self,
-        kind: str,
-        handler: str,
-        api: str,
+        settings: Settings,
         surroundings: Surroundings,
         variables: dict[str, str],
         lifeline: Lifeline,
         on_exit: Callable[[Sandbox], None],
-        on_log: Callable[[bytes], object] | None,
     ) -> None:
         """Start the process. Raises OSError when it cannot be."""
         self.token = secrets.token_urlsafe(18)
@@ -123,7 +118,7 @@ class Sandbox:
         self.is_logged = True  # what it prints is for `on_log`, too
         self.out_of_memory = False
         self._on_exit = on_exit
-        self._on_log = on_log
+        self._on_log = settings.log
         self._loop = asyncio.get_running_loop()
         self._gone = False
         self._pid_fd = -1
@@ -144,7 +139,7 @@ class Sandbox:
         with contextlib.ExitStack() as failed:
             failed.callback(os.close, self._notes)
             os.write(self._notes, json.dumps(own).encode())
-            self.process = self._start(kind, handler, api, surroundings, variables, lifeline)
+            self.process = self._start(settings, surroundings, variables, lifeline)
             failed.pop_all()
         self.memory = Memory(self.process.pid)
         assert self.process.stdout is not None
@@ -159,15 +154,13 @@ class Sandbox:
 
     def _start(
         self,
-        kind: str,
-        handler: str,
-        api: str,
+        settings: Settings,
         surroundings: Surroundings,
         variables: dict[str, str],
         lifeline: Lifeline,
     ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "lambdamap.local.sandbox", kind, handler],
+            [sys.executable, "-m", "lambdamap.local.sandbox", settings.kind, settings.handler],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -175,7 +168,7 @@ class Sandbox:
             env={
                 **surroundings.environment,
                 **variables,
-                "AWS_LAMBDA_RUNTIME_API": f"{api}/{self.token}",
+                "AWS_LAMBDA_RUNTIME_API": f"{settings.api}/{self.token}",
                 "LAMBDA_TASK_ROOT": surroundings.directory,
                 "PYTHONPATH": os.pathsep.join(surroundings.path),
                 "PYTHONSAFEPATH": "1",

@@ -125,7 +125,6 @@ def _check(request: envelope.Request, trusted: bool) -> None:
                 "use the same Python on both sides, or move the function into a module that is "
                 "deployed with the worker",
             )
-        return
 
 
 def _refusal(error: allow.Refused) -> _Failure:
@@ -172,13 +171,12 @@ def _load(
 
     if calls == "each":  # all are found, or one is refused, before the first is called
         try:
-            found = [call for item in items for call in calls_of(item, 3)]
+            groups = [calls_of(item, 3) for item in items]
         except TypeError as error:
             text = f"the request's calls are not a function and its arguments each: {error}"
             raise _Failure("decode", text) from None
-        for reference, _, _ in found:
-            load(reference)
-    return caller(calls, function, load), items
+        items = [[(load(f), args, kwargs) for f, args, kwargs in group] for group in groups]
+    return caller(calls, function), items
 
 
 def _by_value(blob: object) -> Callable[..., Any]:

@@ -16,10 +16,8 @@ from lambdamap._process import end_copies
 
 __all__ = ["caller", "calls_of"]
 
-Load = Callable[[Any], Callable[..., Any]]
 
-
-def caller(calls: str, function: Callable[..., Any] | None, load: Load) -> Callable[[Any], Any]:
+def caller(calls: str, function: Callable[..., Any] | None) -> Callable[[Any], Any]:
     """What to call with each item.
 
     Parameters
@@ -27,12 +25,10 @@ def caller(calls: str, function: Callable[..., Any] | None, load: Load) -> Calla
     calls
         One of `lambdamap.envelope.CALLS`, as the request says it.
     function
-        f; None for "each".
-    load
-        Finds a callable of "each" by its path, or loads it from its pickle.
+        f; None for "each", of which each item is the list of its calls, with the functions found.
     """
     if function is None:
-        return lambda item: _each(item, load)
+        return _each
     if calls == "item":
         return function
     made = _KINDS[calls]
@@ -93,11 +89,10 @@ def _batch(function: Callable[..., Any], item: object) -> list[Any]:
         return [_once(function, args, kwargs) for args, kwargs in calls]
 
 
-def _each(item: object, load: Load) -> list[Any]:
-    """The item is a list of triples: a function's path or pickle, arguments, keyword arguments."""
-    calls = [(load(function), args, kwargs) for function, args, kwargs in calls_of(item, 3)]
+def _each(calls: list[tuple[Any, ...]]) -> list[Any]:
+    """Triples: a function, arguments, keyword arguments."""
     with _threads_inside():
-        return [_once(function, args, kwargs) for function, args, kwargs in calls]
+        return [_once(*call) for call in calls]
 
 
 def _once(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

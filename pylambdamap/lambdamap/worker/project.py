@@ -94,12 +94,14 @@ def _owner_below(root: str, parts: list[str]) -> str | None:
     return None
 
 
-def _records(root: str) -> Iterator[tuple[str, bytes | None]]:
+def _records(root: str, only: str = "") -> Iterator[tuple[str, bytes | None]]:
     """The distributions that are installed into a folder, and their RECORD, each line behind a
-    newline; None: it has none."""
+    newline; None: it has none. With `only` the one of that name."""
     for entry in os.listdir(root):
         name, kind = os.path.splitext(entry)
         name = name.partition("-")[0]
+        if only and name != only:
+            continue
         if kind == ".dist-info":
             try:
                 with open(os.path.join(root, entry, "RECORD"), "rb") as file:
@@ -115,8 +117,8 @@ def is_stripped() -> bool:
     """Whether distributions' metadata was left out of what was deployed, as lambdamap's own shows."""
     here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
     listed = any(
-        name == "lambdamap" and record is not None and b"\nlambdamap/__init__." in record
-        for name, record in _records(here)
+        record is not None and b"\nlambdamap/__init__." in record
+        for _, record in _records(here, "lambdamap")
     )
     return not (listed or _is_a_checkout(here))
 
