@@ -15,6 +15,7 @@ from typing import Any
 from lambdamap._codec import DecodeFailure
 from lambdamap._kinds import tables
 from lambdamap._kinds.alike import is_same_dtype, is_same_index, is_same_label
+from lambdamap._kinds.arrays import NUMBERS
 from lambdamap._kinds.parts import Reader
 
 __all__ = ["columns_of", "reduce", "restore", "shape", "snapshot"]
@@ -198,7 +199,7 @@ def _packed(n: int, blocks: list[tuple[Any, Any]]) -> list[Any] | None:
         if (
             may_block
             and isinstance(values, numpy.ndarray)
-            and values.dtype.kind in "biufc"
+            and values.dtype.kind in NUMBERS
             and len(rows) >= _WIDE_COLUMNS
             and values.shape[1] < _WIDE_ROWS
         ):

@@ -316,17 +316,17 @@ def attach(error: BaseException, known: Failure, text: str) -> None:
     note(error, given)
 
 
+# True whether there are any: a caller of the engine may add some later.
+_KEPT = "lambdamap: what had finished is in lambdamap.failure(error).partial"
+
+
 def keep(error: BaseException, results: Mapping[int, Any]) -> None:
     """Add results that had finished to what is known of an exception."""
     known: Any = error if issubclass(type(error), LambdaMapError) else failure(error)
     if known is None:
         known = Failure()
-        attach(error, known, KEPT)
+        attach(error, known, _KEPT)
     known.partial = dict(sorted({**results, **known.partial}.items()))
-
-
-# True whether there are any: a caller of the engine may add some later.
-KEPT = "lambdamap: what had finished is in lambdamap.failure(error).partial"
 
 
 # --- warnings and tracebacks ------------------------------------------------------------------------

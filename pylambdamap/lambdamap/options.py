@@ -340,12 +340,7 @@ def qualifier_of(function: str) -> str | None:
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
-_FROM_ENVIRONMENT = {
-    "function", "qualifier", "tenant_id", "client_context", "region", "profile", "endpoint_url", "ca_bundle", "backend", "local", "memory_mb", "chunksize",
-    "max_concurrency", "buffersize", "compression", "codec", "allow_pickle", "depth", "max_inflight_bytes",
-    "max_result_bytes", "timeout", "invocation_timeout", "connect_timeout", "idempotent", "max_attempts", "on_error",
-    "progress", "logs",
-}  # fmt: skip
+_FROM_ENVIRONMENT = set(NAMES) - {"by_value", "credentials"}  # which no text can say
 _INTS = {
     "memory_mb",
     "max_concurrency",

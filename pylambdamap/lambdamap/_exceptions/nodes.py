@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -100,8 +101,12 @@ def _node(
             raise Inexact(f"in the chain of a value, a {type(value).__qualname__} is left out")
         return value
 
+    def is_linked(value: Any) -> bool:
+        kind = type(value)
+        return issubclass(kind, BaseException) and (loose or why_not_data(kind) is None)
+
     def take(part: str, name: str, value: Any) -> None:
-        if issubclass(type(value), BaseException) and (loose or why_not_data(type(value)) is None):
+        if is_linked(value):
             links.append((part, name, refer(value)))
             return
         try:
@@ -115,23 +120,22 @@ def _node(
         node["kind"] = kind  # pickled, or refused
     args = ARGS.__get__(error)
     if is_group(kind):
-        node["message"] = str(GROUP.message.__get__(error))
+        message = GROUP.message.__get__(error)
+        node["message"] = str(message)
         members = GROUP.exceptions.__get__(error)
         node["members"] = [refer(member) for member in members]
         if (
             len(args) == 2
-            and args[0] is GROUP.message.__get__(error)
+            and args[0] is message
             and type(args[1]) in (list, tuple)
             and len(args[1]) == len(members)
-            and all(map(_is_same, args[1], members))
+            and all(map(operator.is_, args[1], members))
         ):
             node["of"] = type(args[1]).__name__
     if "of" not in node:
         plain = list(args)
         for place, value in enumerate(args):
-            if issubclass(type(value), BaseException) and (
-                loose or why_not_data(type(value)) is None
-            ):
+            if is_linked(value):
                 links.append(("args", place, refer(value)))
                 plain[place] = None
         try:
@@ -171,10 +175,6 @@ def _is_simple(value: Any, depth: int) -> bool:
     if kind in (list, tuple):
         return depth > 0 and len(value) < 999 and all(_is_simple(v, depth - 1) for v in value)
     return False
-
-
-def _is_same(one: object, other: object) -> bool:
-    return one is other
 
 
 def _why(failure: Exception) -> str:

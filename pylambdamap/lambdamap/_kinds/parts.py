@@ -115,8 +115,6 @@ def build(
     kind = kinds.get(tag)
     if kind is None:
         raise DecodeFailure(f"it holds a value of unknown kind {_shown(tag)}")
-    if kind.is_simple:
-        return kind.build(*parts)
     if kind.fields is not None and (given := tuple(map(type, parts))) not in kind.seen:
         if len(given) != len(kind.fields):
             raise DecodeFailure(f"a {tag} has {len(kind.fields)} parts, this one {len(given)}")

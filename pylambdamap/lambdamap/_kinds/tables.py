@@ -50,7 +50,7 @@ _MASKED: Final = {
 def _is_cell_type(dtype: Any) -> bool:
     """Whether pandas has columns of that dtype of numpy's."""
     numpy = sys.modules["numpy"]
-    return dtype.kind in "biufcO" or (
+    return dtype.kind in (*NUMBERS, "O") or (
         dtype.kind in "mM" and numpy.datetime_data(dtype)[0] in _UNITS and dtype.isnative
     )
 
