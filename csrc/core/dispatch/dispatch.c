@@ -6,7 +6,6 @@
 #include "os/stream.h"
 #include "os/threads.h"
 #include "os/tls.h"
-#include "policy/deadline.h"
 #include "sched/deliver.h"
 
 enum {

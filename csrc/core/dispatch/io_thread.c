@@ -246,7 +246,7 @@ send_job(struct lm_io *io, struct lm_job *job, bool passed)
 static bool
 unwanted(struct lm_io *io, struct lm_job *job)
 {
-  if (!atomic_load(&job->batch->cancelled) && !atomic_load(&job->batch->stopped))
+  if (!lm_batch_given_up(job->batch))
     return false;
   lm_code_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "cancelled");
   ended(io, job);
@@ -289,7 +289,6 @@ empty_inbox(struct lm_io *io)
   for (struct lm_node *node; (node = lm_list_pop_front(&jobs)) != NULL;) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
     bool passed = job->passed;
-    job->passed = false;
     if (passed)
       change_load(io, 1);
     if (job->step != LM_STEP_SEND)

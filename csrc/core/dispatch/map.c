@@ -87,7 +87,7 @@ lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uin
     goto err_job;
   }
   lm_completions_expect(&batch->completions);
-  if (atomic_load(&batch->cancelled) || atomic_load(&batch->stopped)) {
+  if (lm_batch_given_up(batch)) {
     complete_at_once(job, LM_FAIL_CANCELLED, "the map has been cancelled");
     return 0;
   }
@@ -98,9 +98,8 @@ lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uin
   bool may_start;
   if (lm_sched_submit(sched, job, &may_start, err) != 0)
     goto err_expected;
-  if (atomic_load(&batch->cancelled) || atomic_load(&batch->stopped))
-    lm_deliver_queued(
-        &map->queue); /* it was given up meanwhile, and what was queued then is not this */
+  if (lm_batch_given_up(batch)) /* meanwhile, and what was queued then is not this */
+    lm_deliver_queued(&map->queue);
   if (may_start)
     lm_io_kick(&map->dispatch->crew);
   if (atomic_load(&sched->sooner))

@@ -52,6 +52,13 @@ struct lm_batch {
 int lm_batch_init(struct lm_batch *batch, const struct lm_batch_opts *opts, struct lm_error *err);
 void lm_batch_clean_up(struct lm_batch *batch);
 
+/* Whether nothing of it is to start any more. */
+static inline bool
+lm_batch_given_up(const struct lm_batch *batch)
+{
+  return atomic_load(&batch->cancelled) || atomic_load(&batch->stopped);
+}
+
 struct lm_batch *lm_batch_ref(struct lm_batch *batch);
 void lm_batch_unref(struct lm_batch *batch);
 

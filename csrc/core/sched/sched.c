@@ -306,10 +306,12 @@ next_job(struct lm_sched *sched, int64_t now_ns)
     if (!lm_limiter_has_room(&function->limiter))
       continue;
     int64_t from_ns = may_start_ns(function, now_ns);
-    struct lm_queue *queue = next_queue(function);
-    if (from_ns > now_ns)
+    if (from_ns > now_ns) {
       come_by(sched, from_ns);
-    if (from_ns > now_ns || queue == NULL)
+      continue;
+    }
+    struct lm_queue *queue = next_queue(function);
+    if (queue == NULL)
       continue;
     struct lm_job *job = start_next_of(sched, function, queue, now_ns);
     lm_list_remove(&function->link); /* the next call begins with another function */
@@ -492,8 +494,7 @@ finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double rand
     function->unreachable_ns = 0;
   else if (job->outcome.action == LM_DO_RECONNECT && function->unreachable_ns == 0)
     function->unreachable_ns = job->started_ns;
-  bool over =
-      sched->closed || atomic_load(&queue->batch.stopped) || atomic_load(&queue->batch.cancelled);
+  bool over = sched->closed || lm_batch_given_up(&queue->batch);
   bool throttled = job->outcome.action == LM_DO_THROTTLE || job->outcome.action == LM_DO_SLOW_DOWN;
   if (throttled && !over) {
     again = throttle(sched, job, now_ns, random);

@@ -7,7 +7,6 @@
 #include "job/batch.h"
 #include "job/coding.h"
 #include "os/seams.h"
-#include "policy/deadline.h"
 #include "policy/skew.h"
 #include "transport/target.h"
 #include "wire/redact.h"
@@ -461,17 +460,24 @@ receive(struct lm_conn *conn)
   }
 }
 
+/* False: the attempt has ended, or goes on with a reply. The peer may have answered (413) and closed: its
+ * reply counts for more than our error. */
+static bool
+send_on(struct lm_conn *conn)
+{
+  struct lm_error err;
+  if (send_more(conn, &err) == 0)
+    return true;
+  if (!receive(conn))
+    lose(conn, LM_FAIL_CONNECTION_LOST, err.text);
+  return false;
+}
+
 void
 lm_conn_continue(struct lm_conn *conn)
 {
-  struct lm_error err;
-  if (!conn->all_sent && send_more(conn, &err) != 0) {
-    /* The peer may have answered (413) and closed; its reply counts for more than our error. */
-    if (!receive(conn))
-      lose(conn, LM_FAIL_CONNECTION_LOST, err.text);
-    return;
-  }
-  receive(conn);
+  if (conn->all_sent || send_on(conn))
+    receive(conn);
 }
 
 void
@@ -496,8 +502,7 @@ lm_conn_start(struct lm_conn *conn)
     return;
   }
   atomic_fetch_add(&job->batch->stats.requests, 1);
-  if (send_more(conn, &err) != 0 && !receive(conn))
-    lose(conn, LM_FAIL_CONNECTION_LOST, err.text);
+  (void)send_on(conn);
 }
 
 void

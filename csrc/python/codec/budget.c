@@ -130,10 +130,17 @@ count_pairs(Py_hash_t *hashes, size_t n)
   return pairs;
 }
 
+static int
+refuse(const struct lmpy_budget *budget)
+{
+  PyErr_SetString(budget->failure, SAME_HASH);
+  return -1;
+}
+
 /* Put n keys with these hashes into a dict's or a set's table as it grows, as CPython would,
  * and refuse those for which it looks at many more places than it does for others. */
 static int
-check_hashes(PyObject *failure, Py_hash_t *hashes, size_t n, bool set)
+check_hashes(const struct lmpy_budget *budget, Py_hash_t *hashes, size_t n, bool set)
 {
   bool usual = true;
   for (size_t size = 2 * FEW_KEYS, usable = 0; usable < n;) {
@@ -143,16 +150,13 @@ check_hashes(PyObject *failure, Py_hash_t *hashes, size_t n, bool set)
     if (count_places(hashes, some, size, set, most, &places) != 0)
       return -1;
     if (places >= most)
-      goto refused;
+      return refuse(budget);
     usual = usual && places <= (uint64_t)some * USUAL_PLACES;
     size *= set && usable <= SET_LARGE ? 4 : 2;
   }
   if (usual || count_pairs(hashes, n) <= (uint64_t)n * MOST_PAIRS + PAIRS_ANYWAY)
     return 0;
-
-refused:
-  PyErr_SetString(failure, SAME_HASH);
-  return -1;
+  return refuse(budget);
 }
 
 /* Whether nobody can have chosen the places of these: texts and bytes, whose hash has a secret, or ints
@@ -203,13 +207,6 @@ holds_set(PyObject *key)
 }
 
 static int weigh(struct lmpy_budget *budget, PyObject *key, uint64_t *cost);
-
-static int
-refuse(const struct lmpy_budget *budget)
-{
-  PyErr_SetString(budget->failure, SAME_HASH);
-  return -1;
-}
 
 /* Add the compares of n keys with those of their hash among as many like them; `itself`: among them alone,
  * of which each is one. Sorts them, and weighs those that are compared. */
@@ -318,7 +315,6 @@ int
 lmpy_check_keys(struct lmpy_budget *budget, PyObject *const *keys, size_t n, size_t stride,
                 bool set)
 {
-  PyObject *failure = budget->failure;
   if (check_sets(budget, keys, n, stride) != 0)
     return -1;
   if (n <= FEW_KEYS || are_harmless(keys, n, stride))
@@ -333,7 +329,7 @@ lmpy_check_keys(struct lmpy_budget *budget, PyObject *const *keys, size_t n, siz
     if ((hashes[i] = PyObject_Hash(keys[i * stride])) == -1)
       result = -1;
   if (result == 0)
-    result = check_hashes(failure, hashes, n, set);
+    result = check_hashes(budget, hashes, n, set);
   lm_free(hashes);
   return result;
 }

@@ -256,13 +256,14 @@ decode_bytes(struct lmpy_codec_state *state, const void *bytes, size_t len, bool
   if (is_raw && !changes)
     return lmpy_unpack(state, bytes, len, opts);
   lm_buf_move(&raw, &state->spare_raw); /* unpacking may run code that comes back here */
-  if (is_raw) {                         /* what was checked must not change before it is used */
+  int failed;
+  if (is_raw) { /* what was checked must not change before it is used */
     lm_buf_append(&raw, bytes, len);
-    if (lm_buf_check(&raw, "the frame", &err) != 0)
-      lmpy_raise(&err, state->decode_failure);
-    else
-      result = lmpy_unpack(state, raw.data, raw.len, opts);
-  } else if (open_frame(state, bytes, len, text, &opts->limits, &raw, &err) != 0)
+    failed = lm_buf_check(&raw, "the frame", &err);
+  } else {
+    failed = open_frame(state, bytes, len, text, &opts->limits, &raw, &err);
+  }
+  if (failed != 0)
     lmpy_raise(&err, state->decode_failure);
   else
     result = lmpy_unpack(state, raw.data, raw.len, opts);
