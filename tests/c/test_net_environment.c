@@ -69,7 +69,7 @@ run_maps(uint16_t port, bool tls, unsigned chunks)
   struct lm_error err;
   struct lm_dispatch *dispatch = NULL;
   CHECK(lm_dispatch_acquire(64 << 20, &dispatch, &err) == 0);
-  struct lm_target *target = open_target_at(dispatch, port, tls);
+  struct lm_target *target = open_target_at(dispatch, "127.0.0.1", port, tls);
   CHECK(target != NULL);
   struct lm_map *map = open_map(dispatch, target);
   CHECK(map != NULL);

@@ -14,6 +14,7 @@ struct bench {
   struct lm_sched sched;
   struct lm_renewal renewal;
   struct lm_function *function;
+  struct lm_list expired; /* what the ticks have found */
 };
 
 static void
@@ -21,6 +22,7 @@ set_up(struct bench *bench, unsigned cap, size_t budget)
 {
   struct lm_error err;
   memset(bench, 0, sizeof *bench);
+  lm_list_init(&bench->expired);
   lm_sched_init(&bench->sched, budget);
   bench->function = lm_sched_function(&bench->sched, "f", cap, 0, &err);
   CHECK(bench->function != NULL);
@@ -71,6 +73,14 @@ submit(struct bench *bench, struct lm_queue *map, uint64_t first, size_t bytes)
   CHECK(err.code == LM_E_FULL);
   lm_batch_free_job(job);
   return -1;
+}
+
+/* n jobs of 10 bytes, numbered from 0. */
+static void
+submit_each(struct bench *bench, struct lm_queue *map, uint64_t n)
+{
+  for (uint64_t i = 0; i < n; i++)
+    CHECK(submit(bench, map, i, 10) == 0);
 }
 
 static double
@@ -179,10 +189,8 @@ fairness(void)
   set_up(&bench, 4, 1 << 24);
   open_map(&bench, &longer);
   open_map(&bench, &shorter);
-  for (uint64_t i = 0; i < 1000; i++)
-    CHECK(submit(&bench, &longer, i, 10) == 0);
-  for (uint64_t i = 0; i < 10; i++)
-    CHECK(submit(&bench, &shorter, i, 10) == 0);
+  submit_each(&bench, &longer, 1000);
+  submit_each(&bench, &shorter, 10);
   unsigned started = 0, of_shorter = 0;
   while (of_shorter < 10) {
     struct lm_job *job = next(&bench, 0);
@@ -231,16 +239,14 @@ retries(void)
 {
   struct bench bench;
   struct lm_queue map;
-  struct lm_list expired;
-  lm_list_init(&expired);
   set_up(&bench, 8, 1 << 20);
   open_map(&bench, &map);
   CHECK(submit(&bench, &map, 0, 10) == 0);
   struct lm_job *job = next(&bench, 0);
   CHECK(!end(&bench, job, 500, FAILED, 0)); /* 25 ms: half of 50 */
   CHECK(next(&bench, 0) == NULL);
-  CHECK(lm_sched_tick(&bench.sched, 0, &expired) == 25 * MS);
-  lm_sched_tick(&bench.sched, 25 * MS, &expired);
+  CHECK(lm_sched_tick(&bench.sched, 0, &bench.expired) == 25 * MS);
+  lm_sched_tick(&bench.sched, 25 * MS, &bench.expired);
   job = next(&bench, 25 * MS);
   CHECK(job != NULL && job->attempts == 2);
   CHECK(end(&bench, job, 0, LOST, 30 * MS)); /* MAYBE is not tried again */
@@ -251,15 +257,15 @@ retries(void)
   CHECK(submit(&bench, &map, 1, 10) == 0);
   job = next(&bench, 0);
   CHECK(!end(&bench, job, 0, LOST, 0));
-  lm_sched_tick(&bench.sched, SECOND, &expired);
+  lm_sched_tick(&bench.sched, SECOND, &bench.expired);
   job = next(&bench, SECOND);
   CHECK(!end(&bench, job, 500, FAILED, SECOND));
-  lm_sched_tick(&bench.sched, 3 * SECOND, &expired);
+  lm_sched_tick(&bench.sched, 3 * SECOND, &bench.expired);
   job = next(&bench, 3 * SECOND);
   CHECK(end(&bench, job, 500, FAILED, 3 * SECOND) && job->attempts == 3);
   CHECK(job->outcome.ran == LM_RAN_MAYBE); /* the first attempt may have run */
   let_go(&bench, job);
-  CHECK(lm_list_empty(&expired));
+  CHECK(lm_list_empty(&bench.expired));
   drop(&bench, &map);
   tear_down(&bench);
 }
@@ -269,15 +275,13 @@ throttling(void)
 {
   struct bench bench;
   struct lm_queue map;
-  struct lm_list expired;
-  lm_list_init(&expired);
   set_up(&bench, 8, 1 << 20);
   open_map(&bench, &map);
   CHECK(submit(&bench, &map, 0, 10) == 0 && submit(&bench, &map, 1, 10) == 0);
   int64_t now = 0;
   unsigned tries = 0;
   for (; now < 30 * SECOND; now += 10 * MS) { /* 30 s of 429 use up no attempt */
-    lm_sched_tick(&bench.sched, now, &expired);
+    lm_sched_tick(&bench.sched, now, &bench.expired);
     struct lm_job *job = next(&bench, now);
     if (job == NULL)
       continue;
@@ -318,18 +322,16 @@ deadline(void)
 {
   struct bench bench;
   struct lm_queue map;
-  struct lm_list expired;
-  lm_list_init(&expired);
   set_up(&bench, 1, 1 << 20);
   open_map(&bench, &map);
   map.batch.deadline_ns = 100 * MS;
-  for (uint64_t i = 0; i < 3; i++)
-    CHECK(submit(&bench, &map, i, 10) == 0);
+  submit_each(&bench, &map, 3);
   struct lm_job *running = next(&bench, 0);
-  CHECK(lm_sched_tick(&bench.sched, 50 * MS, &expired) == 100 * MS && lm_list_empty(&expired));
-  lm_sched_tick(&bench.sched, 100 * MS, &expired);
+  CHECK(lm_sched_tick(&bench.sched, 50 * MS, &bench.expired) == 100 * MS &&
+        lm_list_empty(&bench.expired));
+  lm_sched_tick(&bench.sched, 100 * MS, &bench.expired);
   unsigned n = 0;
-  for (struct lm_node *node; (node = lm_list_pop_front(&expired)) != NULL; n++)
+  for (struct lm_node *node; (node = lm_list_pop_front(&bench.expired)) != NULL; n++)
     let_go(&bench, LM_CONTAINER(node, struct lm_job, link));
   CHECK(n == 2 && map.unfinished == 1);
   CHECK(end(&bench, running, 0, REFUSED, 101 * MS)); /* no retry beyond the deadline */
@@ -344,15 +346,12 @@ quota(void)
 {
   struct bench bench;
   struct lm_queue map;
-  struct lm_list expired;
-  lm_list_init(&expired);
   set_up(&bench, 1000, 1 << 20);
   open_map(&bench, &map);
-  for (uint64_t i = 0; i < 100; i++)
-    CHECK(submit(&bench, &map, i, 10) == 0);
+  submit_each(&bench, &map, 100);
   unsigned sent = 0, done = 0;
   for (int64_t now = 0; done < 100; now += SECOND) {
-    lm_sched_tick(&bench.sched, now, &expired);
+    lm_sched_tick(&bench.sched, now, &bench.expired);
     for (struct lm_job *job; (job = next(&bench, now)) != NULL; sent++)
       if (end(&bench, job, 500, FAILED, now)) {
         done++;
@@ -372,8 +371,6 @@ polling(void)
 {
   struct bench bench;
   struct lm_queue map;
-  struct lm_list expired;
-  lm_list_init(&expired);
   set_up(&bench, 8, 1 << 20);
   open_map(&bench, &map);
   CHECK(submit(&bench, &map, 0, 10) == 0);
@@ -382,9 +379,9 @@ polling(void)
   for (int64_t wait = SECOND;; now += wait, wait = wait < 4 * SECOND ? 2 * wait : 5 * SECOND) {
     if (now > 301 * SECOND)
       now = 301 * SECOND; /* the last one is made as the patience ends */
-    lm_sched_tick(&bench.sched, now - 1, &expired);
+    lm_sched_tick(&bench.sched, now - 1, &bench.expired);
     CHECK(now == SECOND || next(&bench, now - 1) == NULL);
-    lm_sched_tick(&bench.sched, now, &expired);
+    lm_sched_tick(&bench.sched, now, &bench.expired);
     job = next(&bench, now);
     CHECK(job != NULL && job->attempts == 1);
     if (end(&bench, job, 409, PENDING, now))
@@ -403,16 +400,13 @@ slowing_down(void)
 {
   struct bench bench;
   struct lm_queue map;
-  struct lm_list expired;
-  lm_list_init(&expired);
   set_up(&bench, 100, 1 << 20);
   open_map(&bench, &map);
-  for (uint64_t i = 0; i < 200; i++)
-    CHECK(submit(&bench, &map, i, 10) == 0);
+  submit_each(&bench, &map, 200);
   unsigned accepted = 0, refused = 0, window = lm_sched_window(&bench.sched, bench.function);
   int64_t now = 0, open_again = 0;
   for (; accepted < 200 && now < 120 * SECOND; now += 5 * MS) {
-    lm_sched_tick(&bench.sched, now, &expired);
+    lm_sched_tick(&bench.sched, now, &bench.expired);
     for (struct lm_job *job; (job = next(&bench, now)) != NULL;) {
       bool room = now >= open_again; /* the service takes one each 50 ms */
       if (room)
@@ -448,12 +442,9 @@ credentials(void)
 {
   struct bench bench;
   struct lm_queue map;
-  struct lm_list expired;
-  lm_list_init(&expired);
   set_up(&bench, 8, 1 << 20);
   open_map(&bench, &map);
-  for (uint64_t i = 0; i < 3; i++)
-    CHECK(submit(&bench, &map, i, 10) == 0);
+  submit_each(&bench, &map, 3);
   struct lm_job *first = next(&bench, 0), *second = next(&bench, 0);
   CHECK(!end(&bench, first, 403, EXPIRED, 0));
   CHECK(bench.renewal.wants == LM_WANTS_OTHERS && map.batch.completions.rung);
@@ -489,10 +480,10 @@ credentials(void)
   bench.renewal.refresh_s = 1000;
   wall_s = 990;
   CHECK(submit(&bench, &map, 4, 10) == 0);
-  CHECK(lm_sched_tick(&bench.sched, 5 * SECOND, &expired) == 15 * SECOND);
+  CHECK(lm_sched_tick(&bench.sched, 5 * SECOND, &bench.expired) == 15 * SECOND);
   CHECK(bench.renewal.wants == LM_WANTS_NOTHING);
   wall_s = 1000;
-  lm_sched_tick(&bench.sched, 15 * SECOND, &expired);
+  lm_sched_tick(&bench.sched, 15 * SECOND, &bench.expired);
   CHECK(bench.renewal.wants == LM_WANTS_FRESH && next(&bench, 15 * SECOND) == NULL);
   lm_seams.unix_s = real_wall;
   drop(&bench, &map);
@@ -538,18 +529,15 @@ reconnecting(void)
 {
   struct bench bench;
   struct lm_queue first, second;
-  struct lm_list expired;
-  lm_list_init(&expired);
   set_up(&bench, 100, 1 << 20);
   open_map(&bench, &first);
   open_map(&bench, &second);
-  for (uint64_t i = 0; i < 60; i++)
-    CHECK(submit(&bench, &first, i, 10) == 0);
+  submit_each(&bench, &first, 60);
   unsigned left = 60;
   int64_t now = SECOND, reached = 10 * SECOND, ended = 0;
   for (; left > 0; now += 10 * MS) {
     CHECK(now < 100 * SECOND);
-    lm_sched_tick(&bench.sched, now, &expired);
+    lm_sched_tick(&bench.sched, now, &bench.expired);
     for (struct lm_job *job; (job = next(&bench, now)) != NULL;) {
       bool answered = now >= reached && reached > 0;
       if (answered)
@@ -626,18 +614,15 @@ retries_first(void)
 {
   struct bench bench;
   struct lm_queue map;
-  struct lm_list expired;
-  lm_list_init(&expired);
   set_up(&bench, 1, 1 << 20);
   open_map(&bench, &map);
-  for (uint64_t i = 0; i < 5; i++)
-    CHECK(submit(&bench, &map, i, 10) == 0);
+  submit_each(&bench, &map, 5);
   struct lm_job *job = next(&bench, 0);
   CHECK(!end(&bench, job, 500, FAILED, 0));
   job = next(&bench, 0);
   CHECK(job->first_item == 1 && end(&bench, job, 200, GOOD, 1));
   let_go(&bench, job);
-  lm_sched_tick(&bench.sched, SECOND, &expired);
+  lm_sched_tick(&bench.sched, SECOND, &bench.expired);
   job = next(&bench, SECOND);
   CHECK(job->first_item == 0 && job->attempts == 2 && end(&bench, job, 200, GOOD, 1));
   let_go(&bench, job);
@@ -651,17 +636,14 @@ starved(void)
 {
   struct bench bench;
   struct lm_queue map;
-  struct lm_list expired;
-  lm_list_init(&expired);
   set_up(&bench, 1, 1 << 20);
   open_map(&bench, &map);
   map.batch.deadline_ns = SECOND;
-  for (uint64_t i = 0; i < 3; i++)
-    CHECK(submit(&bench, &map, i, 10) == 0);
+  submit_each(&bench, &map, 3);
   CHECK(!end(&bench, next(&bench, 0), 429, FULL, 0));
-  lm_sched_tick(&bench.sched, SECOND, &expired);
+  lm_sched_tick(&bench.sched, SECOND, &bench.expired);
   unsigned n = 0, n_starved = 0;
-  for (struct lm_node *node; (node = lm_list_pop_front(&expired)) != NULL; n++) {
+  for (struct lm_node *node; (node = lm_list_pop_front(&bench.expired)) != NULL; n++) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
     CHECK(job->starved == (job->first_item == 0));
     n_starved += job->starved;
