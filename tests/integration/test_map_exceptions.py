@@ -7,25 +7,18 @@ import subprocess
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import lambdamap
 import tasks
+from travelling import raised
 
 pytestmark = pytest.mark.usefixtures("local")
 
 KINDS = ("file", "json", "command", "chain", "frozen", "closed", "own")
-
-
-def raised(function: Callable[[], Any]) -> Any:
-    try:
-        function()
-    except BaseException as error:
-        return error
-    raise AssertionError("it raised nothing")
 
 
 def state(error: BaseException) -> Any:

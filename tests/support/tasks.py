@@ -338,6 +338,7 @@ class QuotaError(Exception):
 @dataclasses.dataclass(frozen=True)
 class FrozenError(Exception):
     code: int
+    why: str = ""
 
 
 class NoAttributesError(Exception):
