@@ -20,6 +20,7 @@ from botocore.config import Config
 
 import lambdamap
 import tasks
+from driver import until
 from lambdamap.local import LocalLambda, memory
 from outside import run_script
 
@@ -402,6 +403,8 @@ def test_events_wait_in_bounded_memory() -> None:
 
         function._on_loop(lambda _: setattr(function._front._bodies, "limit", 100))
         tell(HANG_S)
+        # Its sandbox has fetched it: its body no longer waits.
+        until(lambda: not function._on_loop(lambda _: function._front._bodies.used))
         with pytest.raises(client.exceptions.TooManyRequestsException):
             for _ in range(5):
                 tell(HANG_S)
