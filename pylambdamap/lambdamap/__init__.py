@@ -17,10 +17,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from lambdamap.aio import AsyncResults, amap, amap_unordered
-    from lambdamap.api import invoke_map, map_unordered, starmap
-    from lambdamap.api import map as map  # noqa: A004
-    from lambdamap.classic import (
+    from lambdamap.calls.aio import AsyncResults, amap, amap_unordered
+    from lambdamap.calls.api import invoke_map, map_unordered, starmap
+    from lambdamap.calls.api import map as map  # noqa: A004
+    from lambdamap.calls.classic import (
         decode_payload,
         distribute_to_lambda,
         encode_payload,
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         run_lambda,
         send_to_other_lambda,
     )
+    from lambdamap.calls.executor import LambdaExecutor
+    from lambdamap.calls.results import Results
     from lambdamap.errors import (
         AccessDeniedError,
         ConfigError,
@@ -55,16 +57,14 @@ if TYPE_CHECKING:
         WorkerTimeoutError,
         failure,
     )
-    from lambdamap.executor import LambdaExecutor
+    from lambdamap.flight.stats import Stats
     from lambdamap.integrations.pandas import groupby_apply
     from lambdamap.options import Options, configure
-    from lambdamap.results import Results
-    from lambdamap.stats import Stats
 
 _PLACES = {
-    "aio": ("AsyncResults", "amap", "amap_unordered"),
-    "api": ("invoke_map", "map", "map_unordered", "starmap"),
-    "classic": (
+    "calls.aio": ("AsyncResults", "amap", "amap_unordered"),
+    "calls.api": ("invoke_map", "map", "map_unordered", "starmap"),
+    "calls.classic": (
         "decode_payload",
         "distribute_to_lambda",
         "encode_payload",
@@ -75,7 +75,7 @@ _PLACES = {
         "run_lambda",
         "send_to_other_lambda",
     ),
-    "executor": ("LambdaExecutor",),
+    "calls.executor": ("LambdaExecutor",),
     "errors": (
         "AccessDeniedError",
         "ConfigError",
@@ -102,8 +102,8 @@ _PLACES = {
     ),
     "integrations.pandas": ("groupby_apply",),
     "options": ("Options", "configure"),
-    "results": ("Results",),
-    "stats": ("Stats",),
+    "calls.results": ("Results",),
+    "flight.stats": ("Stats",),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 

@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, final
 
-from lambdamap._names import Names
+from lambdamap.shipping.lookup import Names
 
 WIRE_VERSION: int
 PROTOCOL: int

@@ -18,7 +18,7 @@ import lambdamap
 import tasks
 from certificates import Authority
 from driver import api_options, open_map, open_target
-from lambdamap.credentials import Credentials, find
+from lambdamap.backends.credentials import Credentials, find
 from lambdamap.options import resolve
 from outside import run_script
 from proxy import Proxy

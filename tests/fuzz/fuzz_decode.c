@@ -43,7 +43,7 @@ start(void)
   if (PyImport_ImportModule("numpy") == NULL)
     PyErr_Clear();
   must(PyImport_ImportModule("datetime") != NULL && PyImport_ImportModule("decimal") != NULL);
-  must(PyImport_ImportModule("lambdamap._kinds") != NULL);
+  must(PyImport_ImportModule("lambdamap.shipping.kinds") != NULL);
   decode = PyObject_GetAttrString(codec, "decode");
   decode_text = PyObject_GetAttrString(codec, "decode_text");
   encode = PyObject_GetAttrString(codec, "encode");

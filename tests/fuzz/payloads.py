@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from lambdamap import _codec, _kinds
-from lambdamap._kinds import parts, stdlib, tables
+from lambdamap import _codec
+from lambdamap.shipping import kinds
+from lambdamap.shipping.kinds import parts, stdlib, tables
 
 MAX_BYTES = 1 << 20  # max_output_bytes of what is read
 _PEAK_BYTES = (
@@ -103,7 +104,7 @@ _ARRAYS = [
 ]
 
 # What a part is most often, by the types that it may have: of these a builder asks for more than it says.
-_KINDS = {(ext, tag): kind for ext, kinds in _kinds.KINDS.items() for tag, kind in kinds.items()}
+_KINDS = {(ext, tag): kind for ext, kinds in kinds.KINDS.items() for tag, kind in kinds.items()}
 _TAGS = list(_KINDS)
 _COLUMNS = list(tables.COLUMNS)
 _PANDAS_PARTS = ("index", "range", "multi")
@@ -251,7 +252,7 @@ def tree_of(value: Any) -> Any:
         return {key: tree_of(item) for key, item in value.items()}
     if value is None or type(value) in (bool, int, float, str, bytes):
         return value
-    ext, content = _kinds.reduce(value, False, True)
+    ext, content = kinds.reduce(value, False, True)
     if ext == parts.BUFFER:
         return bytes(content[0])
     return Ext(ext, tuple(map(tree_of, content)))

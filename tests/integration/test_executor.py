@@ -647,7 +647,7 @@ def test_a_child_of_fork() -> None:
 def test_a_thread_that_breaks_leaves_nobody_waiting(
     serve: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from lambdamap import pump
+    from lambdamap.calls import pump
 
     executor = executor_on(serve(then=hold()), max_workers=1)
     calls = [executor.submit(tasks.square, i) for i in range(3)]

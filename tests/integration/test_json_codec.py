@@ -10,7 +10,8 @@ import pytest
 
 import lambdamap
 import tasks
-from lambdamap import _codec, plain
+from lambdamap import _codec
+from lambdamap.shipping import json_codec
 from lambdamap.worker.entry import handler
 from same import same
 
@@ -55,13 +56,13 @@ def test_deep_values_are_refused() -> None:
 
 
 def test_packer_fills_by_items_and_bytes() -> None:
-    packer = plain.JsonPacker(False)
+    packer = json_codec.JsonPacker(False)
     items = iter(["x" * 40] * 5)
     sizes = []
     while not packer.exhausted:
         if count := packer.fill(items, 3, 100):
             assert packer.chunk_bytes <= 100
-            assert len(plain.items_of(packer.take())) == count
+            assert len(json_codec.items_of(packer.take())) == count
             sizes.append(count)
     assert sizes == [2, 2, 1]
     assert packer.items_packed == 5
@@ -120,4 +121,4 @@ def test_what_is_on_the_wire() -> None:
 )
 def test_broken_results(frame: bytes) -> None:
     with pytest.raises(_codec.DecodeFailure):
-        plain.results_of(frame)
+        json_codec.results_of(frame)

@@ -262,7 +262,15 @@ def test_it_runs_from_the_zip_alone(
 
 def test_the_worker_loads_little(function: Served, features: Any) -> None:
     [names] = lambdamap.my_map(features.names, [0], **function.where)
-    heavy = {"lambdamap._net", "lambdamap.engine", "boto3", "numpy", "pandas", "tqdm", "click"}
+    heavy = {
+        "lambdamap._net",
+        "lambdamap.flight.engine",
+        "boto3",
+        "numpy",
+        "pandas",
+        "tqdm",
+        "click",
+    }
     assert "lambdamap._codec" in names
     assert heavy & set(names) - {"click"} == set()
 

@@ -143,7 +143,7 @@ def test_the_pytest_fixture(pytester: Any) -> None:
             assert lambdamap.Options().function is None
     """)
     # An installed package has its plugin loaded by pytest itself.
-    plugin = "lambdamap.local.pytest_plugin"
+    plugin = "lambdamap.integrations.pytest"
     installed = any(point.value == plugin for point in entry_points(group="pytest11"))
     result = pytester.runpytest_subprocess("-q", *(() if installed else ("-p", plugin)))
     result.assert_outcomes(passed=3)
@@ -153,7 +153,7 @@ def test_the_plugin_costs_nothing_until_it_is_used() -> None:
     code = """
 import sys, pytest
 before = set(sys.modules)
-import lambdamap.local.pytest_plugin
+import lambdamap.integrations.pytest
 assert not {"asyncio", "h11", "lambdamap.local.server"} & (set(sys.modules) - before)
 """
     subprocess.run(

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from lambdamap import _codec, _exceptions, errors
-from lambdamap._exceptions import classes
+from lambdamap import _codec, errors
+from lambdamap.shipping import exceptions
+from lambdamap.shipping.exceptions import classes
 
 # Importing these does something, or asks for what is not there.
 _SKIPPED = {"antigravity", "idlelib", "lib2to3", "test", "this", "turtledemo"}
@@ -122,8 +123,8 @@ def test_every_class() -> None:
     for kind in _classes():
         for error in _made(kind):
             for allow_pickle in (False, True):
-                text = _exceptions.pack(error, allow_pickle, 16384)
-                again = _exceptions.unpack(text, allow_pickle, 16384)
+                text = exceptions.pack(error, allow_pickle, 16384)
+                again = exceptions.unpack(text, allow_pickle, 16384)
                 assert again is not None, kind
                 assert repr(again.__cause__) == "ValueError('why')"
                 if classes.why_it_stays_remote(kind):

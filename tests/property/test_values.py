@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import lambdamap
-from lambdamap import _codec, _names
+from lambdamap import _codec
+from lambdamap.shipping import lookup
 from same import same
 
 
@@ -178,7 +179,7 @@ def test_what_is_taken_comes_back_the_same(value: Any) -> None:
     for allow_pickle in (False, True):
         with contextlib.suppress(_codec.EncodeFailure):
             frame = _codec.encode(value, allow_pickle=allow_pickle)
-            names_ = _names.TRUSTED
+            names_ = lookup.TRUSTED
             assert same(value, _codec.decode(frame, allow_pickle=allow_pickle, names=names_))
             continue
         assert not allow_pickle

@@ -6,7 +6,8 @@ import builtins
 from collections.abc import Callable
 from typing import Any
 
-from lambdamap import _codec, _exceptions, errors
+from lambdamap import _codec, errors
+from lambdamap.shipping import exceptions
 
 LIMIT = 16384
 GROUP: Any = vars(builtins).get("ExceptionGroup")  # from Python 3.11 on
@@ -14,9 +15,9 @@ GROUP: Any = vars(builtins).get("ExceptionGroup")  # from Python 3.11 on
 
 def through(error: BaseException, allow_pickle: bool = False, limit: int = LIMIT) -> Any:
     """As f raises it and the caller gets it."""
-    text = _exceptions.pack(error, allow_pickle, limit)
+    text = exceptions.pack(error, allow_pickle, limit)
     assert text is not None and len(text) <= limit
-    return _exceptions.unpack(text, allow_pickle, 4 * LIMIT)
+    return exceptions.unpack(text, allow_pickle, 4 * LIMIT)
 
 
 def as_value(error: BaseException) -> Any:

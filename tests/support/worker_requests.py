@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lambdamap import _codec, _names
+from lambdamap import _codec
+from lambdamap.shipping import lookup
 from lambdamap.worker.call import PYTHON
 
 
 def request(function: Any, items: list[Any], /, **head: Any) -> dict[str, Any]:
     packer = _codec.ChunkPacker({})
     packer.fill(iter(items), max(1, len(items)), 1 << 30)
-    value = _codec.decode(packer.take(), names=_names.TRUSTED)
+    value = _codec.decode(packer.take(), names=lookup.TRUSTED)
     module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
     defaults = {
         "protocol": _codec.PROTOCOL, "version": "0.1.0", "python": PYTHON, "by_value": 0,

@@ -11,7 +11,7 @@ CONTEXT_HEADER_MAPPINGS: dict[str, str] = {}
 DOMAIN = None
 BASE_PATH = None
 ENVIRONMENT_VARIABLES = {
-    "LAMBDAMAP_ALLOW": "df_utils:feature_calculation zappa_service:* lambdamap.classic:*"
+    "LAMBDAMAP_ALLOW": "df_utils:feature_calculation zappa_service:* lambdamap.calls.classic:*"
 }
 API_STAGE = "dev"
 PROJECT_NAME = "lambdamap-example"

@@ -81,7 +81,7 @@ def test_sdist_builds_by_itself(tmp_path: Path) -> None:
     )
     (built,) = (tmp_path / "b").glob("lib*")
     names = {path.name.split(".")[0] for path in (built / "lambdamap").iterdir()}
-    assert {"_codec", "_net", "py", "api"} <= names
+    assert {"_codec", "_net", "py", "calls"} <= names
     assert (built / "lambdamap" / "_net.pyi").exists()
     environment = {**os.environ, "PYTHONPATH": str(built)}
     smoke = str(source / "tests" / "support" / "smoke.py")

@@ -28,7 +28,8 @@ import numpy as np
 import pytest
 
 import tasks
-from lambdamap import _codec, _kinds, _names, _pickles
+from lambdamap import _codec
+from lambdamap.shipping import kinds, lookup, pickling
 from same import same
 
 
@@ -196,7 +197,7 @@ def test_long_doubles_of_another_machine_are_refused() -> None:
 @pytest.mark.parametrize("compression", [True, False])
 @pytest.mark.parametrize("value", VALUES, ids=lambda v: f"{type(v).__name__}-{str(v)[:20]!r}")
 def test_round_trip(value: Any, compression: bool) -> None:
-    names = _names.TRUSTED
+    names = lookup.TRUSTED
     sealed = _codec.encode(value, compression=compression)
     assert same(value, _codec.decode(sealed, names=names))
     text = _codec.encode_text([value] * 3, compression=compression)
@@ -454,11 +455,11 @@ def test_a_pickled_class_and_its_rows_agree(monkeypatch: pytest.MonkeyPatch) -> 
     import cloudpickle
 
     kind = row_class("x")
-    pickled, frame = _pickles.dumps(lambda row: isinstance(row, kind)), _codec.encode(kind(1))
+    pickled, frame = pickling.dumps(lambda row: isinstance(row, kind)), _codec.encode(kind(1))
     for load_first in (True, False):
         table: Any = weakref.WeakValueDictionary()
         monkeypatch.setattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", table)
-        monkeypatch.setattr(_kinds.classes, "_made", weakref.WeakValueDictionary())
+        monkeypatch.setattr(kinds.classes, "_made", weakref.WeakValueDictionary())
         function = pickle.loads(pickled) if load_first else None
         row = _codec.decode(frame)
         function = function or pickle.loads(pickled)
@@ -493,8 +494,8 @@ def test_an_id_leads_to_no_other_class() -> None:
     kind = row_class("x")
     frame = _codec.encode(kind(1), compression=False)
     other = type("Row", (row_class("x"),), {"__del__": lambda self: None})
-    ident = _pickles.ident_of(kind).encode()
-    forged = frame.replace(ident, _pickles.ident_of(other).encode())
+    ident = pickling.ident_of(kind).encode()
+    forged = frame.replace(ident, pickling.ident_of(other).encode())
     assert forged != frame and type(_codec.decode(forged)) not in (kind, other)
 
 
@@ -738,7 +739,7 @@ def test_rows_are_what_they_were_wherever_a_group_ends(columns: int) -> None:
 def test_a_cell_that_cannot_be_made_takes_its_group_with_it() -> None:
     rows = [{"a": f"{i}", "b": [i, len] if i == 33 else [i, i], "c": i / 7} for i in range(50)]
     frame = _codec.encode(rows)
-    assert len(_codec.decode(frame, names=_names.TRUSTED)) == 50
+    assert len(_codec.decode(frame, names=lookup.TRUSTED)) == 50
 
     class Nothing(Asked):
         def callable(self, module: str, qualname: str) -> Any:

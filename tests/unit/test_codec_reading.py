@@ -30,8 +30,9 @@ import pandas as pd
 import pytest
 
 import tasks
-from lambdamap import _codec, _kinds, _names
-from lambdamap._kinds import parts, stdlib, tables
+from lambdamap import _codec
+from lambdamap.shipping import kinds, lookup
+from lambdamap.shipping.kinds import parts, stdlib, tables
 from same import same
 
 TIME, ARRAY, DECIMAL, NAMED, PANDAS, NUMPY, FRAMES = (
@@ -145,7 +146,7 @@ SAMPLES: dict[tuple[int | str, Any], Any] = {
 
 
 def test_every_kind_has_a_sample_and_a_bound() -> None:
-    known = {(ext, tag): kind for ext, kinds in _kinds.KINDS.items() for tag, kind in kinds.items()}
+    known = {(ext, tag): kind for ext, kinds in kinds.KINDS.items() for tag, kind in kinds.items()}
     del known[parts.PICKLE, 1]  # what it takes nobody knows, and it is read for those who allow it
     known |= {("column", tag): kind for tag, kind in tables.COLUMNS.items()}
     assert known.keys() == SAMPLES.keys()
@@ -320,7 +321,7 @@ def test_what_is_not_there_takes_nothing(name: str) -> None:
     with pytest.raises(_codec.DecodeFailure):
         _codec.decode(frame, max_output_bytes=1 << 20)
     with pytest.raises(_codec.DecodeFailure):
-        _codec.decode(frame, names=_names.TRUSTED, max_output_bytes=1 << 20)
+        _codec.decode(frame, names=lookup.TRUSTED, max_output_bytes=1 << 20)
     assert time.process_time() - start < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000  # KB
 
@@ -709,7 +710,7 @@ class Missing(enum.Enum):
 TRAPS = trapped()
 
 
-class Found(_names._Data):
+class Found(lookup._Data):
     """Finds the classes above."""
 
     def type(self, module: str, qualname: str) -> type:

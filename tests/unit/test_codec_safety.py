@@ -291,7 +291,7 @@ def test_estimates_are_upper_bounds(value: Any) -> None:
 NO_MEMORY = """
 import sys, _testcapi
 from lambdamap import _codec
-import datetime, decimal, lambdamap._kinds
+import datetime, decimal, lambdamap.shipping.kinds
 rows = [{"id": i, "n": f"n{i}", "x": i / 7, "t": ["a", str(i)], "o": None if i % 2 else (i, "x")} for i in range(40)]
 values = [rows, [1.5] * 9 + ["x"], [datetime.date(2020, 1, 1)] * 9, {"a": {1, 2}, "b": 2**80, "c": "\\ud800"},
           ["red", "green"] * 20, [{"a": 1}] * 5 + [{"b": [1.5]}]]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import lambdamap
-from lambdamap.credentials import find
+from lambdamap.backends.credentials import find
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:

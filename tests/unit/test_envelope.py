@@ -14,8 +14,16 @@ import pytest
 import lambdamap
 import tasks
 from core_driver import ask
-from lambdamap import envelope
-from lambdamap.envelope import ERROR, REPLY, REPLY_HEAD, REQUEST, REQUIRED, Field, Malformed
+from lambdamap.shipping import envelope
+from lambdamap.shipping.envelope import (
+    ERROR,
+    REPLY,
+    REPLY_HEAD,
+    REQUEST,
+    REQUIRED,
+    Field,
+    Malformed,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "wire-format.md"
 MAP = "0123456789abcdef" * 2

@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lambdamap
-from lambdamap import _codec, _exceptions, _names
-from lambdamap._exceptions.nodes import nodes_of
+from lambdamap import _codec
+from lambdamap.shipping import exceptions, lookup
+from lambdamap.shipping.exceptions.nodes import nodes_of
 from travelling import GROUP, LIMIT, SlotsError, as_value, chained, notes, raised, through
 
 _ONE = {"class": [("builtins", "ValueError", "")], "args": _codec.encode((1,))}
@@ -110,7 +111,7 @@ HOSTILE: dict[str, Any] = {
 @pytest.mark.parametrize("nodes", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_replies(nodes: Any) -> None:
     """An exception or None; it can be shown, pickled and raised; no class is made of what is none."""
-    again = _exceptions.unpack(_codec.encode_text(nodes), False, LIMIT)
+    again = exceptions.unpack(_codec.encode_text(nodes), False, LIMIT)
     if again is None:
         return
     for shown in (str, repr, traceback.format_exception, pickle.dumps):
@@ -118,7 +119,7 @@ def test_hostile_replies(nodes: Any) -> None:
             shown(again)  # type: ignore[operator]
         except (TypeError, AttributeError):
             assert "odd fields" in str(nodes) or isinstance(again, SyntaxError)
-    assert _names.own_dict(again).get("__class__") is None
+    assert lookup.own_dict(again).get("__class__") is None
     with pytest.raises(type(again)):
         raise again
 
@@ -127,7 +128,7 @@ def test_hostile_replies(nodes: Any) -> None:
 def test_hostile_values(nodes: Any) -> None:
     payload = ["exception", *nodes] if isinstance(nodes, list) else ["exception", nodes]
     try:
-        again = _exceptions.restore(_names.DATA.type, payload[1:])
+        again = exceptions.restore(lookup.DATA.type, payload[1:])
     except _codec.DecodeFailure:
         return
     assert isinstance(again, BaseException)
@@ -167,14 +168,14 @@ def test_replies_with_one_part_changed(data: st.DataObject) -> None:
     nodes = nodes_of(error, True, True)
     place = data.draw(st.sampled_from(list(_places(nodes))))
     changed = _with(nodes, place, data.draw(_ODD))
-    again = _exceptions.unpack(_codec.encode_text(changed), False, 4 * LIMIT)
+    again = exceptions.unpack(_codec.encode_text(changed), False, 4 * LIMIT)
     if again is not None:
         assert isinstance(str(again), str) and pickle.dumps(again)
         "".join(traceback.format_exception(again))
     with contextlib.suppress(_codec.DecodeFailure):
         str(
-            _exceptions.restore(
-                _names.DATA.type, changed if isinstance(changed, list) else [changed]
+            exceptions.restore(
+                lookup.DATA.type, changed if isinstance(changed, list) else [changed]
             )
         )
 
@@ -188,15 +189,15 @@ def test_how_many_there_may_be() -> None:
     many.args = many.args[:5_000]
     assert len(as_value(many).args) == 5_000
     with pytest.raises(_codec.DecodeFailure, match="10001 parts"):
-        _exceptions.restore(_names.DATA.type, [{}] * 10_001)
+        exceptions.restore(lookup.DATA.type, [{}] * 10_001)
 
 
 def test_a_reply_that_takes_much_room() -> None:
     large = [{**_ONE, "vars": {str(n): _codec.encode([None] * 1_000_000) for n in range(500)}}]
-    again = _exceptions.unpack(_codec.encode_text(large, compression=False), False, 1 << 16)
+    again = exceptions.unpack(_codec.encode_text(large, compression=False), False, 1 << 16)
     assert type(again) is ValueError
     assert len(vars(again)) == 1 and len(notes(again)) == 500
-    assert _exceptions.unpack("lm1:" + "A" * 70_000, False, 1 << 16) is None
+    assert exceptions.unpack("lm1:" + "A" * 70_000, False, 1 << 16) is None
 
 
 def many(text: Any = "x") -> Any:
@@ -220,7 +221,7 @@ def test_an_odd_part_is_not_shown(odd: dict[str, Any]) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(_codec.DecodeFailure) as caught:
-            _exceptions.restore(_names.DATA.type, [node])
+            exceptions.restore(lookup.DATA.type, [node])
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -234,7 +235,7 @@ def test_texts_of_many_exceptions_share_no_room() -> None:
     assert len(text) < 2000
     tracemalloc.start()
     try:
-        again = _exceptions.unpack(text, False, LIMIT)
+        again = exceptions.unpack(text, False, LIMIT)
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
         tracemalloc.stop()
@@ -257,12 +258,12 @@ def test_the_fields_of_a_unicode_error_are_no_exceptions(
         "links": [("fields", name, 1)],
     }  # fmt: skip
     with pytest.raises(_codec.DecodeFailure, match="not those of a UnicodeError"):
-        _exceptions.restore(_names.DATA.type, [node, other])
+        exceptions.restore(lookup.DATA.type, [node, other])
     changed = {
         **node, "args": _codec.encode(()), "fields": {n: _codec.encode(v) for n, v in fields.items()}
     }  # fmt: skip
     nodes = [changed, {**other, "args": _codec.encode(())}]
-    again = _exceptions.unpack(_codec.encode_text(nodes), False, LIMIT)
+    again = exceptions.unpack(_codec.encode_text(nodes), False, LIMIT)
     assert isinstance(again, lambdamap.RemoteError) and isinstance(again, kind)
     str(again)
 
@@ -291,8 +292,8 @@ def test_to_show_an_import_error_imports_nothing(
     (tmp_path / "imported_by_a_traceback.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
     nodes = with_fields("ImportError", msg="m", name=name, name_from="joins")
-    value = _exceptions.restore(_names.DATA.type, nodes)
-    shown = _exceptions.unpack(boxed(nodes), False, LIMIT)
+    value = exceptions.restore(lookup.DATA.type, nodes)
+    shown = exceptions.unpack(boxed(nodes), False, LIMIT)
     for error in (value, shown):
         assert type(error) is ImportError
         assert error.name == name
@@ -314,8 +315,8 @@ def test_to_show_a_syntax_error_takes_little(name: str) -> None:
     }
     nodes = with_fields("SyntaxError", msg="m", **{**fields, name: 100_000_000})
     for error in (
-        _exceptions.restore(_names.DATA.type, nodes),
-        _exceptions.unpack(boxed(nodes), False, LIMIT),
+        exceptions.restore(lookup.DATA.type, nodes),
+        exceptions.unpack(boxed(nodes), False, LIMIT),
     ):
         assert type(error) is SyntaxError
         assert len("".join(traceback.format_exception(error))) < 1000
@@ -342,8 +343,8 @@ def test_exceptions_that_multiply(part: str) -> None:
         return [*nodes, {"class": [("builtins", "ValueError", "")], "args": ()}]
 
     with pytest.raises(_codec.DecodeFailure, match="stand in each other"):
-        _exceptions.restore(_names.DATA.type, doubling(40))
-    again = _exceptions.restore(_names.DATA.type, doubling(6))
+        exceptions.restore(lookup.DATA.type, doubling(40))
+    again = exceptions.restore(lookup.DATA.type, doubling(6))
     assert repr(again).count("ValueError()") == 64
 
 

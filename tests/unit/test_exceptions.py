@@ -25,9 +25,10 @@ import pytest
 
 import lambdamap
 import tasks
-from lambdamap import _codec, _exceptions, errors
-from lambdamap._exceptions import classes
-from lambdamap._exceptions.nodes import nodes_of
+from lambdamap import _codec, errors
+from lambdamap.shipping import exceptions
+from lambdamap.shipping.exceptions import classes
+from lambdamap.shipping.exceptions.nodes import nodes_of
 from travelling import GROUP, LIMIT, SlotsError, as_value, chained, notes, raised, through
 
 BASE_GROUP: Any = vars(builtins).get("BaseExceptionGroup")
@@ -179,7 +180,7 @@ def test_a_class_that_looks_different_here() -> None:
     error = SlotsError(5)
     nodes = nodes_of(error, False, True)
     nodes[0]["fields"]["more"] = _codec.encode(1)
-    again = _exceptions.unpack(_codec.encode_text(nodes), False, LIMIT)
+    again = exceptions.unpack(_codec.encode_text(nodes), False, LIMIT)
     assert again.place == 5  # type: ignore[union-attr]
     assert any("more did not travel: its class has no such slot" in note for note in notes(again))  # type: ignore[arg-type]
 
@@ -343,8 +344,8 @@ def test_its_own_pickle_where_data_is_not_enough() -> None:
     again = through(error, allow_pickle=True)
     assert type(again) is LockedError and again.lock.acquire(blocking=False)
     assert not notes(again)
-    text = _exceptions.pack(error, True, LIMIT)
-    again = _exceptions.unpack(text, False, LIMIT)  # who reads it does not allow them
+    text = exceptions.pack(error, True, LIMIT)
+    again = exceptions.unpack(text, False, LIMIT)  # who reads it does not allow them
     assert type(again) is LockedError and "lock" not in vars(again) and vars(again)["count"] == 3  # type: ignore[arg-type]
 
 
@@ -411,10 +412,10 @@ def test_a_class_that_is_not_imported_here(monkeypatch: pytest.MonkeyPatch) -> N
     module = types.ModuleType("not_here")
     exec("class Low(KeyError): pass\nclass High(Low): pass", module.__dict__)
     monkeypatch.setitem(sys.modules, "not_here", module)
-    text = _exceptions.pack(module.High("x", 1), False, LIMIT)
+    text = exceptions.pack(module.High("x", 1), False, LIMIT)
     value = _codec.encode(module.High("x"))
     monkeypatch.delitem(sys.modules, "not_here")
-    again = _exceptions.unpack(text, False, LIMIT)
+    again = exceptions.unpack(text, False, LIMIT)
     assert isinstance(again, lambdamap.RemoteError) and isinstance(again, KeyError)
     assert notes(again) == [
         "lambdamap: it is a RemoteError, not a High: not_here:High is not imported here"
@@ -429,9 +430,9 @@ def test_a_stand_in_of_what_holds_another(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "not_here", module)
     error = module.Lost(ValueError("inner"))
     error.reason = error.args[0]
-    text = _exceptions.pack(error, False, LIMIT)
+    text = exceptions.pack(error, False, LIMIT)
     monkeypatch.delitem(sys.modules, "not_here")
-    again: Any = _exceptions.unpack(text, False, LIMIT)
+    again: Any = exceptions.unpack(text, False, LIMIT)
     assert isinstance(again, lambdamap.RemoteError) and isinstance(again, OSError)
     assert again.args == ("not_here.Lost: inner",)
     assert type(again.reason) is ValueError and again.reason.args == ("inner",)
@@ -463,9 +464,9 @@ class LoudError(ValueError, metaclass=LoudMeta):
 
 @pytest.mark.parametrize("argument", [1, threading.Lock()])
 def test_a_metaclass_is_not_asked(argument: Any) -> None:
-    text = _exceptions.pack(LoudError(argument), False, LIMIT)
+    text = exceptions.pack(LoudError(argument), False, LIMIT)
     LoudMeta.calls.clear()
-    again = _exceptions.unpack(text, False, LIMIT)
+    again = exceptions.unpack(text, False, LIMIT)
     assert LoudMeta.calls == []
     assert isinstance(again, ValueError) and (argument == 1) == (type(again) is LoudError)
 
@@ -506,7 +507,7 @@ def test_large_attributes_go_first() -> None:
     again = through(error)
     assert isinstance(again, lambdamap.RemoteError) and isinstance(again, ValueError)
     assert "too large" in notes(again)[0]
-    assert _exceptions.pack(error, False, 20) is None
+    assert exceptions.pack(error, False, 20) is None
 
 
 def test_an_exception_that_resists() -> None:

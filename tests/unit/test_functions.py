@@ -16,8 +16,9 @@ import pytest
 import lambdamap
 import remote_functions
 import tasks
-from lambdamap import _codec, _pickles
-from lambdamap.functions import ship
+from lambdamap import _codec
+from lambdamap.shipping import pickling
+from lambdamap.shipping.functions import ship
 
 BIG = b"x" * 300_000
 
@@ -108,7 +109,7 @@ def test_what_functools_caches_with() -> None:
 
 def elsewhere(value: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """What a process that does not know the value's classes makes of its pickle."""
-    data = _pickles.dumps(value)
+    data = pickling.dumps(value)
     with monkeypatch.context() as patch:
         table: Any = weakref.WeakValueDictionary()
         patch.setattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", table)
@@ -159,7 +160,7 @@ def test_classes_keep_their_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     again = elsewhere(free, monkeypatch)
     assert (again.x, again.z, vars(again)) == (1, 3, {"other": 4})
     # Both sides lay objects out in the same way, so that they may come back to the class here.
-    assert (pickle.loads(_pickles.dumps(got)).x, type(pickle.loads(_pickles.dumps(made)))) == (
+    assert (pickle.loads(pickling.dumps(got)).x, type(pickle.loads(pickling.dumps(made)))) == (
         1,
         Derived,
     )

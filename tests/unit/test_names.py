@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lambdamap import _codec, _names
+from lambdamap import _codec
+from lambdamap.shipping import lookup
 from lambdamap.worker import allow, project
 
 SHOP = """
@@ -193,12 +194,12 @@ def test_classes_of_data_need_no_permission_once_loaded(
 ) -> None:
     monkeypatch.setenv("LAMBDAMAP_ALLOW", "nothing:*")
     assert allow.Permissions().type("shop", "Plain.Inner") is shop.Plain.Inner
-    assert _names.DATA.type("shop", "Plain.Inner") is shop.Plain.Inner
+    assert lookup.DATA.type("shop", "Plain.Inner") is shop.Plain.Inner
     for name in ("double", "instance", "number"):
         with pytest.raises(allow.Refused):
             allow.Permissions().type("shop", name)
         with pytest.raises(_codec.DecodeFailure):
-            _names.DATA.type("shop", name)
+            lookup.DATA.type("shop", name)
     with pytest.raises(allow.Refused, match="whose module the worker has not loaded and may not"):
         allow.Permissions().type("antigravity", "Plain")
     assert "antigravity" not in sys.modules
@@ -209,8 +210,8 @@ def test_classes_of_data_need_no_permission_once_loaded(
     "value", [int, str, dict, list, bytes, np.float64, np.int8, np.datetime64, np.bool_]
 )
 def test_a_reply_may_bring_what_makes_values(value: type) -> None:
-    module, name = _names.name_of(value) or ("", "")
-    assert _names.DATA.callable(module, name) is value
+    module, name = lookup.name_of(value) or ("", "")
+    assert lookup.DATA.callable(module, name) is value
 
 
 def test_what_only_makes_values_needs_no_permission_as_data(
@@ -237,20 +238,20 @@ def test_what_only_makes_values_needs_no_permission_as_data(
 def test_a_reply_may_not_bring_anything_else(shop: Any, name: str) -> None:
     before = set(sys.modules)
     with pytest.raises(_codec.DecodeFailure, match=f"{name}, which could run code"):
-        _names.DATA.callable(*name.split(":"))
+        lookup.DATA.callable(*name.split(":"))
     assert set(sys.modules) == before
 
 
 def test_names_of_things(shop: Any) -> None:
-    assert _names.name_of(shop.double) == ("shop", "double")
-    assert _names.name_of(shop.Plain.made) == ("shop", "Plain.made")
-    assert _names.name_of(np.linalg.norm) == ("numpy.linalg", "norm")
-    assert _names.name_of(shop.cached) == ("shop", "cached")
+    assert lookup.name_of(shop.double) == ("shop", "double")
+    assert lookup.name_of(shop.Plain.made) == ("shop", "Plain.made")
+    assert lookup.name_of(np.linalg.norm) == ("numpy.linalg", "norm")
+    assert lookup.name_of(shop.cached) == ("shop", "cached")
     for nameless in (shop.closure, shop.bound, shop.partial, shop.instance, shop.Child.made, 5):
-        assert _names.name_of(nameless) is None
-    assert _names.name_of(_names.find) is None  # lambdamap's own
-    assert _names.reference_to(shop.Plain.Inner) == ("shop", "Plain.Inner")
-    assert _names.reference_to(type("Gone", (), {})) is None
+        assert lookup.name_of(nameless) is None
+    assert lookup.name_of(lookup.find) is None  # lambdamap's own
+    assert lookup.reference_to(shop.Plain.Inner) == ("shop", "Plain.Inner")
+    assert lookup.reference_to(type("Gone", (), {})) is None
 
 
 # --- whose a module is ------------------------------------------------------------------------------
@@ -369,4 +370,4 @@ def test_an_installed_project_is_told_what_to_set(
 def test_functools_is_importable_for_partials_alone() -> None:
     """A partial in a frame is a kind of its own; the callable functools:partial is not a way to one."""
     with pytest.raises(_codec.DecodeFailure):
-        _names.DATA.callable("functools", functools.partial.__name__)
+        lookup.DATA.callable("functools", functools.partial.__name__)

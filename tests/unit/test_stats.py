@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 import lambdamap
-from lambdamap.stats import Stats
+from lambdamap.flight.stats import Stats
 
 STATS = Stats(
     items=12_345,

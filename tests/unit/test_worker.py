@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import pytest
 
 import tasks
-from lambdamap import _codec, _exceptions, envelope
+from lambdamap import _codec
+from lambdamap.shipping import envelope, exceptions
 from lambdamap.worker import wrap
 from lambdamap.worker.call import depth_left, run_request
 from lambdamap.worker.entry import handler, zappa_task
@@ -48,7 +49,7 @@ def test_the_first_failing_item_ends_the_chunk() -> None:
     assert (error["kind"], error["type"], error["index"]) == ("function", "ValueError", 2)
     assert "fail_at_seven" in error["traceback"]
     assert "run_request" not in error["traceback"]
-    again = _exceptions.unpack(error["exception"], False, 1 << 16)
+    again = exceptions.unpack(error["exception"], False, 1 << 16)
     assert type(again) is ValueError and again.args == ("seven is out", 7)
 
 
@@ -530,10 +531,10 @@ def test_the_worker_imports_little() -> None:
     code = """
 import sys, lambdamap.worker.entry
 ours = {name for name in sys.modules if name.startswith("lambdamap")}
-assert ours == {"lambdamap", "lambdamap._codec", "lambdamap._version", "lambdamap.worker",
+assert ours == {"lambdamap", "lambdamap._codec", "lambdamap._version", "lambdamap.worker", "lambdamap.shipping",
     "lambdamap.worker.allow", "lambdamap.worker.call", "lambdamap.worker.calls", "lambdamap._process",
-    "lambdamap.worker.entry", "lambdamap.worker.project", "lambdamap._names", "lambdamap.envelope",
-    "lambdamap.worker.deadline", "lambdamap.worker.output"} | ({"lambdamap._kinds"} & ours), ours
+    "lambdamap.worker.entry", "lambdamap.worker.project", "lambdamap.shipping.lookup", "lambdamap.shipping.envelope",
+    "lambdamap.worker.deadline", "lambdamap.worker.output"} | ({"lambdamap.shipping.kinds"} & ours), ours
 heavy = {"lambdamap._net", "asyncio", "click", "h11", "tqdm", "boto3", "numpy", "pandas",
     "cloudpickle", "http.client", "ssl"} & set(sys.modules)
 assert not heavy, heavy

@@ -73,7 +73,7 @@ def test_hostile_payloads(payload: Any) -> None:
     assert reply["error"]["ran"] == "NOT"
 
 
-# What each field of a head may hold, said once more: `lambdamap.envelope` has it as a table.
+# What each field of a head may hold, said once more: `lambdamap.shipping.envelope` has it as a table.
 def _whole(low: int, high: int) -> Callable[[Any], bool]:
     return lambda value: type(value) is int and low <= value <= high
 
@@ -339,7 +339,7 @@ NOTHING_BY_VALUE = """
 import os, pickle, sys
 os.environ["LAMBDAMAP_BY_VALUE"] = "0"
 os.environ["LAMBDAMAP_ALLOW"] = "tasks:*"
-import lambdamap._kinds, lambdamap._pickles, tasks
+import lambdamap.shipping.kinds, lambdamap.shipping.pickling, tasks
 from lambdamap import _codec
 from lambdamap.worker.call import PYTHON
 from lambdamap.worker.entry import handler, zappa_task

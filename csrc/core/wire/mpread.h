@@ -30,7 +30,7 @@ enum lm_ext {
   LM_EXT_LIST = 1,     /* a list as one column: a count and the column; columns.h */
   LM_EXT_BIG_INT = 2,  /* two's complement, little-endian */
   LM_EXT_TUPLE = 3,    /* one array */
-  LM_EXT_DATETIME = 4, /* one array; lambdamap._kinds knows this and the next */
+  LM_EXT_DATETIME = 4, /* one array; lambdamap.shipping.kinds knows this and the next */
   LM_EXT_NDARRAY = 5,
   LM_EXT_DECIMAL = 6,
   LM_EXT_WIDE_STR = 7, /* UTF-8 with lone surrogates */

@@ -11,7 +11,7 @@ enum {
   IN_PACKED = 2
 };
 
-/* What lambdamap._kinds says of the items: bytes, integers with or without a sign, or doubles. All
+/* What lambdamap.shipping.kinds says of the items: bytes, integers with or without a sign, or doubles. All
  * in this machine's byte order. */
 enum items { BYTES, SIGNED, UNSIGNED, DOUBLES };
 

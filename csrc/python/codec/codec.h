@@ -23,9 +23,9 @@ struct lmpy_key {
 struct lmpy_codec_state {
   PyObject *codec_error, *encode_failure, *decode_failure, *entangled; /* strong */
   PyTypeObject *packer_type, *chunker_type, *budget_type;              /* strong */
-  PyObject *kinds; /* module lambdamap._kinds, imported when first needed; strong or NULL */
+  PyObject *kinds; /* module lambdamap.shipping.kinds, imported when first needed; strong or NULL */
   PyObject *reduce, *restore; /* its functions; strong or NULL */
-  PyObject *data, *trusted;   /* lambdamap._names.DATA and TRUSTED; strong or NULL */
+  PyObject *data, *trusted;   /* lambdamap.shipping.lookup.DATA and TRUSTED; strong or NULL */
   /* numpy's, decimal's and pandas', once met; strong or NULL */
   PyTypeObject *float64, *int64, *decimal, *frame;
   PyObject *names[16];          /* interned texts; strong */
@@ -55,7 +55,7 @@ enum lmpy_name {
   LMPY_WHOLE
 };
 
-/* The functions of lambdamap._kinds; 0, or -1 and an exception. */
+/* The functions of lambdamap.shipping.kinds; 0, or -1 and an exception. */
 int lmpy_codec_load_kinds(struct lmpy_codec_state *state);
 /* numpy.float64, numpy.int64 or decimal.Decimal out of modules that are loaded: 1 and the state's
  * member set, 0, or -1 and an exception. */
@@ -110,7 +110,7 @@ int lmpy_pack_no_memory(struct lmpy_pack *pack);
 int lmpy_pack_enter(struct lmpy_pack *pack); /* depth + 1; the caller takes it away on success */
 int lmpy_pack_begin_ext(struct lmpy_pack *pack, size_t *mark);
 int lmpy_pack_end_ext(struct lmpy_pack *pack, int ext, size_t mark);
-int lmpy_pack_array(struct lmpy_pack *pack, PyObject *parts);   /* of lambdamap._kinds; arrays.c */
+int lmpy_pack_array(struct lmpy_pack *pack, PyObject *parts);   /* of lambdamap.shipping.kinds; arrays.c */
 void lmpy_pack_key_step(struct lmpy_pack *pack, PyObject *key); /* of the way to a failure */
 void lmpy_pack_index_step(struct lmpy_pack *pack, Py_ssize_t index);
 
@@ -134,7 +134,7 @@ struct lmpy_gather {
   struct lm_buf tail_lengths; /* uint32_t */
   struct lmpy_gather *inner;  /* LIST: 1; DICT, TUPLE: n_inner; owned */
   PyObject **keys;            /* DICT: n_inner, strong; owned */
-  PyObject *shape, *frames;   /* FRAMES: lambdamap._frames has made it; a list of copies; strong */
+  PyObject *shape, *frames;   /* FRAMES: lambdamap.shipping.kinds.frames has made it; a list of copies; strong */
 };
 
 enum { LMPY_EMPTY = 0xff };
@@ -171,7 +171,7 @@ PyObject *lmpy_date_from(uint8_t element, int64_t n); /* NULL and an exception w
 
 /* --- budget.c: what reading may cost. All: 0, or -1 and an exception. --- */
 
-/* Counts bytes down. An object that may be kept: lambdamap._kinds calls it. */
+/* Counts bytes down. An object that may be kept: lambdamap.shipping.kinds calls it. */
 struct lmpy_budget {
   PyObject_HEAD size_t left, max; /* bytes */
   uint64_t compares;              /* of keys that hold sets; see lmpy_check_keys */
@@ -217,7 +217,7 @@ lmpy_dense_add(struct lmpy_dense *dense, size_t n, int64_t number)
 
 struct lmpy_unpack_opts {
   bool allow_pickle;
-  PyObject *names; /* borrowed; lambdamap._names.Names, or None: what allow_pickle says */
+  PyObject *names; /* borrowed; lambdamap.shipping.lookup.Names, or None: what allow_pickle says */
   PyObject *check; /* borrowed; called now and then, its exception ends the reading; or None */
   struct lm_frame_limits limits;
 };
@@ -229,7 +229,7 @@ struct lmpy_unpack {
   struct lmpy_budget *budget; /* strong; what columns, containers and kinds still may take */
   unsigned work;              /* values since the last pause */
   int64_t switched_ms;        /* when other threads could run last; 0: not yet */
-  unsigned kinds;             /* calls of lambdamap._kinds */
+  unsigned kinds;             /* calls of lambdamap.shipping.kinds */
   bool stopped;               /* a signal's handler or the check has raised */
   int collecting;             /* the collector is off, and was on: on again where others may run */
 };
@@ -240,7 +240,7 @@ PyObject *lmpy_unpack(struct lmpy_codec_state *state, const uint8_t *raw, size_t
 
 enum {
   LMPY_PAUSE = 1 << 16, /* values between two looks at signals: some milliseconds */
-  LMPY_KINDS_PAUSE = 16 /* and calls of lambdamap._kinds, some of which take milliseconds */
+  LMPY_KINDS_PAUSE = 16 /* and calls of lambdamap.shipping.kinds, some of which take milliseconds */
 };
 
 /* Heed signals and the caller's check; lmpy_unpack_pause lets other threads run before. */

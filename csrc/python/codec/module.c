@@ -328,7 +328,7 @@ PyDoc_STRVAR(encode_text_doc,
 PyDoc_STRVAR(decode_doc, "decode($module, frame, /, *, " DECODE_SIGNATURE
                          "The value of a frame, sealed or raw.\n\n"
                          "names follows the names of callables, classes and modules; None: DATA of "
-                         "lambdamap._names,\nor TRUSTED with allow_pickle. check is called now and "
+                         "lambdamap.shipping.lookup,\nor TRUSTED with allow_pickle. check is called now and "
                          "then, and what it raises ends the\nreading. Raises DecodeFailure.");
 PyDoc_STRVAR(decode_text_doc, "decode_text($module, text, /, *, " DECODE_SIGNATURE
                               "The value of a text that encode_text made.");

@@ -1,5 +1,5 @@
 /* Python values to a raw frame. Exact types only: a subclass is another type, and goes the way of
- * lambdamap._kinds. */
+ * lambdamap.shipping.kinds. */
 #include "codec.h"
 
 #include "wire/mpread.h"
@@ -493,7 +493,7 @@ pack_set(struct lmpy_pack *pack, PyObject *set)
   return result;
 }
 
-/* --- everything else: lambdamap._kinds says as what it travels --- */
+/* --- everything else: lambdamap.shipping.kinds says as what it travels --- */
 
 int
 lmpy_pack_parts(struct lmpy_pack *pack, int ext, PyObject *parts)

@@ -6,7 +6,7 @@ lmpy_codec_load_kinds(struct lmpy_codec_state *state)
 {
   if (state->restore != NULL)
     return 0;
-  PyObject *kinds = PyImport_ImportModule("lambdamap._kinds");
+  PyObject *kinds = PyImport_ImportModule("lambdamap.shipping.kinds");
   if (kinds == NULL)
     return -1;
   Py_XSETREF(state->kinds, kinds);
@@ -97,7 +97,7 @@ lmpy_codec_names(struct lmpy_unpack *unpack)
     return unpack->opts->names;
   PyObject **names = trusted ? &state->trusted : &state->data;
   if (*names == NULL) { /* importing may run others, who come here as well */
-    PyObject *module = PyImport_ImportModule("lambdamap._names");
+    PyObject *module = PyImport_ImportModule("lambdamap.shipping.lookup");
     PyObject *found =
         module == NULL ? NULL
                        : PyObject_GetAttr(module, state->names[trusted ? LMPY_TRUSTED : LMPY_DATA]);

@@ -10,7 +10,7 @@ enum {
   ITEM = LM_CELL_SLOT + LM_CELL_NUMBER,
   PAIR = LM_CELL_PAIR + 2 * LM_CELL_NUMBER,
   SET_ITEM = 80,
-  KIND = 128 /* lambdamap._kinds.parts.OBJECT */
+  KIND = 128 /* lambdamap.shipping.kinds.parts.OBJECT */
 };
 
 static const char SAME_KEY[] = "a dict has the same key twice";
@@ -311,7 +311,7 @@ lmpy_unpack_value(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t 
   return extension(unpack, &token, depth - 1);
 }
 
-/* Whether a signal's handler has raised it, in the middle of what lambdamap._kinds does. */
+/* Whether a signal's handler has raised it, in the middle of what lambdamap.shipping.kinds does. */
 static bool
 is_from_signal(struct lmpy_codec_state *state, PyObject *error)
 {

@@ -6,7 +6,7 @@ import os
 import urllib.parse
 from typing import TYPE_CHECKING
 
-from lambdamap import credentials
+from lambdamap.backends import credentials
 from lambdamap.backends.endpoints import resolve
 from lambdamap.backends.proxies import is_loopback
 from lambdamap.backends.route import MOST_AT_ONCE, Route

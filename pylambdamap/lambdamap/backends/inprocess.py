@@ -15,7 +15,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from time import monotonic
 from typing import Any
 
-from lambdamap import envelope
+from lambdamap.shipping import envelope
 
 __all__ = ["InProcessMap", "PlainCompletion", "run_event", "width_of"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from lambdamap.backends.credentials import Credentials
 from lambdamap.backends.route import Route
-from lambdamap.credentials import Credentials
 
 if TYPE_CHECKING:
     from lambdamap.local.server import Kind

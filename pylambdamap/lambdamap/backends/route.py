@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lambdamap._version import __version__
 from lambdamap.backends import proxies
-from lambdamap.credentials import Credentials
+from lambdamap.backends.credentials import Credentials
 from lambdamap.errors import AccessDeniedError, ConfigError
 from lambdamap.options import encoded_context
 

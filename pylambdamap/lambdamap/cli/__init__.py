@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-import lambdamap
+from lambdamap._version import __version__
 
 COMMANDS = ("demo", "map", "invoke-map", "serve", "doctor", "deploy", "delete", "dockerfile")
 # A place that takes no more. (A pipe that nobody reads is click's, or the command's own.)
@@ -49,6 +49,6 @@ class _LazyGroup(click.Group):
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(lambdamap.__version__, package_name="lambdamap")
+@click.version_option(__version__, package_name="lambdamap")
 def main() -> None:
     """Map Python functions over data on AWS Lambda."""

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-import lambdamap
-from lambdamap import my_map
+from lambdamap import options
+from lambdamap.calls.classic import my_map
+from lambdamap.errors import WorkerCrashedError
 from lambdamap.local import LocalLambda, shared
 from lambdamap.options import resolve
 
@@ -53,7 +54,7 @@ def demo(items: int | None, local: str) -> None:
     """Map a real job over a Lambda on this machine, then break things on purpose."""
     job = _choose_job()
     data = job.items()[:items]
-    with lambdamap.configure(backend="local", local=local, progress=True):
+    with options.configure(backend="local", local=local, progress=True):
         agree = _compare_with_builtin_map(job, data)
         once = _kill_a_sandbox(job, data[:400])
         nothing_lost = _throttle(job, data[:400])
@@ -116,7 +117,7 @@ def _kill_a_sandbox(job: ModuleType, data: list[Any]) -> bool:
         try:
             my_map(function, list(enumerate(data)), chunksize=10)
             raise RuntimeError("the map was over before a sandbox could be killed")
-        except lambdamap.WorkerCrashedError as error:
+        except WorkerCrashedError as error:
             crash = error
         finally:
             over.set()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-import lambdamap
+from lambdamap._version import __version__
 from lambdamap.cli.common import in_options, map_options, resolved
 from lambdamap.errors import LambdaMapError
 
@@ -171,7 +171,7 @@ def _native(report: Report) -> bool:
         text = f"the codec does not load ({error})"
         report(Finding(_FAIL, "lambdamap", text, "install lambdamap anew for this Python"))
         return False
-    report(Finding(_OK, "lambdamap", f"{lambdamap.__version__}, protocol {_codec.PROTOCOL}"))
+    report(Finding(_OK, "lambdamap", f"{__version__}, protocol {_codec.PROTOCOL}"))
     try:
         from lambdamap import _net
     except ImportError as error:
@@ -228,8 +228,8 @@ def _route(report: Report, options: Options) -> Route | None:
 
 
 def _aws_route(report: Report, options: Options) -> Route | None:
-    from lambdamap import backends, credentials
-    from lambdamap.backends import aws, endpoints
+    from lambdamap import backends
+    from lambdamap.backends import aws, credentials, endpoints
 
     function = options.function or backends.own_function() or ""
     keys = None
@@ -285,9 +285,10 @@ def _function(report: Report, route: Route, options: Options, knows_dry_run: boo
 
 def _worker(report: Report, route: Route, options: Options) -> None:
     """Its versions: a protocol that no worker speaks makes it answer with them and run nothing."""
-    from lambdamap import _codec, envelope
+    from lambdamap import _codec
+    from lambdamap.shipping import envelope
 
-    head = {"protocol": 0, "version": lambdamap.__version__, "by_value": 0, "on_error": "raise"}
+    head = {"protocol": 0, "version": __version__, "by_value": 0, "on_error": "raise"}
     event = {"command": _ZAPPA_TASK, "lambdamap": head, "p": ""}
     answer = _ask(route, options, json.dumps(event).encode(), dry_run=False)
     if isinstance(answer, Exception) or answer.failure:
@@ -313,8 +314,8 @@ def _worker(report: Report, route: Route, options: Options) -> None:
     elif python != mine:
         mend = "functions that travel by value need the same Python on both sides"
         report(Finding(_NOTE, "worker", f"{text} (here {mine})", mend))
-    elif version != lambdamap.__version__:
-        report(Finding(_NOTE, "worker", f"{text} (here {lambdamap.__version__})"))
+    elif version != __version__:
+        report(Finding(_NOTE, "worker", f"{text} (here {__version__})"))
     else:
         report(Finding(_OK, "worker", text))
     if isinstance(allowed := theirs.get("allow"), str):
@@ -352,7 +353,7 @@ def _ask(route: Route, options: Options, body: bytes, *, dry_run: bool) -> Compl
 
 
 def _error_of(completion: Completion) -> Exception:
-    from lambdamap import failures
+    from lambdamap.flight import failures
 
     return failures.of_chunk(completion)
 

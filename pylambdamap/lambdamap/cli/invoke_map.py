@@ -27,9 +27,9 @@ def invoke_map(ctx: click.Context, /, function: str, file: str, **given: Any) ->
     JSON lines in the input's order, each as soon as its turn comes. The function may be in any
     language.
     """
-    from lambdamap.aio import AsyncResults
-    from lambdamap.engine import Feed
-    from lambdamap.launch import open_plain_engine
+    from lambdamap.calls.aio import AsyncResults
+    from lambdamap.flight.engine import Feed
+    from lambdamap.flight.launch import open_plain_engine
 
     options = resolved({**given, "function": function, "chunksize": 1})
 

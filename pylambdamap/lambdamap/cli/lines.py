@@ -23,7 +23,7 @@ from lambdamap.cli.common import in_options
 from lambdamap.errors import ConfigError, Failure, LambdaMapError, RemoteError, failure
 
 if TYPE_CHECKING:
-    from lambdamap.aio import AsyncResults
+    from lambdamap.calls.aio import AsyncResults
     from lambdamap.options import Options
 
 __all__ = ["EPILOG", "ERROR_KEY", "Lines", "line_options", "run"]

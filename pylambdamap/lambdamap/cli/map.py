@@ -36,9 +36,9 @@ def map(  # noqa: A001  # the command's name
     LAMBDAMAP_FUNCTION names one on AWS. For answers line by line to an input that is slow, use
     --chunksize 1.
     """
-    from lambdamap.aio import AsyncResults
-    from lambdamap.engine import Feed
-    from lambdamap.launch import open_engine
+    from lambdamap.calls.aio import AsyncResults
+    from lambdamap.flight.engine import Feed
+    from lambdamap.flight.launch import open_engine
 
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())

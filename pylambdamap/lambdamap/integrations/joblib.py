@@ -23,9 +23,9 @@ from joblib._parallel_backends import (
 )
 
 from lambdamap import options
+from lambdamap.calls.executor import LambdaExecutor
 from lambdamap.errors import ConfigError
-from lambdamap.executor import LambdaExecutor
-from lambdamap.launch import invocations_at_once
+from lambdamap.flight.launch import invocations_at_once
 
 __all__ = ["LambdaBackend", "register"]
 

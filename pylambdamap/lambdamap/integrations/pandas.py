@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from lambdamap import errors
 from lambdamap import options as _options
-from lambdamap.engine import Feed
-from lambdamap.launch import open_engine
+from lambdamap.flight.engine import Feed
+from lambdamap.flight.launch import open_engine
 
 if TYPE_CHECKING:
     import pandas
     from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
 
-    from lambdamap.engine import Engine
+    from lambdamap.flight.engine import Engine
     from lambdamap.options import Options
 
     Grouped = DataFrameGroupBy[Any, Any] | SeriesGroupBy[Any, Any]

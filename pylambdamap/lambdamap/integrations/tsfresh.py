@@ -10,7 +10,7 @@ from typing import Any
 from tsfresh.utilities.distribution import IterableDistributorBaseClass
 
 from lambdamap import options as _options
-from lambdamap.api import map as _map
+from lambdamap.calls.api import map as _map
 from lambdamap.errors import ConfigError
 
 __all__ = ["LambdaDistributor"]

@@ -17,7 +17,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from lambdamap import _codec, _names
+from lambdamap import _codec
+from lambdamap.shipping import lookup
 from lambdamap.worker import project
 
 __all__ = ["NotFound", "Permissions", "Refused", "by_value_allowed", "described"]
@@ -72,7 +73,7 @@ def described(trusted: bool = False) -> str:
 
 
 class Permissions:
-    """The names in a request, followed as far as this worker's owner allows; a `_names.Names`.
+    """The names in a request, followed as far as this worker's owner allows; a `lookup.Names`.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ class Permissions:
             part.startswith("__") for part in qualname.split(".")
         ):
             raise Refused(f"{module}:{qualname} is not a path of a function in a module")
-        if _names.is_ours(module):
+        if lookup.is_ours(module):
             raise Refused(f"{module}:{qualname} is lambdamap's own, which no caller may name")
         if self._all:
             return
@@ -126,7 +127,7 @@ class Permissions:
         """A callable among the items and arguments: one that only makes a value, as in a
         ``defaultdict(list)``, or one that `function` gives."""
         try:
-            return _names.DATA.callable(module, qualname)
+            return lookup.DATA.callable(module, qualname)
         except _codec.DecodeFailure:
             return self.function(module, qualname)
 
@@ -151,8 +152,8 @@ class Permissions:
         """Refuse what a module merely holds, such as ``shop:pd.read_pickle``, unless the name of the
         place where it is defined is allowed as well, or this one is spelled out."""
         name = f"{module}:{qualname}"
-        home = _names.home_of(found)
-        if home is not None and _names.is_ours(home[0]):
+        home = lookup.home_of(found)
+        if home is not None and lookup.is_ours(home[0]):
             raise Refused(f"{name} is lambdamap's own, which no caller may name")
         if self._all or home == (module, qualname) or name in (self._patterns or ()):
             return
@@ -191,7 +192,7 @@ class Permissions:
                     f"has not loaded and may not import: {error}"
                 ) from None
         found = _find(module, qualname)
-        if not _names.is_class(found):
+        if not lookup.is_class(found):
             raise NotFound(f"{module}:{qualname} on the worker is not a class")
         return found
 
@@ -213,8 +214,8 @@ def _find(module: str, qualname: str) -> Any:
             traceback.format_exc(),
         ) from error
     try:
-        return _names.find(loaded, qualname)
-    except _names.LeadsAway:
+        return lookup.find(loaded, qualname)
+    except lookup.LeadsAway:
         raise Refused(
             f"{module}:{qualname} leads through something that is not a class: name what is defined in "
             f"{module}, or a method of a class in it"

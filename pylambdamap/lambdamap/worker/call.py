@@ -20,10 +20,11 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, Protocol
 
-from lambdamap import _codec, envelope
+from lambdamap import _codec
 from lambdamap._process import end_copy
 from lambdamap._version import __version__
-from lambdamap.envelope import MARKER
+from lambdamap.shipping import envelope
+from lambdamap.shipping.envelope import MARKER
 from lambdamap.worker import allow, deadline
 from lambdamap.worker.calls import caller, calls_of
 from lambdamap.worker.output import Output, captured, cut
@@ -288,9 +289,9 @@ def _describe(
     """An item's exception as JSON data."""
     exception: str | None = None
     if kind == "function":
-        from lambdamap import _exceptions
+        from lambdamap.shipping import exceptions
 
-        exception = _exceptions.pack(error, allow_pickle, _TEXT_BYTES)
+        exception = exceptions.pack(error, allow_pickle, _TEXT_BYTES)
     frames = error.__traceback__
     while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
@@ -432,9 +433,9 @@ class _Chunk:
             except _codec.Entangled as failure:
                 if not allowed:
                     raise
-                from lambdamap import _kinds
+                from lambdamap.shipping import kinds
 
-                result = _kinds.whole(result, failure)
+                result = kinds.whole(result, failure)
                 frame = encode(result)
         except _codec.EncodeFailure as failure:
             text, path = failure.args

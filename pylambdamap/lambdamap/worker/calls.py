@@ -23,7 +23,7 @@ def caller(calls: str, function: Callable[..., Any] | None) -> Callable[[Any], A
     Parameters
     ----------
     calls
-        One of `lambdamap.envelope.CALLS`, as the request says it.
+        One of `lambdamap.shipping.envelope.CALLS`, as the request says it.
     function
         f; None for "each", of which each item is the list of its calls, with the functions found.
     """

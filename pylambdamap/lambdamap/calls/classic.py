@@ -1,0 +1,374 @@
+"""The nine names that this library starts from, with their arguments as they were.
+
+They come from a small Flask application that split its work over Lambda invocations of itself.
+``my_map`` is the one to use; the others are its parts, kept for code that is built on them.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
+
+from lambdamap import _codec, errors
+from lambdamap import options as _options
+from lambdamap.calls.api import invoke_map, refuse_frame
+from lambdamap.calls.api import map as _map
+
+__all__ = [
+    "decode_payload",
+    "distribute_to_lambda",
+    "encode_payload",
+    "feature_calculation_on_chunks",
+    "function_in_lambda",
+    "my_map",
+    "partition",
+    "run_lambda",
+    "send_to_other_lambda",
+]
+
+_UNSET: Any = object()
+_TASK = "lambdamap.worker.entry.zappa_message"
+
+
+def my_map(
+    map_function: Callable[[Any], Any] = _UNSET,
+    data: Iterable[Any] = _UNSET,
+    chunksize: int | str = 5,
+    compression: bool = False,
+    invoke_lambda: bool | None = True,
+    *,
+    f: Callable[[Any], Any] = _UNSET,
+    **options: Any,
+) -> list[Any]:
+    """Apply a function to every item of the data, on many Lambda invocations at once.
+
+    Parameters
+    ----------
+    map_function
+        The function; also accepted as ``f=``.
+    data
+        Any iterable: a list, a generator, a pandas groupby.
+    chunksize : int or "auto"
+        Items per invocation.
+    compression : bool
+        Compress what travels.
+    invoke_lambda : bool or None
+        True and None: on AWS when a function is known (configured, or inside Lambda the own one),
+        else on a Lambda on this machine. False: in this process, with the data encoded and decoded
+        as on its way.
+    **options
+        See `lambdamap.Options`.
+
+    Returns
+    -------
+    list
+        One result per item, in the data's order.
+
+    Raises
+    ------
+    Exception
+        What `lambdamap.map` raises. Results that were finished are in the ``partial`` of the error;
+        of an exception that is not lambdamap's they are in ``lambdamap.failure(error).partial``.
+        So it is with a KeyboardInterrupt, and an exception of the data's iterator or of a signal's
+        handler.
+
+    Examples
+    --------
+    >>> from lambdamap import my_map
+    >>> my_map(abs, [-1, 2, -3], 2, invoke_lambda=False)
+    [1, 2, 3]
+    """
+    if f is not _UNSET:
+        if map_function is not _UNSET and data is _UNSET:
+            data = cast("Iterable[Any]", map_function)
+        elif map_function is not _UNSET:
+            raise TypeError(
+                "my_map() got the function twice: by position or map_function=, and as f="
+            )
+        map_function = f
+    if map_function is _UNSET or data is _UNSET:
+        raise TypeError("my_map() needs a function and data")
+    if not isinstance(invoke_lambda, bool) and invoke_lambda is not None:
+        raise errors.ConfigError(
+            f"invoke_lambda must be True, False or None, not {invoke_lambda!r}"
+        )
+    refuse_frame(data)
+    if invoke_lambda is False:
+        options["backend"] = "inline"
+    with _map(map_function, data, chunksize=chunksize, compression=compression, **options) as found:
+        return found._to_list()
+
+
+def partition(data: Iterable[Any], chunk_size: int) -> Iterator[list[Any]]:
+    """Cut data into lists of `chunk_size` items; the last may be shorter.
+
+    Parameters
+    ----------
+    data
+        Any iterable, read as the chunks are taken.
+    chunk_size
+        At least 1.
+
+    Raises
+    ------
+    ConfigError
+        `chunk_size` is no int, or below 1. It is a ValueError.
+
+    Examples
+    --------
+    >>> from lambdamap import partition
+    >>> list(partition("abcde", 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
+        raise errors.ConfigError(
+            f"chunk_size must be a whole number, at least 1, not {chunk_size!r}"
+        )
+    return _partition(iter(data), chunk_size)
+
+
+def _partition(items: Iterator[Any], chunk_size: int) -> Iterator[list[Any]]:
+    while chunk := list(itertools.islice(items, chunk_size)):
+        yield chunk
+
+
+def feature_calculation_on_chunks(chunk_list: Iterable[Any], f: Callable[[Any], Any]) -> list[Any]:
+    """Apply f to every item of one chunk."""
+    return [f(item) for item in chunk_list]
+
+
+def distribute_to_lambda(
+    map_function: Callable[[Any], Any],
+    iterable_data: Iterable[list[Any]],
+    compression: bool = False,
+    invoke_lambda: bool | None = True,
+) -> list[list[Any]]:
+    """Run each chunk in an invocation of its own, at once; one list of results a chunk.
+
+    Parameters
+    ----------
+    map_function
+        Called with the items of the chunks.
+    iterable_data
+        Chunks, as `partition` makes them.
+    compression, invoke_lambda
+        As for `my_map`.
+    """
+    chunk_function = functools.partial(_apply_to_chunk, map_function)
+    return my_map(chunk_function, iterable_data, 1, compression, invoke_lambda)
+
+
+def _apply_to_chunk(function: Callable[[Any], Any], chunk: list[Any]) -> list[Any]:
+    return feature_calculation_on_chunks(chunk, function)
+
+
+def run_lambda(
+    data: list[Any],
+    map_function: Callable[[Any], Any],
+    compression: bool = False,
+    invoke_lambda: bool | None = True,
+) -> list[Any]:
+    """Run one chunk in one invocation and return its results.
+
+    Parameters
+    ----------
+    data
+        The items.
+    map_function
+        Called with each of them.
+    compression, invoke_lambda
+        As for `my_map`.
+    """
+    return distribute_to_lambda(map_function, [data], compression, invoke_lambda)[0]
+
+
+def function_in_lambda(
+    encoded_data: str, map_function: str | Callable[[Any], Any], compression: bool = False
+) -> str:
+    """What runs on the other side: decode a chunk, apply the function, encode the results.
+
+    Parameters
+    ----------
+    encoded_data
+        A chunk, as `encode_payload` gives it.
+    map_function
+        A function, or the dotted path of one (``module.function``). A path is subject to the
+        worker's permissions, ``LAMBDAMAP_ALLOW``.
+    compression
+        Whether to compress the answer.
+    """
+    if isinstance(map_function, str):
+        from lambdamap.worker import allow
+
+        module, _, name = map_function.replace(":", ".").rpartition(".")
+        try:
+            function = allow.Permissions().function(module, name)
+        except allow.Refused as error:
+            raise errors.WorkerInitError(str(error)) from None
+    else:
+        function = map_function
+    chunk = decode_payload(encoded_data, compression)
+    return encode_payload(feature_calculation_on_chunks(chunk, function), compression)
+
+
+def send_to_other_lambda(function_in_lambda: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function in another invocation of this Lambda function, which runs zappa.
+
+    The event is zappa's own task message; a function that is decorated as a task of zappa's is called
+    itself.
+
+    Parameters
+    ----------
+    function_in_lambda
+        A function of a module that is deployed.
+    *args, **kwargs
+        Its arguments; JSON-able, or functions, which travel as their dotted path.
+
+    Returns
+    -------
+    object
+        What it returned, after a way through JSON.
+
+    Raises
+    ------
+    ConfigError
+        No function is configured, and this is not Lambda.
+    ProtocolError
+        The function answers, and does not run zappa with lambdamap.
+    Exception
+        What the function raised, if it is an exception that can be rebuilt here; else `RemoteError`.
+    """
+    message = {
+        "command": _TASK,
+        "task_path": _path(function_in_lambda),
+        "args": [_path(value) if callable(value) else value for value in args],
+        "kwargs": {key: _path(v) if callable(v) else v for key, v in kwargs.items()},
+        "capture_response": False,
+        "response_id": None,
+    }
+    from lambdamap.backends import own_function
+
+    target = _options.resolve().function or own_function()
+    if not target:
+        raise errors.ConfigError(
+            "send_to_other_lambda needs a function: set LAMBDAMAP_FUNCTION, or run it on Lambda"
+        )
+    with invoke_map(target, [message], backend="aws") as replies:
+        reply = next(replies)
+    if not (isinstance(reply, dict) and isinstance(reply.get("lambdamap"), dict)):
+        raise errors.ProtocolError(
+            f"{target} does not answer as lambdamap under zappa does: this needs a function whose "
+            "handler is zappa's and that has lambdamap; for others use invoke_map",
+            ran="RAN",
+        )
+    from lambdamap.backends.inprocess import PlainCompletion
+    from lambdamap.flight import failures
+    from lambdamap.shipping import envelope
+
+    completion = PlainCompletion(0, 1, b"")
+    try:
+        envelope.check_protocol(reply["lambdamap"])
+        if reply.get("error") is None:
+            if "r" not in reply:
+                raise envelope.Malformed("it holds neither a result nor an error")
+            return reply["r"]
+        said = envelope.read_error(reply["error"], 1, 0)
+    except envelope.Malformed as wrong:
+        raise failures.unreadable(wrong, completion) from None
+    raise failures.of_reply(said, completion)
+
+
+def _path(function: Callable[..., Any]) -> str:
+    from lambdamap.shipping.functions import path_of
+
+    return path_of(function).replace(":", ".")
+
+
+def encode_payload(payload: Any, compression: bool = False) -> str:
+    """An object as text that fits into JSON.
+
+    Parameters
+    ----------
+    payload
+        Anything that lambdamap can send.
+    compression
+        False: plain JSON text where the payload is plain JSON data, else lambdamap's own text form.
+        True: always the own form, compressed.
+
+    Raises
+    ------
+    EncodeError
+        It holds something that cannot travel; the message names the place.
+
+    Examples
+    --------
+    >>> from lambdamap import encode_payload
+    >>> encode_payload([{"id": 1, "values": [1.5]}])
+    '[{"id": 1, "values": [1.5]}]'
+    """
+    if not compression and _is_plain(payload, 0):
+        text = json.dumps(payload, allow_nan=False)
+        if not (isinstance(payload, str) and payload.startswith("lm1:")):
+            return text
+    try:
+        return _codec.encode_text(payload, compression=compression)
+    except _codec.EncodeFailure as error:
+        message, path = (*error.args, "")[:2]
+        raise errors.EncodeError(f"the payload{path} cannot be encoded: {message}") from error
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether JSON gives back the same value and type."""
+    kind = type(value)
+    if value is None or kind is bool or kind is int:
+        return True
+    if kind is str:
+        return bool(value.isascii()) or not any("\ud800" <= c <= "\udfff" for c in value)
+    if kind is float:
+        return math.isfinite(value)
+    if depth > 100:
+        return False
+    if kind is list:
+        return all(_is_plain(item, depth + 1) for item in value)
+    if kind is dict:
+        return all(type(k) is str and _is_plain(v, depth + 1) for k, v in value.items())
+    return False
+
+
+def decode_payload(compressed_string: str, compression: bool = False) -> Any:
+    """The object of a text that `encode_payload` gave, in either form.
+
+    Parameters
+    ----------
+    compressed_string
+        The text.
+    compression
+        Not needed: the text says what it is.
+
+    Raises
+    ------
+    DecodeError
+        It is neither.
+    """
+    del compression
+    if isinstance(compressed_string, str) and compressed_string.startswith("lm1:"):
+        try:
+            return _codec.decode_text(compressed_string)
+        except _codec.DecodeFailure as error:
+            raise errors.DecodeError(str(error)) from error
+    try:
+        return json.loads(compressed_string, parse_constant=_not_json)
+    except RecursionError:
+        raise errors.DecodeError("the payload is JSON that is nested too deep") from None
+    except (ValueError, TypeError) as error:
+        raise errors.DecodeError(
+            f"the payload is neither JSON nor lambdamap's text: {error}"
+        ) from error
+
+
+def _not_json(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")

@@ -1,0 +1,315 @@
+"""`LambdaExecutor`: futures on Lambda, as `concurrent.futures` has them."""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent import futures
+from time import monotonic
+from typing import Any, TypeVar
+
+from lambdamap import ambient, errors
+from lambdamap import options as _options
+from lambdamap.calls.api import check_arguments
+from lambdamap.calls.pump import Call, Inbox, Mapped, Pump
+from lambdamap.flight.engine import Engine
+from lambdamap.flight.launch import open_engine
+from lambdamap.shipping.functions import Shipment, ship
+
+__all__ = ["LambdaExecutor"]
+
+T = TypeVar("T")
+
+_ABORT_S = 0.2  # for the native threads to let go
+_AT_IMPORT = "do it when f's module is imported, or at f's first call"
+_NOT_HERE = {
+    "buffersize": "pass it to map()",
+    "chunksize": "pass it to map()",
+    "codec": "calls have keyword arguments and tuples, which JSON has not",
+    "initargs": _AT_IMPORT,
+    "initializer": _AT_IMPORT,
+    "max_tasks_per_child": "Lambda decides how long a process of its lives",
+    "mp_context": "no process is started here",
+    "on_error": "each future holds its own exception",
+    "progress": "use as_completed() with a bar of your own",
+    "thread_name_prefix": "there is one thread, lambdamap-executor",
+    "timeout": "use result(timeout), map(timeout=) or invocation_timeout",
+}
+
+
+class LambdaExecutor(futures.Executor):
+    """`concurrent.futures.Executor` whose calls run on AWS Lambda or a Lambda on this machine.
+
+    Each call that is submitted is one invocation; `map` cuts its input into chunks.
+
+    Parameters
+    ----------
+    max_workers : int, optional
+        Invocations at once; default: 256 on AWS, twice the sandboxes on the local Lambda. The same
+        as the option ``max_concurrency``.
+    function : str, optional
+        Name, ``name:alias`` or ARN of the Lambda function; None: as configured.
+    **options
+        See `lambdamap.Options`, but for ``buffersize``, ``chunksize``, ``codec``, ``on_error``,
+        ``progress`` and ``timeout``. What is configured is read here, once.
+
+    Raises
+    ------
+    ConfigError
+        An unknown option, or a value that cannot be. It is a ValueError.
+
+    Examples
+    --------
+    >>> import lambdamap
+    >>> with lambdamap.LambdaExecutor(backend="inline") as executor:
+    ...     executor.submit(pow, 2, 5).result()
+    32
+    """
+
+    def __init__(
+        self, max_workers: int | None = None, function: str | None = None, **options: Any
+    ) -> None:
+        for name, mend in _NOT_HERE.items():
+            if name in options:
+                raise errors.ConfigError(f"LambdaExecutor takes no option {name}: {mend}")
+        if max_workers is not None:
+            if "max_concurrency" in options:
+                raise errors.ConfigError("max_workers and max_concurrency are the same: pass one")
+            if isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1:
+                raise errors.ConfigError(f"max_workers must be greater than 0, not {max_workers!r}")
+            options["max_concurrency"] = max_workers
+        if function is not None:
+            options["function"] = function
+        fixed = {"buffersize": None, "on_error": "raise", "progress": False, "timeout": None}
+        resolved = _options.resolve(**options, **fixed)
+        self.options = dataclasses.replace(
+            resolved, timeout=None
+        )  # it may outlive what it is made in
+        self._pump = Pump(self.options)
+        weakref.finalize(self, Pump.close, self._pump).atexit = False
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> futures.Future[T]:
+        """Schedule ``fn(*args, **kwargs)`` as one invocation.
+
+        Parameters
+        ----------
+        fn
+            As for `lambdamap.map`.
+        *args, **kwargs
+            Encoded before this returns.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            It can be cancelled until its invocation starts. It holds f's own exception or a
+            `LambdaMapError`; `EncodeError` where the function or an argument cannot be sent.
+
+        Raises
+        ------
+        RuntimeError
+            After `shutdown`, at the interpreter's end, or in a fork's child.
+        ConfigError
+            No function, region or credentials.
+        """
+        future: futures.Future[T] = futures.Future()
+
+        def prepare() -> Call:
+            return Call(ship(fn, self.options.by_value), "call", (args, kwargs))
+
+        self._pump.submit(future, prepare)
+        return future
+
+    def submit_batch(self, calls: Iterable[tuple[Any, Any, Any]]) -> futures.Future[list[Any]]:
+        """Schedule several calls as one invocation.
+
+        Parameters
+        ----------
+        calls
+            Triples ``(function, args, kwargs)``.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Of the list of results; it holds the exception of the first call that fails, and the
+            calls behind that one do not run.
+
+        Raises
+        ------
+        RuntimeError, ConfigError
+            As `submit`.
+        """
+        future: futures.Future[list[Any]] = futures.Future()
+        triples = list(calls)
+        self._pump.submit(future, lambda: self._batch(triples))
+        return future
+
+    def _batch(self, triples: list[tuple[Any, Any, Any]]) -> Call:
+        """Of one function, where they are the same or travel as the same bytes; else of each its own."""
+        by_value = self.options.by_value
+        first = triples[0][0]
+        shipments = [ship(first, by_value)]
+        if any(function is not first for function, _, _ in triples):
+            shipments = [ship(function, by_value) for function, _, _ in triples]
+        if len(shipments) == 1 or len({shipment.digest for shipment in shipments}) == 1:
+            pairs = [(tuple(args), dict(kwargs)) for _, args, kwargs in triples]
+            return Call(shipments[0], "batch", pairs)
+        item = [
+            (made.reference, (*made.args, *args), {**made.kwargs, **kwargs})
+            for made, (_, args, kwargs) in zip(shipments, triples, strict=True)
+        ]
+        return Call(Shipment.of_many(shipments), "each", item)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | str = "auto",
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """As the builtin ``map``, with many invocations at once.
+
+        Parameters
+        ----------
+        fn, *iterables
+            The iterables are read at once, and every item runs whether its result is taken or not,
+            and whether another one fails; with `buffersize` they are read as the results are taken.
+            Without any iterable there are no results.
+        timeout
+            Seconds from this call after which ``next()`` raises TimeoutError.
+        chunksize : int or "auto"
+            Items per invocation. "auto" aims at half a second of work.
+        buffersize : int, optional
+            Items taken from the iterables whose results have not been taken.
+
+        Returns
+        -------
+        iterator
+            The results in input order. An exception of f is raised at its item's place. Closing
+            it, or dropping it after the first result, cancels what has not finished; dropping it
+            unread does not, unless there is a `buffersize`.
+
+        Raises
+        ------
+        TimeoutError
+            From ``next()``.
+        RuntimeError
+            After `shutdown`.
+        ValueError, TypeError
+            `chunksize` or `buffersize` cannot be.
+        """
+        ends = None if timeout is None else monotonic() + timeout
+        if iterables:  # without any the standard library's map gives nothing
+            check_arguments("map", fn, iterables)
+        if buffersize is not None:
+            if isinstance(buffersize, bool) or not isinstance(buffersize, int):
+                raise TypeError("buffersize must be an integer or None")
+            if buffersize < 1:
+                raise errors.ConfigError("buffersize must be None or > 0")
+        self._pump.check()
+        options = dataclasses.replace(
+            self.options,
+            chunksize=chunksize,
+            buffersize=buffersize,
+            timeout=ambient.limit(None),
+        )
+        star = len(iterables) != 1
+        calls = "star" if star else "item"
+        if buffersize is None:
+            items = list(zip(*iterables, strict=False)) if star else list(iterables[0])
+            every = dataclasses.replace(options, on_error="return")
+            engine = open_engine(
+                fn, iter(items), every, total=len(items), calls=calls, bound_id=self._pump.bound_id
+            )
+            inbox = Inbox()
+            mapped = Mapped(engine, inbox)
+            self._pump.add_map(mapped)
+            return _results(self._pump, mapped, inbox, ends)
+        read = self._while_open(zip(*iterables, strict=False) if star else iter(iterables[0]))
+        engine = open_engine(
+            fn, read, options, total=None, calls=calls, bound_id=self._pump.bound_id
+        )
+        return _lazy_results(engine, ends)
+
+    def _while_open(self, items: Iterator[Any]) -> Iterator[Any]:
+        pump = self._pump
+        for item in items:
+            yield item
+            pump.check()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls, and let go of what is not needed when those there are have ended.
+
+        Parameters
+        ----------
+        wait
+            Return when every call has ended; the futures' callbacks have been called then. False:
+            return at once; the interpreter still does not end before they have.
+        cancel_futures
+            Cancel what has not started.
+        """
+        self._pump.close(cancel_futures)
+        if wait:
+            self._pump.join()
+
+    def abort(self, patience_s: float = _ABORT_S) -> None:
+        """Cancel what has not started, and close the connections of what has.
+
+        Its futures then hold a `concurrent.futures.CancelledError`. On Lambda an invocation that
+        has started runs to its end.
+
+        Parameters
+        ----------
+        patience_s
+            Seconds to wait until the futures' callbacks have been called.
+        """
+        self._pump.abort()
+        self._pump.join(patience_s)
+
+    def say_what_runs(self, error: BaseException | None) -> None:
+        """After `abort`: add to a KeyboardInterrupt what runs to its end nevertheless, and where."""
+        if isinstance(error, KeyboardInterrupt):
+            self._pump.say_what_runs(error)
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool | None:
+        if kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit)):
+            self.abort()
+            self.say_what_runs(error)
+        else:
+            self.shutdown(wait=True)
+        return None
+
+
+def _results(
+    pump: Pump, mapped: Mapped, inbox: Inbox, ends: float | None
+) -> Generator[Any, None, None]:
+    """As the standard library's: dropped before its first result it cancels nothing."""
+    try:
+        while inbox.wait(ends):
+            yield inbox.take()
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        inbox.keep(error)
+        errors.trim(error)
+        raise
+    finally:
+        if not mapped.over:
+            mapped.closed = True
+            pump.wake()
+
+
+def _lazy_results(engine: Engine, ends: float | None) -> Iterator[Any]:
+    """The generator is started, so that closing or dropping it always cancels."""
+
+    def generate() -> Generator[Any, None, None]:
+        try:
+            yield
+            yield from engine.results(ends)
+        finally:
+            engine.close()
+
+    results = generate()
+    next(results)
+    return results

@@ -1,0 +1,115 @@
+"""What a map returns: `Results`, and what it has in common with `aio.AsyncResults`."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from lambdamap import errors
+
+if TYPE_CHECKING:
+    from lambdamap.flight.engine import Engine
+    from lambdamap.flight.stats import Stats
+
+__all__ = ["Handle", "Results"]
+
+R = TypeVar("R")
+
+
+class Handle(Generic[R]):
+    """The caller's hold on an engine: what it has counted, and its end when it is dropped."""
+
+    __slots__ = ("__weakref__", "_engine")
+
+    _NAME: ClassVar[str]
+    _MEND: ClassVar[str]  # how a user ends it in time
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def _abandon(self) -> None:
+        """Close it; from the garbage collector."""
+        self._engine.close()
+
+    def __del__(self) -> None:
+        engine = getattr(self, "_engine", None)
+        if engine is None or engine.closed:
+            return
+        if engine.unfinished:
+            warnings.warn(
+                "a map was dropped before its end; what had not finished is cancelled. "
+                + self._MEND,
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+        self._abandon()
+
+    @property
+    def stats(self) -> Stats:
+        """Counts so far: items, requests, retries, throttles, bytes, latencies; see `Stats`."""
+        return self._engine.stats
+
+    def __repr__(self) -> str:
+        stats = self.stats
+        return (
+            f"<{self._NAME}: {stats.items} items in {stats.chunks} chunks, "
+            f"{stats.requests} requests>"
+        )
+
+    def _repr_html_(self) -> str:
+        return self.stats._repr_html_()
+
+
+class Results(Handle[R]):
+    """What `lambdamap.map` and its relatives return: an iterator of results.
+
+    It can be closed, by `close`, by leaving a ``with`` block or by the garbage collector; what has
+    not finished by then is cancelled. On Lambda an invocation that has started runs to its end.
+    """
+
+    __slots__ = ("_next", "_results")
+
+    _NAME = "lambdamap.map"
+    _MEND = "Close it, or use it in a with statement"
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._results = engine.results()
+        self._next = self._results.__next__
+
+    def __iter__(self) -> Results[R]:
+        return self
+
+    def __next__(self) -> R:
+        result: R = self._next()
+        return result
+
+    def _to_list(self) -> list[R]:
+        """All results of an ordered map. Whatever is raised, a Ctrl-C too, has those that are
+        finished in its ``partial``."""
+        results: list[R] = []
+        try:
+            results.extend(self._results)
+        except BaseException as error:
+            self._engine.end(error)
+            errors.keep(error, dict(enumerate(results)))
+            raise
+        return results
+
+    def __enter__(self) -> Results[R]:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Cancel what has not finished. Idempotent.
+
+        Raises
+        ------
+        ValueError
+            Another thread waits for a result.
+        """
+        self._results.close()
+        self._engine.close()

@@ -1,0 +1,229 @@
+"""From a chunk that failed to the exception that says so."""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from lambdamap import _codec, errors
+from lambdamap.shipping import envelope, exceptions, lookup
+
+if TYPE_CHECKING:
+    from lambdamap._net import Completion
+    from lambdamap.backends.inprocess import PlainCompletion
+
+__all__ = ["of_chunk", "of_reply", "runs_on", "say_cancelled", "unreadable"]
+
+_CLASSES: dict[str, type[errors.LambdaMapError]] = {
+    "config": errors.ConfigError,
+    "access_denied": errors.AccessDeniedError,
+    "function_not_found": errors.FunctionNotFoundError,
+    "service": errors.ServiceError,
+    "throttled": errors.ThrottledError,
+    "connect": errors.ConnectError,
+    "connection_lost": errors.ConnectionLostError,
+    "deadline": errors.DeadlineError,
+    "remote": errors.RemoteError,
+    "worker_init": errors.WorkerInitError,
+    "worker_timeout": errors.WorkerTimeoutError,
+    "worker_crashed": errors.WorkerCrashedError,
+    "too_large": errors.PayloadTooLargeError,
+    "protocol": errors.ProtocolError,
+}
+
+_MENDS = {
+    "access_denied": "check the keys, and that their policy allows lambda:InvokeFunction on it",
+    "function_not_found": "check the function's name, the region and the account",
+    "throttled": "raise the function's reserved concurrency, or lower max_concurrency",
+    "connect": "check the network, the endpoint and the proxy settings",
+    "connection_lost": "set idempotent=True if it may run twice",
+    "deadline": "raise timeout or invocation_timeout (in a Flask request LAMBDAMAP_REQUEST_TIMEOUT), or "
+    "use a smaller chunksize",
+    "worker_timeout": "raise the function's timeout, or use a smaller chunksize",
+    "worker_crashed": "it exited, was killed or ran out of memory; see the function's log",
+    "too_large": "use a smaller chunksize, or pass a reference to where the data is",
+}
+
+_MEND_OF_ONE_ITEM = {"too_large": "pass a reference to where the data is"}
+_MEND_IF_IDEMPOTENT = {"connection_lost": "it was tried again; raise max_attempts for more"}
+
+_RAN_TEXT = {"NOT": "f did not run", "MAYBE": "f may have run", "RAN": "f has run"}
+_EXCEPTION_CHARS = 65536  # of f's exception as text; a worker sends a quarter of it at most
+_LEAST_BYTES = 4096  # of an exception, of however many: a usual one takes half of it
+
+
+def _items(indices: Sequence[int]) -> str:
+    if len(indices) == 1:
+        return f"item {indices[0]}"
+    return f"items {indices[0]} to {indices[-1]}" if indices else "no items"
+
+
+def of_chunk(completion: Completion | PlainCompletion, idempotent: bool = False) -> Exception:
+    """The exception of a chunk whose invocation failed. idempotent: as the option says."""
+    indices = range(completion.first_item, completion.first_item + completion.n_items)
+    ran = cast(errors.Ran, completion.ran)
+    text = completion.message
+    if completion.failure == "memory":
+        return MemoryError(text)
+    if completion.failure == "system":
+        return RuntimeError(text)
+    if completion.failure == "cancelled":
+        from concurrent.futures import CancelledError
+
+        return CancelledError(f"{_items(indices)}: cancelled, {_RAN_TEXT[ran]}")
+    kind = _CLASSES[completion.failure]
+    mends = {**_MENDS, **_MEND_IF_IDEMPOTENT} if idempotent else dict(_MENDS)
+    if completion.n_items == 1:
+        mends.update(_MEND_OF_ONE_ITEM)
+    mend = mends.get(completion.failure)
+    message = f"{_items(indices)}: {text} [{_RAN_TEXT[ran]}" + (f"; {mend}]" if mend else "]")
+    error = kind(
+        message,
+        indices=indices,
+        attempts=completion.attempts,
+        request_id=completion.request_id,
+        ran=ran,
+    )
+    if isinstance(error, errors.RemoteError) and completion.error is not None:
+        error.remote_type, error.remote_traceback = _raised(completion.error)
+    return error
+
+
+def _raised(body: bytes) -> tuple[str, str]:
+    """Type and traceback of Lambda's own description of an exception; "" where it has none."""
+    try:
+        found = envelope.load(body)
+    except envelope.Malformed:
+        return "", ""
+    if not isinstance(found, dict):
+        return "", ""
+    name, trace = found.get("errorType"), found.get("stackTrace")
+    lines = [line for line in trace if isinstance(line, str)] if isinstance(trace, list) else []
+    return name if isinstance(name, str) else "", "".join(lines)
+
+
+def of_reply(
+    described: envelope.ErrorObject,
+    completion: Completion | PlainCompletion,
+    allow_pickle: bool = False,
+    *,
+    stopped: bool = True,
+    of: int = 1,
+) -> BaseException:
+    """The exception for an error that the worker describes. stopped: the items after it did not run.
+    of: how many errors the reply holds, which share the bytes that exceptions may take.
+
+    f's own exception comes back as itself where it can be rebuilt from data, or, with
+    `allow_pickle`, from its pickle; else as a RemoteError that is also the nearest of its base
+    classes found here. `errors.failure` has what else is known of it.
+    """
+    first, count = completion.first_item, completion.n_items
+    indices: Sequence[int] = range(first, first + count)
+    not_run: Sequence[int] = ()
+    at = described["index"]  # None: it is of the whole chunk
+    if at is not None:
+        indices, not_run = (first + at,), indices[at + 1 :] if stopped else ()
+    kind, message = described["kind"], described["message"]
+    about: dict[str, Any] = {
+        "indices": indices,
+        "attempts": completion.attempts,
+        "request_id": completion.request_id,
+        "ran": described["ran"],
+        "not_run": not_run,
+    }
+    if kind in ("init", "refused", "protocol"):
+        return errors.WorkerInitError(message, **about)
+    if kind == "decode":
+        return errors.WorkerInitError(f"the worker: {message}", **about)
+    if kind == "deadline":
+        said = f"[{_RAN_TEXT[described['ran']]}; {_MENDS[kind]}]"
+        return errors.DeadlineError(f"{_items(indices)}: {message} {said}", **about)
+    if kind == "size":
+        return errors.PayloadTooLargeError(f"{_items(indices)}: {message}", **about)
+    if kind == "encode":
+        return errors.EncodeError(
+            f"{_items(indices)}: f's result cannot be sent back: {message}", **about
+        )
+    module, qualname = described["module"], described["type"]
+    about["remote_type"] = f"{module}.{qualname}" if module else qualname
+    about["remote_traceback"] = _with_source(described["traceback"])
+    text = f"{_items(indices)}; remote traceback:\n{about['remote_traceback'].rstrip()}"
+    error: BaseException | None = None
+    if kind == "function":
+        share = max(_LEAST_BYTES, exceptions.UNPACKED_BYTES // of)
+        error = exceptions.unpack(described["exception"], allow_pickle, _EXCEPTION_CHARS, share)
+        if error is None:
+            error = exceptions.stand_in([(module, qualname, "")], lookup.DATA.type)
+    if error is None:
+        error = errors.RemoteError()
+    if issubclass(type(error), errors.RemoteError):
+        shown = qualname if module == "builtins" else about["remote_type"]
+        remote = cast(errors.RemoteError, error)
+        exceptions.complete(remote, f"{_items(indices)}: {shown}: {message}", about)
+        errors.note(error, text)
+    else:
+        errors.attach(error, errors.Failure(**about), text)
+    return error
+
+
+def unreadable(
+    wrong: envelope.Malformed | _codec.DecodeFailure, completion: Completion | PlainCompletion
+) -> errors.LambdaMapError:
+    """The exception of a reply that is not what the wire format says, or holds results that this
+    side does not read. Whatever it claims, f has run."""
+    first = completion.first_item
+    decoding = isinstance(wrong, _codec.DecodeFailure)
+    kind = errors.DecodeError if decoding else errors.ProtocolError
+    what = "results of" if decoding else "reply to"
+    return kind(
+        f"the {what} chunk {first} cannot be read: {wrong}",
+        indices=range(first, first + completion.n_items),
+        attempts=completion.attempts,
+        request_id=completion.request_id,
+        ran="RAN",
+    )
+
+
+_FRAME = re.compile(r'  File "(.+)", line (\d+), in .+')
+
+
+def _with_source(text: str) -> str:
+    """A traceback from elsewhere, with the lines that only this process has: those of notebook cells
+    and of ``__main__``."""
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    lines = text.splitlines()
+    shown = []
+    for line, after in itertools.zip_longest(lines, lines[1:], fillvalue=""):
+        shown.append(line)
+        frame = _FRAME.fullmatch(line)
+        if frame is None or after.startswith("    "):
+            continue
+        if frame[1] in linecache.cache or frame[1] == main:
+            source = linecache.getline(frame[1], int(frame[2])).strip()
+            shown.extend([f"    {source}"] if source else [])
+    return "\n".join(shown)
+
+
+def runs_on(completion: Completion | PlainCompletion) -> bool:
+    """Whether the invocation had started when it was cancelled: on Lambda it goes on to its end."""
+    return completion.failure == "cancelled" and completion.ran != "NOT"
+
+
+def say_cancelled(error: BaseException, what: str, left: Mapping[str, int]) -> None:
+    """Tell on a Ctrl-C how many invocations run on nevertheless, and where; those of "" do not."""
+    parts = []
+    for where, count in left.items():
+        if where and count:
+            runs = f"{count} invocations that had started run" if count > 1 else "1 invocation runs"
+            parts.append(f"{runs} to the end {where}")
+    text = f"lambdamap: {what}; {', '.join(parts) or 'nothing of it runs any more'}"
+    if errors.failure(error) is None:
+        errors.attach(error, errors.Failure(), text)
+    else:
+        errors.note(error, text)
+    if sys.version_info < (3, 11):  # which shows no notes
+        print(text, file=sys.stderr)

@@ -1,0 +1,499 @@
+"""Opening a map: options to backend, function to shipment, both to an `Engine`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lambdamap import _codec, errors
+from lambdamap._version import __version__
+from lambdamap.backends import remote_depth
+from lambdamap.flight import log
+from lambdamap.flight.engine import Engine, Packer, Port, Unpack
+from lambdamap.shipping import json_codec
+
+if TYPE_CHECKING:
+    from lambdamap._net import Completion
+    from lambdamap.backends.inprocess import PlainCompletion
+    from lambdamap.backends.route import Route
+    from lambdamap.options import Options
+    from lambdamap.shipping.functions import Shipment
+
+__all__ = ["Link", "connect", "invocations_at_once", "open_engine", "open_plain_engine"]
+
+_DEFAULT_INVOCATION_S = 1830.0  # the longest run of a synchronous invocation, and 30 s for the way
+_MAX_REPLY_BYTES = 6_291_556 + 65_536
+_DURABLE_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_PYTHON = "%d.%d" % sys.version_info[:2]
+_ZAPPA_TASK = "lambdamap.worker.entry.zappa_task"
+
+
+def invocations_at_once(options: Options) -> int:
+    """The most that there may be; 1 for work in this process.
+
+    Raises
+    ------
+    ConfigError
+        backend="aws" without a function.
+    """
+    from lambdamap import backends
+
+    name = backends.choose(options)
+    if name == "inline":
+        return 1
+    if options.max_concurrency is not None:
+        return options.max_concurrency
+    if name == "aws":
+        from lambdamap.backends.route import MOST_AT_ONCE
+
+        return MOST_AT_ONCE
+    if name == "local":
+        return int(_route(options)[1].max_concurrency)
+    from lambdamap.backends.inprocess import width_of
+
+    return width_of(options.backend)
+
+
+def _milliseconds(seconds: float | None) -> int:
+    return -1 if seconds is None else max(1, int(seconds * 1000))
+
+
+def _default_budget() -> int:
+    """min(512 MB, a quarter of the memory that this process may use)."""
+    import os
+
+    most = 512 << 20
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return most
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path) as file:
+                memory = min(memory, int(file.read()))
+        except (OSError, ValueError):
+            continue
+    lambda_mb = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    if lambda_mb.isdigit():
+        memory = min(memory, int(lambda_mb) << 20)
+    return min(most, memory // 4)
+
+
+def _route(options: Options) -> tuple[str, Any]:
+    """Backend's name and its route; None for work in this process."""
+    from lambdamap import backends
+
+    name = backends.choose(options)
+    if name in ("inline", "executor"):
+        return name, None
+    if name == "local":
+        from lambdamap.backends import local
+
+        return name, local.route(options)
+    from lambdamap.backends import aws
+
+    function = options.function or backends.own_function()
+    assert function is not None
+    return name, aws.route(options, function)
+
+
+def _compresses(options: Options, route: Route | None) -> bool:
+    """Whether requests and replies are compressed; "auto": where there is a network between."""
+    if options.compression != "auto":
+        return bool(options.compression)
+    if route is None:
+        return False
+    from lambdamap.backends.aws import is_local_url
+
+    return not is_local_url(route.url)
+
+
+def _open_native(
+    route: Any,
+    options: Options,
+    head: bytes | None,
+    map_id: str,
+    compression: bool,
+    bound_id: str = "",
+) -> tuple[Port, Callable[[], int], Callable[[], None]]:
+    _net = _dispatcher()
+    from lambdamap.backends.route import open_target, renew
+
+    _net.set_budget(options.max_inflight_bytes or _default_budget())
+    target = open_target(route, options)
+    port = _net.open_map(
+        target,
+        head=head,
+        map_id=map_id,
+        compression=compression,
+        idempotent=options.idempotent,
+        invocation_timeout_ms=_milliseconds(options.invocation_timeout or _DEFAULT_INVOCATION_S),
+        timeout_ms=_milliseconds(options.timeout),
+        max_result_bytes=options.max_result_bytes,
+        max_reply_bytes=_MAX_REPLY_BYTES,
+        notes=log.is_wanted(),
+        trace=log.is_traced(),
+        bound_id=bound_id,
+    )
+    return port, lambda: target.window, lambda: renew(target, route)
+
+
+def _dispatcher() -> Any:
+    """The native dispatcher, loaded.
+
+    Raises
+    ------
+    ConfigError
+        It does not load: a library that it needs is not there.
+    """
+    try:
+        from lambdamap import _net
+    except ImportError as error:
+        raise errors.ConfigError(
+            f"lambdamap's dispatcher does not load ({error}). On Lambda, pack the wheel that ./dev "
+            "wheel makes (lambdamap deploy --wheel); elsewhere, install libcurl 7.76 or later and "
+            "OpenSSL, then lambdamap anew"
+        ) from error
+    return _net
+
+
+def _runs_on(name: str, route: Route | None) -> str:
+    """Where invocations that were started and cancelled run to their end; the local Lambda ends
+    them."""
+    if route is None:
+        return "in the executor" if name == "executor" else ""
+    return "" if name == "local" else f"on {route.function}"
+
+
+def _head(
+    shipment: Shipment,
+    calls: str,
+    options: Options,
+    map_id: str,
+    compression: bool,
+    allow_pickle: bool,
+) -> dict[str, Any]:
+    code = None
+    if shipment.source is not None:
+        from lambdamap.worker.call import source_digest
+
+        code = source_digest(shipment.source)
+    codec = {} if options.codec == "native" else {"codec": options.codec}
+    return {
+        "protocol": _codec.PROTOCOL,
+        **codec,
+        "version": __version__,
+        "python": _PYTHON,
+        "by_value": int(shipment.by_value),
+        "map": map_id,
+        "depth": max(0, remote_depth(options)),
+        "on_error": options.on_error,
+        "idempotent": int(options.idempotent),
+        "compression": int(compression),
+        "allow_pickle": int(allow_pickle),
+        "calls": calls,
+        "function": shipment.path,
+        "code": code,
+    }
+
+
+def open_engine(
+    function: Callable[..., Any],
+    iterator: Iterator[Any],
+    options: Options,
+    *,
+    total: int | None,
+    calls: str = "item",
+    ordered: bool = True,
+    bound_id: str = "",
+) -> Engine:
+    """An engine that calls f on items; its first window is on its way when this returns.
+
+    Parameters
+    ----------
+    function, options
+        As for `lambdamap.map`.
+    iterator
+        The items, read in the thread that steps the engine; or a `Feed`.
+    total
+        Their number, where it is known.
+    calls
+        How f is called with an item: one of `lambdamap.shipping.envelope.CALLS`.
+    ordered
+        False: results are given as they come.
+    bound_id
+        Maps with the same one have ``max_concurrency`` invocations at once together.
+    """
+    from lambdamap.shipping.functions import ship
+
+    try:
+        link = connect(ship(function, options.by_value), options, calls=calls, bound_id=bound_id)
+    except (errors.ConfigError, errors.EncodeError) as error:
+        raise error.with_traceback(None)  # noqa: B904  # of how it was found, a notebook shows pages
+    return _start(
+        Engine(
+            link.port,
+            link.packer,
+            iterator,
+            options,
+            map_id=link.map_id,
+            total=total,
+            window=link.window,
+            unpack=link.unpack,
+            repack=link.repack,
+            renew=link.renew,
+            ordered=ordered,
+            runs_on=link.runs_on,
+            allow_pickle=link.allow_pickle,
+        )
+    )
+
+
+def _start(engine: Engine) -> Engine:
+    try:
+        engine.fill()
+    except BaseException as error:
+        engine.end(error)
+        raise
+    return engine
+
+
+class Link(NamedTuple):
+    """A function on its backend, ready for chunks of its items."""
+
+    map_id: str
+    port: Port
+    window: Callable[[], int]
+    packer: Packer
+    unpack: Unpack
+    repack: Callable[[list[Any]], bytes]
+    renew: Callable[[], None] | None  # to be called when the port wants credentials
+    runs_on: str  # where cancelled invocations run to their end; "": nowhere
+    allow_pickle: bool  # whether replies may hold pickles
+
+
+def _packers(shipment: Shipment, options: Options, calls: str) -> Callable[[bool], Packer]:
+    """What makes a packer of this function's chunks; its argument allows pickles.
+
+    Raises
+    ------
+    ConfigError
+        With codec="json", for a function that does not go by its name alone.
+    """
+    spec = shipment.spec
+    if options.codec == "json":
+        if spec or calls not in ("item", "star"):
+            raise errors.ConfigError(
+                f'codec="json" sends a function by its name alone, which {shipment.path} cannot be: '
+                "define it in a module that both sides import, without partial or by_value"
+            )
+        return lambda _: json_codec.JsonPacker(calls == "star")
+    return lambda allow_pickle: _codec.ChunkPacker(spec, allow_pickle=allow_pickle)
+
+
+def connect(shipment: Shipment, options: Options, *, calls: str, bound_id: str = "") -> Link:
+    """Choose the backend and open a map of this function there; nothing is sent. bound_id: as for
+    `open_engine`.
+
+    Raises
+    ------
+    ConfigError
+        No function, region or credentials.
+    EncodeError
+        The function's constant arguments cannot be sent.
+    """
+    name, route = _route(options)
+    trusted = route is None or route.trusted
+    allow_pickle = trusted if options.allow_pickle is None else options.allow_pickle
+    map_id = uuid.uuid4().hex
+    compression = _compresses(options, route)
+    new_packer = _packers(shipment, options, calls)
+    try:
+        packer = new_packer(allow_pickle)
+    except _codec.EncodeFailure as error:
+        raise errors.EncodeError(f"{shipment.path} cannot be sent: {error.args[0]}") from error
+    head = _head(shipment, calls, options, map_id, compression, allow_pickle)
+    if route is None:
+        from lambdamap.backends.inprocess import InProcessMap, width_of
+
+        executor = None if name == "inline" else options.backend
+        port: Port = InProcessMap(executor, head, options.timeout)
+        width = options.max_concurrency or width_of(executor)
+        window: Callable[[], int] = lambda: width  # noqa: E731
+        renew: Callable[[], None] | None = None
+    else:
+        text = json.dumps({"command": _ZAPPA_TASK, "lambdamap": head}, separators=(",", ":"))
+        port, window, renew = _open_native(
+            route, options, text[:-2].encode(), map_id, compression, bound_id
+        )
+
+    def unpack(
+        completion: Completion | PlainCompletion, check: Callable[[], None] | None = None
+    ) -> tuple[list[Any], dict[int, Any]]:
+        frame: Any = completion.frame
+        if frame is None:
+            raise _codec.DecodeFailure("it holds none")
+        if options.codec == "json":
+            return _checked(*json_codec.results_of(frame))
+        decode: Any = _codec.decode_text if isinstance(frame, str) else _codec.decode
+        found = decode(
+            frame, allow_pickle=allow_pickle, max_output_bytes=options.max_result_bytes, check=check
+        )
+        if not isinstance(found, list) or len(found) != 2:
+            raise _codec.DecodeFailure("it holds no results and errors")
+        return _checked(*found)
+
+    def repack(items: list[Any]) -> bytes:
+        again = new_packer(True)
+        again.fill(iter(items), len(items), 1 << 40)
+        return again.take()
+
+    runs_on = _runs_on(name, route)
+    return Link(map_id, port, window, packer, unpack, repack, renew, runs_on, allow_pickle)
+
+
+def _checked(results: Any, guarded: Any) -> tuple[list[Any], dict[int, Any]]:
+    """Results, a list or by index, and errors by index, as they were in a reply.
+
+    Raises
+    ------
+    DecodeFailure
+        They are not what the wire format says.
+    """
+    if isinstance(results, dict):
+        if list(results) != list(range(len(results))):
+            raise _codec.DecodeFailure("it holds results without their indices")
+        results = list(results.values())
+    if (
+        not isinstance(results, list)
+        or not isinstance(guarded, dict)
+        or not all(type(i) is int and 0 <= i < len(results) for i in guarded)
+        or not all(isinstance(described, dict) for described in guarded.values())
+    ):
+        raise _codec.DecodeFailure("it holds no list of results, or an error that belongs to none")
+    return results, guarded
+
+
+class _Names:
+    """Names of durable executions, made when their payloads are packed, until these are submitted."""
+
+    def __init__(self, wanted: str | Callable[[int, Any], str]) -> None:
+        if isinstance(wanted, str) and "{index}" not in wanted:
+            raise errors.ConfigError(
+                f"durable_execution_name must be a callable, or a text with {{index}}, not {wanted!r}: "
+                "each payload needs a name of its own"
+            )
+        self._wanted = wanted
+        self._waiting: dict[int, str] = {}
+
+    def make(self, index: int, payload: Any) -> None:
+        wanted = self._wanted
+        if isinstance(wanted, str):
+            name: Any = wanted.replace("{index}", str(index))
+        else:
+            name = wanted(index, payload)
+        if not isinstance(name, str) or _DURABLE_NAME.fullmatch(name) is None:
+            raise errors.ConfigError(
+                f"item {index}: durable_execution_name must give 1 to 64 of A-Z a-z 0-9 - _, not "
+                f"{name!r}",
+                indices=(index,),
+            )
+        self._waiting[index] = name
+
+    def port(self, port: Any) -> Any:
+        return _NamedPort(port, self._waiting)
+
+
+class _NamedPort:
+    """A port whose chunks, one payload each, go with their names."""
+
+    def __init__(self, port: Any, names: dict[int, str]) -> None:
+        self._port = port
+        self._names = names
+
+    def submit(self, frame: bytes, first_item: int, n_items: int, /) -> bool:
+        taken: bool = self._port.submit(frame, first_item, n_items, self._names[first_item])
+        if taken:
+            del self._names[first_item]
+        return taken
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)
+
+
+class _PayloadPacker:
+    """One payload per chunk, as JSON or as the bytes that were given."""
+
+    def __init__(self, names: _Names | None = None) -> None:
+        self._names = names
+        self.exhausted = False
+        self.items_packed = 0
+        self.chunk_bytes = 0
+        self._payload = b""
+
+    def fill(self, iterator: Iterator[Any], max_items: int, max_bytes: int, /) -> int:
+        del max_bytes
+        if max_items == 0:  # of a feed that has nothing yet
+            return 0
+        try:
+            payload = next(iterator)
+        except StopIteration:
+            self.exhausted = True
+            return 0
+        if isinstance(payload, (bytes, bytearray, memoryview)):
+            self._payload = bytes(payload)
+        else:
+            try:
+                self._payload = json.dumps(payload, allow_nan=False).encode()
+            except (TypeError, ValueError) as error:
+                raise errors.EncodeError(
+                    f"payload {self.items_packed} is no JSON ({error}): pass JSON-able data or bytes",
+                    indices=(self.items_packed,),
+                ) from error
+        if self._names is not None:
+            self._names.make(self.items_packed, payload)
+        self.items_packed += 1
+        return 1
+
+    def take(self) -> bytes:
+        return self._payload
+
+
+def open_plain_engine(
+    iterator: Iterator[Any],
+    options: Options,
+    *,
+    total: int | None,
+    raw: bool,
+    durable_execution_name: str | Callable[[int, Any], str] | None = None,
+) -> Engine:
+    """An engine that sends payloads to any Lambda function."""
+    names = None if durable_execution_name is None else _Names(durable_execution_name)
+    name, route = _route(options)
+    if route is None:
+        raise errors.ConfigError(f"invoke_map needs a Lambda function, not backend={name!r}")
+    map_id = uuid.uuid4().hex
+    port, window, renew = _open_native(route, options, None, map_id, _compresses(options, route))
+    if names is not None:
+        port = names.port(port)
+
+    def unpack(
+        completion: Completion | PlainCompletion, check: Callable[[], None] | None = None
+    ) -> tuple[list[Any], dict[int, Any]]:
+        body = completion.body or b""
+        if raw:
+            return [body], {}
+        try:
+            return [json.loads(body) if body else None], {}
+        except ValueError as error:
+            raise _codec.DecodeFailure(f"the reply is no JSON ({error}): use raw=True") from None
+
+    engine = Engine(
+        port, _PayloadPacker(names), iterator, options, map_id=map_id, total=total, window=window,
+        unpack=unpack, repack=None, renew=renew, runs_on=_runs_on(name, route),
+    )  # fmt: skip
+    return _start(engine)

@@ -1,0 +1,158 @@
+"""What the logger ``lambdamap`` says of a map.
+
+One record per chunk at DEBUG. One per retry at WARNING; of 429 replies and of failures to connect the
+first of a map at WARNING and the rest at DEBUG, since a map that is wider than its function's
+concurrency meets thousands.
+Each carries its facts as attributes of the record, for a structured handler, and in its message:
+``event``, ``map_id``, ``first_item``, ``n_items``, ``attempt``, ``status``, ``failure``, ``ran``,
+``request_id``, ``delay`` and ``seconds`` (seconds), ``bytes_sent``, ``bytes_received``.
+
+The logger ``lambdamap.wire`` is for looking into a connection. Only when its own level is set to
+DEBUG, it has each connection, request head and reply: secrets are cut out before the text is made.
+No record holds a payload. Native threads never log: they leave notes, and the calling thread, which
+looks at them when it wakes, makes the records.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lambdamap._net import Completion
+    from lambdamap.backends.inprocess import PlainCompletion
+    from lambdamap.flight.engine import Port
+
+__all__ = ["MapLog", "is_traced", "is_wanted"]
+
+_log = logging.getLogger("lambdamap")
+_wire = logging.getLogger("lambdamap.wire")
+
+_WHY = {
+    "retry": "tried again in {delay:.3g} s",
+    "connect": "tried again in {delay:.3g} s",
+    "throttle": "throttled; sent again when the function takes more",
+    "poll": "the function is not ready; asked again in {delay:.3g} s",
+    "sign": "signed again at once",
+    "refresh": "waits for newer credentials",
+}
+
+
+def is_wanted() -> bool:
+    """Whether anybody would see a retry."""
+    return _log.isEnabledFor(logging.WARNING)
+
+
+def is_traced() -> bool:
+    """Whether ``lambdamap.wire`` itself was set to DEBUG; what it inherits does not count."""
+    return 0 < _wire.level <= logging.DEBUG and _wire.isEnabledFor(logging.DEBUG)
+
+
+def _items(first: int, count: int) -> str:
+    return f"item {first}" if count == 1 else f"items {first} to {first + count - 1}"
+
+
+def _reply(status: int, request_id: str | None, unconnected: bool = False) -> str:
+    """What came back, as far as there was anything."""
+    if not status:
+        return "no connection" if unconnected else "no reply"
+    return f"status {status}" + (f", request id {request_id}" if request_id else "")
+
+
+class MapLog:
+    """The records of one map. Levels are read once, when it starts."""
+
+    __slots__ = ("_debug", "_map_id", "_port", "_said")
+
+    def __init__(self, map_id: str, port: Port) -> None:
+        self._map_id = map_id
+        self._port = port
+        self._debug = _log.isEnabledFor(logging.DEBUG)
+        self._said: set[str] = set()  # kinds of which the first stands for all
+
+    def chunk(self, completion: Completion | PlainCompletion) -> None:
+        """A chunk has ended."""
+        self.notes()
+        if not self._debug:
+            return
+        first, count = completion.first_item, completion.n_items
+        state = completion.failure or ("done" if completion.done == count else "done in part")
+        extra = {
+            "event": "chunk",
+            "map_id": self._map_id,
+            "first_item": first,
+            "n_items": count,
+            "attempt": completion.attempts,
+            "status": completion.status,
+            "failure": completion.failure,
+            "ran": completion.ran,
+            "request_id": completion.request_id,
+            "delay": 0.0,
+            "seconds": completion.seconds,
+            "bytes_sent": completion.bytes_sent,
+            "bytes_received": completion.bytes_received,
+        }
+        _log.debug(
+            "map %s %s: %s, %s, attempt %d (%s), %.3g s, %d bytes sent, %d received",
+            self._map_id[:8],
+            _items(first, count),
+            state,
+            completion.ran,
+            completion.attempts,
+            _reply(completion.status, completion.request_id, completion.failure == "connect"),
+            completion.seconds,
+            completion.bytes_sent,
+            completion.bytes_received,
+            extra=extra,
+        )
+
+    def notes(self) -> None:
+        """What has happened since the last call."""
+        for note in self._port.notes():
+            kind = note["kind"]
+            if kind == "lost":
+                _log.warning(
+                    "map %s: %d more events than could be kept for the log",
+                    self._map_id[:8],
+                    note["count"],
+                )
+            elif kind in _WHY:
+                self._retry(note)
+            else:
+                self._wire(note)
+
+    def _retry(self, note: dict[str, Any]) -> None:
+        kind = note["kind"]
+        level = logging.DEBUG if kind in self._said else logging.WARNING
+        if kind in ("connect", "throttle"):
+            self._said.add(kind)
+        if not _log.isEnabledFor(level):
+            return
+        extra = {name: value for name, value in note.items() if name not in ("kind", "text")}
+        extra.update(event=kind, map_id=self._map_id)
+        _log.log(
+            level,
+            "map %s %s: %s after attempt %d (%s), %s, %s",
+            self._map_id[:8],
+            _items(note["first_item"], note["n_items"]),
+            note["failure"],
+            note["attempt"],
+            _reply(note["status"], note["request_id"], kind == "connect"),
+            note["ran"],
+            _WHY[kind].format(delay=note["delay"]),
+            extra=extra,
+        )
+
+    def _wire(self, note: dict[str, Any]) -> None:
+        kind = note["kind"]
+        extra = {name: value for name, value in note.items() if name not in ("kind", "text")}
+        extra.update(event=kind, map_id=self._map_id)
+        if kind == "reply":
+            text = (
+                f"{_reply(note['status'], note['request_id'])}, "
+                f"{note['bytes_received']} bytes in all, after {note['seconds']:.3g} s"
+            )
+        else:
+            text = note["text"] or ""
+        items = _items(note["first_item"], note["n_items"])
+        _wire.debug("map %s %s: %s: %s", self._map_id[:8], items, kind, text, extra=extra)

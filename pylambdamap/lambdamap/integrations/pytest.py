@@ -1,0 +1,34 @@
+"""A pytest fixture: ``local_lambda``, a Lambda on this machine for one test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from lambdamap.local.server import LocalLambda
+
+
+@pytest.fixture
+def local_lambda() -> Iterator[LocalLambda]:
+    """A running `lambdamap.local.LocalLambda` with one sandbox a core, which this test's maps go to.
+
+    Code under test that calls ``lambdamap.map`` or `my_map` needs no options of its own for it. Any
+    function name invokes lambdamap's worker.
+    """
+    from lambdamap import options
+    from lambdamap.local.server import LocalLambda
+
+    with (
+        LocalLambda() as function,
+        options.configure(
+            backend="aws",
+            function="local",
+            endpoint_url=function.endpoint_url,
+            region="us-east-1",
+            credentials=(function.access_key, function.secret_key),
+        ),
+    ):
+        yield function

@@ -1,0 +1,1 @@
+"""What travels, and as what: functions, values, exceptions, and the envelope around them."""

@@ -1,0 +1,198 @@
+"""As what rare types travel: the part of the wire format that is not worth C.
+
+The native codec asks `reduce` for every value that it does not know, and `restore` for every
+extension that `reduce` has named. docs/wire-format.md lists the payloads. A payload is made of
+values that the codec knows, or that come back here.
+
+`KINDS` is all that can be read. Restoring imports nothing but the standard library's own types:
+numpy, pandas and what has a name come through the reader's `Names`.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import types
+import weakref
+from typing import Any
+
+from lambdamap._codec import DecodeFailure, EncodeFailure, Entangled
+from lambdamap.shipping.kinds import arrays, classes, parts, stdlib, tables
+from lambdamap.shipping.kinds.parts import Kind, Reader
+
+__all__ = [
+    "KINDS", "frame_shape", "frame_snapshot", "frames_reduce", "from_signal", "reduce", "restore", "whole",
+]  # fmt: skip
+
+_NEVER: dict[type, str] = {  # not even pickled
+    types.GeneratorType: "make it a list",
+    types.CoroutineType: "await it, or call asyncio.run() with it, and take what it gives",
+    types.AsyncGeneratorType: "make it a list",
+    weakref.ReferenceType: "send the object itself",
+    weakref.ProxyType: "send the object itself",
+    weakref.CallableProxyType: "send the object itself",
+    weakref.finalize: "send the object itself",
+}
+
+
+# --- there ----------------------------------------------------------------------------------------
+
+
+def _reduce(value: Any, kind: type, callables: bool) -> tuple[int, Any] | None:
+    found = None
+    if "numpy" in sys.modules:
+        found = arrays.reduce(value, kind)
+    if found is None and "pandas" in sys.modules:
+        found = tables.reduce(value, kind)
+    if found is None:
+        found = stdlib.reduce_late(value, kind)
+    if found is None and issubclass(kind, BaseException):
+        found = classes.reduce_exception(value)
+    elif found is None:
+        found = classes.reduce_data(value, kind)
+    if found is None:
+        found = classes.reduce_callable(value, kind, callables)
+    return found
+
+
+def _name(kind: type) -> str:
+    """A class for people; `exec` and `type()` make some without a module."""
+    module: Any = kind.__module__
+    return f"{module}.{kind.__qualname__}" if type(module) is str else kind.__qualname__
+
+
+def reduce(value: Any, allow_pickle: bool, callables: bool) -> tuple[int, Any]:
+    """The extension and payload for a value that the native codec does not know.
+
+    Parameters
+    ----------
+    allow_pickle
+        What has no form of its own is pickled.
+    callables
+        Functions and classes may be named that are more than plain: the reader follows such names.
+
+    Raises
+    ------
+    EncodeFailure
+        There is none, and pickling is not allowed or fails.
+    """
+    kind = type(value)
+    if kind is parts.Buffer:
+        return parts.BUFFER, (value.buffer, value.items, value.size)
+    exact = stdlib.EXACT.get(kind)
+    found = _reduce(value, kind, callables) if exact is None else exact(value)
+    if found is not None:
+        return found
+    if kind in _NEVER:
+        raise EncodeFailure(f"a {kind.__name__} cannot be sent: {_NEVER[kind]}")
+    name = _name(kind)
+    if not allow_pickle:
+        why = arrays.why_none(value, kind) if "numpy" in sys.modules else None
+        why = why or "has no form of its own on the wire: pass plain data, numpy or pandas"
+        raise EncodeFailure(f"{name} {why}, or allow_pickle=True to pickle it")
+    try:
+        from lambdamap.shipping import pickling
+
+        return parts.PICKLE, pickling.dumps(value, is_part=True)
+    except Entangled:
+        raise
+    except Exception as error:
+        raise EncodeFailure(
+            f"{name} cannot be pickled ({type(error).__name__}: {error})"
+        ) from error
+
+
+def whole(value: Any, failure: Entangled) -> parts.Whole:
+    """One pickle of all of a value, in which what its parts share is one object.
+
+    Raises
+    ------
+    Entangled
+        The failure that came before: it cannot be pickled either.
+    """
+    from lambdamap.shipping import pickling
+
+    try:
+        return parts.Whole(pickling.dumps(value))
+    except Exception as error:
+        raise failure from error
+
+
+def frame_shape(frame: Any) -> Any:
+    """The native codec's way to `_frames`, which is imported with the first frame."""
+    from lambdamap.shipping.kinds import frames
+
+    return frames.shape(frame)
+
+
+def frame_snapshot(shape: Any, frame: Any, copy: bool) -> Any:
+    from lambdamap.shipping.kinds import frames
+
+    return frames.snapshot(shape, frame, copy)
+
+
+def frames_reduce(shape: Any, snapshots: list[Any]) -> tuple[Any, ...]:
+    from lambdamap.shipping.kinds import frames
+
+    return frames.reduce(shape, snapshots)
+
+
+# --- and back -------------------------------------------------------------------------------------
+
+
+def _frames(read: Reader, *content: Any) -> list[Any]:
+    from lambdamap.shipping.kinds import frames
+
+    return frames.restore(read, *content)
+
+
+def _pickle(data: bytes) -> Any:
+    import pickle
+
+    return pickle.loads(data)
+
+
+_TAGGED = {parts.TIME: stdlib.TIMES, parts.NAMED: stdlib.KINDS | classes.KINDS}
+_TAGGED[parts.PANDAS] = tables.KINDS
+_FRAME_BYTES = 4096
+
+KINDS: dict[int, dict[Any, Kind]] = {
+    **_TAGGED,  # by the payload's first part
+    # By the number of parts.
+    parts.DECIMAL: stdlib.DECIMALS,
+    parts.ARRAY: arrays.ARRAYS,
+    parts.NUMPY: arrays.SCALARS,
+    parts.FRAMES: {
+        4: Kind(
+            (parts.LIST, parts.ANY, parts.ANY, parts.LIST),
+            lambda _, __, ___, rows: _FRAME_BYTES * len(rows), _frames, reads=True,
+        )
+    },
+    # Only where the caller of the codec allows it; nobody knows what it takes.
+    parts.PICKLE: {1: Kind(((bytes,),), lambda data: 8 * len(data), _pickle)},
+}  # fmt: skip
+
+
+def restore(ext: int, payload: Any, names: parts.Names, charge: parts.Charge) -> Any:
+    """The value of an extension that `reduce` made."""
+    if (kinds := _TAGGED.get(ext)) is not None:
+        tag, *content = payload
+        kind = kinds.get(tag)
+        if kind is not None and kind.is_simple:
+            return kind.build(*content)
+        return parts.build(kinds, tag, tuple(content), names, charge)
+    content = (payload,) if ext == parts.PICKLE else payload
+    return parts.build(KINDS[ext], len(content), content, names, charge)
+
+
+def from_signal(error: BaseException) -> bool:
+    """Whether the handler of a signal has raised it: it came while a value was built."""
+    handlers = map(signal.getsignal, signal.valid_signals())
+    codes = {getattr(h, "__code__", None) or getattr(type(h).__call__, "__code__", None)
+             for h in handlers if callable(h)} - {None}  # fmt: skip
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace = trace.tb_next
+    return False
