@@ -73,7 +73,7 @@ def _interrupted(kernel: Any, code: str) -> tuple[float, str]:
 
 def rows(quick: bool) -> list[tuple[str, ...]]:
     """One for each kind of cell."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support" / "system"))
     from kernel import Kernel
 
     found = []

@@ -31,7 +31,12 @@ from target import Target
 import lambdamap
 
 PARTS = ("instructions", "dispatch", "codec", "map", "chunks", "tsfresh", "interrupt", "import")
-DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+
+
+def _find_what_tests_share() -> None:
+    sys.path.extend(str(place) for place in (ROOT / "tests" / "support").iterdir())
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -224,7 +229,7 @@ def _map_once(url: str, n: int) -> tuple[float, float]:
 def whole_map(quick: bool) -> str:
     """`lambdamap.map` with one small item per invocation."""
     n = 500 if quick else 20_000
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+    _find_what_tests_share()
     with Target() as target:
         _map_once(target.url(False), 500)
         runs = [_map_once(target.url(False), n) for _ in range(1 if quick else 5)]
@@ -282,7 +287,7 @@ def interrupts(quick: bool) -> str:
 
 def instructions(quick: bool) -> str:
     """What tests/unit/test_instructions.py holds the dispatcher to. Other suites' rows stay."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+    _find_what_tests_share()
     import tempfile
 
     import instructions as counting

@@ -12,7 +12,6 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -21,10 +20,10 @@ import pytest
 import lambdamap
 import tasks
 from driver import HANG_S, collect, invoke, open_map
+from places import SUPPORT
 from scripted import Connection, Request, after, hold, reply, run
 
 ANSWER = b'{"ok":1}'
-SUPPORT = Path(__file__).parents[1] / "support"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +176,7 @@ def test_row_63_peer_that_stops_reading(
 
 INTERRUPTED = """
 import os, signal, sys, threading, time
-sys.path.insert(0, {support!r})
+sys.path[:0] = {support!r}
 import lambdamap, tasks
 options = dict(function="f", endpoint_url={url!r}, region="eu-central-1", credentials=("k", "s"),
                chunksize=1, progress=False, ca_bundle={ca!r})
@@ -231,7 +230,7 @@ def test_row_47_ctrl_c(site: Any, setup: str, delays: tuple[float, ...]) -> None
 
     server = site.server(then=step, check_signatures=False)
     code = INTERRUPTED.format(
-        support=str(SUPPORT), url=server.url, setup=textwrap.dedent(setup), delays=delays,
+        support=[str(place) for place in SUPPORT], url=server.url, setup=textwrap.dedent(setup), delays=delays,
         ca=str(site.ca_file),
     )  # fmt: skip
     done = subprocess.run(

@@ -8,16 +8,15 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import lambdamap
 import tasks
+from places import ROOT, SUPPORT
 from scripted import Connection, Request, aws_error, run
 
-ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
 
 
@@ -171,7 +170,7 @@ def test_row_54_input_larger_than_the_memory(serve: Callable[..., Any], total_mi
     server = serve(then=step, check_signatures=False)
     code = f"""
     import sys
-    sys.path.insert(0, {str(ROOT / "tests" / "support")!r})
+    sys.path[:0] = {[str(place) for place in SUPPORT]!r}
     import lambdamap, tasks
     def data():
         for number in range({total_mib}):

@@ -29,7 +29,7 @@ HANG_GUARD_S = 60
 
 
 class Service:
-    """tests/support/asgi_service.py under uvicorn."""
+    """tests/support/workers/asgi_service.py under uvicorn."""
 
     def __init__(self, folder: Path, loop: str) -> None:
         paths = [str(Path(lambdamap.__file__).parents[1]), str(Path(tasks.__file__).parent)]

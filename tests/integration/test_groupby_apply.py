@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import groups
 import lambdamap
 from driver import notes
 from lambdamap.local import LocalLambda
+from places import search_path
 
 FRAME = pd.DataFrame({
     "k": pd.Categorical(list("abcabcab"), list("abcz")),
@@ -183,12 +183,11 @@ print(json.dumps(peak()))
 
 def peak_mb(what: str, rows: int, budget: int, function: LocalLambda) -> float:
     keys = (function.endpoint_url, function.access_key, function.secret_key)
-    paths = [str(Path(__file__).parents[1] / "support"), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, "-c", CLIENT, what, str(rows), str(budget), *keys],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        env={**os.environ, "PYTHONPATH": search_path()},
     )
     assert done.returncode == 0, done.stderr
     return float(json.loads(done.stdout))

@@ -21,6 +21,7 @@ import pytest
 import lambdamap
 import tasks
 from lambdamap.local import LocalLambda, pool, server, shared
+from places import search_path
 
 HANG_S = 20
 
@@ -51,12 +52,11 @@ def invoke(function: LocalLambda, payload: Any, **headers: str) -> Any:
 
 
 def run_python(code: str, *arguments: str) -> subprocess.Popen[str]:
-    paths = [str(Path(__file__).parents[1] / "support"), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        env={**os.environ, "PYTHONPATH": search_path()},
     )
 
 
@@ -377,7 +377,6 @@ def test_ctrl_c_is_the_callers_alone() -> None:
             assert shared().stats["crashes"] == 0
             print("fine")
     """
-    paths = [str(Path(__file__).parents[1] / "support"), os.environ.get("PYTHONPATH", "")]
     found = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -385,7 +384,7 @@ def test_ctrl_c_is_the_callers_alone() -> None:
         timeout=HANG_S * 2,
         check=False,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        env={**os.environ, "PYTHONPATH": search_path()},
     )
     assert found.stdout == "fine\n", found.stderr
 

@@ -27,7 +27,6 @@ from lambdamap.local.pool import Pool
 from outside import run_script
 
 HANG_S = 30
-SUPPORT = Path(__file__).parents[1] / "support"
 PATH = "/2015-03-31/functions/f/invocations"
 LINE = f"POST {PATH} HTTP/1.1\r\nHost: x\r\n".encode()
 
@@ -361,7 +360,7 @@ def test_a_map_while_strangers_attack(kind: str, tmp_path: Path) -> None:
             assert lambdamap.my_map(tasks.size, large, 1, **keys) == [3_000_000] * 4
         before = peak()
         head = own.signed_head(function, b"1", 6_000_001, hashed=False, secret="guessed")
-        command = [sys.executable, own.SUPPORT / "strangers.py", str(port), KIND]
+        command = [sys.executable, "-m", "strangers", str(port), KIND]
         command.append(head.decode("latin-1"))
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe) as strangers:
@@ -399,7 +398,7 @@ def test_strangers_take_fewer_descriptors_when_few_are_left() -> None:
         keys = own.map_options(function, timeout=100, max_concurrency=4)
         assert lambdamap.my_map(tasks.square, [3], 1, **keys) == [9]
         files = [open("/dev/null") for _ in range(880)]
-        command = [sys.executable, own.SUPPORT / "strangers.py", str(function.port), "idle"]
+        command = [sys.executable, "-m", "strangers", str(function.port), "idle"]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe) as strangers:
             strangers.stdout.readline()

@@ -20,6 +20,7 @@ import pytest
 
 import lambdamap
 import tasks
+from places import search_path
 
 HANG_S = 20
 
@@ -46,9 +47,7 @@ def served(*arguments: str, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], 
 
 
 def _path() -> str:
-    support = str(Path(__file__).parents[1] / "support")
-    package = str(Path(lambdamap.__file__).parents[1])
-    return os.pathsep.join([support, package])
+    return search_path(Path(lambdamap.__file__).parents[1])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -84,5 +84,5 @@ def test_sdist_builds_by_itself(tmp_path: Path) -> None:
     assert {"_codec", "_net", "py", "calls"} <= names
     assert (built / "lambdamap" / "_net.pyi").exists()
     environment = {**os.environ, "PYTHONPATH": str(built)}
-    smoke = str(source / "tests" / "support" / "smoke.py")
+    smoke = str(source / "tests" / "support" / "checks" / "smoke.py")
     subprocess.run([sys.executable, smoke], check=True, env=environment, capture_output=True)

@@ -38,6 +38,8 @@ def test_what_is_named_is_there() -> None:
 
 
 def test_every_folder_of_tests_is_named() -> None:
-    folders = {f"tests/{path.name}/" for path in (ROOT / "tests").iterdir() if path.is_dir()}
-    rows = set(re.findall(r"^\| `(tests/\w+/)` \|", PAGE, re.MULTILINE))
-    assert rows == {folder for folder in folders if "__" not in folder}
+    tests = ROOT / "tests"
+    shared = tests / "support"
+    folders = {path for path in (*tests.iterdir(), *shared.iterdir()) if path.is_dir()} - {shared}
+    rows = set(re.findall(r"^\| `(tests/[\w/]+/)` \|", PAGE, re.MULTILINE))
+    assert rows == {f"{path.relative_to(ROOT)}/" for path in folders if "__" not in path.name}

@@ -23,7 +23,7 @@ from pathlib import Path
 
 __all__ = ["Count", "count", "recorded", "suite"]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WIDTH, FEW, MANY = 16, 64, 320
 _REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2048\r\n\r\n"
 _REPLY += b'"' + b"x" * 2046 + b'"'

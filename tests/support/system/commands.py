@@ -8,16 +8,15 @@ import sys
 from pathlib import Path
 
 import lambdamap
+from places import search_path
 
 HANG_S = 60
-SUPPORT = Path(__file__).parent
 
 
 def environment(**more: str) -> dict[str, str]:
     """This process's, with lambdamap and the tests' own modules on the path."""
     package = Path(lambdamap.__file__).parents[1]
-    path = os.pathsep.join([str(SUPPORT), str(package)])
-    return {**os.environ, "PYTHONPATH": path, **more}
+    return {**os.environ, "PYTHONPATH": search_path(package), **more}
 
 
 def start(*arguments: str, **more: str) -> subprocess.Popen[str]:

@@ -8,14 +8,13 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from places import ROOT, search_path
 
 __all__ = ["INTERPRETERS", "NOTHING_LEFT", "Finished", "run_script", "script_environment"]
 
-ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pylambdamap"
-SUPPORT = ROOT / "tests" / "support"
 HANG_S = 120
 
 Finished = subprocess.CompletedProcess[str]
@@ -61,10 +60,9 @@ def script_environment(options: Mapping[str, Any] | None = None) -> dict[str, st
     given = dict(options or {})
     if isinstance(keys := given.get("credentials"), tuple):
         given["credentials"] = dict(zip(("access_key", "secret_key", "token"), keys, strict=False))
-    paths = [str(SUPPORT), str(PACKAGE), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "PYTHONPATH": search_path(PACKAGE),
         "TEST_OPTIONS": json.dumps(given),
     }
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FILE = Path(__file__).parents[1] / "golden" / "v1.txt"
+FILE = Path(__file__).parents[2] / "golden" / "v1.txt"
 
 _ROWS = "[{'id': i, 'name': f'n{i}', 'x': i / 4 + 1e-9 * i * i, 'on': i in (0, 3, 9), 'tags': ['a', str(i)]} for i in range(%d)]"
 VECTORS = {

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 _CORE = ROOT / "csrc" / "core"
 _SOURCES = [
     ROOT / "tests/c/core_driver.c",

@@ -14,7 +14,8 @@ import cloudpickle
 import h11
 import setuptools
 
-ROOT = Path(__file__).parents[2]
+from places import ROOT, SUPPORT
+
 _CACHE = ROOT / ".cache" / "pythons"
 _PLACES = (
     ".pyenv/versions/3.{minor}*/bin/python3.{minor}",
@@ -93,4 +94,4 @@ def worker_for(python: Path) -> dict[str, str]:
         ignore=shutil.ignore_patterns("*.so", "__pycache__"),
         dirs_exist_ok=True,
     )
-    return {**os.environ, "PYTHONPATH": f"{place / 'lib'}{os.pathsep}{ROOT / 'tests/support'}"}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [place / "lib", *SUPPORT]))}
