@@ -109,7 +109,7 @@ def limit(timeout: float | None) -> float | None:
         return timeout
     left = found[0] - monotonic()
     if left <= 0:
-        raise DeadlineError(f"the time for maps here is over [nothing ran; {found[1]}]")
+        raise DeadlineError(f"no time left to start a map [nothing ran; {found[1]}]")
     return left if timeout is None else min(timeout, left)
 
 

@@ -1,392 +1,355 @@
-"""Options: one frozen dataclass, and where its values come from.
+"""Options: each one declared once, and where their values come from.
 
-An argument of a call wins over ``with lambdamap.configure(...)``, that over what a web framework's
-application is configured with, that over a plain ``lambdamap.configure(...)``, and that over
-``LAMBDAMAP_*`` in the environment. They are read once, when a map is called.
+An argument of a call wins over ``with lambdamap.configure(...)``, that over the configuration of a
+web application, that over a plain ``lambdamap.configure(...)``, and that over ``LAMBDAMAP_*`` in the
+environment. They are read once, when a map is called.
+
+A field of `Options` is all that an option needs besides the code that acts on it: the check, the
+docstring, the environment variable, the command line's flag and the table in docs/options.md follow
+from it.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
-import difflib
-import json
-import operator
+import inspect
 import os
-import re
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
-from lambdamap import ambient
+from lambdamap import _variables, ambient
+from lambdamap._checks import (
+    BACKEND,
+    BY_VALUE,
+    CLIENT_CONTEXT,
+    CREDENTIALS,
+    FUNCTION,
+    MAX_CONTEXT,
+    PROGRESS,
+    QUALIFIER,
+    REGION,
+    SWITCH,
+    TENANT,
+    Option,
+    choice,
+    integer,
+    option,
+    or_auto,
+    printable,
+    seconds,
+)
 from lambdamap.errors import ConfigError
 
 __all__ = [
+    "DECLARED",
     "Options",
     "check_names",
+    "check_place",
     "configure",
-    "encoded_context",
-    "is_region",
-    "parse",
-    "qualifier_of",
+    "read",
+    "refused",
     "resolve",
+    "resolve_for",
 ]
 
-_FUNCTION = re.compile(
-    r"(?:arn:aws[a-zA-Z-]*:lambda:[a-z]{2,4}(?:-[a-z]+)+-\d{1,2}:)?"
-    r"(?:\d{12}:function:|\d{12}:|function:)?"
-    r"[A-Za-z0-9_-]{1,140}(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[A-Za-z0-9_-]{1,128}))?"
-)
-_REGION = re.compile(r"(?!fips-)[a-z]{2,4}(?:-[a-z]+)+-\d{1,2}")
-_MAX_FUNCTION = 256
-_QUALIFIER = re.compile(r"\$LATEST(?:\.PUBLISHED)?|[A-Za-z0-9_-]{1,128}")
-_TENANT = re.compile(r"[a-zA-Z0-9._:/=+\-@](?:[a-zA-Z0-9._:/=+\-@ ]{0,254}[a-zA-Z0-9._:/=+\-@])?")
-_MAX_CONTEXT = 3583  # of base64, as the Invoke API has it
-_BIG = 1 << 40
+# Headings of docs/options.md, each with a table of its options.
+WHERE, HOW, FAILS = "Where", "How", "When it fails, and what is shown"
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """How and where a map runs.
 
-    Parameters
-    ----------
-    function : str, optional
-        Where: name, ``name:alias``, ``name:version`` or ARN of the Lambda function. None: inside
-        Lambda the own function (when its handler is lambdamap's), else a Lambda on this machine.
-    qualifier : str, optional
-        Alias or version of the function; the same as behind a colon of its name.
-    tenant_id : str, optional
-        Tenant of a function with tenant isolation; it reads it as ``context.tenant_id``.
-    client_context : dict or str, optional
-        JSON object, or its text, that the handler reads as ``context.client_context``; at most 3,583
-        bytes in base64. CloudTrail may log it.
-    region, profile : str, optional
-        AWS region and profile; default: the ARN's region, then ``AWS_REGION``,
-        ``AWS_DEFAULT_REGION``, then the profile's.
-    credentials : mapping, tuple or object, optional
-        ``access_key``, ``secret_key`` and ``token``; default: the environment, then botocore.
-    endpoint_url : str, optional
-        The Invoke API to use instead of AWS's.
-    ca_bundle : str, optional
-        File of CA certificates; default: ``AWS_CA_BUNDLE``, then the system's.
-    backend : {"auto", "aws", "local", "inline"} or concurrent.futures.Executor
-        "auto" is AWS when a function is known, else the local Lambda.
-    local : {"builtin", "awslambdaric"}
-        What runs the handler in the local Lambda's processes.
-    memory_mb : int, optional
-        What an invocation may take on the local Lambda, as on a Lambda of that size; beyond it, it is
-        a `WorkerCrashedError`. Default: no limit.
-    chunksize : int or "auto"
-        How: items per invocation. "auto" aims at half a second of work.
-    max_concurrency : int, optional
-        Invocations of this map at once; default: 256 on AWS, twice the sandboxes on the local Lambda.
-    buffersize : int, optional
-        Items taken from the input and not yet yielded; default: two windows of chunks.
-    compression : {"auto", True, False}
-        zlib on the structure of the data, and byte planes on its numbers. "auto": not to loopback.
-    codec : {"native", "json"}
-        "json" sends and gets plain JSON in the same envelope, for a worker in another language: f goes
-        by name, items and results are None, bool, int, finite float, str, list and dict of str keys.
-        Anything else is refused with its place.
-    by_value : None, bool or list of modules
-        Ship f's code: None: where it has no import path; True: always; modules: for what is defined
-        in them.
-    allow_pickle : bool, optional
-        Whether arguments and results may be pickled where no other form fits; default: on the local
-        Lambda only.
-    depth : int
-        Levels of maps inside f that may run remotely, 0 to 4; deeper ones run inline. Default: 0.
-    max_inflight_bytes : int, optional
-        Bytes of all maps of this process between packing and taking; default: 512 MB or a quarter
-        of the memory.
-    max_result_bytes : int
-        Of one chunk, decoded; default: 256 MB.
-    timeout : float, optional
-        When it fails: seconds from the call to the last result.
-    invocation_timeout : float, optional
-        Seconds for one attempt; default: 1830, Lambda's longest run and a little.
-    connect_timeout : float
-        Seconds to go on trying while the endpoint takes no connection, as of a server that starts;
-        nothing has run then. Default: 15.
-    idempotent : bool
-        f may run twice for an item, so lost replies are tried again. Default: False.
-    max_attempts : int, optional
-        Requests per chunk in all; default: ``AWS_MAX_ATTEMPTS``, else 3. A 429, a 409 and a
-        connection that was never made do not count.
-    on_error : {"raise", "return"}
-        "return" puts an item's exception in its place.
-    progress : None, bool or callable
-        None: a bar on stderr after a second, on a terminal or in a notebook. A tqdm class, or a
-        callable ``(done, total)``.
-    logs : bool
-        Show what f prints; default: True.
+    Every function of the map family takes these as keyword arguments.
 
     Raises
     ------
     ConfigError
-        A value that cannot be; it is a ValueError.
+        A value is invalid. It is also a ValueError.
     """
 
-    function: str | None = None
-    qualifier: str | None = None
-    tenant_id: str | None = None
-    client_context: dict[str, Any] | str | None = dataclasses.field(default=None, repr=False)
-    region: str | None = None
-    profile: str | None = None
-    credentials: Any = dataclasses.field(default=None, repr=False)
-    endpoint_url: str | None = None
-    ca_bundle: str | None = None
-    backend: Any = "auto"
-    local: str = "builtin"
-    memory_mb: int | None = None
-    chunksize: int | str = "auto"
-    max_concurrency: int | None = None
-    buffersize: int | None = None
-    compression: bool | str = "auto"
-    codec: str = "native"
-    by_value: bool | Sequence[Any] | None = None
-    allow_pickle: bool | None = None
-    depth: int = 0
-    max_inflight_bytes: int | None = None
-    max_result_bytes: int = 256 << 20
-    timeout: float | None = None
-    invocation_timeout: float | None = None
-    connect_timeout: float = 15.0
-    idempotent: bool = False
-    max_attempts: int | None = None
-    on_error: str = "raise"
-    progress: bool | Callable[..., Any] | None = None
-    logs: bool = True
+    function: str | None = option(
+        None, WHERE, FUNCTION,
+        "Lambda function: name, ``name:alias``, ``name:version`` or ARN. None: inside Lambda the "
+        "function itself (if its handler is lambdamap's), elsewhere a Lambda on this machine",
+        flag=True, known_as=("function_name",),
+    )  # fmt: skip
+    qualifier: str | None = option(
+        None, WHERE, QUALIFIER,
+        "Alias or version to invoke, boto3's ``Qualifier``. The same as after a colon in "
+        "``function``",
+    )  # fmt: skip
+    tenant_id: str | None = option(
+        None, WHERE, TENANT,
+        "Tenant of a function with tenant isolation. The function reads it as ``context.tenant_id``",
+    )  # fmt: skip
+    client_context: dict[str, Any] | str | None = option(
+        None, WHERE, CLIENT_CONTEXT,
+        "JSON object, as a dict or text, that the handler reads as ``context.client_context``. At "
+        f"most {MAX_CONTEXT:,} bytes in base64; CloudTrail may log it",
+        secret=True,
+    )  # fmt: skip
+    region: str | None = option(
+        None, WHERE, REGION,
+        "AWS region. None: the ARN's, then ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's",
+        flag=True, known_as=("region_name",),
+    )  # fmt: skip
+    profile: str | None = option(
+        None, WHERE, printable("NAME"),
+        "AWS profile, read by boto3",
+        flag=True, known_as=("profile_name",),
+    )  # fmt: skip
+    credentials: Any = option(
+        None, WHERE, CREDENTIALS,
+        "AWS credentials. A mapping or tuple of access key, secret key and token, or what "
+        "``boto3.Session().get_credentials()`` returns; None: the environment's, then boto3's",
+        secret=True,
+    )  # fmt: skip
+    endpoint_url: str | None = option(
+        None, WHERE, printable("URL"),
+        "Invoke API to use instead of AWS's. None: ``AWS_ENDPOINT_URL_LAMBDA``, then "
+        "``AWS_ENDPOINT_URL``, then the region's",
+        flag=True,
+    )  # fmt: skip
+    ca_bundle: str | None = option(
+        None, WHERE, printable("FILE"),
+        "File of CA certificates. None: ``AWS_CA_BUNDLE``, then the system's",
+        flag=True,
+    )  # fmt: skip
+    backend: Any = option(
+        "auto", WHERE, BACKEND,
+        'Where the function runs. "aws": on AWS; "local": on a Lambda on this machine; "inline": in '
+        'this process; an executor: in its workers; "auto": on AWS if a function is known, else local',
+        flag=True, known_as=("executor",),
+    )  # fmt: skip
+    local: str = option(
+        "builtin", WHERE, choice("builtin", "awslambdaric"),
+        "What runs the handler in the sandboxes of a Lambda on this machine. \"builtin\": "
+        "lambdamap's own loop; \"awslambdaric\": AWS's runtime client",
+        flag=True,
+    )  # fmt: skip
+    memory_mb: int | None = option(
+        None, WHERE, integer(1, 1 << 30, open_ended=True),
+        "Memory limit of an invocation on the local Lambda, in MB. Processes that it starts count "
+        "(Linux), and exceeding it raises `WorkerCrashedError`, as on a Lambda of that size. None: no "
+        "limit",
+    )  # fmt: skip
+
+    chunksize: int | str = option(
+        "auto", HOW, or_auto(integer(1, (1 << 32) - 1, open_ended=True)),
+        'Items per invocation. "auto" starts with single items and grows to half a second of work',
+        flag=True, known_as=("chunk_size", "batch_size"),
+        refused={
+            "LambdaExecutor": "pass it to map()",
+            "invoke_map": "each payload is an invocation of its own",
+        },
+    )  # fmt: skip
+    max_concurrency: int | None = option(
+        None, HOW, integer(1, 100_000),
+        "Invocations of this map in flight at once. None: 256 on AWS, two per sandbox on the local "
+        "Lambda",
+        flag=True, known_as=("max_workers", "n_jobs", "processes"),
+    )  # fmt: skip
+    buffersize: int | None = option(
+        None, HOW, integer(1, 1 << 40, open_ended=True),
+        "Items read from the input whose results have not been taken yet. None: two windows of "
+        "chunks",
+        flag=True,
+        refused={"LambdaExecutor": "pass it to map()"},
+    )  # fmt: skip
+    compression: bool | str = option(
+        "auto", HOW, or_auto(SWITCH),
+        'Whether to compress payloads: zlib on their structure, byte planes on numbers. "auto": not '
+        "over loopback",
+    )  # fmt: skip
+    codec: str = option(
+        "native", HOW, choice("native", "json"),
+        'Encoding of items and results. "json": plain JSON in the same envelope, for a worker in '
+        "another language; the function travels by name, and anything but None, bool, int, finite "
+        "float, str, list and dict with str keys is refused with its place",
+        refused={"LambdaExecutor": "JSON cannot express keyword arguments and tuples"},
+    )  # fmt: skip
+    by_value: bool | Sequence[Any] | None = option(
+        None, HOW, BY_VALUE,
+        "Ship the function's code instead of its import path. True: always; modules: what is defined "
+        "in them; False: never; None: where there is no import path",
+        flag=True,
+    )  # fmt: skip
+    allow_pickle: bool | None = option(
+        None, HOW, SWITCH,
+        "Pickle what has no other encoding, and read pickled results. None: on the local Lambda only",
+    )  # fmt: skip
+    depth: int = option(
+        0, HOW, integer(0, 4),
+        "Levels of maps inside the function that may run remotely, at most 4. Deeper ones run inline",
+    )  # fmt: skip
+    max_inflight_bytes: int | None = option(
+        None, HOW, integer(1, 1 << 50, open_ended=True),
+        "Limit of the bytes that all maps of this process hold. They count from packing until the "
+        "results are taken. None: 512 MB or a quarter of the memory, whichever is less",
+    )  # fmt: skip
+    max_result_bytes: int = option(
+        256 << 20, HOW, integer(1, 1 << 50, open_ended=True),
+        "Bytes of one chunk's results, decoded",
+    )  # fmt: skip
+
+    timeout: float | None = option(
+        None, FAILS, seconds(100_000_000),
+        "Seconds from the call to the last result. None: no limit",
+        flag=True,
+        refused={"LambdaExecutor": "use result(timeout), map(timeout=) or invocation_timeout"},
+    )  # fmt: skip
+    invocation_timeout: float | None = option(
+        None, FAILS, seconds(100_000_000),
+        "Seconds for one attempt. None: 1830, Lambda's longest run and 30 for the network",
+        flag=True,
+    )  # fmt: skip
+    connect_timeout: float = option(
+        15.0, FAILS, seconds(1_000_000),
+        "Seconds to keep trying while the endpoint accepts no connection. It may be starting, and "
+        "nothing has run",
+    )  # fmt: skip
+    idempotent: bool = option(
+        False, FAILS, SWITCH,
+        "The function may run twice for an item. Chunks whose reply is lost are tried again",
+        flag=True,
+    )  # fmt: skip
+    max_attempts: int | None = option(
+        None, FAILS, integer(1, 100),
+        "Requests per chunk in all. A 429, a 409 and a connection that was never made do not count. "
+        "None: ``AWS_MAX_ATTEMPTS``, else 3",
+        flag=True, known_as=("retries",),
+    )  # fmt: skip
+    on_error: str = option(
+        "raise", FAILS, choice("raise", "return"),
+        'What to do when an item fails. "raise": end the map with the exception; "return": put the '
+        "exception in the result's place and go on",
+        flag=True,
+        refused={"LambdaExecutor": "each future holds its own exception"},
+    )  # fmt: skip
+    progress: bool | Callable[..., Any] | None = option(
+        None, FAILS, PROGRESS,
+        "Show a progress bar on stderr. A tqdm class or a callable ``(done, total)``: use that; None: "
+        "a bar after a second, on a terminal or in a notebook",
+        flag=True,
+        refused={"LambdaExecutor": "use as_completed() with a bar of your own"},
+    )  # fmt: skip
+    logs: bool = option(
+        True, FAILS, SWITCH,
+        "Show what the function prints, with the item's index before each line",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
-        _check(self)
+        for name, declared in DECLARED.items():
+            value = getattr(self, name)
+            if value is None and declared.optional:
+                continue
+            checked = declared.kind.checked(name, value)
+            if checked is not value:
+                object.__setattr__(self, name, checked)
 
     def __getstate__(self) -> dict[str, Any]:
         if self.credentials is not None:
             raise TypeError(
-                "Options with credentials are not pickled: let the other process find its own"
+                "cannot pickle Options with credentials: let the other process find its own"
             )
         return dict(vars(self))
 
 
-NAMES = tuple(field.name for field in dataclasses.fields(Options))
-
-
-def _fail(name: str, value: object, wanted: str) -> ConfigError:
-    return ConfigError(f"{name} must be {wanted}, not {value!r}")
-
-
-def _integer(options: Options, name: str) -> Any:
-    """The option's value; an integer of another type, such as numpy's, becomes an int first."""
-    value = getattr(options, name)
-    if not isinstance(value, (int, str)) and hasattr(value, "__index__"):
-        with contextlib.suppress(TypeError):  # an array
-            object.__setattr__(options, name, operator.index(value))
-    return getattr(options, name)
-
-
-def _check_int(options: Options, name: str, low: int, high: int, optional: bool) -> None:
-    value = _integer(options, name)
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        bounds = f"from {low} to {high}" if high < _BIG else f"of at least {low}"
-        raise _fail(name, value, f"a whole number {bounds}")
-
-
-def _check_seconds(options: Options, name: str, *, optional: bool = True) -> None:
-    value, most = getattr(options, name), 1e8 if optional else 1e6
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < most:
-        raise _fail(name, value, "a number of seconds above 0" + (", or None" if optional else ""))
-
-
-def _check_choice(options: Options, name: str, choices: tuple[Any, ...]) -> None:
-    value = getattr(options, name)
-    if not any(
-        value is choice or (value == choice and type(value) is type(choice)) for choice in choices
-    ):
-        raise _fail(name, value, " or ".join(repr(choice) for choice in choices))
-
-
-def _check(options: Options) -> None:
-    check_function(options.function)
-    _check_text(options, "qualifier", _QUALIFIER, "an alias or a version")
-    _check_text(
-        options, "tenant_id", _TENANT, "1 to 256 of A-Z a-z 0-9 . _ : / = + - @ and inner blanks"
-    )
-    if options.client_context is not None:
-        encoded_context(options.client_context)
-    if options.region is not None and not is_region(options.region):
-        raise _fail("region", options.region, "a region such as 'eu-central-1'")
-    for name in ("profile", "endpoint_url", "ca_bundle"):
-        value = getattr(options, name)
-        if value is not None and (
-            not isinstance(value, str) or not value or not value.isprintable()
-        ):
-            raise _fail(name, value, "a text")
-    if isinstance(options.backend, str):
-        _check_choice(options, "backend", ("auto", "aws", "local", "inline"))
-    elif hasattr(options.backend, "get_executor"):
-        raise _fail("backend", options.backend, "an executor: pass client.get_executor()")
-    elif isinstance(options.backend, type) or not hasattr(options.backend, "submit"):
-        raise _fail(
-            "backend",
-            options.backend,
-            "'auto', 'aws', 'local', 'inline' or an object that is a concurrent.futures.Executor",
-        )
-    _check_choice(options, "local", ("builtin", "awslambdaric"))
-    _check_int(options, "memory_mb", 1, 1 << 30, True)
-    if not isinstance(options.chunksize, str) or options.chunksize != "auto":
-        value = _integer(options, "chunksize")
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**32:
-            raise _fail("chunksize", value, 'a whole number of items, at least 1, or "auto"')
-    _check_int(options, "max_concurrency", 1, 100_000, True)
-    _check_int(options, "buffersize", 1, _BIG, True)
-    _check_choice(options, "compression", ("auto", True, False))
-    _check_choice(options, "codec", ("native", "json"))
-    if options.by_value is not None and not isinstance(options.by_value, (bool, list, tuple)):
-        raise _fail("by_value", options.by_value, "None, True, False or a list of modules")
-    _check_choice(options, "allow_pickle", (None, True, False))
-    _check_int(options, "depth", 0, 4, False)
-    _check_int(options, "max_inflight_bytes", 1, 1 << 50, True)
-    _check_int(options, "max_result_bytes", 1, 1 << 50, False)
-    _check_seconds(options, "timeout")
-    _check_seconds(options, "invocation_timeout")
-    _check_seconds(options, "connect_timeout", optional=False)
-    _check_choice(options, "idempotent", (True, False))
-    _check_int(options, "max_attempts", 1, 100, True)
-    _check_choice(options, "on_error", ("raise", "return"))
-    if not (
-        options.progress is None or isinstance(options.progress, bool) or callable(options.progress)
-    ):
-        raise _fail("progress", options.progress, "None, True, False, a tqdm class or a callable")
-    _check_choice(options, "logs", (True, False))
-
-
-def _check_text(options: Options, name: str, pattern: re.Pattern[str], wanted: str) -> None:
-    value = getattr(options, name)
-    if value is not None and (not isinstance(value, str) or pattern.fullmatch(value) is None):
-        raise _fail(name, value, wanted)
-
-
-def encoded_context(context: Any) -> str:
-    """A client context as its header has it: base64 of a JSON object.
-
-    Raises
-    ------
-    ConfigError
-        It is not a JSON object, or too long.
-    """
-    try:
-        if isinstance(context, str):
-            text, context = context, json.loads(context)
-        else:
-            text = json.dumps(context, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"client_context is not JSON ({error})") from None
-    if not isinstance(context, dict):
-        kind = type(context).__name__
-        raise ConfigError(f"client_context must be a dict, or a JSON object as text, not {kind}")
-    try:
-        encoded = base64.b64encode(text.encode()).decode()
-    except UnicodeEncodeError as error:
-        raise ConfigError(f"client_context is not JSON ({error})") from None
-    if len(encoded) > _MAX_CONTEXT:
-        raise ConfigError(
-            f"client_context has {len(encoded)} bytes in base64; Lambda takes {_MAX_CONTEXT}: send "
-            "a reference to it"
-        )
-    return encoded
-
-
-def is_region(name: object) -> bool:
-    """Whether it looks like the name of an AWS region."""
-    return isinstance(name, str) and _REGION.fullmatch(name) is not None
-
-
-def check_function(name: object) -> None:
-    """Raise ConfigError unless it can be a function's name, ARN or None.
-
-    The limits are those of the Invoke API's ``FunctionName``.
-    """
-    if name is None:
-        return
-    if not isinstance(name, str):
-        raise _fail("function", name, "the name or ARN of a Lambda function")
-    if len(name) > _MAX_FUNCTION:
-        raise ConfigError(f"function has {len(name)} characters; a name or ARN has at most 256")
-    if _FUNCTION.fullmatch(name) is None:
-        raise _fail(
-            "function",
-            name,
-            "a name (letters, digits, - and _), name:alias, or a function's ARN",
-        )
-
-
-def qualifier_of(function: str) -> str | None:
-    """The alias or version behind a function's name or ARN."""
-    found = _FUNCTION.fullmatch(function)
-    return None if found is None else found["qualifier"]
-
-
-# --- where values come from --------------------------------------------------------------------
-
-_TRUE = {"1", "true", "yes", "on"}
-_FALSE = {"0", "false", "no", "off"}
-_FROM_ENVIRONMENT = set(NAMES) - {"by_value", "credentials"}  # which no text can say
-_INTS = {
-    "memory_mb",
-    "max_concurrency",
-    "buffersize",
-    "depth",
-    "max_inflight_bytes",
-    "max_result_bytes",
-    "max_attempts",
+DECLARED: Final[dict[str, Option]] = {
+    field.name: field.metadata["option"] for field in dataclasses.fields(Options)
 }
-_SECONDS = {"timeout", "invocation_timeout", "connect_timeout"}
-_BOOLS = {"allow_pickle", "idempotent", "progress", "logs", "compression"}
+
+
+def _docstring() -> str:
+    """The docstring of Options, with its parameters."""
+    import textwrap
+
+    lines = ["Parameters", "----------"]
+    for field in dataclasses.fields(Options):
+        declared = DECLARED[field.name]
+        default = "optional" if field.default is None else f"default {field.default!r}"
+        lines.append(f"{field.name} : {declared.kind.type}, {default}")
+        lines += textwrap.wrap(
+            declared.doc + ".", 100, initial_indent="    ", subsequent_indent="    "
+        )
+    before, heading, after = inspect.cleandoc(Options.__doc__ or "").partition("Raises\n")
+    return before + "\n".join([*lines, "", heading]) + after
+
+
+Options.__doc__ = _docstring()
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def _meant(name: str) -> str | None:
+    """The option that a wrong name probably stands for."""
+    import difflib
+
+    for known, declared in DECLARED.items():
+        if name in declared.known_as:
+            return known
+    return next(iter(difflib.get_close_matches(name, DECLARED, n=1)), None)
+
+
+def check_names(values: Iterable[str]) -> None:
+    """Raise ConfigError for a name that is not an option's; it says what was probably meant."""
+    for name in values:
+        if name not in DECLARED:
+            near = _meant(name)
+            hint = f"did you mean {near!r}?" if near else f"options are: {', '.join(DECLARED)}"
+            raise ConfigError(f"unknown option {name!r}; {hint}")
+
+
+def refused(place: str) -> dict[str, str]:
+    """Return the options that a call does not take, each with what to do instead."""
+    return {
+        name: declared.refused[place]
+        for name, declared in DECLARED.items()
+        if place in declared.refused
+    }
+
+
+def check_place(place: str, given: Iterable[str], others: Mapping[str, str] | None = None) -> None:
+    """Raise ConfigError for what a call does not take: options, and `others` that it has besides."""
+    reasons = {**refused(place), **(others or {})}
+    for name in given:
+        if name in reasons:
+            raise ConfigError(f"{place} does not accept {name!r}: {reasons[name]}")
+
+
+# --- where values come from -----------------------------------------------------------------------
 
 # What `configure` has set for good, the last one winning, each with the object that set it: a ``with``
 # statement takes it out again before its body. Replaced as a whole, under the lock.
 _set: tuple[tuple[weakref.ref[configure], dict[str, Any]], ...] = ()
 _lock = threading.Lock()
 _local: ContextVar[dict[str, Any] | None] = ContextVar("lambdamap_options", default=None)
+_kinds: Final = {name: declared.kind for name, declared in DECLARED.items()}
 
 
-def parse(name: str, text: str) -> Any:
-    """The value of an option from its text in the environment, or a ConfigError."""
-    lowered = text.strip().lower()
-    try:
-        if name in _INTS or (name == "chunksize" and lowered != "auto"):
-            return int(lowered)
-        if name in _SECONDS:
-            return float(lowered)
-    except ValueError:
-        raise ConfigError(f"LAMBDAMAP_{name.upper()} must be a number, not {text!r}") from None
-    if name in _BOOLS:
-        if lowered in _TRUE:
-            return True
-        if lowered in _FALSE:
-            return False
-        if name != "compression":
-            raise ConfigError(f"LAMBDAMAP_{name.upper()} must be 1 or 0, not {text!r}")
-    return text.strip()
+def read(name: str, text: str, place: str | None = None) -> Any:
+    """Return an option's value from its text.
 
+    Parameters
+    ----------
+    name, text
+        The option and the text.
+    place
+        Where the text is from, for messages; None: a variable such as ``LAMBDAMAP_CHUNKSIZE``.
 
-def _environment() -> dict[str, Any]:
-    found = {}
-    for name in _FROM_ENVIRONMENT:
-        text = os.environ.get(f"LAMBDAMAP_{name.upper()}")
-        if text is not None and text.strip():
-            found[name] = parse(name, text)
-    return found
+    Raises
+    ------
+    ConfigError
+        The text is not a value of the option.
+    """
+    return _kinds[name].read(place or _variables.variable_of(name), text)
 
 
 def _configured() -> dict[str, Any]:
@@ -402,7 +365,7 @@ def _for_good() -> dict[str, Any]:
 
 
 def _forget() -> None:
-    """In the child of a fork: whoever held the lock is not there."""
+    """Replace the lock in the child of a fork, where its holder does not exist."""
     global _lock
     _lock = threading.Lock()
 
@@ -410,55 +373,31 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-_ELSEWHERE = {  # as other libraries call it
-    "chunk_size": "chunksize",
-    "batch_size": "chunksize",
-    "max_workers": "max_concurrency",
-    "n_jobs": "max_concurrency",
-    "processes": "max_concurrency",
-    "function_name": "function",
-    "region_name": "region",
-    "profile_name": "profile",
-    "retries": "max_attempts",
-    "executor": "backend",
-}
-
-
-def check_names(values: Mapping[str, Any]) -> None:
-    """Raise ConfigError for what is no option; the message says what was probably meant."""
-    for name in values:
-        if name not in NAMES:
-            near = [_ELSEWHERE[name]] if name in _ELSEWHERE else []
-            near = near or difflib.get_close_matches(name, NAMES, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(NAMES)}"
-            raise ConfigError(f"there is no option {name}{hint}")
-
-
-def _arguments_of(function: Any) -> Iterable[str]:
+def _arguments_of(function: object) -> Iterable[str]:
     """The names under which a function takes arguments."""
-    import inspect
-
+    if not callable(function):
+        return ()
     try:
         found = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # not callable, or built in
+    except (TypeError, ValueError):  # built in
         return ()
     return [p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
 def resolve_for(function: object, arguments: Mapping[str, Any]) -> Options:
-    """Return the options of a call that maps a function, whose own arguments are none of them.
+    """Return the options of a call that maps a function.
 
     Raises
     ------
     ConfigError
-        As `resolve`; of a keyword that the function takes it says how to pass it.
+        As `resolve`. For an argument of the function it says how to pass it.
     """
     try:
-        for name in arguments.keys() - set(NAMES):
+        for name in arguments.keys() - DECLARED.keys():
             if name in _arguments_of(function):
                 called = getattr(function, "__name__", "f")
                 raise ConfigError(
-                    f"{name} is an argument of {called} and not an option of the map: pass "
+                    f"{name!r} is an argument of {called}, not an option of the map: pass "
                     f"functools.partial({called}, {name}=...) instead of {called}"
                 )
         return resolve(**arguments)
@@ -467,18 +406,18 @@ def resolve_for(function: object, arguments: Mapping[str, Any]) -> Options:
 
 
 def resolve(**arguments: Any) -> Options:
-    """The options of one call.
+    """Return the options of one call.
 
     Raises
     ------
     ConfigError
-        An unknown name or a value that cannot be.
+        An unknown name or an invalid value.
     DeadlineError
-        The time for maps of the web request that this is called in is over.
+        The web request or invocation that this is called in has no time left.
     """
     check_names(arguments)
     values = {
-        **_environment(),
+        **_variables.values(_kinds),
         **_for_good(),
         **ambient.options(),
         **(_local.get() or {}),
@@ -502,7 +441,7 @@ class configure(contextlib.AbstractContextManager["configure"]):  # noqa: N801  
     Raises
     ------
     ConfigError
-        At once, for an unknown name or a value that cannot be.
+        At once, for an unknown name or an invalid value.
 
     Examples
     --------

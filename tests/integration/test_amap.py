@@ -175,7 +175,7 @@ class TestAsync:
             await results.aclose()
 
         run_main(main())
-        with pytest.raises(lambdamap.ConfigError, match="did you mean chunksize"):
+        with pytest.raises(lambdamap.ConfigError, match="chunksize"):
             lambdamap.amap(tasks.square, [1], chunk_size=3)
         with pytest.raises(TypeError, match="not iterable"):
             lambdamap.amap(tasks.square, 3)  # type: ignore[arg-type]

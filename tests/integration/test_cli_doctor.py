@@ -195,4 +195,4 @@ def test_as_a_command() -> None:
     assert "hidden" not in away.stdout + away.stderr
     odd = run("doctor", "--function", "f g")
     assert odd.returncode == 2
-    assert "Error: function must be a name" in odd.stderr
+    assert "Error: --function must be" in odd.stderr

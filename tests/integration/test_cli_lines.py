@@ -204,6 +204,15 @@ def test_results_that_json_has_no_form_for() -> None:
     assert parsed(kept.stdout)[0]["lambdamap_error"]["type"] == "TypeError"
 
 
+def test_options_are_written_as_in_the_environment() -> None:
+    """The default too; the command line wins over the environment."""
+    words = ("--chunksize", "auto", "--no-progress", "--timeout", "60")
+    for variable in ({}, {"LAMBDAMAP_CHUNKSIZE": "3"}):
+        done = run("map", "tasks:square", *LOCAL, *words, text=lines(1, 2), **variable)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert parsed(done.stdout) == [1, 4]
+
+
 def test_arguments_and_a_function_of_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,8 +233,8 @@ def test_arguments_and_a_function_of_the_working_directory(
         (("tasks:os.sep",), "not callable"),
         (("square",), "write module:function"),
         (("tasks:square", "/nowhere"), "does not exist"),
-        (("tasks:square", "--chunksize", "0"), "chunksize"),
-        (("tasks:square", "--function", "a b"), "function must be a name"),
+        (("tasks:square", "--chunksize", "0"), "--chunksize must be"),
+        (("tasks:square", "--function", "a b"), "--function must be"),
         (("tasks:square", "--backend", "aws"), "needs a function: pass --function, or set"),
         (("tasks:square", "--function", "f"), "no AWS region: pass --region, or set AWS_REGION"),
         (("tasks:square", "--function", "f", "--profile", "nobody"), "aws configure list-profiles"),

@@ -95,9 +95,9 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("key", "value", "says"),
         [
-            ("LAMBDAMAP_CHUNKSZE", 3, "did you mean chunksize"),
-            ("LAMBDAMAP_CHUNKSIZE", 0, "chunksize must be"),
-            ("LAMBDAMAP_CHUNKSIZE", "many", "LAMBDAMAP_CHUNKSIZE must be a number"),
+            ("LAMBDAMAP_CHUNKSZE", 3, "unknown option 'chunksze'"),
+            ("LAMBDAMAP_CHUNKSIZE", 0, "chunksize must"),
+            ("LAMBDAMAP_CHUNKSIZE", "many", "LAMBDAMAP_CHUNKSIZE must"),
             ("LAMBDAMAP_REQUEST_TIMEOUT", 0, "above 0"),
             ("LAMBDAMAP_REQUEST_TIMEOUT", "soon", "'soon'"),
             ("LAMBDAMAP_REQUEST_TIMEOUT", True, "True"),

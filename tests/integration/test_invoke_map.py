@@ -84,7 +84,7 @@ class TestInvokeMap:
         ("http://x:99999", "https://host"),
         ("x", "https://host"),
         ("http://x/?a=b", "https://host"),
-        ("http://x\ny", "a text"),
+        ("http://x\ny", "endpoint_url must be"),
     ],
 )
 def test_hostile_endpoints(url: str, text: str) -> None:

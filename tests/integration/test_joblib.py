@@ -86,7 +86,7 @@ class TestParallel:
 
     def test_options(self) -> None:
         with (
-            pytest.raises(lambdamap.ConfigError, match="did you mean function"),
+            pytest.raises(lambdamap.ConfigError, match="unknown option"),
             on_lambda(functoin="f"),
         ):
             pass

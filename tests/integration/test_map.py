@@ -359,12 +359,12 @@ def test_a_traceback_shows_the_callers_code_and_not_this_librarys() -> None:
     ],
 )
 def test_arguments_of_f_are_told_from_options(call: Callable[..., Any]) -> None:
-    text = r"y is an argument of add and not an option of the map: pass functools.partial\(add, y=...\)"
+    text = r"'y' is an argument of add, .*: pass functools.partial\(add, y=...\)"
     with pytest.raises(lambdamap.ConfigError, match=text):
         call(y=3)
-    with pytest.raises(lambdamap.ConfigError, match="no option z"):
+    with pytest.raises(lambdamap.ConfigError, match="unknown option 'z'"):
         call(z=3)
-    with pytest.raises(lambdamap.ConfigError, match="did you mean chunksize"):
+    with pytest.raises(lambdamap.ConfigError, match="unknown option"):
         call(chunk_size=3)
 
 

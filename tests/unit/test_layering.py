@@ -189,8 +189,10 @@ ROLES: dict[str, set[str]] = {
     "worker": {"_codec", "_process", "_version", "shipping"},
     "local": {"_process"},
     "ambient": {"errors", "worker"},
-    "options": {"ambient", "errors"},
-    "backends": {"_net", "_version", "errors", "local", "options", "shipping", "worker"},
+    "_checks": {"errors"},
+    "_variables": {"_checks"},
+    "options": {"_checks", "_variables", "ambient", "errors"},
+    "backends": {"_checks", "_net", "_version", "errors", "local", "options", "shipping", "worker"},
     "flight": {
         "_codec", "_net", "_version", "ambient", "backends", "errors", "options", "shipping", "worker",
     },
@@ -203,7 +205,7 @@ ROLES: dict[str, set[str]] = {
         "options", "shipping",
     },
     "integrations": {
-        "ambient", "calls", "cli", "errors", "flight", "local", "options", "worker",
+        "_variables", "ambient", "calls", "cli", "errors", "flight", "local", "options", "worker",
     },
     "__init__": {"_version", "calls", "errors", "flight", "integrations", "options"},
     "__main__": {"cli"},

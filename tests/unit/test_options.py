@@ -3,76 +3,100 @@
 from __future__ import annotations
 
 import base64
+import importlib
+import inspect
 import json
+import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import lambdamap
-from lambdamap import options
+from lambdamap import _checks, _variables, options
+
+# Each text of an error of options, once.
+FUNCTION = "a name (letters, digits, - and _), name:alias, name:version or ARN"
+TENANT = "1 to 256 of the characters A-Z a-z 0-9 . _ : / = + - @ and inner spaces"
+BACKENDS = "'auto', 'aws', 'local', 'inline'"
+OPTIONS = ", ".join(options.DECLARED)
+TEXTS: list[tuple[dict[str, object], str]] = [
+    ({"chunksiz": 3}, "unknown option 'chunksiz'; did you mean 'chunksize'?"),
+    ({"n_jobs": 3}, "unknown option 'n_jobs'; did you mean 'max_concurrency'?"),
+    ({"nonsense": 3}, f"unknown option 'nonsense'; options are: {OPTIONS}"),
+    ({"chunksize": 0}, "chunksize must be 'auto' or an integer of at least 1, not 0"),
+    ({"max_concurrency": 0}, "max_concurrency must be an integer from 1 to 100,000, not 0"),
+    ({"depth": 5}, "depth must be an integer from 0 to 4, not 5"),
+    ({"buffersize": 2.0}, "buffersize must be an integer of at least 1, not 2.0"),
+    ({"function": "f:"}, f"function must be {FUNCTION}, not 'f:'"),
+    ({"function": "f" * 300}, "function has 300 characters: a name or ARN has at most 256"),
+    ({"qualifier": "a b"}, "qualifier must be an alias or a version, not 'a b'"),
+    ({"tenant_id": " blue"}, f"tenant_id must be {TENANT}, not ' blue'"),
+    ({"client_context": {"x": {1}}}, "client_context is not JSON (Object of type set is not JSON serializable)"),
+    ({"client_context": "[1]"}, "client_context must be a dict or the text of a JSON object, not list"),
+    (
+        {"client_context": {"x": "y" * 3000}},
+        "client_context has 4,012 bytes in base64, Lambda accepts 3,583: send a reference to the data",
+    ),
+    ({"region": "evil.com/"}, "region must be a region such as 'eu-central-1', not 'evil.com/'"),
+    ({"profile": ""}, "profile must be a string of printable characters, not ''"),
+    (
+        {"backend": "gcp"},
+        f"backend must be {BACKENDS} or an instance of concurrent.futures.Executor, not 'gcp'",
+    ),
+    (
+        {"backend": SimpleNamespace(get_executor=1)},
+        "backend must be an executor (pass client.get_executor()), not namespace(get_executor=1)",
+    ),
+    ({"local": "docker"}, "local must be 'builtin' or 'awslambdaric', not 'docker'"),
+    ({"compression": 1}, "compression must be 'auto', True or False, not 1"),
+    ({"by_value": "yes"}, "by_value must be True, False or a list of modules, not 'yes'"),
+    ({"timeout": 0}, "timeout must be a number of seconds above 0 and below 100,000,000, not 0"),
+    (
+        {"connect_timeout": None},
+        "connect_timeout must be a number of seconds above 0 and below 1,000,000, not None",
+    ),
+    ({"on_error": "ignore"}, "on_error must be 'raise' or 'return', not 'ignore'"),
+    ({"idempotent": 1}, "idempotent must be True or False, not 1"),
+    ({"progress": 3}, "progress must be True, False, a tqdm class or a callable, not 3"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "text"), TEXTS, ids=lambda value: str(value)[:30])
+def test_what_an_error_says(values: dict[str, object], text: str) -> None:
+    with pytest.raises(lambdamap.ConfigError) as caught:
+        options.resolve(**values)
+    assert str(caught.value) == text
+    with pytest.raises(ValueError, match="^" + re.escape(text)):
+        lambdamap.map(abs, [1], **values)
 
 
 @pytest.mark.parametrize(
-    ("values", "text"),
+    ("name", "values"),
     [
-        ({"chunksiz": 3}, "did you mean chunksize"),
-        ({"nonsense": 3}, "there are: function, qualifier"),
-        ({"chunk_size": 3}, "did you mean chunksize"),
-        ({"n_jobs": 3}, "did you mean max_concurrency"),
-        ({"chunksize": 0}, "chunksize must be"),
-        ({"chunksize": -1}, "chunksize must be"),
-        ({"chunksize": 2.5}, "chunksize must be"),
-        ({"chunksize": True}, "chunksize must be"),
-        ({"chunksize": "5"}, "chunksize must be"),
-        ({"function": "a/../b"}, "function must be"),
-        ({"function": ".."}, "function must be"),
-        ({"function": "f%2e"}, "function must be"),
-        ({"function": "f\r\nX: y"}, "function must be"),
-        ({"function": "f" * 300}, "300 characters"),
-        ({"function": "f:"}, "function must be"),
-        ({"function": 5}, "function must be"),
-        ({"qualifier": "a b"}, "qualifier must be an alias or a version"),
-        ({"qualifier": ""}, "qualifier must be"),
-        ({"qualifier": "v\n"}, "qualifier must be"),
-        ({"tenant_id": ""}, "tenant_id must be"),
-        ({"tenant_id": "a" * 257}, "tenant_id must be"),
-        ({"tenant_id": "a\r\nX: y"}, "tenant_id must be"),
-        ({"tenant_id": " blue"}, "tenant_id must be .* inner blanks"),
-        ({"tenant_id": "blue "}, "tenant_id must be"),
-        ({"tenant_id": "tenant\u00e9"}, "tenant_id must be"),
-        ({"tenant_id": 7}, "tenant_id must be"),
-        ({"client_context": "{oops"}, "client_context is not JSON"),
-        ({"client_context": {"x": float("nan")}}, "client_context is not JSON"),
-        ({"client_context": {"x": {1}}}, "client_context is not JSON"),
-        ({"client_context": {"x": "\ud800"}.items()}, "client_context is not JSON"),
-        ({"client_context": "[1]"}, "client_context must be a dict, .* not list"),
-        ({"client_context": '"\ud800"'}, "client_context must be a dict"),
-        ({"client_context": {"x": "y" * 3000}}, "has 4012 bytes in base64; Lambda takes 3583"),
-        ({"connect_timeout": 0}, "connect_timeout must be"),
-        ({"connect_timeout": None}, "connect_timeout must be"),
-        ({"region": "evil.com/"}, "region must be"),
-        ({"region": "eu-central-1\n"}, "region must be"),
-        ({"backend": "gcp"}, "backend must be"),
-        ({"backend": ThreadPoolExecutor}, "backend must be .* an object"),
-        ({"backend": SimpleNamespace(get_executor=1)}, r"pass client.get_executor\(\)"),
-        ({"local": "docker"}, "local must be"),
-        ({"max_concurrency": 0}, "max_concurrency must be"),
-        ({"compression": 1}, "compression must be"),
-        ({"compression": "zlib"}, "compression must be"),
-        ({"on_error": "ignore"}, "on_error must be"),
-        ({"timeout": 0}, "timeout must be"),
-        ({"timeout": "3"}, "timeout must be"),
-        ({"depth": 5}, "depth must be"),
-        ({"idempotent": 1}, "idempotent must be"),
-        ({"progress": 3}, "progress must be"),
+        ("chunksize", [-1, 2.5, True, "5", 1 << 32, None]),
+        ("function", ["a/../b", "..", "f%2e", "f\r\nX: y", 5]),
+        ("qualifier", ["", "v\n"]),
+        ("tenant_id", ["", "a" * 257, "a\r\nX: y", "blue ", "tenant\u00e9", 7]),
+        (
+            "client_context",
+            ["{oops", {"x": float("nan")}, {"x": "\ud800"}.items(), '"\ud800"', {"x": "y" * 2700}],
+        ),
+        ("connect_timeout", [0, "15"]),
+        ("region", ["eu-central-1\n", 3]),
+        ("ca_bundle", ["a\nb", 3]),
+        ("backend", [ThreadPoolExecutor, 3, None]),
+        ("compression", ["zlib", None]),
+        ("timeout", ["3", float("nan"), float("inf"), True]),
+        ("depth", [-1, None]),
     ],
 )
-def test_a_wrong_value_names_the_option(values: dict[str, object], text: str) -> None:
-    with pytest.raises(lambdamap.ConfigError, match=text):
-        options.resolve(**values)
-    with pytest.raises(ValueError, match=text):
-        lambdamap.map(abs, [1], **values)
+def test_what_is_refused(name: str, values: list[object]) -> None:
+    for value in values:
+        with pytest.raises(lambdamap.ConfigError, match=f"^{name} "):
+            options.Options(**{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -143,10 +167,88 @@ def test_two_threads_in_with_statements_leave_nothing_behind() -> None:
     assert options.resolve().chunksize == "auto"
 
 
-def test_environment_errors_name_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LAMBDAMAP_MAX_CONCURRENCY", "many")
-    with pytest.raises(lambdamap.ConfigError, match="LAMBDAMAP_MAX_CONCURRENCY"):
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("chunksize", " 7 ", 7),
+        ("chunksize", "AUTO", "auto"),
+        ("compression", "auto", "auto"),
+        ("compression", "off", False),
+        ("idempotent", "Yes", True),
+        ("progress", "0", False),
+        ("allow_pickle", "1", True),
+        ("timeout", "2.5", 2.5),
+        ("max_result_bytes", "1000", 1000),
+        ("on_error", "return", "return"),
+        ("backend", "inline", "inline"),
+        ("client_context", '{"a": 1}', '{"a": 1}'),
+    ],
+)
+def test_values_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object
+) -> None:
+    monkeypatch.setenv(f"LAMBDAMAP_{name.upper()}", text)
+    assert getattr(options.resolve(), name) == value
+    monkeypatch.setenv(f"LAMBDAMAP_{name.upper()}", " ")
+    assert options.resolve() == options.Options()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wanted"),
+    [
+        ("MAX_CONCURRENCY", "many", "an integer from 1 to 100,000"),
+        ("DEPTH", "5", "an integer from 0 to 4"),
+        ("IDEMPOTENT", "maybe", "1 or 0"),
+        ("COMPRESSION", "zlib", "'auto', 1 or 0"),
+        ("TIMEOUT", "nan", "a number of seconds above 0 and below 100,000,000"),
+        ("BACKEND", "gcp", "'auto', 'aws', 'local' or 'inline'"),
+        ("PROGRESS", "bar", "1 or 0"),
+    ],
+)
+def test_errors_of_the_environment_name_the_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, wanted: str
+) -> None:
+    monkeypatch.setenv(f"LAMBDAMAP_{name}", text)
+    with pytest.raises(lambdamap.ConfigError) as caught:
         options.resolve()
+    assert str(caught.value) == f"LAMBDAMAP_{name} must be {wanted}, not {text!r}"
+
+
+@pytest.mark.parametrize("variable", _variables.VARIABLES)
+def test_variables_of_others_are_known(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "1")
+    assert options.resolve() == options.Options()
+
+
+def test_every_variable_is_an_option_or_listed() -> None:
+    """In sources, scripts and pages; what is listed is read somewhere."""
+    root = Path(__file__).parents[2]
+    found: dict[str, set[str]] = {}
+    folders = ("pylambdamap", "docs", "examples", "benchmarks", "tests")
+    for path in [root / "dev", root / "setup.py", root / "README.md", *(
+        path for folder in folders for path in (root / folder).rglob("*")
+        if path.suffix in (".py", ".md", ".ipynb", ".toml") and path.name != Path(__file__).name
+    )]:  # fmt: skip
+        if path.name != "_variables.py":
+            for variable in re.findall(r"(?<![A-Z_])LAMBDAMAP_[A-Z_]+\b", path.read_text("utf-8")):
+                found.setdefault(variable, set()).add(str(path.relative_to(root)))
+    of_options = {
+        _variables.variable_of(name)
+        for name, option in options.DECLARED.items()
+        if option.kind.parse
+    }
+    known = of_options | _variables.VARIABLES.keys()
+    meant = {
+        "LAMBDAMAP_NAME",
+        "LAMBDAMAP_CHUNKSZE",
+        "LAMBDAMAP_CHUNK_SIZE",
+    }  # not a variable; wrong
+    assert found.keys() - known <= meant, {name: found[name] for name in found.keys() - known}
+    assert found.keys() >= _variables.VARIABLES.keys()
+    page = (root / "docs" / "options.md").read_text("utf-8")
+    listed = set(re.findall(r"^\| `(LAMBDAMAP_\w+)` \|", page, re.MULTILINE))
+    for_users = ("worker", "Flask and ASGI")
+    assert listed == {name for name, by in _variables.VARIABLES.items() if by in for_users}
 
 
 def test_options_hide_credentials() -> None:
@@ -170,7 +272,7 @@ def test_limits_of_the_invoke_api_are_botocores() -> None:
 def test_client_context_as_its_header_has_it() -> None:
     for context in ({"custom": {"a": "\u00e9"}}, '{"custom": {"a": "\u00e9"}}'):
         options.Options(client_context=context)
-        assert json.loads(base64.b64decode(options.encoded_context(context))) == {
+        assert json.loads(base64.b64decode(_checks.encoded_context(context))) == {
             "custom": {"a": "\u00e9"}
         }
     assert "custom" not in repr(options.Options(client_context={"custom": "secret"}))
@@ -189,4 +291,69 @@ def test_client_context_as_its_header_has_it() -> None:
     ],
 )
 def test_qualifier_behind_a_name(function: str, qualifier: str | None) -> None:
-    assert options.qualifier_of(function) == qualifier
+    assert _checks.qualifier_of(function) == qualifier
+
+
+# --- what follows from the declarations ---------------------------------------------------------
+
+
+def test_the_docstring_has_every_option() -> None:
+    text = inspect.getdoc(options.Options) or ""
+    assert text.startswith("How and where a map runs.\n")
+    parameters, raises = text.split("Parameters\n----------\n")[1].split("\n\nRaises\n------\n")
+    assert raises.startswith("ConfigError")
+    named = [line.partition(" : ") for line in parameters.splitlines() if line[:1].strip()]
+    assert [name for name, _, _ in named] == list(options.DECLARED)
+    assert named[0][2] == "str, optional"
+    assert ("chunksize", "int or \"auto\", default 'auto'") in [(name, of) for name, _, of in named]
+    described = " ".join(parameters.split())
+    for option in options.DECLARED.values():
+        assert f"{option.doc}. " in f"{described} "
+
+
+@pytest.mark.parametrize(("name", "option"), options.DECLARED.items())
+def test_a_declaration_is_whole(name: str, option: _checks.Option) -> None:
+    """The first sentence is fit for a command's help, and the default passes the check."""
+    assert option.doc[0].isupper() and option.doc[-1] != "."
+    assert len(option.summary) <= 80 and "None" not in option.summary
+    default = getattr(options.Options(), name)
+    assert option.optional == (default is None)
+    if default is not None:
+        assert option.kind.checked(name, default) is default
+    assert option.refused.keys() <= {"LambdaExecutor", "invoke_map"}
+
+
+@pytest.mark.parametrize(
+    ("place", "call"),
+    [
+        ("LambdaExecutor", lambdamap.LambdaExecutor),
+        ("invoke_map", lambda **given: lambdamap.invoke_map("f", [1], **given)),
+    ],
+)
+def test_calls_refuse_what_they_do_not_take(place: str, call: Callable[..., object]) -> None:
+    """And their docstrings name these options, and no others."""
+    refused = options.refused(place)
+    for name, instead in refused.items():
+        with pytest.raises(lambdamap.ConfigError) as caught:
+            call(**{name: options.DECLARED[name].kind})
+        assert str(caught.value) == f"{place} does not accept {name!r}: {instead}"
+    text = inspect.getdoc(getattr(lambdamap, place)) or ""
+    sentence = text.split("See `lambdamap.Options`")[1].partition(". ")[0]
+    named = set(re.findall(r"``(\w+)``", sentence))
+    assert named == refused.keys()
+
+
+def test_the_executor_refuses_arguments_of_other_executors() -> None:
+    with pytest.raises(lambdamap.ConfigError) as caught:
+        lambdamap.LambdaExecutor(mp_context=None)
+    assert str(caught.value) == (
+        "LambdaExecutor does not accept 'mp_context': no process is started on this machine"
+    )
+
+
+def test_options_of_commands() -> None:
+    """`map` takes every option that is declared as a flag."""
+    common = importlib.import_module("lambdamap.cli.common")
+    command = importlib.import_module("lambdamap.cli.map").map
+    taken = {parameter.name for parameter in command.params} & options.DECLARED.keys()
+    assert taken == set(common.FLAGS) >= {"function", "by_value", "on_error", "progress"}

@@ -6,12 +6,12 @@ import os
 import urllib.parse
 from typing import TYPE_CHECKING
 
+from lambdamap._checks import is_region, qualifier_of
 from lambdamap.backends import credentials
 from lambdamap.backends.endpoints import resolve
 from lambdamap.backends.proxies import is_loopback
 from lambdamap.backends.route import MOST_AT_ONCE, Route
 from lambdamap.errors import ConfigError
-from lambdamap.options import is_region, qualifier_of
 
 if TYPE_CHECKING:
     from lambdamap.options import Options

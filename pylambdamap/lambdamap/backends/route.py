@@ -10,11 +10,11 @@ import urllib.parse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from lambdamap._checks import encoded_context
 from lambdamap._version import __version__
 from lambdamap.backends import proxies
 from lambdamap.backends.credentials import Credentials
 from lambdamap.errors import AccessDeniedError, ConfigError
-from lambdamap.options import encoded_context
 
 if TYPE_CHECKING:
     from lambdamap._net import Target

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from lambdamap import options as _options
 from lambdamap.calls.results import Results
-from lambdamap.errors import ConfigError
 from lambdamap.flight.launch import open_engine, open_plain_engine
 
 __all__ = ["invoke_map", "map", "map_unordered", "starmap"]
@@ -245,8 +244,7 @@ def invoke_map(
     --------
     >>> replies = lambdamap.invoke_map("resize", [{"id": 1}, {"id": 2}])  # doctest: +SKIP
     """
-    if "chunksize" in options:
-        raise ConfigError("invoke_map sends one payload per invocation: leave chunksize out")
+    _options.check_place("invoke_map", options)
     refuse_frame(payloads)
     if function is not None:
         options["function"] = function

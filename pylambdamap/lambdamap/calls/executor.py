@@ -22,19 +22,13 @@ __all__ = ["LambdaExecutor"]
 T = TypeVar("T")
 
 _ABORT_S = 0.2  # for the native threads to let go
-_AT_IMPORT = "do it when f's module is imported, or at f's first call"
-_NOT_HERE = {
-    "buffersize": "pass it to map()",
-    "chunksize": "pass it to map()",
-    "codec": "calls have keyword arguments and tuples, which JSON has not",
+_AT_IMPORT = "do it when the function's module is imported, or at the function's first call"
+_OF_OTHER_EXECUTORS = {
     "initargs": _AT_IMPORT,
     "initializer": _AT_IMPORT,
-    "max_tasks_per_child": "Lambda decides how long a process of its lives",
-    "mp_context": "no process is started here",
-    "on_error": "each future holds its own exception",
-    "progress": "use as_completed() with a bar of your own",
+    "max_tasks_per_child": "Lambda decides when to replace a process",
+    "mp_context": "no process is started on this machine",
     "thread_name_prefix": "there is one thread, lambdamap-executor",
-    "timeout": "use result(timeout), map(timeout=) or invocation_timeout",
 }
 
 
@@ -70,9 +64,7 @@ class LambdaExecutor(futures.Executor):
     def __init__(
         self, max_workers: int | None = None, function: str | None = None, **options: Any
     ) -> None:
-        for name, mend in _NOT_HERE.items():
-            if name in options:
-                raise errors.ConfigError(f"LambdaExecutor takes no option {name}: {mend}")
+        _options.check_place("LambdaExecutor", options, _OF_OTHER_EXECUTORS)
         if max_workers is not None:
             if "max_concurrency" in options:
                 raise errors.ConfigError("max_workers and max_concurrency are the same: pass one")

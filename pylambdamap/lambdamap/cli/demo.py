@@ -20,6 +20,7 @@ import click
 
 from lambdamap import options
 from lambdamap.calls.classic import my_map
+from lambdamap.cli.common import map_option
 from lambdamap.errors import WorkerCrashedError
 from lambdamap.local import LocalLambda, shared
 from lambdamap.options import resolve
@@ -43,13 +44,7 @@ What to type next
 
 @click.command()
 @click.option("--items", type=click.IntRange(min=1), help="Use only the first ITEMS items.")
-@click.option(
-    "--local",
-    type=click.Choice(["builtin", "awslambdaric"]),
-    default="builtin",
-    show_default=True,
-    help="What runs in the sandboxes: lambdamap's own loop or AWS's runtime client.",
-)
+@map_option("local", default="builtin", show_default=True)
 def demo(items: int | None, local: str) -> None:
     """Map a real job over a Lambda on this machine, then break things on purpose."""
     job = _choose_job()

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from lambdamap._version import __version__
-from lambdamap.cli.common import in_options, map_options, resolved
+from lambdamap.cli.common import FLAGS, in_options, map_option, map_options, resolved
 from lambdamap.errors import LambdaMapError
+from lambdamap.options import DECLARED, WHERE
 
 if TYPE_CHECKING:
     from lambdamap._net import Completion
@@ -58,13 +59,8 @@ Report = Callable[[Finding], None]
 
 
 @click.command()
-@map_options("function", "region", "profile", "endpoint_url", "ca_bundle", "backend", "local")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="For each of its requests; default: 30.",
-)
+@map_options(*(name for name in FLAGS if DECLARED[name].group == WHERE))
+@map_option("timeout", help="Seconds for each of its requests; default: 30.")
 @click.option(
     "--invoke/--no-invoke",
     default=None,

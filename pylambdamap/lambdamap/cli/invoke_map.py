@@ -11,14 +11,14 @@ import click
 from lambdamap.cli import lines
 from lambdamap.cli.common import map_options, resolved
 
+# They say something to lambdamap's worker, or to a Lambda on this machine.
+_OF_WORKERS = ("backend", "local", "chunksize", "by_value")
+
 
 @click.command(epilog=lines.EPILOG)
 @click.argument("function")
 @lines.line_options
-@map_options(
-    "region", "profile", "endpoint_url", "ca_bundle", "max_concurrency", "buffersize", "timeout",
-    "invocation_timeout", "max_attempts", "idempotent",
-)  # fmt: skip
+@map_options(without={"function", "on_error", *_OF_WORKERS})
 @click.pass_context
 def invoke_map(ctx: click.Context, /, function: str, file: str, **given: Any) -> None:
     """Invoke the Lambda function FUNCTION once for each line of FILE (default: stdin).

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from lambdamap.cli.common import in_options
+from lambdamap.cli.common import in_options, map_option
 from lambdamap.errors import ConfigError, Failure, LambdaMapError, RemoteError, failure
 
 if TYPE_CHECKING:
@@ -41,17 +41,10 @@ Open = Callable[[AsyncIterator[Any]], "AsyncResults[Any]"]
 
 
 def line_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that both commands have beside those of a map."""
+    """The argument of both commands, and the option that lines give a meaning of its own."""
     for option in (
-        click.option(
-            "--progress/--no-progress",
-            default=None,
-            help="A bar on stderr; default: on a terminal, after a second.",
-        ),
-        click.option(
-            "--on-error",
-            type=click.Choice(["raise", "return"]),
-            default=None,
+        map_option(
+            "on_error",
             help='raise: stop at the first line that fails; return: write {"lambdamap_error": ...} '
             "in its place and go on. Default: raise.",
         ),

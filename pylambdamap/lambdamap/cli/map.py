@@ -20,11 +20,7 @@ from lambdamap.cli.common import map_options, resolved
 @click.argument("path", metavar="MODULE:FUNCTION")
 @lines.line_options
 @click.option("--star", is_flag=True, help="Each line is an array of the function's arguments.")
-@map_options(
-    "function", "region", "profile", "endpoint_url", "ca_bundle", "backend", "local", "chunksize",
-    "max_concurrency", "buffersize", "timeout", "invocation_timeout", "max_attempts", "idempotent",
-    "by_value",
-)  # fmt: skip
+@map_options(without={"on_error"})
 @click.pass_context
 def map(  # noqa: A001  # the command's name
     ctx: click.Context, /, path: str, file: str, star: bool, **given: Any
@@ -60,7 +56,7 @@ def _found(path: str) -> Callable[..., Any]:
     if not name:
         module, _, name = path.rpartition(".")
     if not module or not name:
-        raise click.UsageError(f"{path!r} is no path of a function: write module:function")
+        raise click.UsageError(f"{path!r} is not a path of a function: write module:function")
     try:
         found: Any = importlib.import_module(module)
     except ImportError as error:

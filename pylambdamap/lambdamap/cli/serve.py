@@ -6,6 +6,7 @@ from typing import cast
 
 import click
 
+from lambdamap.cli.common import map_option
 from lambdamap.local.server import Kind
 
 
@@ -19,13 +20,7 @@ from lambdamap.local.server import Kind
     help="On 127.0.0.1; 0: any that is free.",
 )
 @click.option("--sandboxes", type=click.IntRange(min=1), help="Processes; default: the cores.")
-@click.option(
-    "--local",
-    type=click.Choice(["builtin", "awslambdaric"]),
-    default="builtin",
-    show_default=True,
-    help="What runs the handler: lambdamap's own loop or AWS's runtime client.",
-)
+@map_option("local", default="builtin", show_default=True)
 @click.option(
     "--handler",
     metavar="MODULE.FUNCTION",

@@ -21,6 +21,7 @@ from flask.signals import request_started
 
 from lambdamap import ambient
 from lambdamap import options as _options
+from lambdamap._variables import VARIABLES, name_in
 from lambdamap.errors import ConfigError
 from lambdamap.integrations.request import (
     TIMEOUT,
@@ -34,9 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LambdaMap"]
 
-_PREFIX = "LAMBDAMAP_"
 _SCOPE = "lambdamap.scope"  # in the WSGI environment of a request
-_NOT_OPTIONS = {"request_timeout", "allow"}  # ours, and the worker's
 
 
 class LambdaMap:
@@ -119,12 +118,11 @@ class LambdaMap:
         """
         found = dict(self._defaults)
         for key, value in app.config.items():
-            if not key.startswith(_PREFIX):
-                continue
-            name = key.removeprefix(_PREFIX).lower()
-            if name not in _NOT_OPTIONS:
-                _options.check_names({name: value})
-                found[name] = _options.parse(name, value) if isinstance(value, str) else value
+            name = name_in(key)
+            if name in _options.DECLARED:
+                found[name] = _options.read(name, value) if isinstance(value, str) else value
+            elif name is not None and key not in VARIABLES:
+                _options.check_names([name])
         return found
 
 

@@ -1,0 +1,63 @@
+"""Environment variables: ``LAMBDAMAP_`` and an option's name in upper case, and some that are not options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from lambdamap._checks import Kind
+
+__all__ = ["VARIABLES", "name_in", "values", "variable_of"]
+
+_PREFIX = "LAMBDAMAP_"
+# Those that are not options, and who reads them.
+VARIABLES: Final = {
+    "LAMBDAMAP_ALLOW": "worker",
+    "LAMBDAMAP_BY_VALUE": "worker",
+    "LAMBDAMAP_REQUEST_TIMEOUT": "Flask and ASGI",
+    "LAMBDAMAP_SANDBOX": "processes of the local Lambda",
+    "LAMBDAMAP_ONLY": "setup.py",
+    "LAMBDAMAP_SANITIZE": "setup.py",
+    "LAMBDAMAP_STATIC_CURL": "setup.py",
+    "LAMBDAMAP_WERROR": "setup.py",
+    "LAMBDAMAP_FRESH": "./dev",
+    "LAMBDAMAP_VENV": "./dev",
+    "LAMBDAMAP_SEED": "tests",
+}
+
+
+def variable_of(name: str) -> str:
+    """Return an option's variable."""
+    return _PREFIX + name.upper()
+
+
+def name_in(variable: str) -> str | None:
+    """Return the name of the option whose variable this would be; None without the prefix."""
+    return variable.removeprefix(_PREFIX).lower() if variable.startswith(_PREFIX) else None
+
+
+def values(kinds: Mapping[str, Kind]) -> dict[str, object]:
+    """Return the options that the environment sets.
+
+    Parameters
+    ----------
+    kinds
+        By name, of all options.
+
+    Raises
+    ------
+    ConfigError
+        A text is not a value of its option.
+    """
+    found = {}
+    for variable in os.environ:
+        name = name_in(variable)
+        if name is None or variable in VARIABLES:
+            continue
+        kind = kinds.get(name) if variable == variable_of(name) else None
+        if kind is not None and kind.parse is not None:
+            text = os.environ.get(variable, "")
+            if text.strip():
+                found[name] = kind.read(variable, text)
+    return found
