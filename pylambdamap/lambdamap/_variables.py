@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from lambdamap._checks import Kind
+from lambdamap.errors import warn
 
 __all__ = ["VARIABLES", "name_in", "values", "variable_of"]
 
@@ -25,6 +26,7 @@ VARIABLES: Final = {
     "LAMBDAMAP_VENV": "./dev",
     "LAMBDAMAP_SEED": "tests",
 }
+_warned: set[str] = set()  # one warning for each unknown variable in a process
 
 
 def variable_of(name: str) -> str:
@@ -37,13 +39,19 @@ def name_in(variable: str) -> str | None:
     return variable.removeprefix(_PREFIX).lower() if variable.startswith(_PREFIX) else None
 
 
-def values(kinds: Mapping[str, Kind]) -> dict[str, object]:
-    """Return the options that the environment sets.
+def values(
+    kinds: Mapping[str, Kind], meant: Callable[[str, Iterable[str]], str | None]
+) -> dict[str, object]:
+    """Return the options that the environment sets, and warn of unknown variables.
+
+    These are not an error: another release, or another program, may know them.
 
     Parameters
     ----------
     kinds
         By name, of all options.
+    meant
+        What a wrong name probably stands for: an option, or one of some further names.
 
     Raises
     ------
@@ -60,4 +68,13 @@ def values(kinds: Mapping[str, Kind]) -> dict[str, object]:
             text = os.environ.get(variable, "")
             if text.strip():
                 found[name] = kind.read(variable, text)
+        elif variable not in _warned:
+            _warned.add(variable)
+            if kind is not None:
+                text = f"{variable} is ignored: {name} cannot be set in the environment"
+            else:
+                near = meant(name, filter(None, map(name_in, VARIABLES)))
+                hint = f"; did you mean {variable_of(near)}?" if near else ""
+                text = f"unknown environment variable {variable} is ignored{hint}"
+            warn(text, UserWarning)
     return found

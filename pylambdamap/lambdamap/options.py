@@ -288,14 +288,14 @@ Options.__doc__ = _docstring()
 # --- names ----------------------------------------------------------------------------------------
 
 
-def _meant(name: str) -> str | None:
-    """The option that a wrong name probably stands for."""
+def _meant(name: str, others: Iterable[str] = ()) -> str | None:
+    """What a wrong name probably stands for: an option, or one of some other names."""
     import difflib
 
     for known, declared in DECLARED.items():
         if name in declared.known_as:
             return known
-    return next(iter(difflib.get_close_matches(name, DECLARED, n=1)), None)
+    return next(iter(difflib.get_close_matches(name, [*DECLARED, *others], n=1)), None)
 
 
 def check_names(values: Iterable[str]) -> None:
@@ -417,7 +417,7 @@ def resolve(**arguments: Any) -> Options:
     """
     check_names(arguments)
     values = {
-        **_variables.values(_kinds),
+        **_variables.values(_kinds, _meant),
         **_for_good(),
         **ambient.options(),
         **(_local.get() or {}),

@@ -190,7 +190,7 @@ ROLES: dict[str, set[str]] = {
     "local": {"_process"},
     "ambient": {"errors", "worker"},
     "_checks": {"errors"},
-    "_variables": {"_checks"},
+    "_variables": {"_checks", "errors"},
     "options": {"_checks", "_variables", "ambient", "errors"},
     "backends": {"_checks", "_net", "_version", "errors", "local", "options", "shipping", "worker"},
     "flight": {

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import re
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -212,6 +213,30 @@ def test_errors_of_the_environment_name_the_variable(
     with pytest.raises(lambdamap.ConfigError) as caught:
         options.resolve()
     assert str(caught.value) == f"LAMBDAMAP_{name} must be {wanted}, not {text!r}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("LAMBDAMAP_CHUNKSZE", "unknown environment variable {} is ignored; did you mean LAMBDAMAP_CHUNKSIZE?"),
+        ("LAMBDAMAP_MAX_WORKERS", "unknown environment variable {} is ignored; did you mean LAMBDAMAP_MAX_CONCURRENCY?"),
+        ("LAMBDAMAP_ALOW", "unknown environment variable {} is ignored; did you mean LAMBDAMAP_ALLOW?"),
+        ("LAMBDAMAP_chunksize", "unknown environment variable {} is ignored; did you mean LAMBDAMAP_CHUNKSIZE?"),
+        ("LAMBDAMAP_ZZZ", "unknown environment variable {} is ignored"),
+        ("LAMBDAMAP_CREDENTIALS", "{} is ignored: credentials cannot be set in the environment"),
+    ],
+)  # fmt: skip
+def test_unknown_variables_are_told_once(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str
+) -> None:
+    monkeypatch.setattr(_variables, "_warned", set())
+    monkeypatch.setenv(variable, "secret")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        list(lambdamap.map(abs, [1], backend="inline"))
+        list(lambdamap.map(abs, [1], backend="inline"))
+    assert [str(warning.message) for warning in told] == [text.format(variable)]
+    assert (told[0].category, told[0].filename) == (UserWarning, __file__)
 
 
 @pytest.mark.parametrize("variable", _variables.VARIABLES)
