@@ -753,6 +753,13 @@ def test_dockerfile_for_an_image_that_is_too_old() -> None:
     assert "pass --runtime python3.12 or later" in done.stderr
 
 
+@pytest.mark.parametrize("command", [("deploy", "f"), ("dockerfile",)])
+def test_a_pattern_that_no_name_can_match(command: tuple[str, ...]) -> None:
+    done = commands.run(*command, "--allow", "shop:*", "--allow", "shop.price")
+    assert done.returncode == 2
+    assert "'shop.price', which matches no function: write module:name" in done.stderr
+
+
 def test_dockerfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()

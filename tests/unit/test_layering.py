@@ -202,7 +202,7 @@ ROLES: dict[str, set[str]] = {
     "deploy": {"_version", "errors"},
     "cli": {
         "_codec", "_net", "_version", "backends", "calls", "deploy", "errors", "flight", "local",
-        "options", "shipping",
+        "options", "shipping", "worker",
     },
     "integrations": {
         "_variables", "ambient", "calls", "cli", "errors", "flight", "local", "options", "worker",

@@ -63,6 +63,39 @@ def test_allow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("patterns", "wrong"),
+    [
+        ("tasks.square", "tasks.square"),
+        ("tasks:*; os:getpid", "tasks:*;"),
+        ("'tasks:*'", "'tasks:*'"),
+        ("tasks:*, tasks:", "tasks:"),
+        ("* :f", ":f"),
+        ("tasks:a:b", "tasks:a:b"),
+        ("tasks..sub:f", "tasks..sub:f"),
+        ("tasks/sub:f", "tasks/sub:f"),
+    ],
+)
+def test_a_malformed_allow_refuses_everything(
+    monkeypatch: pytest.MonkeyPatch, patterns: str, wrong: str
+) -> None:
+    """The remedy names the pattern, whichever function is asked for; `lambdamap doctor` shows it."""
+    monkeypatch.setenv("LAMBDAMAP_ALLOW", patterns)
+    text = f"{wrong!r}, which matches no function: write module:name, with * and ? if needed"
+    error = run_request(request(tasks.square, [3]))["error"]
+    assert (error["kind"], error["ran"]) == ("refused", "NOT")
+    assert error["message"] == f"LAMBDAMAP_ALLOW on the worker contains {text}"
+    assert allow.described().startswith(f"nothing by name, as LAMBDAMAP_ALLOW contains {text}; ")
+    assert allow.Permissions(trusted=True).function("tasks", "square") is tasks.square
+
+
+@pytest.mark.parametrize(
+    "patterns", ["*", "tasks*", "t?sks:sq*", "tasks:*, tasks.*:*", "a.b.c:D.e", "", "*:*", "ä:b"]
+)
+def test_patterns_that_a_name_can_match(patterns: str) -> None:
+    assert allow.malformed(patterns) == ""
+
+
+@pytest.mark.parametrize(
     "payload", ["", "lm1:", "lm1:AAAA", "lm1:!", 5, None, [], {"f": "tasks:square"}]
 )
 def test_hostile_payloads(payload: Any) -> None:

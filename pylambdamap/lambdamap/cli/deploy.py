@@ -18,6 +18,17 @@ __all__ = ["deploy", "package_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+def _check_patterns(
+    _: click.Context, __: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    from lambdamap.worker.allow import malformed
+
+    if mistake := malformed(" ".join(value)):
+        raise click.BadParameter(mistake)
+    return value
+
+
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _PACKAGE = (
     click.option("--requirements", type=_FILE, help="Requirements file, packed from wheels."),
@@ -38,6 +49,7 @@ _PACKAGE = (
         "--allow",
         multiple=True,
         metavar="PATTERN",
+        callback=_check_patterns,
         help="Further functions that may be called, as module:name with * and ?; repeatable.",
     ),
     click.option(

@@ -9,8 +9,10 @@ caller's code.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import importlib
 import os
+import re
 import sys
 import traceback
 import types
@@ -21,9 +23,12 @@ from lambdamap import _codec
 from lambdamap.shipping import lookup
 from lambdamap.worker import project
 
-__all__ = ["NotFound", "Permissions", "Refused", "by_value_allowed", "described"]
+__all__ = ["NotFound", "Permissions", "Refused", "by_value_allowed", "described", "malformed"]
 
 _EVERYTHING = ("*", "*:*")
+_PART = r"[\w*?\[\]!-]+"
+_DOTTED = rf"{_PART}(?:\.{_PART})*"
+_PATTERN = re.compile(rf"{_DOTTED}:{_DOTTED}|(?=.*[*?\[]){_DOTTED}")  # a wildcard may stand for ":"
 
 
 class Refused(Exception):
@@ -51,13 +56,30 @@ def by_value_allowed(trusted: bool = False) -> bool:
 
 def _patterns() -> list[str] | None:
     text = os.environ.get("LAMBDAMAP_ALLOW")
-    return None if text is None else text.replace(",", " ").split()
+    return None if text is None else _split(text)
+
+
+def _split(text: str) -> list[str]:
+    return text.replace(",", " ").split()
+
+
+@functools.lru_cache(maxsize=8)  # asked for each request
+def malformed(text: str) -> str:
+    """Return what is wrong with a value of LAMBDAMAP_ALLOW; empty: nothing."""
+    for pattern in _split(text):
+        if _PATTERN.fullmatch(pattern) is None:
+            return (
+                f"{pattern!r}, which matches no function: write module:name, with * and ? if needed"
+            )
+    return ""
 
 
 def described(trusted: bool = False) -> str:
     """What a caller may make run here, for people."""
     patterns = _patterns()
-    if patterns is not None:
+    if mistake := malformed(os.environ.get("LAMBDAMAP_ALLOW", "")):
+        named = f"nothing by name, as LAMBDAMAP_ALLOW contains {mistake}"
+    elif patterns is not None:
         named = (
             f"what LAMBDAMAP_ALLOW names ({' '.join(patterns)})" if patterns else "nothing by name"
         )
@@ -84,6 +106,7 @@ class Permissions:
     def __init__(self, trusted: bool = False) -> None:
         self._patterns = _patterns()
         self._all = trusted or any(p in _EVERYTHING for p in self._patterns or ())
+        self._mistake = "" if trusted else malformed(os.environ.get("LAMBDAMAP_ALLOW", ""))
 
     def check(self, module: str, qualname: str) -> None:
         """Refuse a callable's name before anything is imported.
@@ -100,6 +123,8 @@ class Permissions:
             raise Refused(f"{module}:{qualname} is not a path of a function in a module")
         if lookup.is_ours(module):
             raise Refused(f"{module}:{qualname} is lambdamap's own, which no caller may name")
+        if self._mistake:
+            raise Refused(f"LAMBDAMAP_ALLOW on the worker contains {self._mistake}")
         if self._all:
             return
         name = f"{module}:{qualname}"
