@@ -1,6 +1,6 @@
-"""The values that options take: which ones are accepted, and how text is read as one.
+"""What can be declared of an option, above all its kind: which values it takes, and how text is read.
 
-Names and limits are those of AWS's Invoke API.
+The patterns and limits are those of AWS's Invoke API.
 """
 
 from __future__ import annotations
@@ -181,6 +181,10 @@ def option(
     refused: Mapping[str, str] | None = None,
     known_as: tuple[str, ...] = (),
 ) -> T:
+    """Return a field of a dataclass that declares an option; `secret` keeps it out of the repr.
+
+    See `Option` for the other parameters.
+    """
     declared = Option(group, kind, doc, default is None, flag, refused or {}, known_as)
     return dataclasses.field(default=default, repr=not secret, metadata={"option": declared})
 
@@ -221,7 +225,7 @@ def choice(*choices: str) -> Kind:
 
 
 def or_auto(kind: Kind) -> Kind:
-    """That kind, or "auto"."""
+    """Values of a kind, or "auto"."""
 
     def or_not(wanted: str) -> str:
         return f"'auto', {wanted}" if " or " in wanted else f"'auto' or {wanted}"

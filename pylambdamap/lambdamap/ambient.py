@@ -1,8 +1,8 @@
-"""What surrounds a map without being said in its call: an invocation of Lambda, a web request.
+"""The context that a map is called in: an invocation of Lambda, a web request.
 
 A map that is called in an invocation ends before Lambda kills it. A web framework's integration
-registers once per process how to find the present `Scope`; a map that is called in one takes options
-from it, ends with it, and is known to it, so that nothing goes on behind a request that is over.
+registers once per process how to find the current `Scope`. A map that is called in one takes options
+from it, ends with it, and is known to it, so that no map outlives its request.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Running(Protocol):
 
 
 class Maps:
-    """The maps that a scope has started and that are still referenced."""
+    """The maps that a scope has started and that are still referenced. The scope owns none of them."""
 
     def __init__(self) -> None:
         self._live: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -39,7 +39,7 @@ class Maps:
         self._live.add(engine)
 
     def abandon(self, why: str) -> int:
-        """Cancel those that have not ended; how many that are."""
+        """Cancel those that have not ended, and return how many they are."""
         running = [engine for engine in self._live if not engine.closed]
         for engine in running:
             engine.abandon(why)
@@ -47,23 +47,23 @@ class Maps:
 
 
 class Scope(Protocol):
-    """What a map is called in."""
+    """The context of a map."""
 
     def options(self) -> Mapping[str, Any]:
-        """Options that stand between the call's and the process's."""
+        """Return options that override the process's and are overridden by the call's."""
 
     def deadline(self) -> tuple[float, str] | None:
-        """`time.monotonic` when maps must have ended, and the setting that moves it."""
+        """Return the `time.monotonic` by which maps must have ended, and the remedy if that is too soon."""
 
     def adopt(self, engine: Running) -> None:
-        """A map has been started in it."""
+        """Take note of a map that was started in it."""
 
 
 _finders: list[Callable[[], Scope | None]] = []
 
 
 def register(finder: Callable[[], Scope | None]) -> None:
-    """Ask this for the present scope from now on. Idempotent."""
+    """Ask this for the current scope from now on. Idempotent."""
     if finder not in _finders:
         _finders.append(finder)
 
@@ -77,7 +77,7 @@ def _current() -> Scope | None:
 
 
 def options() -> Mapping[str, Any]:
-    """Options of the present scope."""
+    """Return the options of the current scope."""
     scope = _current()
     return {} if scope is None else scope.options()
 
@@ -97,12 +97,12 @@ def _deadline() -> tuple[float, str] | None:
 
 
 def limit(timeout: float | None) -> float | None:
-    """A map's timeout, in seconds, cut to what is left of the present scope and invocation.
+    """Return a map's timeout, in seconds, cut to the time left in the current scope and invocation.
 
     Raises
     ------
     DeadlineError
-        Nothing is left.
+        No time is left.
     """
     found = _deadline()
     if found is None:
@@ -114,7 +114,7 @@ def limit(timeout: float | None) -> float | None:
 
 
 def adopt(engine: Running) -> None:
-    """Tell the present scope of a map that has been started."""
+    """Tell the current scope of a map that was started."""
     scope = _current()
     if scope is not None:
         scope.adopt(engine)

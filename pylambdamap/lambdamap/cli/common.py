@@ -1,4 +1,4 @@
-"""What the commands share: options of a map as options of a command, and from one to the other."""
+"""What the commands share: a map's options as options of a command."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _flag(name: str) -> str:
 
 
 def _reader(name: str) -> Callable[[str], object]:
-    """Reads an option's text as the environment's is read."""
+    """Return the function that reads an option's text, as it is read from the environment."""
 
     def text(given: str) -> object:
         try:
@@ -38,7 +38,7 @@ def _reader(name: str) -> Callable[[str], object]:
 
 
 def map_option(name: str, **different: Any) -> Callable[[F], F]:
-    """A decorator that gives a command one option of a map.
+    """Return a decorator that adds one option of a map to a command.
 
     Parameters
     ----------
@@ -60,12 +60,12 @@ def map_option(name: str, **different: Any) -> Callable[[F], F]:
 
 
 def map_options(*names: str, without: Collection[str] = ()) -> Callable[[F], F]:
-    """A decorator that gives a command these options of a map, or all but some.
+    """Return a decorator that adds these options of a map to a command, or all but some.
 
     Parameters
     ----------
     *names
-        The options; none: all in `FLAGS`.
+        The options. Without any: all in `FLAGS`.
     without
         Options to leave out.
     """
@@ -79,17 +79,17 @@ def map_options(*names: str, without: Collection[str] = ()) -> Callable[[F], F]:
     return decorate
 
 
-# "region=", "backend='local'", "idempotent=True": as messages name them to who writes Python.
+# Options as messages spell them for Python: "region=", "backend='local'", "idempotent=True".
 _KEYWORD = re.compile(rf"\b({'|'.join(FLAGS)})=(?:'([\w-]+)'|True\b|(?=[\s,.;:)]|$))")
 
 
 def in_options(text: str) -> str:
-    """A message that names options of a map, with those of the command line instead."""
+    """Return a message with the options that it names spelled as on the command line."""
     return _KEYWORD.sub(lambda found: " ".join(filter(None, (_flag(found[1]), found[2]))), text)
 
 
 def resolved(given: Mapping[str, Any]) -> _options.Options:
-    """The options of a map, of which the command line gives some and says None of the others.
+    """Return the options of a map, from those given on the command line; None: not given.
 
     Raises
     ------
