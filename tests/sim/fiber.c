@@ -1,0 +1,430 @@
+#include "fiber.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "context.h"
+#include "record.h"
+
+enum {
+  MAX_FIBERS = 64,
+  STACK_BYTES = 256 * 1024,
+  BLOCK_BYTES = 1024 * 1024,
+  SWITCH_NS = 2000,        /* at most, what a switch costs */
+  PREEMPTED_ONE_IN = 1500, /* of them loses the processor */
+  PREEMPTED_NS = 20000000, /* for at most so long */
+  MAX_SWITCHES = 20000000  /* of one run: more is no progress */
+};
+
+enum state { FREE, READY, WAITING };
+
+struct sim_fiber {
+  enum state state;
+  unsigned index;
+  const char *name;
+  void *(*run)(void *);
+  void *argument;
+  void *stack; /* owned; stays for the next fiber */
+  struct sim_context context;
+  struct sim_queue *queue; /* in which it waits, or NULL */
+  struct sim_fiber *next;  /* there */
+  int64_t until_ns;
+  bool woken;
+};
+
+struct block {
+  struct block *next;
+  size_t used, room;
+  _Alignas(16) uint8_t bytes[];
+};
+
+struct event {
+  int64_t when_ns;
+  uint64_t order;
+  void (*call)(void *);
+  void *argument;
+};
+
+static struct {
+  uint64_t random[4];
+  int64_t now_ns, frozen_ns;
+  struct sim_fiber fibers[MAX_FIBERS], *self;
+  unsigned n_used, n_alive; /* used: one more than the highest index that ever was */
+  struct sim_context scheduler;
+  struct event *events; /* a heap */
+  size_t n_events, room;
+  uint64_t order, switches;
+  struct block *block, *spare; /* owned */
+  char stuck[1024];
+} sim;
+
+/* --- choices: xoshiro256**, seeded by splitmix64 --- */
+
+static uint64_t
+rotated(uint64_t x, int k)
+{
+  return x << k | x >> (64 - k);
+}
+
+static uint64_t
+random64(void)
+{
+  uint64_t *s = sim.random, result = rotated(s[1] * 5, 7) * 9, t = s[1] << 17;
+  s[2] ^= s[0];
+  s[3] ^= s[1];
+  s[1] ^= s[2];
+  s[0] ^= s[3];
+  s[2] ^= t;
+  s[3] = rotated(s[3], 45);
+  return result;
+}
+
+void
+sim_seed(uint64_t seed)
+{
+  for (int i = 0; i < 4; i++) {
+    uint64_t z = (seed += 0x9E3779B97F4A7C15u);
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    sim.random[i] = z ^ z >> 31;
+  }
+}
+
+uint64_t
+sim_below(uint64_t n)
+{
+  return n == 0 ? 0 : random64() % n;
+}
+
+bool
+sim_one_in(unsigned n)
+{
+  return n != 0 && random64() % n == 0;
+}
+
+int64_t
+sim_between(int64_t low, int64_t high)
+{
+  return low + (int64_t)sim_below((uint64_t)(high - low) + 1);
+}
+
+double
+sim_unit(void)
+{
+  return (double)(random64() >> 11) * 0x1p-53;
+}
+
+/* --- time --- */
+
+int64_t
+sim_now(void)
+{
+  return sim.now_ns;
+}
+
+void
+sim_freeze(int64_t ns)
+{
+  sim.now_ns += ns;
+  sim.frozen_ns += ns;
+}
+
+int64_t
+sim_frozen(void)
+{
+  return sim.frozen_ns;
+}
+
+static bool
+comes_first(const struct event *a, const struct event *b)
+{
+  return a->when_ns != b->when_ns ? a->when_ns < b->when_ns : a->order < b->order;
+}
+
+void
+sim_at(int64_t when_ns, void (*call)(void *), void *argument)
+{
+  if (sim.n_events == sim.room) {
+    sim.room = sim.room == 0 ? 1024 : sim.room * 2;
+    sim.events = record_must(realloc(sim.events, sim.room * sizeof *sim.events));
+  }
+  struct event event = {when_ns, sim.order++, call, argument};
+  size_t at = sim.n_events++;
+  for (; at > 0 && comes_first(&event, &sim.events[(at - 1) / 2]); at = (at - 1) / 2)
+    sim.events[at] = sim.events[(at - 1) / 2];
+  sim.events[at] = event;
+}
+
+static struct event
+pop_event(void)
+{
+  struct event first = sim.events[0], last = sim.events[--sim.n_events];
+  size_t at = 0;
+  for (;;) {
+    size_t child = 2 * at + 1;
+    if (child + 1 < sim.n_events && comes_first(&sim.events[child + 1], &sim.events[child]))
+      child++;
+    if (child >= sim.n_events || !comes_first(&sim.events[child], &last))
+      break;
+    sim.events[at] = sim.events[child];
+    at = child;
+  }
+  sim.events[at] = last;
+  return first;
+}
+
+/* --- memory --- */
+
+void *
+sim_memory(size_t size)
+{
+  size = (size + 15) & ~(size_t)15;
+  struct block *block = sim.block;
+  if (block == NULL || block->used + size > block->room) {
+    block = sim.spare;
+    if (block != NULL && size <= block->room) {
+      sim.spare = block->next;
+    } else {
+      size_t room = size > BLOCK_BYTES ? size : BLOCK_BYTES;
+      block = record_must(malloc(sizeof *block + room));
+      block->room = room;
+    }
+    block->used = 0;
+    block->next = sim.block;
+    sim.block = block;
+  }
+  void *at = block->bytes + block->used;
+  block->used += size;
+  return memset(at, 0, size);
+}
+
+static void
+reuse_memory(void)
+{
+  while (sim.block != NULL) {
+    struct block *block = sim.block;
+    sim.block = block->next;
+    if (block->room > BLOCK_BYTES) {
+      free(block);
+    } else {
+      block->next = sim.spare;
+      sim.spare = block;
+    }
+  }
+}
+
+/* --- fibers --- */
+
+static void
+body(void)
+{
+  struct sim_fiber *self = sim.self;
+  self->run(self->argument);
+  self->state = FREE;
+  sim.n_alive--;
+  sim_context_swap(&self->context, &sim.scheduler);
+}
+
+struct sim_fiber *
+sim_spawn(const char *name, void *(*run)(void *), void *argument)
+{
+  struct sim_fiber *fiber = NULL;
+  for (unsigned i = 0; i < MAX_FIBERS && fiber == NULL; i++)
+    if (sim.fibers[i].state == FREE)
+      fiber = &sim.fibers[i];
+  if (fiber == NULL)
+    return NULL;
+  if (fiber->stack == NULL) {
+    fiber->stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (fiber->stack == MAP_FAILED)
+      record_must(NULL);
+  }
+  fiber->index = (unsigned)(fiber - sim.fibers);
+  fiber->state = READY;
+  fiber->name = name;
+  fiber->run = run;
+  fiber->argument = argument;
+  fiber->queue = NULL;
+  sim_context_make(&fiber->context, fiber->stack, STACK_BYTES, body);
+  sim.n_alive++;
+  if (fiber->index >= sim.n_used)
+    sim.n_used = fiber->index + 1;
+  return fiber;
+}
+
+struct sim_fiber *
+sim_self(void)
+{
+  return sim.self;
+}
+
+const char *
+sim_name(void)
+{
+  return sim.self == NULL ? "world" : sim.self->name;
+}
+
+static void
+leave(void)
+{
+  sim_context_swap(&sim.self->context, &sim.scheduler);
+}
+
+void
+sim_switch(void)
+{
+  if (sim.self != NULL)
+    leave();
+}
+
+static void
+unlink_from_queue(struct sim_fiber *fiber)
+{
+  struct sim_queue *queue = fiber->queue;
+  struct sim_fiber *before = NULL;
+  for (struct sim_fiber *at = queue->first; at != fiber; at = at->next)
+    before = at;
+  if (before == NULL)
+    queue->first = fiber->next;
+  else
+    before->next = fiber->next;
+  if (queue->last == fiber)
+    queue->last = before;
+  fiber->queue = NULL;
+}
+
+static void
+time_over(void *argument)
+{
+  struct sim_fiber *fiber = argument;
+  if (fiber->state == WAITING && fiber->until_ns <= sim.now_ns) {
+    if (fiber->queue != NULL)
+      unlink_from_queue(fiber);
+    fiber->state = READY;
+  }
+}
+
+bool
+sim_wait(struct sim_queue *queue, int64_t until_ns)
+{
+  struct sim_fiber *self = sim.self;
+  if (until_ns <= sim.now_ns) {
+    leave();
+    return false;
+  }
+  self->state = WAITING;
+  self->woken = false;
+  self->until_ns = until_ns;
+  self->queue = queue;
+  self->next = NULL;
+  if (queue != NULL) {
+    if (queue->last == NULL)
+      queue->first = self;
+    else
+      queue->last->next = self;
+    queue->last = self;
+  }
+  if (until_ns != INT64_MAX)
+    sim_at(until_ns, time_over, self);
+  leave();
+  return self->woken;
+}
+
+void
+sim_sleep(int64_t ns)
+{
+  sim_wait(NULL, sim.now_ns + ns);
+}
+
+void
+sim_wake_one(struct sim_queue *queue)
+{
+  struct sim_fiber *fiber = queue->first;
+  if (fiber == NULL)
+    return;
+  unlink_from_queue(fiber);
+  fiber->woken = true;
+  fiber->state = READY;
+}
+
+void
+sim_wake_all(struct sim_queue *queue)
+{
+  while (queue->first != NULL)
+    sim_wake_one(queue);
+}
+
+/* --- the scheduler --- */
+
+static struct sim_fiber *
+choose(void)
+{
+  struct sim_fiber *ready[MAX_FIBERS];
+  unsigned n = 0;
+  for (unsigned i = 0; i < sim.n_used; i++)
+    if (sim.fibers[i].state == READY)
+      ready[n++] = &sim.fibers[i];
+  return n == 0 ? NULL : n == 1 ? ready[0] : ready[sim_below(n)];
+}
+
+static void
+name_stuck(void)
+{
+  size_t at = 0;
+  sim.stuck[0] = '\0';
+  for (unsigned i = 0; i < sim.n_used; i++)
+    if (sim.fibers[i].state != FREE && at < sizeof sim.stuck)
+      at += (size_t)snprintf(sim.stuck + at, sizeof sim.stuck - at, "%s%s %s", at == 0 ? "" : ", ",
+                             sim.fibers[i].name, sim.fibers[i].state == READY ? "runs" : "waits");
+}
+
+bool
+sim_run(void *(*first)(void *), void *argument)
+{
+  reuse_memory();
+  sim.now_ns = sim.frozen_ns = 0;
+  sim.n_alive = sim.n_used = 0;
+  sim.n_events = 0;
+  sim.order = sim.switches = 0;
+  sim.self = NULL;
+  for (unsigned i = 0; i < MAX_FIBERS; i++)
+    sim.fibers[i].state = FREE;
+  sim_spawn("main", first, argument);
+  while (sim.n_alive > 0 && sim.switches++ < MAX_SWITCHES) {
+    while (sim.n_events > 0 && sim.events[0].when_ns <= sim.now_ns) {
+      struct event event = pop_event();
+      event.call(event.argument);
+    }
+    struct sim_fiber *next = choose();
+    if (next != NULL) {
+      sim.now_ns += sim_between(0, SWITCH_NS);
+      if (sim_one_in(PREEMPTED_ONE_IN))
+        sim.now_ns += sim_between(0, PREEMPTED_NS);
+      sim.self = next;
+      sim_context_swap(&sim.scheduler, &next->context);
+      sim.self = NULL;
+    } else if (sim.n_events > 0) {
+      sim.now_ns = sim.events[0].when_ns;
+    } else {
+      break;
+    }
+  }
+  if (sim.n_alive > 0)
+    name_stuck();
+  return sim.n_alive == 0;
+}
+
+const char *
+sim_stuck(void)
+{
+  return sim.stuck;
+}
+
+uint64_t
+sim_switches(void)
+{
+  return sim.switches;
+}

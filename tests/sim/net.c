@@ -1,0 +1,595 @@
+#include "net.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "fiber.h"
+#include "os.h"
+#include "os/loop.h"
+#include "os/stream.h"
+#include "policy/deadline.h"
+#include "record.h"
+
+enum { MAX_SOCKETS = 4096, FIRST_FD = 3 };
+
+struct sim_net_options sim_net;
+
+/* --- sockets --- */
+
+struct bytes {
+  uint8_t *at; /* owned */
+  size_t start, len, room;
+};
+
+struct socket {
+  bool open, connected, failed, tls;
+  bool fin, reset;     /* came from the peer */
+  uint32_t generation; /* of the descriptor */
+  struct bytes in;     /* arrived and not read */
+  size_t under_way;    /* sent and not arrived */
+  bool was_full;       /* a send found no room */
+  int why;             /* errno of a failure to connect */
+  struct sim_peer *peer;
+  struct lm_stream *stream; /* borrowed */
+  /* In a loop. */
+  struct lm_loop *loop;
+  lm_loop_handler handler;
+  void *owner;
+  int edges; /* what happened since it was delivered */
+  bool listed;
+  uint32_t registration;
+  /* What TLS has to be offered again. */
+  const void *again_at;
+  size_t again_size;
+};
+
+static struct socket sockets[MAX_SOCKETS];
+static unsigned n_open, n_peers;
+
+static void
+append(struct bytes *bytes, const uint8_t *at, size_t n)
+{
+  if (bytes->start > 0 && bytes->start == bytes->len)
+    bytes->start = bytes->len = 0;
+  if (bytes->len + n > bytes->room) {
+    bytes->room = (bytes->len + n) * 2;
+    bytes->at = record_must(realloc(bytes->at, bytes->room));
+  }
+  memcpy(bytes->at + bytes->len, at, n);
+  bytes->len += n;
+}
+
+unsigned
+sim_sockets_open(void)
+{
+  return n_open;
+}
+
+/* --- the loop --- */
+
+struct ready {
+  int fd, events;
+  uint32_t registration;
+};
+
+struct lm_loop {
+  struct sim_queue waiting;
+  bool woken;
+  int *listed; /* owned: sockets on which something happened */
+  size_t n_listed, room;
+  struct ready *ready; /* owned: what is being delivered */
+  size_t n_ready, next_ready, ready_room;
+};
+
+struct lm_loop *
+lm_loop_new(struct lm_error *err)
+{
+  struct lm_loop *loop = lm_alloc_zero(1, sizeof *loop);
+  if (loop == NULL)
+    lm_error_nomem(err, sizeof *loop);
+  return loop;
+}
+
+void
+lm_loop_destroy(struct lm_loop *loop)
+{
+  if (loop == NULL)
+    return;
+  free(loop->listed);
+  free(loop->ready);
+  lm_free(loop);
+}
+
+static void
+happened(struct socket *socket, int events)
+{
+  struct lm_loop *loop = socket->loop;
+  if (loop == NULL)
+    return;
+  socket->edges |= events;
+  if (!socket->listed) {
+    socket->listed = true;
+    if (loop->n_listed == loop->room) {
+      loop->room = loop->room == 0 ? 64 : loop->room * 2;
+      loop->listed = record_must(realloc(loop->listed, loop->room * sizeof *loop->listed));
+    }
+    loop->listed[loop->n_listed++] = (int)(socket - sockets);
+  }
+  sim_wake_all(&loop->waiting);
+}
+
+static bool
+has_room(const struct socket *socket)
+{
+  return socket->under_way < sim_net.send_buffer;
+}
+
+static int
+state_of(const struct socket *socket)
+{
+  int events = 0;
+  if (socket->in.len > socket->in.start || socket->fin || socket->reset)
+    events |= LM_LOOP_READ;
+  if (has_room(socket) || socket->reset)
+    events |= LM_LOOP_WRITE;
+  if (socket->fin || socket->reset)
+    events |= LM_LOOP_HANGUP;
+  return events;
+}
+
+int
+lm_loop_set(struct lm_loop *loop, int fd, int events, lm_loop_handler handler, void *owner,
+            struct lm_error *err)
+{
+  struct socket *socket = &sockets[fd];
+  (void)events;
+  if (sim_one_in(5000))
+    return lm_error_set(err, LM_E_SYSTEM, "epoll_ctl: %s", "No space left on device");
+  socket->loop = loop;
+  socket->handler = handler;
+  socket->owner = owner;
+  socket->registration++;
+  if (state_of(socket) != 0)
+    happened(socket, state_of(socket));
+  return 0;
+}
+
+void
+lm_loop_del(struct lm_loop *loop, int fd)
+{
+  struct socket *socket = &sockets[fd];
+  (void)loop;
+  socket->handler = NULL;
+  socket->registration++;
+}
+
+void
+lm_loop_want_write(struct lm_loop *loop, int fd, bool wanted)
+{
+  (void)loop, (void)fd, (void)wanted;
+}
+
+void *
+lm_loop_owner(const struct lm_loop *loop, int fd, lm_loop_handler handler)
+{
+  (void)loop;
+  return sockets[fd].handler == handler ? sockets[fd].owner : NULL;
+}
+
+static void
+collect(struct lm_loop *loop)
+{
+  loop->n_ready = loop->next_ready = 0;
+  if (loop->n_listed > loop->ready_room) {
+    loop->ready_room = loop->n_listed * 2;
+    loop->ready = record_must(realloc(loop->ready, loop->ready_room * sizeof *loop->ready));
+  }
+  while (loop->n_listed > 0) { /* in any order */
+    size_t at = sim_below(loop->n_listed);
+    struct socket *socket = &sockets[loop->listed[at]];
+    loop->listed[at] = loop->listed[--loop->n_listed];
+    socket->listed = false;
+    loop->ready[loop->n_ready++] =
+        (struct ready){(int)(socket - sockets), socket->edges, socket->registration};
+    socket->edges = 0;
+  }
+}
+
+void
+lm_loop_wait(struct lm_loop *loop, int64_t timeout_ns)
+{
+  if (loop->next_ready < loop->n_ready)
+    return;
+  int64_t until = INT64_MAX;
+  if (timeout_ns >= 0) {
+    int64_t ms = (timeout_ns + 999999) / 1000000;
+    until = sim_now() + (ms > 60000 ? 60000 : ms) * 1000000;
+  }
+  sim_switch();
+  if (!loop->woken && loop->n_listed == 0)
+    sim_wait(&loop->waiting, until);
+  loop->woken = false;
+  collect(loop);
+}
+
+static void
+tell_opened(struct socket *socket)
+{
+  struct lm_stream *stream = socket->stream;
+  stream->code = socket->failed ? 1 : 0;
+  stream->os_errno = socket->failed ? socket->why : 0;
+  stream->fd = socket->failed ? -1 : (int)(socket - sockets);
+  stream->opened(stream->owner, !socket->failed);
+}
+
+void
+lm_loop_deliver(struct lm_loop *loop)
+{
+  while (loop->next_ready < loop->n_ready) {
+    struct ready ready = loop->ready[loop->next_ready++];
+    struct socket *socket = &sockets[ready.fd];
+    if (!socket->open || socket->registration != ready.registration)
+      continue;
+    if (socket->stream != NULL && socket->stream->fd < 0) {
+      if (socket->connected || socket->failed)
+        tell_opened(socket);
+    } else if (socket->handler != NULL) {
+      int events = ready.events;
+      if (has_room(socket) && sim_one_in(3))
+        events |= LM_LOOP_WRITE;
+      socket->handler(socket->owner, ready.fd, events);
+    }
+    if (sim_one_in(50)) /* what is left is for the next call */
+      return;
+  }
+}
+
+void
+lm_loop_wake(struct lm_loop *loop)
+{
+  loop->woken = true;
+  sim_wake_all(&loop->waiting);
+  if (sim_one_in(4))
+    sim_switch();
+}
+
+void
+lm_loop_abandon(struct lm_loop *loop)
+{
+  (void)loop;
+}
+
+/* --- what is under way --- */
+
+enum kind { TO_SERVER, TO_CLIENT, FIN, RESET, CONNECTED, GONE };
+
+struct packet {
+  enum kind kind;
+  struct sim_peer *peer;
+  int fd;
+  uint32_t generation;
+  size_t n;
+  uint8_t bytes[];
+};
+
+static struct socket *
+client_of(const struct packet *packet)
+{
+  struct socket *socket = packet->fd < 0 ? NULL : &sockets[packet->fd];
+  return socket != NULL && socket->open && socket->generation == packet->generation ? socket : NULL;
+}
+
+static void
+arrive(void *argument)
+{
+  struct packet *packet = argument;
+  struct socket *socket = client_of(packet);
+  struct sim_peer *peer = packet->peer;
+  switch (packet->kind) {
+  case CONNECTED:
+    if (socket != NULL) {
+      socket->connected = !socket->failed;
+      happened(socket, LM_LOOP_READ);
+      if (socket->connected)
+        sim_peer_accepted(peer);
+    }
+    break;
+  case TO_SERVER:
+    if (socket != NULL) {
+      socket->under_way -= packet->n;
+      if (socket->was_full && has_room(socket)) {
+        socket->was_full = false;
+        happened(socket, LM_LOOP_WRITE);
+      }
+    }
+    if (!peer->closed)
+      sim_peer_received(peer, packet->bytes, packet->n);
+    else if (socket != NULL && !socket->reset) { /* as TCP answers what comes after a close */
+      socket->reset = true;
+      happened(socket, LM_LOOP_READ | LM_LOOP_WRITE | LM_LOOP_HANGUP);
+    }
+    break;
+  case TO_CLIENT:
+    if (socket != NULL && !socket->reset) {
+      append(&socket->in, packet->bytes, packet->n);
+      happened(socket, LM_LOOP_READ);
+    }
+    break;
+  case FIN:
+    if (socket != NULL) {
+      socket->fin = true;
+      happened(socket, LM_LOOP_READ | LM_LOOP_HANGUP);
+    }
+    break;
+  case RESET:
+    if (socket != NULL) {
+      socket->reset = true;
+      if (sim_one_in(2)) /* what has arrived and was not read goes with it */
+        socket->in.start = socket->in.len;
+      happened(socket, LM_LOOP_READ | LM_LOOP_WRITE | LM_LOOP_HANGUP);
+    }
+    break;
+  case GONE:
+    if (!peer->lost) {
+      peer->lost = true;
+      sim_peer_lost(peer);
+    }
+    break;
+  }
+}
+
+static void
+send_packet(enum kind kind, struct sim_peer *peer, const void *bytes, size_t n, int64_t when_ns)
+{
+  struct packet *packet = sim_memory(sizeof *packet + n);
+  *packet = (struct packet){kind, peer, peer->fd, 0, n};
+  if (peer->fd >= 0)
+    packet->generation = sockets[peer->fd].generation;
+  if (n > 0)
+    memcpy(packet->bytes, bytes, n);
+  sim_at(when_ns, arrive, packet);
+}
+
+static size_t
+piece_of(size_t n)
+{
+  if (sim_one_in(sim_net.small_one_in))
+    return 1 + sim_below(n < 16 ? n : 16);
+  return sim_one_in(4) ? 1 + sim_below(n) : n;
+}
+
+void
+sim_peer_send(struct sim_peer *peer, const void *bytes, size_t n, int64_t delay_ns)
+{
+  const uint8_t *at = bytes;
+  if (peer->closed)
+    return;
+  int64_t when = sim_now() + delay_ns;
+  while (n > 0) {
+    size_t piece = piece_of(n);
+    when += sim_between(0, sim_net.latency_ns);
+    if (when < peer->quiet_ns)
+      when = peer->quiet_ns;
+    peer->quiet_ns = when;
+    send_packet(TO_CLIENT, peer, at, piece, when);
+    at += piece;
+    n -= piece;
+  }
+}
+
+void
+sim_peer_close(struct sim_peer *peer, bool reset)
+{
+  if (peer->closed)
+    return;
+  peer->closed = true;
+  int64_t when = sim_now() + sim_between(0, sim_net.latency_ns);
+  if (when < peer->quiet_ns && !(reset && sim_one_in(2)))
+    when = peer->quiet_ns;
+  send_packet(reset ? RESET : FIN, peer, NULL, 0, when);
+}
+
+/* --- streams --- */
+
+int
+lm_stream_prepare(struct lm_error *err)
+{
+  (void)err;
+  return 0;
+}
+
+const char *
+lm_stream_version(void)
+{
+  return "simulated";
+}
+
+void
+lm_streams_init(struct lm_streams *streams, struct lm_loop *loop, const int64_t *now)
+{
+  *streams = (struct lm_streams){.loop = loop, .now_ns = now};
+}
+
+void
+lm_streams_clean_up(struct lm_streams *streams)
+{
+  (void)streams;
+}
+
+void
+lm_streams_timers(struct lm_streams *streams, int64_t now)
+{
+  (void)streams, (void)now;
+}
+
+int64_t
+lm_streams_next(const struct lm_streams *streams, int64_t now)
+{
+  (void)streams, (void)now;
+  return LM_NEVER_NS;
+}
+
+static int
+free_descriptor(void)
+{
+  for (int fd = FIRST_FD; fd < MAX_SOCKETS; fd++)
+    if (!sockets[fd].open && !sockets[fd].listed)
+      return fd;
+  return -1;
+}
+
+int
+lm_stream_open(struct lm_stream *stream, struct lm_streams *streams,
+               const struct lm_stream_spec *spec, void (*opened)(void *owner, bool connected),
+               void *owner, struct lm_error *err)
+{
+  *stream = (struct lm_stream){.fd = -1, .opened = opened, .owner = owner};
+  stream->said = lm_alloc_zero(1, 64);
+  if (stream->said == NULL)
+    return lm_error_nomem(err, 64);
+  int fd = free_descriptor();
+  struct sim_peer *peer = sim_memory(sizeof *peer);
+  struct socket *socket = &sockets[fd];
+  uint32_t generation = socket->generation + 1, registration = socket->registration + 1;
+  *socket = (struct socket){.open = true,
+                            .tls = spec->tls,
+                            .generation = generation,
+                            .registration = registration,
+                            .peer = peer,
+                            .stream = stream,
+                            .loop = streams->loop};
+  n_open++;
+  *peer = (struct sim_peer){.id = n_peers++, .fd = fd};
+  stream->easy = socket;
+  int64_t wait = sim_between(0, sim_net.connect_ns);
+  int64_t most = spec->connect_timeout_ms * 1000000;
+  if (n_open > sim_options.descriptors) {
+    socket->failed = true;
+    socket->why = EMFILE;
+    wait = 0;
+  } else if (sim_one_in(sim_net.black_hole_one_in) || wait > most) {
+    socket->failed = true;
+    socket->why = ETIMEDOUT;
+    wait = most;
+  } else if (sim_one_in(sim_net.refuse_one_in)) {
+    socket->failed = true;
+    socket->why = ECONNREFUSED;
+  }
+  send_packet(CONNECTED, peer, NULL, 0, sim_now() + wait);
+  sim_switch();
+  return 0;
+}
+
+void
+lm_stream_close(struct lm_stream *stream)
+{
+  struct socket *socket = stream->easy;
+  struct sim_peer *peer = socket->peer;
+  lm_loop_del(socket->loop, (int)(socket - sockets));
+  send_packet(GONE, peer, NULL, 0, sim_now() + sim_net.latency_ns);
+  peer->fd = -1;
+  free(socket->in.at);
+  socket->in = (struct bytes){0};
+  socket->open = false;
+  socket->stream = NULL;
+  n_open--;
+  lm_free(stream->said);
+  stream->said = NULL;
+}
+
+void
+lm_stream_why_not_opened(const struct lm_stream *stream, struct lm_stream_failure *failure)
+{
+  const struct socket *socket = stream->easy;
+  *failure = (struct lm_stream_failure){
+      .said = "no connection",
+      .os_errno = socket->why,
+      .no_descriptors = socket->why == EMFILE,
+  };
+}
+
+enum lm_stream_result
+lm_stream_send(struct lm_stream *stream, const void *at, size_t size, size_t *n)
+{
+  struct socket *socket = stream->easy;
+  sim_switch();
+  *n = 0;
+  if (socket->tls && socket->again_at != NULL &&
+      (at != socket->again_at || size != socket->again_size))
+    record_broken(SAME_BYTES, "%zu bytes were offered, and then %zu others", socket->again_size,
+                  size);
+  socket->again_at = NULL;
+  if (socket->reset)
+    return LM_STREAM_BROKEN;
+  if (!has_room(socket) || (socket->tls && sim_one_in(8))) {
+    /* Below TLS a record may have left in part. */
+    socket->was_full = true;
+    if (has_room(socket)) /* then it goes on at once, though not in this call */
+      happened(socket, LM_LOOP_WRITE);
+    if (socket->tls) {
+      socket->again_at = at;
+      socket->again_size = size;
+    }
+    return LM_STREAM_AGAIN;
+  }
+  size_t room = sim_net.send_buffer - socket->under_way;
+  *n = size < room || (socket->tls && size < 16384) ? size : room;
+  if (sim_one_in(8))
+    *n = 1 + sim_below(*n);
+  socket->under_way += *n;
+  struct sim_peer *peer = socket->peer;
+  for (size_t done = 0; done < *n;) {
+    size_t piece = piece_of(*n - done);
+    /* Per direction in order: the next event of the same time comes later. */
+    send_packet(TO_SERVER, peer, (const uint8_t *)at + done, piece, sim_now() + sim_net.latency_ns);
+    done += piece;
+  }
+  return LM_STREAM_OK;
+}
+
+enum lm_stream_result
+lm_stream_recv(struct lm_stream *stream, void *at, size_t size, size_t *n)
+{
+  struct socket *socket = stream->easy;
+  sim_switch();
+  *n = 0;
+  size_t have = socket->in.len - socket->in.start;
+  if (have > 0) {
+    *n = have < size ? have : size;
+    if (sim_one_in(4))
+      *n = 1 + sim_below(*n);
+    memcpy(at, socket->in.at + socket->in.start, *n);
+    socket->in.start += *n;
+    return LM_STREAM_OK;
+  }
+  if (socket->reset)
+    return LM_STREAM_BROKEN;
+  return socket->fin ? LM_STREAM_OK : LM_STREAM_AGAIN;
+}
+
+const char *
+lm_stream_why(const struct lm_stream *stream)
+{
+  (void)stream;
+  return "reset by the peer";
+}
+
+const char *
+lm_stream_peer(const struct lm_stream *stream, long *port)
+{
+  (void)stream;
+  *port = 443;
+  return "192.0.2.1";
+}
+
+void
+sim_net_forget(void)
+{
+  for (int fd = 0; fd < MAX_SOCKETS; fd++) {
+    free(sockets[fd].in.at);
+    sockets[fd] = (struct socket){.generation = sockets[fd].generation + 1};
+  }
+  n_open = n_peers = 0;
+}

@@ -1,0 +1,37 @@
+/* The history of one run, and what broke a promise in it. */
+#ifndef LM_SIM_RECORD_H
+#define LM_SIM_RECORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The promises of docs/invariants.md, by their names there. */
+enum promise {
+  ONCE,          /* each chunk ends exactly once */
+  NOT_MEANS_NOT, /* NOT: the function ran zero times */
+  AT_MOST_ONCE,  /* without idempotent it runs at most once */
+  RAN_MEANS_RAN, /* RAN, or a result: the function ran */
+  OWN_REPLY,     /* a result is that of the chunk's own last run */
+  BOUND,         /* a map's attempts at once, and its function's, are within their bounds */
+  BUDGET,        /* bytes held are within the budget but for one chunk a map */
+  PROGRESS,      /* nobody waits for ever; deadlines and cancellation act in time */
+  SAME_BYTES,    /* TLS is offered the same bytes again */
+  NOTHING_LEFT,  /* memory, descriptors, connections, windows and budget are back at zero */
+  N_PROMISES
+};
+
+const char *promise_name(enum promise promise);
+
+/* Before each run. `show`: print the history as it happens. */
+void record_begin(bool show);
+void record_event(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void record_broken(enum promise promise, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* How often a promise was broken in this run, and the first one as text; NULL: none. */
+unsigned record_violations(void);
+const char *record_first(void);
+
+/* The simulator's own memory: the program ends when there is none. */
+void *record_must(void *block);
+
+#endif

@@ -1,0 +1,101 @@
+"""The dispatcher simulated: many worlds, the same history everywhere, and deliberate bugs that are found."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from places import ROOT
+
+HERE = Path(__file__).parent
+MUTANTS = sorted((HERE / "mutants").glob("*.patch"))
+COUNT = 100_000  # simulated invocations
+
+
+def make(*goal: str, compiler: str = "cc", sanitizer: str = "none") -> Path:
+    """The simulator, built; by one test at a time."""
+    (HERE / "build").mkdir(exist_ok=True)
+    options = [f"CC={compiler}", f"SAN={sanitizer}", *goal]
+    with (HERE / "build" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(["make", "-s", "-C", HERE, *options], check=True, timeout=600)
+    return HERE / "build" / f"{sanitizer}-{compiler}" / "sim"
+
+
+def run(sim: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sim, *map(str, arguments)],
+        env={**os.environ, "ASAN_OPTIONS": "detect_stack_use_after_return=0"},
+        capture_output=True,
+        text=True,
+        timeout=290,
+    )
+
+
+def test_no_promise_is_broken() -> None:
+    done = run(make(), COUNT)
+    assert re.fullmatch(r"\d+ invocations, \d+ seeds, 0 violations, \d+ .*", done.stdout.strip())
+    assert done.returncode == 0
+
+
+def test_no_memory_is_misused() -> None:
+    done = run(make(sanitizer="asan"), COUNT // 10)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("seed", [1, 7, 30])
+def test_a_seed_has_one_history(seed: int) -> None:
+    """To the byte, whatever has compiled it."""
+    builds = [make(compiler="gcc"), make(sanitizer="asan")]
+    if shutil.which("clang"):
+        builds.append(make(compiler="clang"))
+    first, *others = [run(sim, "replay", seed) for sim in builds]
+    assert first.stdout.endswith("every promise was kept\n") and first.returncode == 0
+    assert first.stdout.count("\n") > 20
+    for other in others:
+        assert other.stdout == first.stdout
+
+
+def test_each_promise_is_described() -> None:
+    names = re.findall(
+        r"^    \[\w+\] = \"([\w-]+)\",$", (HERE / "record.c").read_text(), re.MULTILINE
+    )
+    page = (ROOT / "docs" / "invariants.md").read_text()
+    assert re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE) == names
+
+
+def test_there_are_ten_mutants() -> None:
+    assert len(MUTANTS) >= 10
+
+
+@pytest.mark.parametrize("patch", MUTANTS, ids=lambda path: path.stem)
+def test_a_mutant_is_found(patch: Path, tmp_path: Path) -> None:
+    """Its first line names the promises that it breaks."""
+    promises, _, text = patch.read_text().partition("\n")
+    (source,) = re.findall(r"^--- a/csrc/core/(\S+)$", text, re.MULTILINE)
+    mutant = tmp_path / source
+    mutant.parent.mkdir()
+    shutil.copy(ROOT / "csrc" / "core" / source, mutant)
+    subprocess.run(
+        ["git", "apply", "-p3", "-"], cwd=tmp_path, input=text, text=True, check=True, timeout=60
+    )
+    sim = tmp_path / "sim"
+    make("mutant", f"MUTANT={mutant}", f"OF={source}", f"SIM={sim}")
+    done = run(sim, COUNT)
+    assert done.returncode == 1, f"{patch.name} is not found"
+    found = re.findall(r"^seed \d+: ([\w-]+): ", done.stdout, re.MULTILINE)
+    assert found and set(found) <= set(promises.split()), done.stdout
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(14400)
+def test_a_hundred_million_invocations(capfd: pytest.CaptureFixture[str]) -> None:
+    sim = make()
+    halves = [subprocess.Popen([sim, "50000000", str(seed)]) for seed in (1_000_000, 2_000_000)]
+    assert [half.wait() for half in halves] == [0, 0], capfd.readouterr().out
