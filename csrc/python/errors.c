@@ -37,7 +37,7 @@ lmpy_raise(const struct lm_error *err, PyObject *rejected)
     type = PyExc_RuntimeError;
     break;
   }
-  /* Text from outside may have been cut inside a character. */
+  /* Text from a reply may be invalid UTF-8. */
   PyObject *text = PyUnicode_DecodeUTF8(err->text, (Py_ssize_t)strlen(err->text), "replace");
   if (text != NULL) {
     PyErr_SetObject(type, text);

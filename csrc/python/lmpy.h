@@ -1,8 +1,7 @@
-/* What the two bindings share: Python.h, the differences between its versions, errors.
+/* Shared by the two bindings: Python.h, the differences between its versions, errors.
  *
- * Every file under csrc/python includes this instead of Python.h. Only documented CPython API is
- * used; what is newer than 3.10 is written here in terms of what 3.10 has. All functions need the
- * GIL unless they say otherwise.
+ * Every file under csrc/python includes this instead of Python.h. Only the documented CPython API is used;
+ * functions that 3.10 lacks are implemented here. All functions need the GIL.
  */
 #ifndef LMPY_H
 #define LMPY_H
@@ -27,15 +26,14 @@
  *   LM_E_SYSTEM                        OSError with its errno, RuntimeError when there is none
  *   LM_E_FULL, _CLOSED                 RuntimeError
  *
- * `rejected` is borrowed. LM_OK is a bug of the caller and becomes SystemError. */
+ * `rejected` is borrowed. LM_OK is a bug in the caller: SystemError. */
 PyObject *lmpy_raise(const struct lm_error *err, PyObject *rejected);
 
-/* ---- one spelling for all versions ---------------------------------------------------------- */
+/* ---- differences between versions ---------------------------------------------------------- */
 
-/* A module slot. Interpreters that share a GIL are supported, as the tests show. Those with one of
- * their own are refused by the import: CPython's hashlib and ssl cannot be relied on there (3.12,
- * 3.13), and datetime has no C type (3.12). Nothing is said of running without a GIL, so that a
- * free-threaded build turns it on. */
+/* A module slot. Subinterpreters that share the GIL are supported. Import fails in those with their own GIL:
+ * CPython's hashlib and ssl are not reliable there (3.12, 3.13), and datetime has no C type (3.12).
+ * Py_mod_gil is not set, so a free-threaded build enables the GIL. */
 #if PY_VERSION_HEX >= 0x030C0000
 #define LMPY_INTERPRETERS                                                                          \
   {                                                                                                \
@@ -48,7 +46,7 @@ PyObject *lmpy_raise(const struct lm_error *err, PyObject *rejected);
   }
 #endif
 
-/* Look a key up: 1 and a new reference, 0 and NULL when absent, -1 and an exception. */
+/* Look up a key: 1 and a new reference, 0 and NULL if it is missing, -1 and an exception. */
 static inline int
 lmpy_dict_get_ref(PyObject *dict, PyObject *key, PyObject **value)
 {
@@ -63,7 +61,7 @@ lmpy_dict_get_ref(PyObject *dict, PyObject *key, PyObject **value)
 #endif
 }
 
-/* Read an attribute that may be absent: 1 and a new reference, 0 and NULL, -1 and an exception. */
+/* Get an attribute: 1 and a new reference, 0 and NULL if it is missing, -1 and an exception. */
 static inline int
 lmpy_attr_get_ref(PyObject *object, PyObject *name, PyObject **value)
 {
@@ -80,7 +78,7 @@ lmpy_attr_get_ref(PyObject *object, PyObject *name, PyObject **value)
 #endif
 }
 
-/* Take the pending exception (new reference, normalised, or NULL); put one back (stolen). */
+/* Take the pending exception (new reference, normalized, or NULL); set one (stolen reference). */
 static inline PyObject *
 lmpy_error_take(void)
 {
@@ -118,8 +116,7 @@ lmpy_module_add(PyObject *module, const char *name, PyObject *object)
   return PyModule_AddObjectRef(module, name, object);
 }
 
-/* The value of an exact int when it fits 64 signed bits: 0; +1 or -1 when it is above or below
- * them. Never fails for an exact int. */
+/* The value of an exact int: 0 if it fits into int64_t, else +1 or -1, its sign. Never fails. */
 static inline int
 lmpy_int_value(PyObject *number, int64_t *value)
 {
@@ -134,7 +131,7 @@ lmpy_int_value(PyObject *number, int64_t *value)
   return over;
 }
 
-/* Whether a text is ASCII, and its bytes are at PyUnicode_1BYTE_DATA. */
+/* Whether a str is ASCII, so that its bytes are at PyUnicode_1BYTE_DATA. */
 static inline bool
 lmpy_is_ascii(PyObject *text)
 {
@@ -145,13 +142,12 @@ lmpy_is_ascii(PyObject *text)
 #endif
 }
 
-/* Magnitude of an int as little-endian bytes and back (Python's own algorithm, any size). */
+/* An int of any size as little-endian bytes and back, by int.to_bytes and int.from_bytes. */
 PyObject *lmpy_int_to_bytes(PyObject *number, Py_ssize_t n_bytes);       /* two's complement */
 PyObject *lmpy_int_from_bytes(const uint8_t *bytes, Py_ssize_t n_bytes); /* two's complement */
 Py_ssize_t lmpy_int_bytes(PyObject *number); /* bytes needed, sign bit included; -1 on failure */
 
-/* module.attribute of an already imported module, found through sys.modules: 1 and a new
- * reference, 0 and NULL when the module is absent or not yet complete, -1 and an exception. */
+/* A module from sys.modules: 1 and a new reference, 0 and NULL if it was not imported, -1 and an exception. */
 int lmpy_loaded_module(const char *name, PyObject **module);
 
 #endif

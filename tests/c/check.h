@@ -1,4 +1,4 @@
-/* The test harness: a failed CHECK says where and aborts. A test is a program whose main returns 0. */
+/* The test harness: a failed CHECK prints its place and aborts. A test is a program whose main returns 0. */
 #ifndef LM_TESTS_CHECK_H
 #define LM_TESTS_CHECK_H
 
@@ -15,8 +15,8 @@
     }                                                                                              \
   } while (0)
 
-/* Run `scenario` with its first allocation failing, then its second, and so on until it does not
- * run into the failure any more. It must free all it took each time. */
+/* Run `scenario` with its first allocation failing, then its second, and so on until it succeeds. It must
+ * free everything that it allocated each time. */
 static inline void
 check_every_allocation(void (*scenario)(void))
 {

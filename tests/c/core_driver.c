@@ -1,14 +1,14 @@
-/* Pure parts of the core behind a pipe, for tests that hold them against other implementations: one
- * command a line on stdin, its answer on stdout.
+/* Pure parts of the core behind a pipe, for tests that compare them with other implementations: one command
+ * per line on stdin, its result on stdout.
  *
  *   sign HOST PATH QUERY REGION ACCESS SECRET TOKEN UNIX_S BODY [NAME VALUE]...
  *   bench N SIZE         N signatures of SIZE bytes: microseconds of CPU each
  *   outcome STATUS FUNCTION_ERROR TYPE
  *   json TEXT            "ours", "others" or "refused"
  *   reply TEXT MAP CHUNK ITEMS JSON   "taken" or "refused WHY", as a reply to that request
- *   weight TEXT          bytes that its objects take at most
+ *   weight TEXT          upper bound of the bytes of its objects
  *   http1 BYTES          "whole STATUS KEEP_ALIVE TAKEN BODY", "more" or "refused WHY"; the bytes
- *                        are fed in pieces of a few, and when they are over the peer closes
+ *                        are fed in small pieces, then the peer closes
  *
  * Arguments are in hexadecimal, "-" for an empty one, and "." for an absent TOKEN. */
 #include <stdio.h>

@@ -1,9 +1,9 @@
-/* The dispatcher alone, driven as the binding drives it: signed invocations of 2 KB, so many in
- * flight, until n have answered. For valgrind and strace, which count what a clock cannot.
+/* The dispatcher alone, used as the binding uses it: n signed invocations of 2 KB, WIDTH of them in flight.
+ * For valgrind and strace.
  *
  *   load URL_SCHEME HOST PORT FUNCTION CA_FILE N WIDTH
  *
- * CA_FILE is read for https only. One I/O thread when the process may use one core. Prints the
+ * CA_FILE is read for https only. One I/O thread if the process may use one core. Prints the
  * microseconds of CPU per invocation. */
 #include <poll.h>
 #include <stdio.h>

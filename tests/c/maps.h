@@ -1,4 +1,4 @@
-/* A target and a map of a dispatcher, as every test of it opens them. NULL: no memory. */
+/* A target and a map, as the tests of the dispatcher open them. NULL: out of memory. */
 #ifndef LM_TESTS_MAPS_H
 #define LM_TESTS_MAPS_H
 
@@ -49,7 +49,7 @@ open_map(struct lm_dispatch *dispatch, struct lm_target *target)
                                .timeout_ms = -1,
                                .idempotent = true,
                                .keep_notes = true,
-                               .trace = true, /* so that notes are made, kept and lost */
+                               .trace = true, /* so that notes are added, kept and lost */
                                .max_result_bytes = 1 << 20,
                                .max_reply_bytes = 1 << 20};
   memset(opts.map_id, 'a', LM_MAP_ID_LEN);

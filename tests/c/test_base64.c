@@ -48,7 +48,7 @@ every_length(void)
   }
 }
 
-/* Every wrong byte at every place of a text long enough for any fast path. */
+/* Every invalid byte at every position of a text that is long enough for all fast paths. */
 static void
 strict(void)
 {

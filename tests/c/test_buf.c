@@ -34,7 +34,7 @@ bounded(void)
 {
   struct lm_buf buf;
   struct lm_error err;
-  for (size_t max = 0; max < 600; max++) { /* byte by byte, up to the bound and not past it */
+  for (size_t max = 0; max < 600; max++) { /* byte by byte, exactly up to the limit */
     lm_buf_init(&buf, max);
     for (size_t i = 0; i < max; i++)
       lm_buf_byte(&buf, (uint8_t)i);
@@ -49,14 +49,14 @@ bounded(void)
   lm_buf_init(&buf, 10);
   lm_buf_str(&buf, "0123456789a"); /* all or nothing */
   CHECK(buf.failed == LM_E_LIMIT && buf.len == 0);
-  lm_buf_str(&buf, "a"); /* and nothing more */
+  lm_buf_str(&buf, "a"); /* the failure is sticky */
   CHECK(buf.len == 0 && lm_buf_reserve(&buf, 1) == NULL);
   CHECK(lm_buf_check(&buf, "the thing", &err) == -1 && err.code == LM_E_LIMIT);
   CHECK(strcmp(err.text, "the thing is larger than 10 bytes") == 0);
   lm_buf_clear(&buf);
   lm_buf_str(&buf, "0123456789");
   CHECK(buf.failed == LM_OK);
-  buf.max = 5; /* an owner may lower it: nothing fits then */
+  buf.max = 5; /* may be lowered by the owner: nothing fits then */
   CHECK(lm_buf_reserve(&buf, 0) == NULL && buf.failed == LM_E_LIMIT);
   lm_buf_clean_up(&buf);
   lm_buf_init(&buf, SIZE_MAX);
@@ -111,7 +111,7 @@ errors(void)
   CHECK(lm_error_system(&err, ENOENT, "open") == -1);
   CHECK(err.os_errno == ENOENT && strcmp(err.text, "open: No such file or directory") == 0);
   CHECK(lm_error_nomem(&err, 12) == -1 && err.code == LM_E_NOMEM);
-  /* Cut to fit, never within a character. */
+  /* Truncated to fit, never within a character. */
   static const char *const letters[] = {"x", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
   for (size_t size = 1; size <= 4; size++)
     for (size_t first = 0; first < 5; first++) {

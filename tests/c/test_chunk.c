@@ -12,7 +12,7 @@ fixed(void)
   CHECK(lm_chunker_max_bytes(&chunker) == LM_CHUNK_MAX_BYTES);
 }
 
-/* Single items, two windows of them, until a reply says what they cost. */
+/* Two windows of single items, until a reply tells the time per item. */
 static void
 unknown(void)
 {
@@ -26,7 +26,7 @@ unknown(void)
   CHECK(lm_chunker_max_bytes(&chunker) == LM_CHUNK_AUTO_BYTES);
 }
 
-/* Doubled at most once a window of replies, towards half a second. */
+/* Doubled at most once per window of replies, up to half a second. */
 static void
 growth(void)
 {
@@ -42,7 +42,7 @@ growth(void)
     }
   }
   CHECK(last == 50);
-  for (int i = 0; i < 100; i++) /* items became a hundred times dearer */
+  for (int i = 0; i < 100; i++) /* items now take a hundred times as long */
     lm_chunker_observe(&chunker, 1, 1000000, window);
   CHECK(lm_chunker_next(&chunker, window, 1000000, -1) == 1);
 }
@@ -61,7 +61,7 @@ shares(void)
   CHECK(lm_chunker_next(&chunker, 4, -1, 0) == 1);
   lm_chunker_init(&chunker, 0);
   for (int i = 0; i < 200; i++)
-    lm_chunker_observe(&chunker, 1, 0, 1); /* too quick to be measured */
+    lm_chunker_observe(&chunker, 1, 0, 1); /* too short to be measured */
   CHECK(lm_chunker_next(&chunker, 1, -1, -1) >= 1);
 }
 

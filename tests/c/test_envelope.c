@@ -8,7 +8,7 @@
 #define HEAD "{\"command\":\"x\",\"lambdamap\":{\"protocol\":1,\"map\":\"m\""
 #define MARK "\"lambdamap\":{\"protocol\":1}"
 
-/* Read a copy of its own, so that a read past the end is seen; spans then point into *kept. */
+/* Read a copy, so that ASan notices a read past its end; spans point into *kept. */
 static int
 read_reply(const char *text, size_t n, char **kept, struct lm_reply *reply, struct lm_error *err)
 {
@@ -51,7 +51,7 @@ request(void)
   CHECK(memcmp(body.data + slots.attempt_at, "         0", 10) == 0);
   CHECK(memcmp(body.data + slots.left_ms_at, "         0", 10) == 0);
 
-  /* What was rendered is JSON, and the payload is found again. */
+  /* The request is JSON, and the payload is found in it. */
   struct lm_reply reply;
   struct lm_error err;
   CHECK(lm_envelope_read((const char *)body.data, body.len, &reply, &err) == 0 && reply.marked);
@@ -63,7 +63,7 @@ request(void)
   CHECK(lm_envelope_request_payload((const uint8_t *)BYTES("{\"a\":\"},\\\"p\\\":\\\"lm1:\"}"),
                                     &text, &len) == -1);
 
-  /* The same with a payload that is JSON itself. */
+  /* The same with a JSON payload. */
   static const char json[] = "{\"items\":[\"},\"],\"star\":false}";
   lm_buf_clear(&body);
   lm_envelope_open(&body, BYTES(HEAD), 7, 3, &slots);
@@ -120,7 +120,7 @@ whole_reply(void)
   CHECK(!reply.has_chunk && !reply.has_done && reply.protocol == 0 && reply.output.at == NULL);
   free(kept);
 
-  /* The marker may stand anywhere, with blanks or without. */
+  /* The marker may be anywhere, with whitespace or without. */
   CHECK(read_reply(BYTES("{\"r\":\"\",\"lambdamap\":{}}"), &kept, &reply, &err) == 0);
   CHECK(reply.marked && reply.result.at != NULL && reply.result.len == 0);
   free(kept);
@@ -158,7 +158,7 @@ static const struct row rows[] = {
     {BYTES("{" MARK ",\"e\":\"\\ud83d\\ude00 \\\"\\\\\\/\\b\\f\\n\\r\\t\"}"), OURS},
     {BYTES("{" MARK ",\"e\":\"\xf0\x9f\x98\x80 \xc3\xa9 \xe2\x82\xac\"}"), OURS},
 
-    /* others' */
+    /* not from lambdamap */
     {BYTES("null"), OTHERS},
     {BYTES("true"), OTHERS},
     {BYTES(" false "), OTHERS},
@@ -172,7 +172,7 @@ static const struct row rows[] = {
     {BYTES("{\"lambdamap\":1}"), OTHERS},
     {BYTES("{\"x\":{\"lambdamap\":{}}}"), OTHERS},
 
-    /* no JSON */
+    /* not JSON */
     {BYTES(""), BROKEN},
     {BYTES("   "), BROKEN},
     {BYTES("Task timed out after 3.00 seconds"), BROKEN},
@@ -220,7 +220,7 @@ static const struct row rows[] = {
     {BYTES("\"a\nb\""), BROKEN},
     {BYTES("\"0123456789abcdef0123456789abcde\x1f\""), BROKEN},
     {BYTES("\"\\\0\""), BROKEN},
-    /* strings that are no UTF-8, and halves of surrogate pairs */
+    /* strings that are not UTF-8, and lone surrogates */
     {BYTES("\"\x80\""), BROKEN},
     {BYTES("\"\xc3\""), BROKEN},
     {BYTES("\"\xc0\xaf\""), BROKEN},
@@ -235,7 +235,7 @@ static const struct row rows[] = {
     {BYTES("\"\\ud800\\n\""), BROKEN},
     {BYTES("\"\\ud800x\""), BROKEN},
     {BYTES("\"\\ud800\\u"), BROKEN},
-    /* our keys: once, and of their kind */
+    /* our keys: once each, and of the right type */
     {BYTES("{" MARK "," MARK "}"), BROKEN},
     {BYTES("{\"lambdamap\":1," MARK "}"), BROKEN},
     {BYTES("{" MARK ",\"r\":\"a\",\"r\":\"b\"}"), BROKEN},
@@ -376,7 +376,7 @@ depth(void)
   char text[300];
   struct lm_reply reply;
   struct lm_error err;
-  for (int levels = 1; levels < 120; levels++) { /* arrays alone */
+  for (int levels = 1; levels < 120; levels++) { /* arrays only */
     memset(text, '[', (size_t)levels);
     memset(text + levels, ']', (size_t)levels);
     CHECK((lm_envelope_read(text, (size_t)(2 * levels), &reply, &err) == 0) == (levels <= 64));
@@ -391,7 +391,7 @@ depth(void)
     text[n++] = '}';
     CHECK((lm_envelope_read(text, (size_t)n, &reply, &err) == 0) == (levels <= 62));
   }
-  for (int levels = 0; levels < 40; levels++) { /* the kind of each level is kept */
+  for (int levels = 0; levels < 40; levels++) { /* the type of each level is checked */
     int n = 0;
     for (int i = 0; i < levels; i++)
       n += snprintf(text + n, sizeof text - (size_t)n, i % 3 == 0 ? "{\"a\":" : "[");
@@ -424,7 +424,7 @@ long_numbers(void)
   }
 }
 
-/* The 16-byte steps of the string scanner, with each special byte at each place. */
+/* The string scanner's 16-byte steps, with each special byte at each position. */
 static void
 string_steps(void)
 {
@@ -472,7 +472,7 @@ aws_errors(void)
   CHECK(is(&said.message, "x") && is(&said.code, "Oops"));
   lm_envelope_read_aws_error(BYTES("{\"Code\":\"Oops\"}"), &said);
   CHECK(is(&said.code, "Oops"));
-  /* What is of another kind stays away. */
+  /* Values of another type are ignored. */
   lm_envelope_read_aws_error(BYTES("{\"errorType\":7,\"message\":{\"a\":1},\"code\":null}"), &said);
   CHECK(said.error_type.at == NULL && said.message.at == NULL && said.code.at == NULL);
   static const char *const none[] = {
@@ -484,7 +484,7 @@ aws_errors(void)
   lm_envelope_read_aws_error(NULL, 0, &said);
   CHECK(said.error_type.at == NULL);
 
-  /* A time-out, new and old. */
+  /* A timeout, in the new and the old form. */
   lm_envelope_read_aws_error(
       BYTES("{\"errorType\":\"Sandbox.Timedout\",\"errorMessage\":\"RequestId: 1 Error: Task timed "
             "out after 3.00 seconds\"}"),
@@ -518,13 +518,13 @@ text(void)
       {"\\u00e9\\u20ac\\ud83d\\ude00", 64, "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"},
       {"\\u0000\\u001b[31m\\u007f\\u0009", 64, "??[31m?\t"},
       {"\xc3\xa9", 64, "\xc3\xa9"},
-      /* cut at a character's end */
+      /* truncated after a character */
       {"abcdef", 4, "abc"},
       {"ab\xc3\xa9", 4, "ab"},
       {"ab\xc3\xa9", 5, "ab\xc3\xa9"},
       {"ab\\u20ac", 5, "ab"},
       {"abc", 1, ""},
-      /* what a reader would have refused */
+      /* invalid input */
       {"a\\", 64, "a\\"},
       {"a\\u12", 64, "a\\u12"},
       {"\\ud800", 64, "\\ud800"},

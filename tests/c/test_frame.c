@@ -1,5 +1,4 @@
-/* wire/frame and wire/deflate: sealed and opened again, every length of it broken, every allocation
- * failing. */
+/* wire/frame and wire/deflate: seal and open, truncated at every length, with every allocation failing. */
 #include <string.h>
 
 #include "check.h"
@@ -28,7 +27,7 @@ make(struct lm_buf *raw)
       0xc7, 5, 13, 8 /* bytes */, 8,           LM_COLUMN_RAW,   1,        0,       /* a buffer */
   };
   memcpy(structure + at, columns, sizeof columns);
-  structure[at + 3] |= 0x80; /* the varints go on */
+  structure[at + 3] |= 0x80; /* the varints continue */
   structure[at + 11] |= 0x80;
   at += sizeof columns;
   for (int i = 0; i < PACKED; i++)
@@ -103,7 +102,7 @@ seal(struct lm_coder *coder, const struct lm_buf *raw, struct lm_buf *out)
   out->len += sealed.len;
 }
 
-/* No sealed frame with one byte changed, missing or added is taken for what it was. */
+/* A sealed frame with one byte changed, missing or added does not open as the original. */
 static void
 broken(void)
 {

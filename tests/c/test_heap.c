@@ -1,4 +1,4 @@
-/* base/heap: order, moves, removal; and with every allocation failing. */
+/* base/heap: order, moves, removal; with every allocation failing. */
 #include <stdlib.h>
 
 #include "base/alloc.h"
@@ -37,7 +37,7 @@ random_moves(void)
       CHECK(lm_heap_set(&heap, &things[i].item, rand() % 1000 - 500) == 0);
     for (int i = 1; i < N; i += 7)
       lm_heap_remove(&heap, &things[i].item);
-    lm_heap_remove(&heap, &things[1].item); /* twice is once */
+    lm_heap_remove(&heap, &things[1].item); /* the second is a no-op */
     CHECK(heap.count == N - (N - 2) / 7 - 1);
     check_order(&heap);
   }

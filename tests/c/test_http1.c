@@ -1,4 +1,4 @@
-/* http/http1: each reply read whole, byte by byte and cut at every place gives the same. */
+/* http/http1: each reply gives the same result whole, byte by byte, and split at every position. */
 #include <string.h>
 
 #include "check.h"
@@ -6,7 +6,7 @@
 
 enum { BODY_MAX = 100 };
 
-/* What happens when all bytes are fed, and then the peer closes. */
+/* The result after all bytes were fed, and after the peer closed. */
 enum verdict { WHOLE, OPEN, CLOSED_WHOLE, REFUSED, TOO_MUCH };
 
 struct row {
@@ -14,9 +14,9 @@ struct row {
   const char *bytes;
   size_t n;
   enum verdict verdict;
-  const char *body; /* NULL: not looked at */
-  int status;       /* 0: not looked at */
-  size_t extra;     /* bytes behind the end */
+  const char *body; /* NULL: not checked */
+  int status;       /* 0: not checked */
+  size_t extra;     /* bytes after the end */
 };
 
 #define BYTES(text) text, sizeof(text) - 1
@@ -24,7 +24,7 @@ struct row {
 #define CHUNKED OK "Transfer-Encoding: chunked\r\n\r\n"
 
 static const struct row rows[] = {
-    /* the ordinary */
+    /* ordinary replies */
     {"length", BYTES(OK "Content-Length: 5\r\n\r\nhello"), WHOLE, "hello", 200, 0},
     {"no reason", BYTES("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"), WHOLE, "", 200, 0},
     {"empty reason", BYTES("HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n"), WHOLE, "", 200, 0},
@@ -113,7 +113,7 @@ static const struct row rows[] = {
     {"head cut short", BYTES(OK "Content-Len"), OPEN, NULL, 0, 0},
     {"nothing", BYTES(""), OPEN, NULL, 0, 0},
 
-    /* a close as the end */
+    /* ended by a close */
     {"until close", BYTES(OK "Connection: close\r\n\r\nhello"), CLOSED_WHOLE, "hello", 200, 0},
     {"until close, a list", BYTES(OK "Connection: x ,\tClose\r\n\r\nhello"), CLOSED_WHOLE, "hello",
      200, 0},
@@ -194,7 +194,7 @@ feed(struct reading *reading, const char *bytes, size_t n, size_t first, size_t 
     size_t taken;
     if (size > n - at)
       size = n - at;
-    /* A copy of its own, so that a read past the piece is seen. */
+    /* A copy, so that ASan notices a read past the piece. */
     uint8_t *piece = malloc(size);
     CHECK(piece != NULL);
     memcpy(piece, bytes + at, size);
@@ -269,6 +269,40 @@ check_row(const struct row *row)
   }
   lm_buf_clean_up(&whole.body);
   lm_buf_clean_up(&pieces.body);
+}
+
+/* The message for each kind of invalid reply. */
+static void
+messages(void)
+{
+  static const struct {
+    const char *bytes, *text;
+  } cases[] = {
+      {"SSH-2.0-x\r\n", "the reply does not start with an HTTP/1 status line"},
+      {"HTTP/1.1 600 No\r\n", "invalid status in the reply: expected 100 to 599"},
+      {OK "Content-Length: 5, 5\r\n", "invalid Content-Length in the reply: expected one number"},
+      {OK "a line\r\n", "invalid header line in the reply"},
+      {OK "A: b\n", "a line of the reply does not end in CR LF"},
+      {OK "A: \001\r\n", "control character in the reply's header"},
+      {OK "Transfer-Encoding: gzip\r\n",
+       "unsupported Transfer-Encoding in the reply: expected chunked"},
+      {OK "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+       "Transfer-Encoding is not allowed with Content-Length or HTTP/1.0"},
+      {OK "\r\n", "no Content-Length or Transfer-Encoding in the reply"},
+      {OK "Content-Length: 101\r\n\r\n", "the reply's body is larger than 100 bytes"},
+      {"HTTP/1.1 101 No\r\n\r\n", "the peer switched to a protocol that was not requested"},
+      {"HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n",
+       "a reply with status 204 must not have a body"},
+      {CHUNKED "x\r\n", "invalid chunked encoding in the reply"},
+  };
+  static struct reading reading;
+  lm_buf_init(&reading.body, BODY_MAX);
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    size_t n = strlen(cases[i].bytes);
+    feed(&reading, cases[i].bytes, n, n, 1);
+    CHECK(reading.state == LM_HTTP1_BAD && strcmp(reading.err.text, cases[i].text) == 0);
+  }
+  lm_buf_clean_up(&reading.body);
 }
 
 /* --- headers --- */
@@ -372,9 +406,9 @@ dates(void)
     CHECK(read_head(cases[i].header).date_s == cases[i].seconds);
 }
 
-/* --- caps --- */
+/* --- limits --- */
 
-/* Feed `piece` again and again behind `start` until the reader gives up: it must, within `most`. */
+/* Feed `start`, then `piece` repeatedly until the parser refuses: it must, within `most`. */
 static void
 endless(const char *start, const char *piece, size_t most)
 {
@@ -410,7 +444,7 @@ caps(void)
   endless(OK "Connection: close\r\n\r\n", "hello", 1000);
   endless("HTTP/1.1 200 ", "x", LM_HTTP1_MAX_LINE + 16);
 
-  /* The longest line that is let through, and one byte more. */
+  /* The longest line that is accepted, and one byte more. */
   lm_buf_init(&reading.body, BODY_MAX);
   for (int over = 0; over < 2; over++) {
     size_t n = (size_t)snprintf(line, sizeof line, OK "X: ");
@@ -428,8 +462,7 @@ caps(void)
   lm_buf_clean_up(&reading.body);
 }
 
-/* A large chunked body of small chunks is no endless head; one whose chunks are mostly extension is
- * refused. */
+/* A large body of small chunks is accepted; one whose chunks are mostly extensions is refused. */
 static void
 many_chunks(void)
 {
@@ -480,7 +513,7 @@ read_with_little_memory(void)
   lm_buf_clean_up(&reading.body);
 }
 
-/* A Content-Length is not trusted with memory past LM_HTTP1_TRUSTED. */
+/* A Content-Length reserves no more than LM_HTTP1_TRUSTED. */
 static void
 reserved_on_trust(void)
 {
@@ -497,6 +530,7 @@ main(void)
 {
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
     check_row(&rows[i]);
+  messages();
   header_values();
   retry_after();
   dates();

@@ -1,4 +1,4 @@
-/* job/: a batch counts its jobs, completions wake whoever takes them, an inbox takes jobs in. */
+/* job/: a batch counts its jobs, completions wake the taking thread, an inbox passes jobs. */
 #include <poll.h>
 #include <string.h>
 
@@ -55,7 +55,7 @@ complete(struct lm_batch *batch, struct lm_job *job)
   lm_list_push_back(&one, &job->link);
   lm_completions_add(&batch->completions, &one, 1);
   CHECK(lm_list_empty(&one) == !batch->completions.closed);
-  (void)lm_list_pop_front(&one); /* what it left here is the caller's again */
+  (void)lm_list_pop_front(&one); /* still the caller's */
 }
 
 static void
@@ -100,12 +100,12 @@ what_is_done_is_taken_in_order(void)
   lm_completions_forgo(completions);
   CHECK(lm_completions_quiesce(completions, 0));
   lm_completions_latency(completions, &latency);
-  CHECK(latency.total == 1); /* those answered 200 */
+  CHECK(latency.total == 1); /* only replies with 200 */
   lm_batch_unref(&batch);
   CHECK(lm_alloc_live() == 0);
 }
 
-/* After a close what comes stays with whoever brings it, and nobody is woken. */
+/* After a close, added jobs stay the caller's, and no thread is woken. */
 static void
 closed(void)
 {
@@ -139,7 +139,7 @@ count(void *context)
   ++*(unsigned *)context;
 }
 
-/* Once it is shut, other I/O threads keep their jobs; a CPU thread still gives back what it has. */
+/* Once it is shut, other I/O threads keep their jobs; CPU threads can still return theirs. */
 static void
 inbox(void)
 {

@@ -1,4 +1,4 @@
-/* policy/latency: quantiles against the sorted values themselves. */
+/* policy/latency: quantiles compared with those of the sorted values. */
 #include "check.h"
 #include "policy/latency.h"
 
@@ -47,7 +47,7 @@ main(void)
   CHECK(lm_latency_quantile(&latency, 0.5) == -1);
   lm_latency_add(&latency, -5);
   CHECK(lm_latency_quantile(&latency, 0.5) == 0 && latency.max_ns == 0);
-  lm_latency_add(&latency, INT64_MAX); /* falls into the last bucket */
+  lm_latency_add(&latency, INT64_MAX); /* in the last bucket */
   CHECK(latency.total == 2 && latency.max_ns == INT64_MAX);
   CHECK(lm_latency_quantile(&latency, 0.5) == 0);
   CHECK(lm_latency_quantile(&latency, 1) > INT64_C(2000000000000));

@@ -45,7 +45,7 @@ starts_at_the_cap(void)
   CHECK(limiter.in_flight == 0);
 }
 
-/* A burst of 429s leaves seven tenths of what was accepted, however many there were. */
+/* A burst of 429s of any size leaves seven tenths of what was accepted. */
 static void
 a_burst_counts_once(void)
 {
@@ -56,7 +56,7 @@ a_burst_counts_once(void)
   CHECK(lm_limiter_window(&limiter) == 178); /* 255 * 0.7 */
   throttle(&limiter, 245, 5 * MS);
   CHECK(limiter.in_flight == 10 && lm_limiter_window(&limiter) == 7);
-  CHECK(!may_start(&limiter, 10 * SECOND)); /* the ten are still there */
+  CHECK(!may_start(&limiter, 10 * SECOND)); /* the ten are still in flight */
   CHECK(limiter.not_before_ns < 0 && limiter.consecutive_429 == 0);
   for (int i = 0; i < 4; i++)
     lm_limiter_finished(&limiter, true, 100 * MS);
@@ -70,12 +70,12 @@ grows(void)
   lm_limiter_init(&limiter, 256, 0);
   start(&limiter, 256, 0);
   throttle(&limiter, 246, 5 * MS);
-  for (int i = 0; i < 7; i++) { /* a window of completions adds one */
+  for (int i = 0; i < 7; i++) { /* one more per window of completions */
     lm_limiter_finished(&limiter, true, 100 * MS);
     lm_limiter_started(&limiter, 100 * MS);
   }
   CHECK(limiter.window > 7.9 && limiter.window < 8.1);
-  /* Ten seconds later it is a tenth, at least one, a second. */
+  /* Ten seconds later: a tenth, at least one, per second. */
   double before = limiter.window;
   lm_limiter_finished(&limiter, true, 11 * SECOND);
   CHECK(limiter.window > before + 1);
@@ -106,7 +106,7 @@ waits_when_nothing_is_accepted(void)
   CHECK(!may_start(&limiter, 2 * SECOND));
   lm_limiter_throttled(&limiter, 2 * SECOND, 4 * SECOND, 0);
   CHECK(limiter.consecutive_429 == 2 && limiter.not_before_ns == 6 * SECOND);
-  /* When it is let in again the window opens by doubling: nothing is known of what fits. */
+  /* When invocations are accepted again, the window doubles: the capacity is unknown. */
   start(&limiter, 1, 6 * SECOND);
   lm_limiter_finished(&limiter, true, 6 * SECOND);
   CHECK(limiter.consecutive_429 == 0 && lm_limiter_window(&limiter) == 2);
@@ -123,7 +123,7 @@ the_server_says_when(void)
   lm_limiter_init(&limiter, 10, 0);
   start(&limiter, 10, 0);
   lm_limiter_throttled(&limiter, 0, 0, 3 * SECOND);
-  lm_limiter_throttled(&limiter, 0, 0, 2 * SECOND); /* never earlier again */
+  lm_limiter_throttled(&limiter, 0, 0, 2 * SECOND); /* the later time counts */
   for (int i = 0; i < 8; i++)
     lm_limiter_finished(&limiter, true, MS);
   CHECK(limiter.in_flight == 0);
@@ -131,7 +131,7 @@ the_server_says_when(void)
   CHECK(may_start(&limiter, 3 * SECOND));
 }
 
-/* Reserved concurrency 0: the function never takes anything. */
+/* Reserved concurrency 0: nothing is ever accepted. */
 static void
 patience(void)
 {
@@ -150,11 +150,11 @@ patience(void)
     probes++;
   }
   CHECK(now == 75 * SECOND && probes == 7);
-  /* The next map finds it so at once... */
+  /* The next map is exhausted at once... */
   start(&limiter, 1, now + 2 * SECOND);
   throttle(&limiter, 1, now + 2 * SECOND);
   CHECK(lm_limiter_exhausted(&limiter, 0, now + 2 * SECOND, PATIENCE));
-  /* ...and one much later has its own patience. */
+  /* ...and a much later one has its own patience. */
   now += 100 * SECOND;
   start(&limiter, 1, now);
   throttle(&limiter, 1, now);
@@ -162,7 +162,7 @@ patience(void)
   CHECK(lm_limiter_exhausted(&limiter, 0, now + 61 * SECOND, PATIENCE));
 }
 
-/* Ten invocations of a quarter of an hour hold all places: that is not the function refusing. */
+/* Ten invocations of 15 minutes take the whole capacity: the function is not exhausted. */
 static void
 long_runs_are_no_refusal(void)
 {
@@ -176,7 +176,7 @@ long_runs_are_no_refusal(void)
   CHECK(!lm_limiter_exhausted(&limiter, 0, 900 * SECOND, PATIENCE));
 }
 
-/* Idle for an hour is no refusal either. */
+/* An idle hour does not count. */
 static void
 idling_is_no_refusal(void)
 {
@@ -200,13 +200,13 @@ caps_change(void)
   CHECK(lm_limiter_window(&limiter) == 50);
   start(&limiter, 50, 0);
   throttle(&limiter, 40, 0);
-  lm_limiter_set_cap(&limiter, 300); /* held back: a new cap does not change that */
+  lm_limiter_set_cap(&limiter, 300); /* limited: a new cap does not change that */
   CHECK(lm_limiter_window(&limiter) == 7);
   lm_limiter_set_cap(&limiter, 0);
   CHECK(lm_limiter_window(&limiter) == 1);
 }
 
-/* What was learnt is forgotten after a quiet minute. */
+/* After a minute without a 429 the window is the cap again. */
 static void
 forgets(void)
 {

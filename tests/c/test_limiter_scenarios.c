@@ -1,6 +1,5 @@
-/* policy/limiter against a server with few places, under a clock of the test's own: what a
- * throttled map costs in requests and in time. Deterministic: no thread, no clock, no libc random.
- * With an argument the figures are printed. */
+/* policy/limiter with a simulated server of limited capacity: the requests and the time that a throttled map
+ * needs. Deterministic: no thread, no clock, no libc random. With an argument, prints the figures. */
 #include <stdio.h>
 #include <string.h>
 
@@ -18,13 +17,13 @@ struct scenario {
   const char *name;
   unsigned cap; /* max_concurrency */
   unsigned chunks[MAX_MAPS];
-  unsigned places;        /* that the server has */
+  unsigned places;        /* capacity of the server */
   int64_t service_ns;     /* mean time in the handler; spread by +-50 % */
-  int64_t refusal_ns;     /* until a 429 is back */
-  int64_t closed_ns;      /* no place at all until then */
-  int64_t retry_after_ms; /* what a 429 says, -1: nothing */
-  unsigned per_second;    /* invocations that it takes, 0: as many as come */
-  /* What must come out. */
+  int64_t refusal_ns;     /* until a 429 arrives */
+  int64_t closed_ns;      /* accepts nothing until then */
+  int64_t retry_after_ms; /* of a 429; -1: none */
+  unsigned per_second;    /* accepted invocations per second; 0: no limit */
+  /* Expected. */
   unsigned max_requests;
   double max_time; /* times the ideal */
 };
@@ -45,12 +44,12 @@ struct world {
   struct lm_heap events;
   struct request requests[MAX_REQUESTS];
   struct request wake;
-  unsigned left[MAX_MAPS]; /* not started, refused ones included */
+  unsigned left[MAX_MAPS]; /* not started, including refused ones */
   unsigned open[MAX_MAPS]; /* not done */
   int64_t done_ns[MAX_MAPS];
   unsigned turn; /* of the ring of maps */
   unsigned busy, sent, refused;
-  double tokens; /* of the server's rate: a tenth of a second's worth at most */
+  double tokens; /* of the server's rate; at most those of a tenth of a second */
   int64_t filled_ns;
   int64_t now_ns;
   uint64_t seed;
@@ -230,7 +229,7 @@ main(int argc, char **argv)
   static struct world world;
   for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)
     run(&scenarios[i], &world, argc > 1);
-  /* The last: ten chunks beside a thousand, turn by turn, are done with the first few. */
+  /* The last one: ten chunks beside a thousand, in turn, finish among the first. */
   CHECK(world.done_ns[1] < world.done_ns[0] / 10);
   return 0;
 }

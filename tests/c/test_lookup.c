@@ -1,5 +1,4 @@
-/* A name is looked up for longer than anybody waits for it: the dispatcher is gone when the answer comes,
- * and nobody is woken. */
+/* A look-up that ends after the dispatcher was freed: no thread is woken. */
 #include <netdb.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -52,6 +51,6 @@ main(void)
   atomic_store(&answer, true);
   while (!atomic_load(&answered))
     usleep(1000);
-  usleep(50000); /* for the thread that looks up to end */
+  usleep(50000); /* for the look-up thread to end */
   return 0;
 }

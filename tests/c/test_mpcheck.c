@@ -1,4 +1,4 @@
-/* wire/mpcheck: what it takes, and all that it must not. */
+/* wire/mpcheck: what it accepts, and what it must refuse. */
 #include <string.h>
 
 #include "check.h"
@@ -96,7 +96,7 @@ static enum lm_code
 verdict(const uint8_t *structure, size_t len, size_t words_len, size_t max, unsigned depth)
 {
   static const uint8_t words[64];
-  uint8_t *own = malloc(len); /* so that a byte read behind it is noticed */
+  uint8_t *own = malloc(len); /* so that ASan notices a read past it */
   CHECK(own != NULL);
   memcpy(own, structure, len);
   struct lm_frame_view view = {own, len, NULL, 0, words, words_len, NULL, 0};

@@ -1,5 +1,5 @@
-/* The dispatcher over real sockets, without Python: maps that end, maps that are cancelled, shut
- * downs and forks in the middle. Meant to run under ASan and, above all, TSan. */
+/* The dispatcher over real sockets, without Python: maps that end or are cancelled, shutdowns and forks while
+ * maps run. Intended for ASan and, in particular, TSan. */
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -25,7 +25,7 @@ submit(struct lm_map *map, uint64_t at)
   CHECK(lm_map_submit(map, &frame, at, 1, NULL, &err) == 0);
 }
 
-/* Take n completions; returns how many of them succeeded. */
+/* Take n completions; returns how many succeeded. */
 static unsigned
 take_all(struct lm_map *map, unsigned n)
 {
@@ -102,8 +102,8 @@ storm(uint16_t port, unsigned chunks, bool with_cancels)
   lm_dispatch_release(dispatch, 10000);
 }
 
-/* Whichever threads take the jobs, they go to where a connection is idle. (What gets idle behind the
- * back of a thread that looks is not seen: one more for each.) */
+/* Jobs go to an idle connection, on whichever thread it is. (A connection that becomes idle while a thread
+ * looks may be missed: one more per thread.) */
 static void
 warm_maps_connect_no_more(uint16_t port)
 {
@@ -153,7 +153,7 @@ fork_in_the_middle(uint16_t port)
     alarm(60);
     struct lm_dispatch *own = start(port, &own_target);
     CHECK(own != dispatch);
-    CHECK(map->queue.batch.target == target); /* the parent's memory is left alone */
+    CHECK(map->queue.batch.target == target); /* the parent's memory is unchanged */
     struct caller caller = {own, own_target, 50, false};
     run_map(&caller);
     lm_target_unref(own_target);
@@ -170,7 +170,7 @@ fork_in_the_middle(uint16_t port)
 }
 #endif
 
-/* Threads that are told to end as soon as they begin. */
+/* Threads that are stopped as soon as they start. */
 static void
 shut_down_at_once(void)
 {
@@ -179,7 +179,7 @@ shut_down_at_once(void)
     struct lm_error err;
     CHECK(lm_dispatch_acquire(64 << 20, &dispatch, &err) == 0);
     lm_dispatch_release(dispatch, 10000);
-    CHECK(lm_alloc_live() == 0); /* or a thread has not ended */
+    CHECK(lm_alloc_live() == 0); /* else a thread has not ended */
   }
 }
 

@@ -1,7 +1,7 @@
-/* Native threads never read the environment: a host program may change it at any time, and getenv
- * beside setenv is a race that no lock of ours could prevent. Every call of getenv by libcurl,
- * OpenSSL and the core comes here, while maps connect, also through TLS, and another thread changes
- * what they would look for. (The C library reads it in getaddrinfo, for every program.) */
+/* Native threads never read the environment: the host program may change it at any time, and no lock of ours
+ * could prevent a race of getenv with setenv. This replaces getenv for libcurl, OpenSSL and the core, while
+ * maps connect, also over TLS, and another thread changes the environment. (The C library itself reads it in
+ * getaddrinfo, in every program.) */
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -101,7 +101,7 @@ main(void)
   uint16_t port = start_server(&process);
   use_four_io_threads();
   allowed = true;
-  run_maps(port, false, 1); /* libcurl and OpenSSL are initialised by the calling thread */
+  run_maps(port, false, 1); /* libcurl and OpenSSL are initialized by the calling thread */
   run_maps(port, true, 1);
   atomic_store(&server->close_every, 1); /* each request has a connection of its own */
   CHECK(pthread_create(&changer, NULL, change, NULL) == 0);

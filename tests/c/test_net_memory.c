@@ -1,5 +1,5 @@
-/* Every allocation of a map over real sockets fails in turn, and all after it: each call says so or
- * each chunk ends, nothing hangs, and nothing is left. */
+/* Each allocation of a map over real sockets, and all after it, fails in turn: a call returns an error or each
+ * chunk completes, nothing hangs, and nothing leaks. */
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -47,7 +47,7 @@ take_all(struct lm_map *map, unsigned n)
   return good;
 }
 
-/* One map with the n-th allocation failing; whether all of it went well. */
+/* One map with the n-th allocation failing; returns whether everything succeeded. */
 static bool
 run(uint16_t port, unsigned long n)
 {
@@ -81,7 +81,7 @@ main(void)
   uint16_t port = start_server(&process);
   use_four_io_threads();
   unsigned long n = 1, in_a_row = 0;
-  for (; in_a_row < 20; n++) { /* how many there are varies with the threads */
+  for (; in_a_row < 20; n++) { /* their number varies with the threads */
     CHECK(n < 10000);
     in_a_row = run(port, n) ? in_a_row + 1 : 0;
   }

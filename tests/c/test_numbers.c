@@ -1,4 +1,4 @@
-/* wire/numbers: packed and unpacked, bit for bit. */
+/* wire/numbers: pack and unpack, exact to the bit. */
 #include <math.h>
 #include <string.h>
 
@@ -18,7 +18,7 @@ ints(int64_t low, uint64_t range, size_t n)
         (int64_t)((uint64_t)low + (i == 0 ? range : i * 0x9e3779b97f4a7c15u % (range | 1)));
   unsigned width = lm_width_of(range);
   lm_pack_ints(numbers, n, low, width, bytes);
-  uint8_t *own = malloc(n * width + 1); /* so that a byte read behind them is noticed */
+  uint8_t *own = malloc(n * width + 1); /* so that ASan notices a read past them */
   CHECK(own != NULL);
   memcpy(own, bytes, n * width);
   lm_unpack_ints(own, n, low, width, again);
@@ -31,7 +31,7 @@ ints(int64_t low, uint64_t range, size_t n)
   free(own);
 }
 
-/* Whether they are decimals; if so they are the same afterwards. */
+/* Whether they are decimals; if so, checks that they are unchanged. */
 static bool
 decimals(const double *doubles, size_t n, unsigned exponent)
 {
@@ -117,7 +117,7 @@ main(void)
     for (size_t i = 0; i < n; i++)
       doubles[i] = (double)(i * 1234567);
     CHECK(decimals(doubles, n, 0));
-    for (unsigned bits = 40; bits < 51; bits++) { /* up to where their integers may be, both ways */
+    for (unsigned bits = 40; bits < 51; bits++) { /* around the limit of their integers */
       double top = (double)((UINT64_C(1) << bits) - 1);
       for (size_t i = 0; i < n; i++)
         doubles[i] = i % 3 == 0 ? -top : i % 3 == 1 ? (double)i : top - (double)i;

@@ -1,5 +1,5 @@
-/* policy/outcome: what each reply, and the lack of one, means. The table here is written from the
- * user's side and on purpose not shared with the one under test. */
+/* policy/outcome: the outcome of each reply, and of a lost one. This table is written independently of the
+ * one under test. */
 #include <string.h>
 
 #include "check.h"
@@ -50,7 +50,7 @@ static const struct expected replies[] = {
     {404, "ResourceNotFoundException", NOT, LM_FAIL_FUNCTION_NOT_FOUND, LM_DO_DONE, true},
     {404, "", NOT, LM_FAIL_FUNCTION_NOT_FOUND, LM_DO_DONE, true},
     {415, "UnsupportedMediaTypeException", NOT, LM_FAIL_PROTOCOL, LM_DO_DONE, true},
-    /* permission, and what new credentials or another clock may mend */
+    /* permissions, and what new credentials or another clock may fix */
     {403, "AccessDeniedException", NOT, LM_FAIL_ACCESS_DENIED, LM_DO_DONE, true},
     {403, "UnrecognizedClientException", NOT, LM_FAIL_ACCESS_DENIED, LM_DO_DONE, true},
     {403, "MissingAuthenticationTokenException", NOT, LM_FAIL_ACCESS_DENIED, LM_DO_DONE, true},
@@ -93,19 +93,19 @@ static const struct expected replies[] = {
     {400, "TooManyRequestsException", NOT, LM_FAIL_THROTTLED, LM_DO_THROTTLE, false},
     {400, "RequestLimitExceeded", NOT, LM_FAIL_THROTTLED, LM_DO_THROTTLE, false},
     {503, "ThrottledException", NOT, LM_FAIL_THROTTLED, LM_DO_THROTTLE, false},
-    /* an emulator that has no environment free */
+    /* an emulator without a free environment */
     {400, "Runtime.Unavailable", NOT, LM_FAIL_THROTTLED, LM_DO_THROTTLE, false},
     {400, "Client.InitIncomplete", NOT, LM_FAIL_THROTTLED, LM_DO_THROTTLE, false},
     {400, LM_TYPE_OF_EMPTY, NOT, LM_FAIL_THROTTLED, LM_DO_THROTTLE, false},
     {403, LM_TYPE_OF_EMPTY, NOT, LM_FAIL_ACCESS_DENIED, LM_DO_DONE, true},
     {502, LM_TYPE_OF_EMPTY, MAYBE, LM_FAIL_SERVICE, LM_DO_RETRY, false},
-    /* the service's own trouble */
+    /* internal errors of the service */
     {500, "ServiceException", NOT, LM_FAIL_SERVICE, LM_DO_RETRY, false},
     {502, "EC2ThrottledException", NOT, LM_FAIL_THROTTLED, LM_DO_THROTTLE, false},
     {502, "EC2UnexpectedException", NOT, LM_FAIL_SERVICE, LM_DO_RETRY_SLOW, false},
     {502, "SubnetIPAddressLimitReachedException", NOT, LM_FAIL_SERVICE, LM_DO_RETRY_SLOW, false},
     {502, "ENILimitReachedException", NOT, LM_FAIL_SERVICE, LM_DO_RETRY_SLOW, false},
-    /* a 5xx of somebody between us and the service says nothing of the function */
+    /* a 5xx of a proxy tells nothing about the function */
     {500, "", MAYBE, LM_FAIL_SERVICE, LM_DO_RETRY, false},
     {502, "", MAYBE, LM_FAIL_SERVICE, LM_DO_RETRY, false},
     {503, "", MAYBE, LM_FAIL_SERVICE, LM_DO_RETRY, false},
@@ -115,7 +115,7 @@ static const struct expected replies[] = {
     {500, "Exception", MAYBE, LM_FAIL_SERVICE, LM_DO_RETRY, false},
     {500, "ServiceExceptio", MAYBE, LM_FAIL_SERVICE, LM_DO_RETRY, false},
     {599, "", MAYBE, LM_FAIL_SERVICE, LM_DO_RETRY, false},
-    /* nobody's */
+    /* unknown */
     {418, "", NOT, LM_FAIL_SERVICE, LM_DO_DONE, true},
     {301, "", NOT, LM_FAIL_PROTOCOL, LM_DO_DONE, true},
     {307, "", NOT, LM_FAIL_PROTOCOL, LM_DO_DONE, true},
@@ -180,7 +180,7 @@ tables(void)
         got.stops_map);
 }
 
-/* What was sent and read decides, whatever the connection calls its end. */
+/* The outcome depends on what was sent and read, not on how the connection ended. */
 static void
 losses(void)
 {
@@ -218,7 +218,7 @@ losses(void)
   }
 }
 
-/* A second run needs leave: of no row, whatever it says, is anything repeated that may have run. */
+/* Without idempotent, no row retries anything that may have run. */
 static void
 nothing_runs_twice(void)
 {

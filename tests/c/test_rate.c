@@ -1,4 +1,4 @@
-/* policy/rate: the bucket and its curve, against the arithmetic done by hand. */
+/* policy/rate: the bucket and its curve, compared with values calculated by hand. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -33,7 +33,7 @@ cubic(void)
   struct lm_rate rate;
   lm_rate_init(&rate, 0);
   for (int64_t now = 0; now < 5 * SECOND; now += 10 * MS)
-    start(&rate, 1, now); /* 100 a second */
+    start(&rate, 1, now); /* 100 per second */
   int64_t then = 5 * SECOND;
   lm_rate_throttled(&rate, then - 1, then);
   CHECK(rate.limited && fabs(rate.before - 100) < 1 && fabs(rate.per_s - 70) < 1);
@@ -50,7 +50,7 @@ cubic(void)
     start(&rate, 1, now);
   lm_rate_succeeded(&rate, later);
   CHECK(fabs(rate.per_s - (0.4 * pow(2 - flat, 3) + before)) < 1);
-  lm_rate_succeeded(&rate, later + 30 * SECOND); /* never more than twice what was sent */
+  lm_rate_succeeded(&rate, later + 30 * SECOND); /* at most twice the measured rate */
   CHECK(rate.per_s <= 2 * rate.measured + 0.01);
 }
 
@@ -61,7 +61,7 @@ bucket(void)
   lm_rate_init(&rate, 0);
   for (int64_t now = 0; now < 2 * SECOND; now += 100 * MS)
     start(&rate, 1, now);
-  lm_rate_throttled(&rate, 0, 2 * SECOND); /* 7 a second */
+  lm_rate_throttled(&rate, 0, 2 * SECOND); /* 7 per second */
   int64_t next = lm_rate_next_ns(&rate, 2 * SECOND);
   CHECK(llabs(next - 2 * SECOND - SECOND / 7) < 20 * MS);
   CHECK(lm_rate_next_ns(&rate, next) <= next);
@@ -93,7 +93,7 @@ least_and_forgotten(void)
   CHECK(lm_rate_next_ns(&rate, now + 61 * SECOND) <= now + 61 * SECOND && !rate.limited);
 }
 
-/* The first burst was all that was ever sent: its rate is what it was in the first moments. */
+/* Only one burst was ever sent: the rate is that of its first moments. */
 static void
 throttled_at_once(void)
 {

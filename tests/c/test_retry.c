@@ -20,7 +20,7 @@ delays(void)
       {LM_BACKOFF_TRANSIENT, 2, 0.5, -1, 50},
       {LM_BACKOFF_TRANSIENT, 3, 0.5, -1, 100},
       {LM_BACKOFF_TRANSIENT, 9, 0.5, -1, 6400},
-      {LM_BACKOFF_TRANSIENT, 10, 0.5, -1, 10000}, /* 20 s is the most */
+      {LM_BACKOFF_TRANSIENT, 10, 0.5, -1, 10000}, /* at most 20 s */
       {LM_BACKOFF_TRANSIENT, UINT_MAX, 0.5, -1, 10000},
       {LM_BACKOFF_TRANSIENT, 0, 0.5, -1, 25},
       {LM_BACKOFF_TRANSIENT, 1, 0, -1, 0},
@@ -30,20 +30,20 @@ delays(void)
       {LM_BACKOFF_POLL, 1, 0.1, -1, 1000},
       {LM_BACKOFF_POLL, 2, 0.9, -1, 2000},
       {LM_BACKOFF_POLL, 3, 0, -1, 4000},
-      {LM_BACKOFF_POLL, 4, 0, -1, 5000}, /* the most */
+      {LM_BACKOFF_POLL, 4, 0, -1, 5000}, /* at most 5 s */
       {LM_BACKOFF_POLL, UINT_MAX, 0, -1, 5000},
       {LM_BACKOFF_CONNECT, 1, 0.5, -1, 25},
       {LM_BACKOFF_CONNECT, 6, 0.5, -1, 800},
       {LM_BACKOFF_CONNECT, 7, 0.5, -1, 1000},
       {LM_BACKOFF_CONNECT, UINT_MAX, 0.5, -1, 1000},
-      /* what the server asks for: at least that, at most 5 s more */
+      /* the server's delay: at least that, at most 5 s more */
       {LM_BACKOFF_THROTTLE, 1, 0.5, 3000, 3000},
       {LM_BACKOFF_THROTTLE, 1, 0.5, 1500, 1500},
       {LM_BACKOFF_THROTTLE, 1, 0.5, 200, 500},
       {LM_BACKOFF_THROTTLE, 6, 0.5, 200, 5200},
       {LM_BACKOFF_THROTTLE, 6, 0.5, 0, 5000},
       {LM_BACKOFF_THROTTLE, 1, 0.5, 60000, 60000},
-      /* what is absurd adds 5 s to our own */
+      /* an excessive one adds 5 s to ours */
       {LM_BACKOFF_THROTTLE, 1, 0.5, 60001, 5500},
       {LM_BACKOFF_THROTTLE, 1, 0.5, INT64_MAX, 5500},
       {LM_BACKOFF_POLL, 2, 0.5, 3000, 3000},
@@ -63,7 +63,7 @@ odd_policies(void)
   CHECK(lm_retry_delay_ns(&policy, LM_BACKOFF_TRANSIENT, UINT_MAX, 0.25, -1) > 0);
 }
 
-/* The whole of the patience is used: the last attempt is made as it ends, and none after. */
+/* The whole patience is used: the last attempt is made when it ends, and none after it. */
 static void
 patience(void)
 {
@@ -75,7 +75,7 @@ patience(void)
   CHECK(lm_retry_due_ns(100, 100, 5, 0) == -1);
 }
 
-/* Whatever the draw, a delay stays within its bound. */
+/* A delay is within its limits for any random number. */
 static void
 jitter(void)
 {
@@ -98,7 +98,7 @@ quota(void)
   CHECK(taken == 35 && quota.tokens == 10); /* 500 / 14 */
   CHECK(!lm_quota_take(&quota) && quota.tokens == 10);
   for (int i = 0; i < 4; i++)
-    lm_quota_succeeded(&quota, 0); /* a clean one gives back 1 */
+    lm_quota_succeeded(&quota, 0); /* a success without retries returns 1 */
   CHECK(lm_quota_take(&quota) && quota.tokens == 0);
   lm_quota_succeeded(&quota, 2); /* what its retries cost */
   CHECK(quota.tokens == 28);

@@ -1,4 +1,4 @@
-/* The scheduler alone, under a clock of the test's own: order, fairness, budget, retries, 429. */
+/* The scheduler alone, with a simulated clock: order, fairness, budget, retries, 429. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +14,7 @@ struct bench {
   struct lm_sched sched;
   struct lm_renewal renewal;
   struct lm_function *function;
-  struct lm_list expired; /* what the ticks have found */
+  struct lm_list expired; /* jobs that ticks have expired */
 };
 
 static void
@@ -158,7 +158,7 @@ tear_down(struct bench *bench)
   CHECK(lm_alloc_live() == 0);
 }
 
-/* Chunks start by first item, whatever the order of submission: halves of a split come first. */
+/* Chunks start by first item, in whatever order they were submitted: halves of a split come first. */
 static void
 order(void)
 {
@@ -204,7 +204,7 @@ fairness(void)
   tear_down(&bench);
 }
 
-/* The window bounds what is in flight; the budget what is queued, but never a map's only chunk. */
+/* The window limits what is in flight; the budget limits what is queued, but not a map's only chunk. */
 static void
 bounds(void)
 {
@@ -216,7 +216,7 @@ bounds(void)
   open_map(&bench, &other);
   CHECK(submit(&bench, &map, 0, 900) == 0 && submit(&bench, &map, 1, 900) == 0);
   CHECK(submit(&bench, &map, 2, 900) == -1);
-  CHECK(submit(&bench, &other, 0, 100000) == 0); /* its oldest */
+  CHECK(submit(&bench, &other, 0, 100000) == 0); /* its only one */
   CHECK(submit(&bench, &other, 1, 1) == -1);
   jobs[0] = next(&bench, 0);
   jobs[1] = next(&bench, 0);
@@ -249,7 +249,7 @@ retries(void)
   lm_sched_tick(&bench.sched, 25 * MS, &bench.expired);
   job = next(&bench, 25 * MS);
   CHECK(job != NULL && job->attempts == 2);
-  CHECK(end(&bench, job, 0, LOST, 30 * MS)); /* MAYBE is not tried again */
+  CHECK(end(&bench, job, 0, LOST, 30 * MS)); /* MAYBE is not retried */
   CHECK(job->outcome.ran == LM_RAN_MAYBE);
   let_go(&bench, job);
 
@@ -280,7 +280,7 @@ throttling(void)
   CHECK(submit(&bench, &map, 0, 10) == 0 && submit(&bench, &map, 1, 10) == 0);
   int64_t now = 0;
   unsigned tries = 0;
-  for (; now < 30 * SECOND; now += 10 * MS) { /* 30 s of 429 use up no attempt */
+  for (; now < 30 * SECOND; now += 10 * MS) { /* 30 s of 429s count as no attempt */
     lm_sched_tick(&bench.sched, now, &bench.expired);
     struct lm_job *job = next(&bench, now);
     if (job == NULL)
@@ -302,7 +302,7 @@ throttling(void)
   }
   bool stop = false;
   int64_t since = now;
-  for (; !stop; now += 10 * MS) { /* nothing accepted for 60 s: the map is given up, once */
+  for (; !stop; now += 10 * MS) { /* nothing accepted for 60 s: the map gives up, once */
     struct lm_job *job = next(&bench, now);
     CHECK(now < since + 120 * SECOND);
     if (job == NULL)
@@ -364,8 +364,7 @@ quota(void)
   tear_down(&bench);
 }
 
-/* 409: 1, 2, 4 and then each 5 s, without jitter and without using up attempts, for the whole of
- * 300 s. */
+/* 409: after 1, 2, 4 and then every 5 s, without jitter and without counting as attempts, for 300 s. */
 static void
 polling(void)
 {
@@ -375,10 +374,10 @@ polling(void)
   open_map(&bench, &map);
   CHECK(submit(&bench, &map, 0, 10) == 0);
   struct lm_job *job = NULL;
-  int64_t now = SECOND; /* 0 would say that it was never asked */
+  int64_t now = SECOND; /* 0 would mean that nothing was started */
   for (int64_t wait = SECOND;; now += wait, wait = wait < 4 * SECOND ? 2 * wait : 5 * SECOND) {
     if (now > 301 * SECOND)
-      now = 301 * SECOND; /* the last one is made as the patience ends */
+      now = 301 * SECOND; /* the last one is when the patience ends */
     lm_sched_tick(&bench.sched, now - 1, &bench.expired);
     CHECK(now == SECOND || next(&bench, now - 1) == NULL);
     lm_sched_tick(&bench.sched, now, &bench.expired);
@@ -394,7 +393,7 @@ polling(void)
   tear_down(&bench);
 }
 
-/* A rate that is too high leaves the window alone and spaces the starts. */
+/* A 429 because of the rate leaves the window unchanged and spaces the starts. */
 static void
 slowing_down(void)
 {
@@ -408,7 +407,7 @@ slowing_down(void)
   for (; accepted < 200 && now < 120 * SECOND; now += 5 * MS) {
     lm_sched_tick(&bench.sched, now, &bench.expired);
     for (struct lm_job *job; (job = next(&bench, now)) != NULL;) {
-      bool room = now >= open_again; /* the service takes one each 50 ms */
+      bool room = now >= open_again; /* the service accepts one per 50 ms */
       if (room)
         open_again = now + 50 * MS;
       accepted += room;
@@ -421,7 +420,7 @@ slowing_down(void)
     }
   }
   CHECK(accepted == 200 && refused > 0 && refused < 400);
-  CHECK(now > 9 * SECOND && now < 60 * SECOND); /* 200 at 20 a second */
+  CHECK(now > 9 * SECOND && now < 60 * SECOND); /* 200 at 20 per second */
   CHECK(lm_sched_window(&bench.sched, bench.function) == window);
   drop(&bench, &map);
   tear_down(&bench);
@@ -435,8 +434,8 @@ test_wall(void)
   return wall_s;
 }
 
-/* Expired credentials hold their target's jobs until others are there; one in flight with the old
- * ones meanwhile does not ask again. */
+/* Expired credentials delay their target's jobs until there are newer ones; a job that was in flight with the
+ * old ones does not request them again. */
 static void
 credentials(void)
 {
@@ -460,7 +459,7 @@ credentials(void)
     CHECK(end(&bench, job, 200, GOOD, 1));
     let_go(&bench, job);
   }
-  /* The new ones are refused as well: that is said after the third time. */
+  /* The new ones are refused, too: reported after the third time. */
   CHECK(submit(&bench, &map, 3, 10) == 0);
   for (unsigned i = 0;; i++) {
     struct lm_job *job = next(&bench, 0);
@@ -473,7 +472,7 @@ credentials(void)
     bench.renewal.generation++;
     bench.renewal.wants = LM_WANTS_NOTHING;
   }
-  /* Ones that expire soon are asked for by the clock. */
+  /* Before credentials expire, newer ones are requested by the clock. */
   int64_t (*real_wall)(void) = lm_seams.unix_s;
   lm_seams.unix_s = test_wall;
   map.batch.stopped = false;
@@ -490,7 +489,7 @@ credentials(void)
   tear_down(&bench);
 }
 
-/* A refused signature is made once more, and only if our clock was off. */
+/* A refused signature is retried once, and only if our clock was wrong. */
 static void
 signatures(void)
 {
@@ -507,7 +506,7 @@ signatures(void)
   CHECK(end(&bench, job, 403, UNSIGNED, 0));
   let_go(&bench, job);
   map.batch.stopped = false;
-  CHECK(submit(&bench, &map, 2, 10) == 0); /* too old when it arrived: whatever our clock was */
+  CHECK(submit(&bench, &map, 2, 10) == 0); /* expired on the way: whatever our clock */
   job = next(&bench, 0);
   CHECK(!end(&bench, job, 400, TOO_OLD, 0));
   job = next(&bench, 0);
@@ -522,8 +521,8 @@ signatures(void)
   tear_down(&bench);
 }
 
-/* No connection: tried again, without using up attempts or quota, until the endpoint has not been
- * reached for 15 s, by any chunk; a map that comes later has patience of its own. */
+/* No connection: retried, without counting as attempts or using the quota, until no chunk has reached the
+ * endpoint for 15 s; a later map has its own patience. */
 static void
 reconnecting(void)
 {
@@ -541,7 +540,7 @@ reconnecting(void)
     for (struct lm_job *job; (job = next(&bench, now)) != NULL;) {
       bool answered = now >= reached && reached > 0;
       if (answered)
-        reached = 0; /* a single reply: patience begins anew */
+        reached = 0; /* a single reply: patience starts again */
       if (end(&bench, job, answered ? 200 : 0, answered ? GOOD : REFUSED, now)) {
         CHECK(answered || (job->attempts == 0 && job->outcome.ran == LM_RAN_NOT));
         ended = answered ? ended : now;
@@ -565,8 +564,8 @@ reconnecting(void)
   tear_down(&bench);
 }
 
-/* Each map has a bound of its own under the function's window; one that has reached it does not hold
- * up the others. Maps of one id share theirs. */
+/* Each map has its own bound within the function's window; a map that has reached it does not delay others.
+ * Maps with the same id share a bound. */
 static void
 own_bounds(void)
 {
@@ -593,7 +592,7 @@ own_bounds(void)
   for (struct lm_node *node; (node = lm_list_pop_front(&running)) != NULL;) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
     if (job->batch != &five.batch) {
-      CHECK(!end(&bench, job, 429, FULL, 1)); /* what goes back leaves its place */
+      CHECK(!end(&bench, job, 429, FULL, 1)); /* a job that goes back frees its place */
       CHECK(one.bound->in_flight == 0);
       continue;
     }
@@ -630,7 +629,7 @@ retries_first(void)
   tear_down(&bench);
 }
 
-/* At the deadline: what was never answered but by 429 says so, the rest was not sent. */
+/* At the deadline: jobs with only 429 replies are THROTTLED, the rest was not sent. */
 static void
 starved(void)
 {
@@ -654,7 +653,7 @@ starved(void)
   tear_down(&bench);
 }
 
-/* A second map of a function that gave nothing for long has patience of its own. */
+/* A second map of a function that has long accepted nothing has its own patience. */
 static void
 patience(void)
 {

@@ -1,4 +1,4 @@
-/* transport/sigv4: signatures that botocore made, the cached key, refusals, memory. */
+/* transport/sigv4: signatures by botocore, the cached key, invalid values, memory. */
 #include <stddef.h>
 #include <string.h>
 
@@ -72,7 +72,7 @@ known_signatures(void)
   CHECK(strcmp(sign(signer, &request, &out), PLAIN) == 0);
   CHECK(strcmp(sign(signer, &full, &out), FULL) == 0);
 
-  /* The head of a long body shows its hash, whoever has computed it. */
+  /* The head of a large body has its hash, whether it was passed or computed. */
   memset(long_body, 'x', sizeof long_body);
   hashed.body = long_body;
   hashed.body_len = sizeof long_body;
@@ -83,7 +83,7 @@ known_signatures(void)
   hashed.body_len--;
   CHECK(strstr(sign(signer, &hashed, &out), "Sha256") == NULL);
 
-  /* The key follows the day, the region and the secret, there and back. */
+  /* The key changes with the day, the region and the secret, and back. */
   struct lm_sigv4_request others[3] = {plain(), plain(), plain()};
   others[0].unix_s += 86400;
   others[1].region = "us-east-1";
@@ -93,7 +93,7 @@ known_signatures(void)
     CHECK(strcmp(sign(signer, &request, &out), PLAIN) == 0);
   }
 
-  /* Once its buffers have grown a signature allocates nothing. */
+  /* Once the buffers have grown, signing allocates nothing. */
   lm_alloc_fail_from(1);
   CHECK(strcmp(sign(signer, &full, &out), FULL) == 0);
   CHECK(strcmp(sign(signer, &others[1], &out), PLAIN) != 0);
@@ -131,7 +131,7 @@ refusals(void)
   }
   bad[0].token = long_text;
   CHECK(lm_sigv4_sign(signer, &bad[0], &out, &err) == -1 && err.code == LM_E_LIMIT);
-  struct lm_sigv4_request request = plain(); /* none of that harms the next */
+  struct lm_sigv4_request request = plain(); /* the next one is not affected */
   CHECK(strcmp(sign(signer, &request, &out), PLAIN) == 0);
   lm_buf_clean_up(&out);
   lm_buf_init(&out, 100);
@@ -149,7 +149,7 @@ sign_with_little_memory(void)
   struct lm_buf out;
   memset(token, 't', sizeof token - 1);
   struct lm_sigv4_request request = plain();
-  request.token = token; /* longer than what the signer starts with */
+  request.token = token; /* longer than the signer's first buffer */
   lm_buf_init(&out, 8192);
   struct lm_sigv4 *signer = lm_sigv4_new();
   if (signer != NULL && lm_sigv4_sign(signer, &request, &out, &err) != 0)

@@ -1,4 +1,4 @@
-/* policy/skew: our clock against the service's. */
+/* policy/skew: our clock compared with the service's. */
 #include "check.h"
 #include "policy/skew.h"
 

@@ -1,5 +1,4 @@
-/* For tests of the dispatcher over real sockets: a server in a process of its own, a target for it
- * and maps. Included by one test each. */
+/* For tests of the dispatcher over real sockets: a server in its own process, a target for it, and maps. */
 #ifndef LM_TESTS_WORLD_H
 #define LM_TESTS_WORLD_H
 
@@ -17,7 +16,7 @@
 #include "maps.h"
 #include "os/seams.h"
 
-/* As many I/O threads as there may be, whatever machine this is. */
+/* The maximum number of I/O threads, on any machine. */
 static unsigned
 four(void)
 {
@@ -30,13 +29,12 @@ use_four_io_threads(void)
   lm_seams.cores = four;
 }
 
-/* --- a server that answers every POST; each connection is a thread. It is a process of its own: a
- * fork while another thread is inside pthread_create leaves the sanitizer's own lock held in the
- * child --- */
+/* --- a server that replies to every POST, with a thread per connection. It has its own process: a fork while
+ * another thread is inside pthread_create leaves the sanitizer's lock held in the child --- */
 
 struct behaviour { /* in memory that both processes share */
   atomic_uint answered;
-  atomic_uint close_every; /* close the connection after every n-th answer, 0: never */
+  atomic_uint close_every; /* close the connection after every n-th reply; 0: never */
   atomic_uint delay_us;
 };
 static struct behaviour *server;
@@ -104,7 +102,7 @@ start_server(pid_t *process)
   *process = fork();
   CHECK(*process >= 0);
   if (*process == 0) {
-    alarm(300); /* should the test die first */
+    alarm(300); /* if the test dies first */
     serve((void *)(intptr_t)listener);
     _exit(0);
   }

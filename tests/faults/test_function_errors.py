@@ -71,7 +71,7 @@ def test_row_31_an_error_without_words(site: Any) -> None:
     """As from a function that is not in Python, or from an emulator."""
     server = site.server(then=at(1, function_error({})))
     with pytest.raises(
-        lambdamap.RemoteError, match=r"item 1: a function error without a message: \{\}"
+        lambdamap.RemoteError, match=r"item 1: function error without a message: \{\}"
     ) as caught:
         list(site.map(server, tasks.square, range(3)))
     assert caught.value.ran == "RAN"

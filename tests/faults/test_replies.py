@@ -402,7 +402,7 @@ def test_row_41_what_plain_json_takes_is_bounded(plain_site: Any, unit: bytes, t
     if taken:
         assert list(results) == [["x" * 99_998]]
         return
-    with pytest.raises(lambdamap.ProtocolError, match="take more than 1048576 bytes") as caught:
+    with pytest.raises(lambdamap.ProtocolError, match="exceed the limit of 1048576") as caught:
         list(results)
     assert caught.value.ran == "RAN"
 

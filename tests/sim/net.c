@@ -218,7 +218,7 @@ static void
 tell_opened(struct socket *socket)
 {
   struct lm_stream *stream = socket->stream;
-  stream->code = socket->failed ? 1 : 0;
+  stream->result = socket->failed ? 1 : 0;
   stream->os_errno = socket->failed ? socket->why : 0;
   stream->fd = socket->failed ? -1 : (int)(socket - sockets);
   stream->opened(stream->owner, !socket->failed);

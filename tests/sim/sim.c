@@ -226,10 +226,10 @@ open_map(struct map *map)
   opts.trace = opts.keep_notes && sim_one_in(2);
   snprintf(opts.map_id, sizeof opts.map_id, "%032u", map->index);
   if (map->enveloped) {
-    opts.head_len = (size_t)snprintf(
+    opts.envelope_len = (size_t)snprintf(
         head, sizeof head, "{\"command\":\"f\",\"lambdamap\":{\"protocol\":1,\"map\":\"%s\"",
         opts.map_id);
-    opts.head = head;
+    opts.envelope = head;
   }
   map->opened_ns = sim_now();
   map->frozen_before_ns = sim_frozen();

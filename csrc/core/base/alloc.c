@@ -31,7 +31,7 @@ lm_alloc_live(void)
 }
 
 static bool
-must_fail(void)
+alloc_must_fail(void)
 {
   unsigned long n = atomic_fetch_add(&allocations, 1) + 1;
   unsigned long from = atomic_load(&fail_from);
@@ -39,31 +39,31 @@ must_fail(void)
 }
 
 static void *
-counted(void *block)
+alloc_counted(void *block)
 {
   if (block != NULL)
     atomic_fetch_add(&live, 1);
   return block;
 }
 #else
-#define must_fail() 0
-#define counted(block) (block)
+#define alloc_must_fail() 0
+#define alloc_counted(block) (block)
 #endif
 
 void *
 lm_alloc(size_t size)
 {
-  if (size == 0 || must_fail())
+  if (size == 0 || alloc_must_fail())
     return NULL;
-  return counted(malloc(size));
+  return alloc_counted(malloc(size));
 }
 
 void *
 lm_alloc_zero(size_t count, size_t size)
 {
-  if (count == 0 || size == 0 || count > SIZE_MAX / size || must_fail())
+  if (count == 0 || size == 0 || count > SIZE_MAX / size || alloc_must_fail())
     return NULL;
-  return counted(calloc(count, size));
+  return alloc_counted(calloc(count, size));
 }
 
 void *
@@ -71,7 +71,7 @@ lm_realloc(void *block, size_t size)
 {
   if (block == NULL)
     return lm_alloc(size);
-  if (size == 0 || must_fail())
+  if (size == 0 || alloc_must_fail())
     return NULL;
   return realloc(block, size);
 }
@@ -90,7 +90,8 @@ void
 lm_free_secret(char *text)
 {
   if (text != NULL)
-    for (volatile char *at = text; *at != '\0'; at++) /* volatile: not to be optimised away */
+    for (volatile char *at = text; *at != '\0';
+         at++) /* volatile: so that it is not optimized away */
       *at = '\0';
   lm_free(text);
 }

@@ -27,7 +27,7 @@ lm_buf_clear(struct lm_buf *buf)
 }
 
 static bool
-grow(struct lm_buf *buf, size_t need)
+buf_grow(struct lm_buf *buf, size_t need)
 {
   size_t want = buf->cap + buf->cap / 2;
   if (want < need)
@@ -35,7 +35,7 @@ grow(struct lm_buf *buf, size_t need)
   if (want < FIRST_BYTES)
     want = FIRST_BYTES;
   if (want > buf->max)
-    want = buf->max; /* need is within it */
+    want = buf->max; /* need <= max */
   if (want == 0)
     want = 1;
   uint8_t *data = lm_realloc(buf->data, want);
@@ -55,7 +55,7 @@ lm_buf_reserve(struct lm_buf *buf, size_t extra)
     buf->failed = LM_E_LIMIT;
     return NULL;
   }
-  if ((extra > buf->cap - buf->len || buf->data == NULL) && !grow(buf, buf->len + extra)) {
+  if ((extra > buf->cap - buf->len || buf->data == NULL) && !buf_grow(buf, buf->len + extra)) {
     buf->failed = LM_E_NOMEM;
     return NULL;
   }
@@ -114,7 +114,7 @@ lm_buf_check(const struct lm_buf *buf, const char *what, struct lm_error *err)
   if (buf->failed == LM_OK)
     return 0;
   if (buf->failed == LM_E_NOMEM)
-    return lm_error_set(err, LM_E_NOMEM, "out of memory: %s could not grow beyond %zu bytes", what,
+    return lm_error_set(err, LM_E_NOMEM, "out of memory: cannot grow %s beyond %zu bytes", what,
                         buf->cap);
   return lm_error_set(err, LM_E_LIMIT, "%s is larger than %zu bytes", what, buf->max);
 }

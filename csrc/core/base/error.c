@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Text that was cut may end within a UTF-8 character: drop its beginning. */
+/* Truncated text may end within a UTF-8 character: drop the incomplete character. */
 static void
-drop_broken_end(char *text)
+error_drop_broken_end(char *text)
 {
   size_t len = strlen(text), tail = 0;
   while (tail < len && tail < 3 && (text[len - 1 - tail] & 0xC0) == 0x80)
@@ -18,7 +18,7 @@ drop_broken_end(char *text)
 }
 
 static void
-fill(struct lm_error *err, enum lm_code code, size_t offset, const char *format, va_list args)
+error_fill(struct lm_error *err, enum lm_code code, size_t offset, const char *format, va_list args)
 {
   err->code = code;
   err->os_errno = 0;
@@ -27,7 +27,7 @@ fill(struct lm_error *err, enum lm_code code, size_t offset, const char *format,
   if (len < 0)
     err->text[0] = '\0';
   else if ((size_t)len >= sizeof err->text)
-    drop_broken_end(err->text);
+    error_drop_broken_end(err->text);
 }
 
 int
@@ -35,7 +35,7 @@ lm_error_set(struct lm_error *err, enum lm_code code, const char *format, ...)
 {
   va_list args;
   va_start(args, format);
-  fill(err, code, 0, format, args);
+  error_fill(err, code, 0, format, args);
   va_end(args);
   return -1;
 }
@@ -45,7 +45,7 @@ lm_error_at(struct lm_error *err, enum lm_code code, size_t offset, const char *
 {
   va_list args;
   va_start(args, format);
-  fill(err, code, offset, format, args);
+  error_fill(err, code, offset, format, args);
   va_end(args);
   return -1;
 }
@@ -54,7 +54,7 @@ int
 lm_error_system(struct lm_error *err, int os_errno, const char *what)
 {
   char reason[96];
-#if defined(__GLIBC__) && defined(_GNU_SOURCE) /* its own variant, which returns text */
+#if defined(__GLIBC__) && defined(_GNU_SOURCE) /* the GNU variant, which returns the text */
   const char *said = strerror_r(os_errno, reason, sizeof reason);
 #else
   const char *said = strerror_r(os_errno, reason, sizeof reason) == 0 ? reason : "unknown error";
@@ -67,5 +67,5 @@ lm_error_system(struct lm_error *err, int os_errno, const char *what)
 int
 lm_error_nomem(struct lm_error *err, size_t bytes)
 {
-  return lm_error_set(err, LM_E_NOMEM, "out of memory (%zu bytes were asked for)", bytes);
+  return lm_error_set(err, LM_E_NOMEM, "out of memory (%zu bytes requested)", bytes);
 }

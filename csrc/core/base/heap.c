@@ -16,18 +16,18 @@ lm_heap_clean_up(struct lm_heap *heap)
 }
 
 static void
-put(struct lm_heap *heap, size_t place, struct lm_heap_item *item)
+heap_put(struct lm_heap *heap, size_t place, struct lm_heap_item *item)
 {
   heap->items[place - 1] = item;
   item->place = place;
 }
 
 static void
-settle(struct lm_heap *heap, struct lm_heap_item *item)
+heap_settle(struct lm_heap *heap, struct lm_heap_item *item)
 {
   size_t at = item->place;
   while (at > 1 && heap->items[at / 2 - 1]->key > item->key) {
-    put(heap, at, heap->items[at / 2 - 1]);
+    heap_put(heap, at, heap->items[at / 2 - 1]);
     at /= 2;
   }
   for (size_t child; (child = at * 2) <= heap->count; at = child) {
@@ -35,9 +35,9 @@ settle(struct lm_heap *heap, struct lm_heap_item *item)
       child++;
     if (heap->items[child - 1]->key >= item->key)
       break;
-    put(heap, at, heap->items[child - 1]);
+    heap_put(heap, at, heap->items[child - 1]);
   }
-  put(heap, at, item);
+  heap_put(heap, at, item);
 }
 
 int
@@ -52,10 +52,10 @@ lm_heap_set(struct lm_heap *heap, struct lm_heap_item *item, int64_t key)
       heap->items = items;
       heap->room = room;
     }
-    put(heap, ++heap->count, item);
+    heap_put(heap, ++heap->count, item);
   }
   item->key = key;
-  settle(heap, item);
+  heap_settle(heap, item);
   return 0;
 }
 
@@ -66,8 +66,8 @@ lm_heap_remove(struct lm_heap *heap, struct lm_heap_item *item)
     return;
   struct lm_heap_item *last = heap->items[--heap->count];
   if (last != item) {
-    put(heap, item->place, last);
-    settle(heap, last);
+    heap_put(heap, item->place, last);
+    heap_settle(heap, last);
   }
   item->place = 0;
 }

@@ -1,5 +1,5 @@
-/* An intrusive doubly linked list. A node is in at most one list; the list owns nothing: whoever
- * owns the list owns what hangs on it. */
+/* An intrusive doubly linked list. A node is in at most one list. Whoever owns a list owns what is in
+ * it. */
 #ifndef LM_BASE_LIST_H
 #define LM_BASE_LIST_H
 
@@ -14,7 +14,7 @@ struct lm_list {
   struct lm_node ends; /* ends.next is the first, ends.prev the last */
 };
 
-/* The struct that holds `node` as its `member`. */
+/* The struct whose `member` is `node`. */
 #define LM_CONTAINER(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
 
 static inline void
@@ -85,7 +85,7 @@ lm_list_pop_front(struct lm_list *list)
   return node;
 }
 
-/* Append all of `from` to `to`; `from` is empty afterwards. */
+/* Move all nodes of `from` to the end of `to`. */
 static inline void
 lm_list_splice(struct lm_list *to, struct lm_list *from)
 {
@@ -98,7 +98,7 @@ lm_list_splice(struct lm_list *to, struct lm_list *from)
   lm_list_init(from);
 }
 
-/* Visit every node; the visited one may be removed. */
+/* Visit every node; the body may remove the node that it visits. */
 #define LM_LIST_EACH(list, node)                                                                   \
   for (struct lm_node *node = (list)->ends.next, *node##_next = node->next; node != &(list)->ends; \
        node = node##_next, node##_next = node->next)

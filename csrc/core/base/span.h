@@ -1,4 +1,4 @@
-/* A piece of somebody else's text. */
+/* A borrowed piece of text. */
 #ifndef LM_BASE_SPAN_H
 #define LM_BASE_SPAN_H
 

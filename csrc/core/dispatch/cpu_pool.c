@@ -25,35 +25,35 @@ lm_cpu_pool_clean_up(struct lm_cpu_pool *pool)
 }
 
 static void
-digest(struct lm_sigv4 *signer, struct lm_job *job)
+cpu_pool_digest(struct lm_sigv4 *signer, struct lm_job *job)
 {
   int64_t now_ns = lm_seams.now_ns();
-  lm_code_patch(job, now_ns);
+  lm_coding_patch(job, now_ns);
   if (lm_sigv4_digest(signer, job->body.data, job->body.len, job->body_digest))
     job->digested_ns = now_ns;
 }
 
-/* The step that follows. */
+/* Do the job's step and return the next one. */
 static enum lm_step
-do_step(struct lm_coder *coder, struct lm_sigv4 *signer, struct lm_job *job)
+cpu_pool_do_step(struct lm_coder *coder, struct lm_sigv4 *signer, struct lm_job *job)
 {
   if (coder == NULL || signer == NULL) {
-    lm_code_fail(job, job->step == LM_STEP_DECODE ? LM_RAN_YES : LM_RAN_NOT, LM_FAIL_MEMORY,
-                 "out of memory");
+    lm_coding_fail(job, job->step == LM_STEP_DECODE ? LM_RAN_YES : LM_RAN_NOT, LM_FAIL_MEMORY,
+                   "out of memory");
     return LM_STEP_ENDED;
   }
   if (job->step == LM_STEP_DECODE) {
-    lm_code_complete(coder, job);
+    lm_coding_complete(coder, job);
     return LM_STEP_ENDED;
   }
-  if (job->step == LM_STEP_ENCODE && !lm_code_request(coder, job))
+  if (job->step == LM_STEP_ENCODE && !lm_coding_request(coder, job))
     return LM_STEP_ENDED;
-  digest(signer, job);
+  cpu_pool_digest(signer, job);
   return LM_STEP_SEND;
 }
 
 static void *
-run(void *argument)
+cpu_pool_run(void *argument)
 {
   struct lm_cpu_pool *pool = argument;
   struct lm_coder *coder = lm_coder_new();
@@ -69,7 +69,7 @@ run(void *argument)
     pool->busy++;
     lm_mutex_unlock(&pool->lock);
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
-    job->step = do_step(coder, signer, job);
+    job->step = cpu_pool_do_step(coder, signer, job);
     lm_inbox_return(job->inbox, job);
     lm_mutex_lock(&pool->lock);
     pool->busy--;
@@ -84,13 +84,13 @@ run(void *argument)
 }
 
 bool
-lm_cpu_pool_code(struct lm_cpu_pool *pool, struct lm_inbox *inbox, struct lm_job *job)
+lm_cpu_pool_submit(struct lm_cpu_pool *pool, struct lm_inbox *inbox, struct lm_job *job)
 {
   struct lm_error err;
   bool taken = true;
   lm_mutex_lock(&pool->lock);
   if (!pool->stopping && pool->threads < pool->wanted && pool->busy == pool->threads &&
-      lm_thread_start("lambdamap-cpu", run, pool, &err) == 0)
+      lm_thread_start("lambdamap-cpu", cpu_pool_run, pool, &err) == 0)
     pool->threads++;
   if (pool->stopping || pool->threads == 0) {
     taken = false;
@@ -103,9 +103,9 @@ lm_cpu_pool_code(struct lm_cpu_pool *pool, struct lm_inbox *inbox, struct lm_job
   return taken;
 }
 
-/* With the lock held: wait until `changed` makes the count 0. */
+/* With the lock held: wait until *count is 0. */
 static bool
-wait_for_none(struct lm_cpu_pool *pool, const unsigned *count, int64_t timeout_ms)
+cpu_pool_wait_for_none(struct lm_cpu_pool *pool, const unsigned *count, int64_t timeout_ms)
 {
   int64_t until = lm_seams.now_ns() + timeout_ms * 1000000;
   while (*count > 0)
@@ -119,7 +119,7 @@ lm_cpu_pool_park(struct lm_cpu_pool *pool, int64_t timeout_ms)
 {
   lm_mutex_lock(&pool->lock);
   pool->parked = true;
-  bool none = wait_for_none(pool, &pool->busy, timeout_ms);
+  bool none = cpu_pool_wait_for_none(pool, &pool->busy, timeout_ms);
   lm_mutex_unlock(&pool->lock);
   return none;
 }
@@ -139,7 +139,7 @@ lm_cpu_pool_stop(struct lm_cpu_pool *pool, int64_t timeout_ms)
   lm_mutex_lock(&pool->lock);
   pool->stopping = true;
   lm_cond_broadcast(&pool->work);
-  bool none = wait_for_none(pool, &pool->threads, timeout_ms);
+  bool none = cpu_pool_wait_for_none(pool, &pool->threads, timeout_ms);
   lm_mutex_unlock(&pool->lock);
   return none;
 }

@@ -1,5 +1,5 @@
-/* Threads that code large requests and replies, so that no I/O thread is busy with one job for
- * long. Started when first used. */
+/* CPU threads: they encode and decode large requests and replies, so that no I/O thread is busy with one job
+ * for long. Started when needed. */
 #ifndef LM_DISPATCH_CPU_POOL_H
 #define LM_DISPATCH_CPU_POOL_H
 
@@ -23,16 +23,16 @@ struct lm_cpu_pool {
 
 void lm_cpu_pool_init(struct lm_cpu_pool *pool, unsigned threads);
 
-/* Do the job's step, one of ENCODE, DIGEST and DECODE, and put it into the inbox with the one that
- * follows: SEND or ENDED. False: no thread could be started; the job stays the caller's. */
-bool lm_cpu_pool_code(struct lm_cpu_pool *pool, struct lm_inbox *inbox, struct lm_job *job);
+/* Have the job's step done (ENCODE, DIGEST or DECODE); then the job is returned to `inbox` with its next step,
+ * SEND or ENDED. The job is moved. False: no thread could be started; the job is still the caller's. */
+bool lm_cpu_pool_submit(struct lm_cpu_pool *pool, struct lm_inbox *inbox, struct lm_job *job);
 
-/* No job is begun after park and before unpark; true once none is under way. */
+/* Start no job from park to unpark. True: no job is running. */
 bool lm_cpu_pool_park(struct lm_cpu_pool *pool, int64_t timeout_ms);
 void lm_cpu_pool_unpark(struct lm_cpu_pool *pool);
 
-/* Let the threads end; what is queued is coded before. True: all have ended. */
+/* End the threads after they have emptied the queue. True: all have ended. */
 bool lm_cpu_pool_stop(struct lm_cpu_pool *pool, int64_t timeout_ms);
-void lm_cpu_pool_clean_up(struct lm_cpu_pool *pool); /* after stop said true */
+void lm_cpu_pool_clean_up(struct lm_cpu_pool *pool); /* after lm_cpu_pool_stop has returned true */
 
 #endif

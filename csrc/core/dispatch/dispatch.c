@@ -9,12 +9,12 @@
 #include "sched/deliver.h"
 
 enum {
-  PARK_MS = 2000 /* takes about a millisecond; this is for a machine that is overrun */
+  PARK_MS = 2000 /* usually about a millisecond; for an overloaded machine */
 };
 
 static struct lm_mutex process_lock = LM_MUTEX_INITIALIZER;
-static struct lm_dispatch *current; /* guarded by process_lock; borrowed from its holders */
-static bool prepared;               /* streams and the fork handlers; guarded by process_lock */
+static struct lm_dispatch *current; /* guarded by process_lock; borrowed */
+static bool prepared;               /* libcurl and the fork handlers; guarded by process_lock */
 static atomic_uint generation;
 
 unsigned
@@ -25,16 +25,16 @@ lm_dispatch_generation(void)
 
 /* --- fork --- */
 
-/* Every I/O thread ends its present turn, whether it was about to be woken or not. */
+/* Make every I/O thread end its current turn, even if it has been woken already. */
 static void
-wake_all(struct lm_dispatch *dispatch)
+dispatch_wake_all(struct lm_dispatch *dispatch)
 {
   for (unsigned i = 0; i < dispatch->crew.n_io; i++)
     lm_loop_wake(dispatch->crew.io[i]->turn.loop);
 }
 
 static void
-before_fork(void)
+dispatch_before_fork(void)
 {
   lm_mutex_lock(&process_lock);
   lm_tls_lock();
@@ -43,27 +43,28 @@ before_fork(void)
     return;
   int64_t until = lm_seams.now_ns() + (int64_t)PARK_MS * 1000000;
   lm_gate_shut(&dispatch->crew.gate);
-  wake_all(dispatch);
+  dispatch_wake_all(dispatch);
   lm_cpu_pool_park(&dispatch->cpu_pool, PARK_MS);
-  /* The child leaves everything alone that a late thread may be changing. */
+  /* If one is late, no harm is done: the child does not touch what it may be changing. */
   (void)lm_gate_await_parked(&dispatch->crew.gate, until);
 }
 
 static void
-after_fork_in_parent(void)
+dispatch_after_fork_in_parent(void)
 {
   struct lm_dispatch *dispatch = current;
   if (dispatch != NULL) {
     lm_cpu_pool_unpark(&dispatch->cpu_pool);
     lm_gate_open(&dispatch->crew.gate);
-    wake_all(dispatch); /* one that had not come to park may have left work for its next turn */
+    dispatch_wake_all(
+        dispatch); /* one that was late to park may have left work for its next turn */
   }
   lm_tls_unlock();
   lm_mutex_unlock(&process_lock);
 }
 
 static void
-after_fork_in_child(void)
+dispatch_after_fork_in_child(void)
 {
   struct lm_dispatch *dispatch = current;
   current = NULL;
@@ -78,19 +79,20 @@ after_fork_in_child(void)
 /* --- life --- */
 
 static int
-prepare_process(struct lm_error *err)
+dispatch_prepare_process(struct lm_error *err)
 {
   if (prepared)
     return 0;
   if (lm_stream_prepare(err) != 0 ||
-      lm_thread_at_fork(before_fork, after_fork_in_parent, after_fork_in_child, err) != 0)
+      lm_thread_at_fork(dispatch_before_fork, dispatch_after_fork_in_parent,
+                        dispatch_after_fork_in_child, err) != 0)
     return -1;
   prepared = true;
   return 0;
 }
 
 static void
-destroy(struct lm_dispatch *dispatch)
+dispatch_destroy(struct lm_dispatch *dispatch)
 {
   for (unsigned i = 0; i < dispatch->crew.n_io; i++)
     lm_io_destroy(dispatch->crew.io[i]);
@@ -103,9 +105,9 @@ destroy(struct lm_dispatch *dispatch)
   lm_free(dispatch);
 }
 
-/* Ask all threads to end and wait. False: some have not. */
+/* Ask all threads to end and wait. False: some have not ended. */
 static bool
-stop_threads(struct lm_dispatch *dispatch, int64_t join_ms)
+dispatch_stop_threads(struct lm_dispatch *dispatch, int64_t join_ms)
 {
   int64_t until = lm_seams.now_ns() + join_ms * 1000000;
   bool ended = lm_cpu_pool_stop(&dispatch->cpu_pool, join_ms);
@@ -116,7 +118,7 @@ stop_threads(struct lm_dispatch *dispatch, int64_t join_ms)
 }
 
 static struct lm_dispatch *
-new_dispatch(size_t budget_bytes, struct lm_error *err)
+dispatch_new(size_t budget_bytes, struct lm_error *err)
 {
   struct lm_dispatch *dispatch = lm_alloc_zero(1, sizeof *dispatch);
   if (dispatch == NULL) {
@@ -141,7 +143,7 @@ new_dispatch(size_t budget_bytes, struct lm_error *err)
     int failed = lm_io_start(dispatch->crew.io[i], err);
     if (failed != 0 && i == 0)
       goto err_dispatch;
-    if (failed != 0) { /* fewer will do */
+    if (failed != 0) { /* go on with fewer */
       while (dispatch->crew.n_io > i)
         lm_io_destroy(dispatch->crew.io[--dispatch->crew.n_io]);
       break;
@@ -150,7 +152,7 @@ new_dispatch(size_t budget_bytes, struct lm_error *err)
   return dispatch;
 
 err_dispatch:
-  destroy(dispatch);
+  dispatch_destroy(dispatch);
   return NULL;
 }
 
@@ -159,9 +161,9 @@ lm_dispatch_acquire(size_t budget_bytes, struct lm_dispatch **out, struct lm_err
 {
   int result = -1;
   lm_mutex_lock(&process_lock);
-  if (prepare_process(err) == 0) {
+  if (dispatch_prepare_process(err) == 0) {
     if (current == NULL)
-      current = new_dispatch(budget_bytes, err);
+      current = dispatch_new(budget_bytes, err);
     else
       lm_dispatch_ref(current);
     if (current != NULL) {
@@ -189,7 +191,7 @@ lm_dispatch_release(struct lm_dispatch *dispatch, int64_t join_ms)
     lm_list_init(&queued);
     lm_sched_close(&dispatch->sched, &queued);
     lm_deliver_unstarted(&queued, LM_FAIL_CANCELLED, "the dispatcher is shutting down");
-    if (!stop_threads(dispatch, join_ms))
+    if (!dispatch_stop_threads(dispatch, join_ms))
       lm_dispatch_ref(dispatch); /* never freed: a thread still uses it */
   }
   lm_dispatch_unref(dispatch);
@@ -206,7 +208,7 @@ void
 lm_dispatch_unref(struct lm_dispatch *dispatch)
 {
   if (atomic_fetch_sub(&dispatch->refs, 1) == 1)
-    destroy(dispatch);
+    dispatch_destroy(dispatch);
 }
 
 void
@@ -236,7 +238,7 @@ lm_dispatch_endpoint(struct lm_dispatch *dispatch, const struct lm_endpoint_spec
 unsigned
 lm_dispatch_descriptor_cap(const struct lm_dispatch *dispatch)
 {
-  enum { MOST = 100000, SPARE = 8 /* an I/O thread: libcurl's own, and some slack */ };
+  enum { MOST = 100000, SPARE = 8 /* per I/O thread, for libcurl and others */ };
   unsigned long limit, open, ours = atomic_load(&dispatch->crew.connections);
   if (!lm_descriptors_count(&limit, &open))
     return MOST;

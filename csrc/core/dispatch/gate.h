@@ -1,7 +1,8 @@
-/* Where the I/O threads stand still for a fork, and how they are told to end.
+/* The gate: where the I/O threads stop for a fork, and learn that they must end.
  *
- * A thread enters before it is started, passes once a turn, and leaves as its last act. Whoever shuts
- * the gate, opens it or stops the threads wakes them as well: none looks here while it sleeps. */
+ * A thread enters before it is started, passes the gate once per turn, and leaves at its end. The caller of
+ * lm_gate_shut, lm_gate_open and lm_gate_stop must wake the threads, which do not look at the gate while
+ * they sleep. */
 #ifndef LM_DISPATCH_GATE_H
 #define LM_DISPATCH_GATE_H
 
@@ -21,18 +22,18 @@ struct lm_gate {
 void lm_gate_init(struct lm_gate *gate);
 void lm_gate_clean_up(struct lm_gate *gate);
 
-void lm_gate_enter(struct lm_gate *gate); /* on the starter's thread */
+void lm_gate_enter(struct lm_gate *gate); /* called by the thread that starts it */
 void lm_gate_pass(struct lm_gate *gate);  /* waits while the gate is shut */
 void lm_gate_leave(struct lm_gate *gate);
 
 bool lm_gate_stopping(const struct lm_gate *gate);
-bool lm_gate_parking(const struct lm_gate *gate); /* a fork waits: end the turn soon */
+bool lm_gate_parking(const struct lm_gate *gate); /* a fork is waiting: end the turn soon */
 
 void lm_gate_shut(struct lm_gate *gate);
 void lm_gate_open(struct lm_gate *gate);
 void lm_gate_stop(struct lm_gate *gate);
 
-/* Wait until all who have entered stand at the gate, or have left. False: it is until_ns before. */
+/* Wait until all threads that have entered wait at the gate, or have left. False: until_ns has passed. */
 bool lm_gate_await_parked(struct lm_gate *gate, int64_t until_ns);
 bool lm_gate_await_left(struct lm_gate *gate, int64_t until_ns);
 

@@ -10,16 +10,16 @@
 #include "transport/conn.h"
 #include "transport/target.h"
 
-enum { BATCH_JOBS = 16 /* taken from the scheduler at once */ };
+enum { BATCH_JOBS = 16 /* taken from the scheduler in one exchange */ };
 
-static const int64_t FREEZE_NS = 5000000000;
-static const int64_t LONG_TURN_NS = 1000000; /* after that other threads help with what is new */
+static const int64_t FREEZE_NS = 5000000000; /* slept so much too long: the machine was suspended */
+static const int64_t LONG_TURN_NS = 1000000; /* a longer turn lets other threads start new jobs */
 
-static void wake(void *context);
-static void address_known(void *context);
-static void no_descriptors(void *context);
-static void ended(void *context, struct lm_job *job);
-static void replied(void *context, struct lm_job *job);
+static void io_woken(void *context);
+static void io_address_known(void *context);
+static void io_no_descriptors(void *context);
+static void io_ended(void *context, struct lm_job *job);
+static void io_replied(void *context, struct lm_job *job);
 
 struct lm_io *
 lm_io_new(struct lm_io_crew *crew, unsigned index, struct lm_error *err)
@@ -34,17 +34,17 @@ lm_io_new(struct lm_io_crew *crew, unsigned index, struct lm_error *err)
       .index = index,
       .connections = &crew->connections,
       .context = io,
-      .ended = ended,
-      .replied = replied,
-      .no_descriptors = no_descriptors,
-      .address_known = address_known,
+      .ended = io_ended,
+      .replied = io_replied,
+      .no_descriptors = io_no_descriptors,
+      .address_known = io_address_known,
   };
   lm_list_init(&io->pools);
   lm_list_init(&io->turn.active);
   lm_list_init(&io->turn.again);
   lm_list_init(&io->ended);
   lm_heap_init(&io->turn.timers);
-  lm_inbox_init(&io->inbox, wake, io);
+  lm_inbox_init(&io->inbox, io_woken, io);
   io->turn.scratch = lm_alloc(LM_SCRATCH_BYTES);
   io->coder = lm_coder_new();
   io->turn.signer = lm_sigv4_new();
@@ -84,7 +84,7 @@ lm_io_abandon(struct lm_io *io)
 
 /* --- from other threads --- */
 
-/* Either the thread sees `called` after it has set `asleep`, or this sees `asleep`. */
+/* Either the thread reads `called` after it has set `asleep`, or this reads `asleep`. */
 void
 lm_io_wake(struct lm_io *io)
 {
@@ -94,13 +94,13 @@ lm_io_wake(struct lm_io *io)
 }
 
 static void
-wake(void *context)
+io_woken(void *context)
 {
   lm_io_wake(context);
 }
 
 static void
-address_known(void *context)
+io_address_known(void *context)
 {
   struct lm_io *io = context;
   atomic_store(&io->look_for_addresses, true);
@@ -110,7 +110,7 @@ address_known(void *context)
 /* --- the crew --- */
 
 static struct lm_io *
-least_busy(const struct lm_io_crew *crew)
+io_least_busy(const struct lm_io_crew *crew)
 {
   struct lm_io *least = crew->io[0];
   for (unsigned i = 1; i < crew->n_io; i++)
@@ -126,7 +126,7 @@ lm_io_kick(struct lm_io_crew *crew)
   for (unsigned i = 0; i < crew->n_io && chosen == NULL; i++)
     if (!atomic_load(&crew->io[i]->behind))
       chosen = crew->io[i];
-  lm_io_wake(chosen != NULL ? chosen : least_busy(crew));
+  lm_io_wake(chosen != NULL ? chosen : io_least_busy(crew));
 }
 
 void
@@ -155,7 +155,7 @@ lm_io_drop_idle(struct lm_io_crew *crew)
 }
 
 static void
-no_descriptors(void *context)
+io_no_descriptors(void *context)
 {
   struct lm_io *io = context;
   lm_io_drop_idle(io->crew);
@@ -164,38 +164,38 @@ no_descriptors(void *context)
 /* --- jobs --- */
 
 static void
-change_load(struct lm_io *io, int change)
+io_change_load(struct lm_io *io, int change)
 {
   unsigned load = atomic_load_explicit(&io->load, memory_order_relaxed);
   atomic_store_explicit(&io->load, load + (unsigned)change, memory_order_relaxed);
 }
 
-/* The job's attempt is over as its outcome says; the scheduler hears of it later in this turn. */
+/* The job's attempt has ended as its outcome says; the next exchange gives it to the scheduler. */
 static void
-ended(void *context, struct lm_job *job)
+io_ended(void *context, struct lm_job *job)
 {
   struct lm_io *io = context;
   job->step = LM_STEP_ENDED;
-  change_load(io, -1);
+  io_change_load(io, -1);
   if (atomic_load(&job->batch->cancelled) && job->outcome.failure != LM_FAIL_NONE)
     job->outcome.failure = LM_FAIL_CANCELLED;
   lm_list_push_back(&io->ended, &job->link);
 }
 
-/* A reply is complete: decode it here, or have it decoded. */
+/* A reply is complete: decode it here or, if it is large, on a CPU thread. */
 static void
-replied(void *context, struct lm_job *job)
+io_replied(void *context, struct lm_job *job)
 {
   struct lm_io *io = context;
   job->step = LM_STEP_DECODE;
-  if (job->reply.len > LM_INLINE_BYTES && lm_cpu_pool_code(io->crew->cpu_pool, &io->inbox, job))
+  if (job->reply.len > LM_INLINE_BYTES && lm_cpu_pool_submit(io->crew->cpu_pool, &io->inbox, job))
     return;
-  lm_code_complete(io->coder, job);
-  ended(io, job);
+  lm_coding_complete(io->coder, job);
+  io_ended(io, job);
 }
 
 static struct lm_pool *
-pool_of(struct lm_io *io, struct lm_endpoint *endpoint)
+io_pool_of(struct lm_io *io, struct lm_endpoint *endpoint)
 {
   LM_LIST_EACH (&io->pools, node) {
     struct lm_pool *pool = LM_CONTAINER(node, struct lm_pool, link);
@@ -208,53 +208,53 @@ pool_of(struct lm_io *io, struct lm_endpoint *endpoint)
   return pool;
 }
 
-/* Give the job to a thread with an idle connection, rather than connect: a TLS handshake costs
+/* Pass the job to a thread with an idle connection, rather than connect: a TLS handshake costs as much as
  * thirty invocations. */
 static bool
-pass(struct lm_io *io, struct lm_job *job)
+io_pass(struct lm_io *io, struct lm_job *job)
 {
   struct lm_endpoint *endpoint = job->batch->target->endpoint;
   for (unsigned i = 0; i < io->crew->n_io; i++) {
     struct lm_io *other = io->crew->io[i];
     if (other != io && lm_endpoint_claim(endpoint, i) && lm_inbox_pass(&other->inbox, job)) {
-      change_load(io, -1);
+      io_change_load(io, -1);
       return true;
     }
   }
   return false;
 }
 
-/* On an idle connection here, there, or a new one. A job that was passed has its claim already: no job
- * goes round and round. */
+/* Send the job on an idle connection of this thread or of another one, or on a new one. A job that was passed
+ * here has claimed a connection already, so that it is not passed again. */
 static void
-send_job(struct lm_io *io, struct lm_job *job, bool passed)
+io_send_job(struct lm_io *io, struct lm_job *job, bool passed)
 {
   struct lm_endpoint *endpoint = job->batch->target->endpoint;
   bool claimed = passed || lm_endpoint_claim(endpoint, io->turn.index);
-  if (!claimed && pass(io, job))
+  if (!claimed && io_pass(io, job))
     return;
-  struct lm_pool *pool = pool_of(io, endpoint);
+  struct lm_pool *pool = io_pool_of(io, endpoint);
   if (pool == NULL) {
-    lm_code_fail(job, LM_RAN_NOT, LM_FAIL_MEMORY, "out of memory");
-    ended(io, job);
+    lm_coding_fail(job, LM_RAN_NOT, LM_FAIL_MEMORY, "out of memory");
+    io_ended(io, job);
   } else if (!lm_pool_send(pool, job, claimed, io->turn.now_ns)) {
-    ended(io, job);
+    io_ended(io, job);
   }
 }
 
-/* Whether its map has been given up meanwhile; the job has ended then. */
+/* Whether its map was given up meanwhile; if so, the job has been ended. */
 static bool
-unwanted(struct lm_io *io, struct lm_job *job)
+io_unwanted(struct lm_io *io, struct lm_job *job)
 {
   if (!lm_batch_given_up(job->batch))
     return false;
-  lm_code_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "cancelled");
-  ended(io, job);
+  lm_coding_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "cancelled");
+  io_ended(io, job);
   return true;
 }
 
 static void
-begin(struct lm_io *io, struct lm_job *job)
+io_begin(struct lm_io *io, struct lm_job *job)
 {
   const struct lm_batch *batch = job->batch;
   job->head = (struct lm_reply_head){.retry_after_ms = -1, .date_s = -1};
@@ -265,23 +265,23 @@ begin(struct lm_io *io, struct lm_job *job)
   lm_buf_clear(&job->result);
   job->deadline_ns = lm_deadline_earlier(
       lm_deadline_in(io->turn.now_ns, batch->opts.invocation_timeout_ms), batch->deadline_ns);
-  if (unwanted(io, job))
+  if (io_unwanted(io, job))
     return;
   bool encodes = job->step == LM_STEP_ENCODE;
   if ((encodes ? job->frame.len : job->body.len) > LM_INLINE_BYTES &&
-      lm_cpu_pool_code(io->crew->cpu_pool, &io->inbox, job))
+      lm_cpu_pool_submit(io->crew->cpu_pool, &io->inbox, job))
     return;
-  job->step = LM_STEP_SEND; /* which digests what is small */
-  if (!encodes || lm_code_request(io->coder, job))
-    send_job(io, job, false);
+  job->step = LM_STEP_SEND; /* a small body is digested when it is signed */
+  if (!encodes || lm_coding_request(io->coder, job))
+    io_send_job(io, job, false);
   else
-    ended(io, job);
+    io_ended(io, job);
 }
 
 /* --- the loop --- */
 
 static void
-empty_inbox(struct lm_io *io)
+io_empty_inbox(struct lm_io *io)
 {
   struct lm_list jobs;
   lm_list_init(&jobs);
@@ -290,20 +290,20 @@ empty_inbox(struct lm_io *io)
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
     bool passed = job->passed;
     if (passed)
-      change_load(io, 1);
+      io_change_load(io, 1);
     if (job->step != LM_STEP_SEND)
-      ended(io, job);
-    else if (!unwanted(io, job))
-      send_job(io, job, passed);
+      io_ended(io, job);
+    else if (!io_unwanted(io, job))
+      io_send_job(io, job, passed);
     else if (passed)
       lm_endpoint_add_idle(job->batch->target->endpoint, io->turn.index, 1);
   }
 }
 
-/* Let the scheduler judge what has ended, and start what it gives, until there is neither. A turn
- * that gets long ends here; who is less busy is asked to take over. */
+/* Give ended jobs to the scheduler and start those that it returns, until there are neither. When the turn
+ * gets long, this stops and wakes a less busy thread. */
 static void
-exchange(struct lm_io *io)
+io_exchange(struct lm_io *io)
 {
   struct lm_io_crew *crew = io->crew;
   struct lm_sched *sched = crew->sched;
@@ -320,9 +320,9 @@ exchange(struct lm_io *io)
     lm_deliver_done(&done);
     if (atomic_load(&sched->sooner))
       lm_io_come_again(crew);
-    change_load(io, (int)n);
+    io_change_load(io, (int)n);
     for (struct lm_node *node; (node = lm_list_pop_front(&start)) != NULL;)
-      begin(io, LM_CONTAINER(node, struct lm_job, link));
+      io_begin(io, LM_CONTAINER(node, struct lm_job, link));
     late = lm_seams.now_ns() - io->turn.now_ns > LONG_TURN_NS;
   }
   if (late && lm_sched_has_work(sched)) {
@@ -333,7 +333,7 @@ exchange(struct lm_io *io)
 }
 
 static void
-drop_cancelled(struct lm_io *io)
+io_drop_cancelled(struct lm_io *io)
 {
   LM_LIST_EACH (&io->turn.active, node) {
     struct lm_conn *conn = LM_CONTAINER(node, struct lm_conn, link);
@@ -345,7 +345,7 @@ drop_cancelled(struct lm_io *io)
 }
 
 static void
-go_on(struct lm_io *io)
+io_continue(struct lm_io *io)
 {
   struct lm_list again;
   lm_list_init(&again);
@@ -357,12 +357,12 @@ go_on(struct lm_io *io)
       break;
   }
   lm_list_splice(&again,
-                 &io->turn.again); /* those whose turn did not come are first in the next one */
+                 &io->turn.again); /* those that were not reached come first in the next turn */
   lm_list_splice(&io->turn.again, &again);
 }
 
 static void
-run_timers(struct lm_io *io)
+io_run_timers(struct lm_io *io)
 {
   for (struct lm_heap_item *item;
        (item = lm_heap_first(&io->turn.timers)) != NULL && item->key <= io->turn.now_ns;)
@@ -376,9 +376,9 @@ run_timers(struct lm_io *io)
   }
 }
 
-/* When this thread has something to do even if nothing happens. */
+/* When this thread has something to do next, if no event comes first. */
 static int64_t
-next_due(struct lm_io *io)
+io_next_due(struct lm_io *io)
 {
   if (!lm_list_empty(&io->turn.again))
     return io->turn.now_ns;
@@ -392,9 +392,9 @@ next_due(struct lm_io *io)
   return next;
 }
 
-/* Wait for at most so long, not at all when called. */
+/* Wait for events until due_ns at most; not at all if `called` is set. */
 static void
-sleep_until(struct lm_io *io, int64_t due_ns)
+io_sleep_until(struct lm_io *io, int64_t due_ns)
 {
   int64_t now = lm_seams.now_ns(), wait = due_ns == LM_NEVER_NS ? -1 : due_ns - now;
   if (due_ns != LM_NEVER_NS && wait < 0)
@@ -411,9 +411,9 @@ sleep_until(struct lm_io *io, int64_t due_ns)
       lm_pool_trim(LM_CONTAINER(node, struct lm_pool, link), io->turn.now_ns, true);
 }
 
-/* Due retries and deadlines: thread 0 alone. */
+/* Due retries, deadlines and expiring credentials; thread 0 only. */
 static void
-tick(struct lm_io *io)
+io_tick(struct lm_io *io)
 {
   struct lm_sched *sched = io->crew->sched;
   struct lm_list expired;
@@ -421,35 +421,35 @@ tick(struct lm_io *io)
     return;
   lm_list_init(&expired);
   lm_sched_tick(sched, io->turn.now_ns, &expired);
-  lm_deliver_unstarted(&expired, LM_FAIL_DEADLINE, "the time was over before this chunk was sent");
+  lm_deliver_unstarted(&expired, LM_FAIL_DEADLINE, "deadline exceeded before the chunk was sent");
 }
 
 static void
-turn(struct lm_io *io)
+io_turn(struct lm_io *io)
 {
   lm_loop_deliver(io->turn.loop);
   if (atomic_exchange(&io->look_for_cancelled, false))
-    drop_cancelled(io);
+    io_drop_cancelled(io);
   if (atomic_exchange(&io->drop_idle, false))
     LM_LIST_EACH (&io->pools, node)
       lm_pool_trim(LM_CONTAINER(node, struct lm_pool, link), io->turn.now_ns, true);
   if (atomic_exchange(&io->look_for_addresses, false))
     LM_LIST_EACH (&io->pools, node)
       lm_pool_retry_waiting(LM_CONTAINER(node, struct lm_pool, link), io->turn.now_ns);
-  empty_inbox(io);
-  run_timers(io);
+  io_empty_inbox(io);
+  io_run_timers(io);
   if (io->turn.index == 0)
-    tick(io);
-  go_on(io);
-  exchange(io);
-  sleep_until(io, next_due(io));
+    io_tick(io);
+  io_continue(io);
+  io_exchange(io);
+  io_sleep_until(io, io_next_due(io));
 }
 
 static void
-wind_up(struct lm_io *io)
+io_wind_up(struct lm_io *io)
 {
   lm_inbox_shut(&io->inbox);
-  empty_inbox(io);
+  io_empty_inbox(io);
   LM_LIST_EACH (&io->turn.active, node)
     lm_conn_cancel(LM_CONTAINER(node, struct lm_conn, link), "the dispatcher is shutting down");
   LM_LIST_EACH (&io->pools, node) {
@@ -457,29 +457,29 @@ wind_up(struct lm_io *io)
     LM_LIST_EACH (&pool->waiting, waiting) {
       struct lm_job *job = LM_CONTAINER(waiting, struct lm_job, link);
       lm_list_remove(waiting);
-      lm_code_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "the dispatcher is shutting down");
-      ended(io, job);
+      lm_coding_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "the dispatcher is shutting down");
+      io_ended(io, job);
     }
     lm_list_remove(&pool->link);
     lm_pool_destroy(pool);
   }
-  exchange(io);
+  io_exchange(io);
 }
 
 static void *
-run(void *argument)
+io_run(void *argument)
 {
   struct lm_io *io = argument;
   struct lm_gate *gate = &io->crew->gate;
   io->turn.now_ns = lm_seams.now_ns();
   for (;;) {
-    atomic_store(&io->called, false); /* before it looks at anything that a caller has set */
+    atomic_store(&io->called, false); /* before it reads anything that a caller has set */
     if (lm_gate_stopping(gate))
       break;
     lm_gate_pass(gate);
-    turn(io);
+    io_turn(io);
   }
-  wind_up(io);
+  io_wind_up(io);
   lm_gate_leave(gate);
   return NULL;
 }
@@ -488,7 +488,7 @@ int
 lm_io_start(struct lm_io *io, struct lm_error *err)
 {
   lm_gate_enter(&io->crew->gate);
-  int failed = lm_thread_start("lambdamap-io", run, io, err);
+  int failed = lm_thread_start("lambdamap-io", io_run, io, err);
   if (failed != 0)
     lm_gate_leave(&io->crew->gate);
   return failed;

@@ -7,7 +7,7 @@
 #include "os/seams.h"
 
 static void
-destroy(struct lm_batch *batch)
+map_destroy(struct lm_batch *batch)
 {
   struct lm_map *map = LM_CONTAINER(batch, struct lm_map, queue.batch);
   lm_sched_remove_queue(&map->dispatch->sched, &map->queue);
@@ -27,7 +27,7 @@ lm_map_open(struct lm_dispatch *dispatch, struct lm_target *target,
   struct lm_queue *queue = &map->queue;
   if (lm_batch_init(&queue->batch, opts, err) != 0)
     goto err_map;
-  queue->batch.destroy = destroy;
+  queue->batch.destroy = map_destroy;
   queue->function = target->function;
   queue->renewal = &target->renewal;
   queue->max_attempts = target->max_attempts;
@@ -63,7 +63,7 @@ lm_map_fd(const struct lm_map *map)
 /* --- submitting --- */
 
 static void
-complete_at_once(struct lm_job *job, enum lm_failure failure, const char *text)
+map_complete_at_once(struct lm_job *job, enum lm_failure failure, const char *text)
 {
   struct lm_list one;
   lm_list_init(&one);
@@ -78,7 +78,7 @@ lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uin
   struct lm_batch *batch = &map->queue.batch;
   struct lm_sched *sched = &map->dispatch->sched;
   if (batch->completions.closed)
-    return lm_error_set(err, LM_E_CLOSED, "this map is closed");
+    return lm_error_set(err, LM_E_CLOSED, "the map is closed");
   struct lm_job *job = lm_batch_new_job(batch, frame, first_item, n_items);
   if (job == NULL)
     return lm_error_nomem(err, sizeof *job);
@@ -88,17 +88,17 @@ lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uin
   }
   lm_completions_expect(&batch->completions);
   if (lm_batch_given_up(batch)) {
-    complete_at_once(job, LM_FAIL_CANCELLED, "the map has been cancelled");
+    map_complete_at_once(job, LM_FAIL_CANCELLED, "the map was cancelled");
     return 0;
   }
   if (batch->deadline_ns <= lm_seams.now_ns()) {
-    complete_at_once(job, LM_FAIL_DEADLINE, "the time was over before this chunk was sent");
+    map_complete_at_once(job, LM_FAIL_DEADLINE, "deadline exceeded before the chunk was sent");
     return 0;
   }
   bool may_start;
   if (lm_sched_submit(sched, job, &may_start, err) != 0)
     goto err_expected;
-  if (lm_batch_given_up(batch)) /* meanwhile, and what was queued then is not this */
+  if (lm_batch_given_up(batch)) /* meanwhile: this job was not among those withdrawn */
     lm_deliver_queued(&map->queue);
   if (may_start)
     lm_io_kick(&map->dispatch->crew);

@@ -11,7 +11,7 @@ enum state {
   UNTIL_EOF,
   CHUNK_SIZE,
   CHUNK_DATA,
-  CHUNK_END, /* the CR LF behind a chunk; line_len counts what of it was read */
+  CHUNK_END, /* the CR LF after a chunk; line_len counts the bytes read of it */
   TRAILER,
   COMPLETE,
   BAD
@@ -38,7 +38,7 @@ lm_http1_started(const struct lm_http1 *reply)
   return reply->head_bytes > 0;
 }
 
-/* --- small readers --- */
+/* --- characters, words, numbers --- */
 
 /* Characters of a header's name (RFC 9110 section 5.6.2), in lower case; 0 for any other. */
 static const char name_char[256] = {
@@ -56,25 +56,25 @@ static const char name_char[256] = {
 };
 
 static bool
-is_digit(char c)
+http1_is_digit(char c)
 {
   return c >= '0' && c <= '9';
 }
 
 static bool
-is_blank(char c)
+http1_is_blank(char c)
 {
   return c == ' ' || c == '\t';
 }
 
 static char
-lower(char c)
+http1_lower(char c)
 {
   return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
 
 static uint64_t
-load(const char *text)
+http1_load(const char *text)
 {
   uint64_t word;
   memcpy(&word, text, sizeof word);
@@ -82,20 +82,20 @@ load(const char *text)
 }
 
 static bool
-is_shown(char c) /* visible ASCII or a blank */
+http1_is_shown(char c) /* visible ASCII or a blank */
 {
   return c >= 0x20 && c < 0x7f;
 }
 
-/* Whether a line holds no control byte but tabs. Eight bytes at once: is one below 0x20, or
- * 0x7f? */
+/* Whether a line contains no control character but tabs. Tests eight bytes at a time for one that is
+ * below 0x20 or 0x7f. */
 static bool
-is_text(const char *text, size_t len)
+http1_is_text(const char *text, size_t len)
 {
   const uint64_t ones = 0x0101010101010101, tops = 0x8080808080808080;
   size_t i = 0;
   for (; len - i >= 8; i += 8) {
-    uint64_t word = load(text + i), del = word ^ (ones * 0x7f);
+    uint64_t word = http1_load(text + i), del = word ^ (ones * 0x7f);
     if ((((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & tops)
       break;
   }
@@ -106,24 +106,24 @@ is_text(const char *text, size_t len)
 }
 
 static bool
-same_text(const char *text, size_t len, const char *word)
+http1_same_text(const char *text, size_t len, const char *word)
 {
   size_t i = 0;
   for (; i < len && word[i] != '\0'; i++)
-    if (lower(text[i]) != word[i])
+    if (http1_lower(text[i]) != word[i])
       return false;
   return i == len && word[i] == '\0';
 }
 
 /* Decimal digits only, at most 15 of them; -1 for anything else. */
 static int64_t
-read_number(const char *text, size_t len)
+http1_read_number(const char *text, size_t len)
 {
   int64_t n = 0;
   if (len == 0 || len > 15)
     return -1;
   for (size_t i = 0; i < len; i++) {
-    if (!is_digit(text[i]))
+    if (!http1_is_digit(text[i]))
       return -1;
     n = n * 10 + (text[i] - '0');
   }
@@ -131,27 +131,27 @@ read_number(const char *text, size_t len)
 }
 
 static void
-keep_text(char *to, size_t size, const char *text, size_t len)
+http1_keep_text(char *to, size_t size, const char *text, size_t len)
 {
   if (len >= size)
     len = size - 1;
   for (size_t i = 0; i < len; i++)
-    to[i] = is_shown(text[i]) ? text[i] : '?';
+    to[i] = http1_is_shown(text[i]) ? text[i] : '?';
   to[len] = '\0';
 }
 
 static void
-trim(const char **text, size_t *len)
+http1_trim(const char **text, size_t *len)
 {
-  while (*len > 0 && is_blank(**text))
+  while (*len > 0 && http1_is_blank(**text))
     ++*text, --*len;
-  while (*len > 0 && is_blank((*text)[*len - 1]))
+  while (*len > 0 && http1_is_blank((*text)[*len - 1]))
     --*len;
 }
 
-/* Whether a comma-separated list holds the word. */
+/* Whether a comma-separated list contains the word. */
 static bool
-list_has(const char *text, size_t len, const char *word)
+http1_list_has(const char *text, size_t len, const char *word)
 {
   for (size_t at = 0; at <= len;) {
     size_t end = at;
@@ -159,8 +159,8 @@ list_has(const char *text, size_t len, const char *word)
       end++;
     const char *part = text + at;
     size_t part_len = end - at;
-    trim(&part, &part_len);
-    if (same_text(part, part_len, word))
+    http1_trim(&part, &part_len);
+    if (http1_same_text(part, part_len, word))
       return true;
     at = end + 1;
   }
@@ -169,15 +169,15 @@ list_has(const char *text, size_t len, const char *word)
 
 /* "Sun, 06 Nov 1994 08:49:37 GMT", the only form that a sender may use; -1 for any other. */
 static int64_t
-read_date(const char *text, size_t len)
+http1_read_date(const char *text, size_t len)
 {
   static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
   if (len != 29 || memcmp(text + 25, " GMT", 4) != 0 || text[3] != ',' || text[4] != ' ' ||
       text[7] != ' ' || text[11] != ' ' || text[16] != ' ' || text[19] != ':' || text[22] != ':')
     return -1;
-  int64_t day = read_number(text + 5, 2), year = read_number(text + 12, 4);
-  int64_t hour = read_number(text + 17, 2), minute = read_number(text + 20, 2);
-  int64_t second = read_number(text + 23, 2), month = 0;
+  int64_t day = http1_read_number(text + 5, 2), year = http1_read_number(text + 12, 4);
+  int64_t hour = http1_read_number(text + 17, 2), minute = http1_read_number(text + 20, 2);
+  int64_t second = http1_read_number(text + 23, 2), month = 0;
   while (month < 12 && memcmp(months + 3 * month, text + 8, 3) != 0)
     month++;
   if (day < 1 || day > 31 || year < 1970 || hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
@@ -192,14 +192,14 @@ read_date(const char *text, size_t len)
 /* --- lines --- */
 
 static int
-read_status_line(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
+http1_read_status_line(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
 {
   if (len < 12 || memcmp(line, "HTTP/1.", 7) != 0 || (line[7] != '0' && line[7] != '1') ||
       line[8] != ' ' || (len > 12 && line[12] != ' '))
-    return lm_error_set(err, LM_E_FORMAT, "the reply does not begin with an HTTP/1 status line");
-  int64_t status = read_number(line + 9, 3);
+    return lm_error_set(err, LM_E_FORMAT, "the reply does not start with an HTTP/1 status line");
+  int64_t status = http1_read_number(line + 9, 3);
   if (status < 100 || status > 599)
-    return lm_error_set(err, LM_E_FORMAT, "the reply's status is no number from 100 to 599");
+    return lm_error_set(err, LM_E_FORMAT, "invalid status in the reply: expected 100 to 599");
   reply->http10 = line[7] == '0';
   reply->status = (int)status;
   reply->state = HEADER;
@@ -207,7 +207,7 @@ read_status_line(struct lm_http1 *reply, const char *line, size_t len, struct lm
 }
 
 static void
-keep_error_type(struct lm_http1 *reply, const char *text, size_t len)
+http1_keep_error_type(struct lm_http1 *reply, const char *text, size_t len)
 {
   const char *colon = memchr(text, ':', len);
   if (colon != NULL)
@@ -217,24 +217,26 @@ keep_error_type(struct lm_http1 *reply, const char *text, size_t len)
     len -= (size_t)(hash + 1 - text);
     text = hash + 1;
   }
-  keep_text(reply->error_type, sizeof reply->error_type, text, len);
+  http1_keep_text(reply->error_type, sizeof reply->error_type, text, len);
 }
 
 static int
-read_content_length(struct lm_http1 *reply, const char *text, size_t len, struct lm_error *err)
+http1_read_content_length(struct lm_http1 *reply, const char *text, size_t len,
+                          struct lm_error *err)
 {
-  int64_t length = read_number(text, len);
+  int64_t length = http1_read_number(text, len);
   if (length < 0 || reply->seen_length)
-    return lm_error_set(err, LM_E_FORMAT, "the reply's Content-Length is not one number");
+    return lm_error_set(err, LM_E_FORMAT,
+                        "invalid Content-Length in the reply: expected one number");
   reply->seen_length = true;
   reply->content_length = length;
   return 0;
 }
 
 static void
-read_retry_after(struct lm_http1 *reply, const char *text, size_t len, bool is_ms)
+http1_read_retry_after(struct lm_http1 *reply, const char *text, size_t len, bool is_ms)
 {
-  int64_t number = read_number(text, len);
+  int64_t number = http1_read_number(text, len);
   if (number < 0 || (reply->retry_after_is_ms && !is_ms))
     return;
   reply->retry_after_ms = is_ms ? number : number * 1000;
@@ -242,84 +244,87 @@ read_retry_after(struct lm_http1 *reply, const char *text, size_t len, bool is_m
 }
 
 struct header {
-  char name[32]; /* lower case; its beginning when it is longer */
+  char name[32]; /* lower case; truncated */
   size_t name_len;
-  const char *value; /* blanks around it left out */
+  const char *value; /* without the whitespace around it */
   size_t value_len;
 };
 
 static int
-split_header(const char *line, size_t len, struct header *header, struct lm_error *err)
+http1_split_header(const char *line, size_t len, struct header *header, struct lm_error *err)
 {
   size_t n = 0;
   for (char c; n < len && (c = name_char[(unsigned char)line[n]]) != '\0'; n++)
     if (n < sizeof header->name)
       header->name[n] = c;
   if (n == 0 || n == len || line[n] != ':')
-    return lm_error_set(err, LM_E_FORMAT, "the reply holds a line that is no header");
+    return lm_error_set(err, LM_E_FORMAT, "invalid header line in the reply");
   header->name_len = n;
   header->value = line + n + 1;
   header->value_len = len - n - 1;
-  trim(&header->value, &header->value_len);
+  http1_trim(&header->value, &header->value_len);
   return 0;
 }
 
 static int
-read_header(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
+http1_read_header(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
 {
   struct header header;
-  if (split_header(line, len, &header, err) != 0)
+  if (http1_split_header(line, len, &header, err) != 0)
     return -1;
   const char *value = header.value;
   size_t value_len = header.value_len;
 #define IS(word)                                                                                   \
   (header.name_len == sizeof(word) - 1 && memcmp(header.name, word, sizeof(word) - 1) == 0)
   if (IS("content-length"))
-    return read_content_length(reply, value, value_len, err);
+    return http1_read_content_length(reply, value, value_len, err);
   if (IS("transfer-encoding")) {
-    if (reply->chunked || !same_text(value, value_len, "chunked"))
-      return lm_error_set(err, LM_E_FORMAT, "the reply's Transfer-Encoding is not chunked");
+    if (reply->chunked || !http1_same_text(value, value_len, "chunked"))
+      return lm_error_set(err, LM_E_FORMAT,
+                          "unsupported Transfer-Encoding in the reply: expected chunked");
     reply->chunked = true;
   } else if (IS("connection")) {
-    reply->said_close = reply->said_close || list_has(value, value_len, "close");
-    reply->said_keep_alive = reply->said_keep_alive || list_has(value, value_len, "keep-alive");
+    reply->said_close = reply->said_close || http1_list_has(value, value_len, "close");
+    reply->said_keep_alive =
+        reply->said_keep_alive || http1_list_has(value, value_len, "keep-alive");
   } else if (IS("content-encoding")) {
-    reply->content_encoded = reply->content_encoded || !same_text(value, value_len, "identity");
+    reply->content_encoded =
+        reply->content_encoded || !http1_same_text(value, value_len, "identity");
   } else if (IS("x-amzn-requestid")) {
-    keep_text(reply->request_id, sizeof reply->request_id, value, value_len);
+    http1_keep_text(reply->request_id, sizeof reply->request_id, value, value_len);
   } else if (IS("x-amzn-errortype")) {
-    keep_error_type(reply, value, value_len);
+    http1_keep_error_type(reply, value, value_len);
   } else if (IS("x-amz-function-error")) {
     reply->has_function_error = true;
-    keep_text(reply->function_error, sizeof reply->function_error, value, value_len);
+    http1_keep_text(reply->function_error, sizeof reply->function_error, value, value_len);
   } else if (IS("x-amz-executed-version")) {
-    keep_text(reply->executed_version, sizeof reply->executed_version, value, value_len);
+    http1_keep_text(reply->executed_version, sizeof reply->executed_version, value, value_len);
   } else if (IS("x-amz-retry-after")) {
-    read_retry_after(reply, value, value_len, true);
+    http1_read_retry_after(reply, value, value_len, true);
   } else if (IS("retry-after")) {
-    read_retry_after(reply, value, value_len, false);
+    http1_read_retry_after(reply, value, value_len, false);
   } else if (IS("date")) {
-    reply->date_s = read_date(value, value_len);
+    reply->date_s = http1_read_date(value, value_len);
   } else if (IS("age")) {
     reply->has_age = true;
   } else if (IS("content-type") && reply->status != 200) {
     const char *parameters = memchr(value, ';', value_len);
-    keep_text(reply->content_type, sizeof reply->content_type, value,
-              parameters == NULL ? value_len : (size_t)(parameters - value));
+    http1_keep_text(reply->content_type, sizeof reply->content_type, value,
+                    parameters == NULL ? value_len : (size_t)(parameters - value));
   }
 #undef IS
   return 0;
 }
 
 static int
-skip_informational(struct lm_http1 *reply, struct lm_error *err)
+http1_skip_informational(struct lm_http1 *reply, struct lm_error *err)
 {
   size_t bytes = reply->head_bytes;
   uint8_t seen = reply->informational;
   if (reply->status == 101)
-    return lm_error_set(err, LM_E_FORMAT, "the peer switches to a protocol that was not asked for");
+    return lm_error_set(err, LM_E_FORMAT, "the peer switched to a protocol that was not requested");
   if (seen == LM_HTTP1_MAX_INFORMATIONAL)
-    return lm_error_set(err, LM_E_LIMIT, "more than %d informational replies",
+    return lm_error_set(err, LM_E_LIMIT, "more than %d informational (1xx) replies",
                         LM_HTTP1_MAX_INFORMATIONAL);
   lm_http1_init(reply);
   reply->head_bytes = bytes;
@@ -328,119 +333,122 @@ skip_informational(struct lm_http1 *reply, struct lm_error *err)
 }
 
 static size_t
-room_in(const struct lm_buf *body)
+http1_room_in(const struct lm_buf *body)
 {
   return body->len < body->max ? body->max - body->len : 0;
 }
 
 static int
-too_large(const struct lm_buf *body, struct lm_error *err)
+http1_too_large(const struct lm_buf *body, struct lm_error *err)
 {
   return lm_error_set(err, LM_E_LIMIT, "the reply's body is larger than %zu bytes", body->max);
 }
 
-/* The blank line behind the headers: how the body is framed (RFC 9112 section 6.3). */
+/* The empty line after the headers: determine the body's length (RFC 9112 section 6.3). */
 static int
-end_of_head(struct lm_http1 *reply, struct lm_buf *body, struct lm_error *err)
+http1_end_of_head(struct lm_http1 *reply, struct lm_buf *body, struct lm_error *err)
 {
   if (reply->status < 200)
-    return skip_informational(reply, err);
-  reply->head_done = true; /* also when it is refused below: the status was read */
+    return http1_skip_informational(reply, err);
+  reply->head_done = true; /* even if the head is refused below: the status was read */
   if (reply->chunked && (reply->seen_length || reply->http10))
-    return lm_error_set(err, LM_E_FORMAT, "the reply is chunked and must not be");
+    return lm_error_set(err, LM_E_FORMAT,
+                        "Transfer-Encoding is not allowed with Content-Length or HTTP/1.0");
   bool closes = reply->said_close || (reply->http10 && !reply->said_keep_alive);
   if (reply->status == 204 || reply->status == 304) {
     if (reply->chunked || (reply->status == 204 && reply->content_length > 0))
-      return lm_error_set(err, LM_E_FORMAT, "a reply of status %d announces a body", reply->status);
+      return lm_error_set(err, LM_E_FORMAT, "a reply with status %d must not have a body",
+                          reply->status);
     reply->state = COMPLETE;
   } else if (reply->chunked) {
     reply->state = CHUNK_SIZE;
   } else if (reply->seen_length) {
     reply->left = (uint64_t)reply->content_length;
-    if (reply->left > room_in(body))
-      return too_large(body, err);
+    if (reply->left > http1_room_in(body))
+      return http1_too_large(body, err);
     if (reply->left > 0)
       lm_buf_reserve(body, reply->left < LM_HTTP1_TRUSTED ? reply->left : LM_HTTP1_TRUSTED);
     reply->state = reply->left == 0 ? COMPLETE : BODY;
   } else if (closes) {
     reply->state = UNTIL_EOF;
   } else {
-    return lm_error_set(err, LM_E_FORMAT, "the reply does not say where its body ends");
+    return lm_error_set(err, LM_E_FORMAT, "no Content-Length or Transfer-Encoding in the reply");
   }
   reply->keep_alive = !closes;
   return 0;
 }
 
 static int
-broken_chunks(struct lm_error *err)
+http1_broken_chunks(struct lm_error *err)
 {
-  return lm_error_set(err, LM_E_FORMAT, "the reply's chunked coding is broken");
+  return lm_error_set(err, LM_E_FORMAT, "invalid chunked encoding in the reply");
 }
 
-/* Hexadecimal digits, then nothing or an extension behind ';', which is not read. */
+/* Hexadecimal digits, perhaps followed by ';' and extensions, which are ignored. */
 static int
-read_chunk_size(struct lm_http1 *reply, const char *line, size_t len, const struct lm_buf *body,
-                struct lm_error *err)
+http1_read_chunk_size(struct lm_http1 *reply, const char *line, size_t len,
+                      const struct lm_buf *body, struct lm_error *err)
 {
   uint64_t size = 0;
   size_t at = 0;
   for (; at < len; at++) {
-    char c = lower(line[at]);
-    if (!is_digit(c) && !(c >= 'a' && c <= 'f'))
+    char c = http1_lower(line[at]);
+    if (!http1_is_digit(c) && !(c >= 'a' && c <= 'f'))
       break;
     if (size >> 48 != 0)
-      return too_large(body, err);
-    size = size * 16 + (uint64_t)(is_digit(c) ? c - '0' : c - 'a' + 10);
+      return http1_too_large(body, err);
+    size = size * 16 + (uint64_t)(http1_is_digit(c) ? c - '0' : c - 'a' + 10);
   }
   if (at == 0)
-    return broken_chunks(err);
-  while (at < len && is_blank(line[at]))
+    return http1_broken_chunks(err);
+  while (at < len && http1_is_blank(line[at]))
     at++;
   if (at < len && line[at] != ';')
-    return broken_chunks(err);
-  if (size > room_in(body))
-    return too_large(body, err);
+    return http1_broken_chunks(err);
+  if (size > http1_room_in(body))
+    return http1_too_large(body, err);
   reply->chunk_bytes += size;
   if (reply->framing_bytes > LM_HTTP1_MAX_HEAD + 8 * reply->chunk_bytes)
-    return lm_error_set(err, LM_E_LIMIT, "the reply's chunks are mostly framing");
+    return lm_error_set(err, LM_E_LIMIT, "too many bytes of chunk sizes in the reply");
   reply->left = size;
   reply->state = size == 0 ? TRAILER : CHUNK_DATA;
   return 0;
 }
 
-/* Trailers are checked and not believed. */
+/* Trailers are checked and ignored. */
 static int
-read_trailer(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
+http1_read_trailer(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
 {
   struct header header;
   if (len > 0)
-    return split_header(line, len, &header, err);
+    return http1_split_header(line, len, &header, err);
   reply->state = COMPLETE;
   return 0;
 }
 
 /* One line without its CR LF. */
 static int
-take_line(struct lm_http1 *reply, const char *line, size_t len, struct lm_buf *body,
-          struct lm_error *err)
+http1_take_line(struct lm_http1 *reply, const char *line, size_t len, struct lm_buf *body,
+                struct lm_error *err)
 {
-  if (!is_text(line, len))
-    return lm_error_set(err, LM_E_FORMAT, "the reply's head holds a control byte");
+  if (!http1_is_text(line, len))
+    return lm_error_set(err, LM_E_FORMAT, "control character in the reply's header");
   switch (reply->state) {
   case STATUS_LINE:
-    return read_status_line(reply, line, len, err);
+    return http1_read_status_line(reply, line, len, err);
   case HEADER:
-    return len == 0 ? end_of_head(reply, body, err) : read_header(reply, line, len, err);
+    return len == 0 ? http1_end_of_head(reply, body, err)
+                    : http1_read_header(reply, line, len, err);
   case CHUNK_SIZE:
-    return read_chunk_size(reply, line, len, body, err);
+    return http1_read_chunk_size(reply, line, len, body, err);
   default:
-    return read_trailer(reply, line, len, err);
+    return http1_read_trailer(reply, line, len, err);
   }
 }
 
-/* What greets in another protocol may never send a line end: look at each byte as it comes. */
+/* A server of another protocol may never send a line end: check each byte as it arrives. */
 static bool
-may_be_status_line(const struct lm_http1 *reply, const uint8_t *bytes, size_t n)
+http1_may_be_status_line(const struct lm_http1 *reply, const uint8_t *bytes, size_t n)
 {
   static const char start[] = "HTTP/1.";
   for (size_t i = reply->line_len; i < sizeof start - 1 && n > 0; i++, n--)
@@ -449,23 +457,23 @@ may_be_status_line(const struct lm_http1 *reply, const uint8_t *bytes, size_t n)
   return true;
 }
 
-/* Collect one line out of the next bytes. Returns the bytes taken, or -1. */
+/* Read one line, or a part of it. Returns the number of bytes taken, or -1. */
 static ptrdiff_t
-feed_line(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_buf *body,
-          struct lm_error *err)
+http1_feed_line(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_buf *body,
+                struct lm_error *err)
 {
   const uint8_t *end = memchr(bytes, '\n', n);
   size_t len = end == NULL ? n : (size_t)(end - bytes) + 1;
   const char *line = (const char *)bytes;
-  if (reply->state == STATUS_LINE && !may_be_status_line(reply, bytes, n))
-    return lm_error_set(err, LM_E_FORMAT, "the reply does not begin with an HTTP/1 status line");
+  if (reply->state == STATUS_LINE && !http1_may_be_status_line(reply, bytes, n))
+    return lm_error_set(err, LM_E_FORMAT, "the reply does not start with an HTTP/1 status line");
   if (len > LM_HTTP1_MAX_LINE - reply->line_len)
-    return lm_error_set(err, LM_E_LIMIT, "a line of the reply's head is longer than %d bytes",
+    return lm_error_set(err, LM_E_LIMIT, "a line of the reply's header is longer than %d bytes",
                         LM_HTTP1_MAX_LINE);
   if (reply->state == CHUNK_SIZE)
     reply->framing_bytes += len;
   else if ((reply->head_bytes += len) > LM_HTTP1_MAX_HEAD)
-    return lm_error_set(err, LM_E_LIMIT, "the reply's head is larger than %d bytes",
+    return lm_error_set(err, LM_E_LIMIT, "the reply's header is larger than %d bytes",
                         LM_HTTP1_MAX_HEAD);
   size_t taken = len;
   char *held = NULL;
@@ -485,18 +493,18 @@ feed_line(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_buf 
   if (len < 2 || line[len - 2] != '\r')
     result = lm_error_set(err, LM_E_FORMAT, "a line of the reply does not end in CR LF");
   else
-    result = take_line(reply, line, len - 2, body, err);
+    result = http1_take_line(reply, line, len - 2, body, err);
   lm_free(held);
   return result == 0 ? (ptrdiff_t)taken : -1;
 }
 
 static ptrdiff_t
-feed_chunk_end(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_error *err)
+http1_feed_chunk_end(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_error *err)
 {
   size_t taken = 0;
   for (; taken < n && reply->line_len < 2; taken++)
     if (bytes[taken] != (uint8_t) "\r\n"[reply->line_len++])
-      return broken_chunks(err);
+      return http1_broken_chunks(err);
   if (reply->line_len == 2) {
     reply->line_len = 0;
     reply->state = CHUNK_SIZE;
@@ -505,7 +513,7 @@ feed_chunk_end(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm
 }
 
 static ptrdiff_t
-feed_body(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_buf *body)
+http1_feed_body(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct lm_buf *body)
 {
   if (reply->state == UNTIL_EOF) {
     lm_buf_append(body, bytes, n);
@@ -526,7 +534,7 @@ lm_http1_feed(struct lm_http1 *reply, const uint8_t *bytes, size_t n, size_t *ta
 {
   *taken = 0;
   if (reply->state == BAD) {
-    lm_error_set(err, LM_E_FORMAT, "the reply is broken");
+    lm_error_set(err, LM_E_FORMAT, "the reply is invalid");
     return LM_HTTP1_BAD;
   }
   while (*taken < n && reply->state != COMPLETE) {
@@ -534,11 +542,11 @@ lm_http1_feed(struct lm_http1 *reply, const uint8_t *bytes, size_t n, size_t *ta
     size_t left = n - *taken;
     ptrdiff_t used;
     if (reply->state == BODY || reply->state == CHUNK_DATA || reply->state == UNTIL_EOF)
-      used = feed_body(reply, next, left, body);
+      used = http1_feed_body(reply, next, left, body);
     else if (reply->state == CHUNK_END)
-      used = feed_chunk_end(reply, next, left, err);
+      used = http1_feed_chunk_end(reply, next, left, err);
     else
-      used = feed_line(reply, next, left, body, err);
+      used = http1_feed_line(reply, next, left, body, err);
     if (used < 0 || lm_buf_check(body, "the reply's body", err) != 0) {
       reply->state = BAD;
       return LM_HTTP1_BAD;
@@ -575,8 +583,9 @@ lm_http1_eof(struct lm_http1 *reply, struct lm_error *err)
     return LM_HTTP1_COMPLETE;
   }
   lm_error_set(err, LM_E_FORMAT,
-               reply->head_done ? "the connection was closed before the reply was complete"
-                                : "the connection was closed before the reply's head was complete");
+               reply->head_done
+                   ? "the connection was closed before the reply was complete"
+                   : "the connection was closed before the reply's header was complete");
   reply->state = BAD;
   return LM_HTTP1_BAD;
 }

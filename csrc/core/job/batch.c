@@ -10,24 +10,24 @@ int
 lm_batch_init(struct lm_batch *batch, const struct lm_batch_opts *opts, struct lm_error *err)
 {
   batch->opts = *opts;
-  batch->opts.head = NULL;
-  if (opts->head != NULL) {
-    char *head = lm_alloc(opts->head_len + 1);
-    if (head == NULL)
-      return lm_error_nomem(err, opts->head_len);
-    memcpy(head, opts->head, opts->head_len);
-    head[opts->head_len] = '\0';
-    batch->opts.head = head;
+  batch->opts.envelope = NULL;
+  if (opts->envelope != NULL) {
+    char *envelope = lm_alloc(opts->envelope_len + 1);
+    if (envelope == NULL)
+      return lm_error_nomem(err, opts->envelope_len);
+    memcpy(envelope, opts->envelope, opts->envelope_len);
+    envelope[opts->envelope_len] = '\0';
+    batch->opts.envelope = envelope;
   }
   if (lm_completions_open(&batch->completions, err) != 0)
-    goto err_head;
+    goto err_envelope;
   atomic_init(&batch->refs, 1);
   batch->deadline_ns = lm_deadline_in(lm_seams.now_ns(), opts->timeout_ms);
   lm_notes_init(&batch->notes, opts->keep_notes, opts->trace);
   return 0;
 
-err_head:
-  lm_free((char *)batch->opts.head);
+err_envelope:
+  lm_free((char *)batch->opts.envelope);
   return -1;
 }
 
@@ -36,7 +36,7 @@ lm_batch_clean_up(struct lm_batch *batch)
 {
   lm_completions_clean_up(&batch->completions);
   lm_notes_clean_up(&batch->notes);
-  lm_free((char *)batch->opts.head);
+  lm_free((char *)batch->opts.envelope);
 }
 
 struct lm_batch *

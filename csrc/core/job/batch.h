@@ -1,8 +1,8 @@
-/* The part of a map that its jobs know: how they are coded and counted, until when they may run,
- * and where they go when they are done.
+/* The part of a map that its jobs know: how they are encoded and counted, their deadline, and where they go
+ * when they are done.
  *
- * Reference-counted: whoever opened the map holds it, and each of its jobs counts for one, from
- * lm_batch_new_job to lm_batch_free_job. A job itself holds nothing. */
+ * Reference-counted: the opener of the map holds a reference, and each of its jobs counts for one, from
+ * lm_batch_new_job to lm_batch_free_job. */
 #ifndef LM_JOB_BATCH_H
 #define LM_JOB_BATCH_H
 
@@ -18,17 +18,17 @@
 struct lm_target; /* target.h */
 
 struct lm_batch_opts {
-  const char *head; /* static part of the envelope (envelope.h); copied. NULL: a chunk's
-                                bytes are the body, and the reply is handed over as it came */
-  size_t head_len;
+  const char *envelope; /* its constant part (wire/envelope.h); copied. NULL: no envelope, a
+                           chunk's bytes are the body and the reply is delivered as received */
+  size_t envelope_len;
   char map_id[LM_MAP_ID_LEN + 1];
   bool compress, idempotent;
-  int64_t invocation_timeout_ms;    /* per attempt, -1: none */
-  int64_t timeout_ms;               /* whole map from now, -1: none */
-  size_t max_result_bytes;          /* decoded, a chunk */
-  size_t max_reply_bytes;           /* as it comes over the wire */
-  bool keep_notes, trace;           /* for the log: notes.h */
-  char bound_id[LM_MAP_ID_LEN + 1]; /* of the maps that share one bound; "": its own */
+  int64_t invocation_timeout_ms;    /* of one attempt; -1: none */
+  int64_t timeout_ms;               /* of the whole map, from now; -1: none */
+  size_t max_result_bytes;          /* of one chunk, decoded */
+  size_t max_reply_bytes;           /* of one reply, as received */
+  bool keep_notes, trace;           /* for the log; see notes.h */
+  char bound_id[LM_MAP_ID_LEN + 1]; /* maps with the same one share a bound; "": its own */
 };
 
 struct lm_batch_stats {
@@ -37,22 +37,22 @@ struct lm_batch_stats {
 
 struct lm_batch {
   atomic_uint refs;
-  void (*destroy)(struct lm_batch *batch); /* when the last reference goes, on any thread */
+  void (*destroy)(struct lm_batch *batch); /* at the last unref, on any thread */
   struct lm_target *target;                /* strong: the map's */
-  struct lm_batch_opts opts;               /* head owned */
+  struct lm_batch_opts opts;               /* envelope owned */
   int64_t deadline_ns;
-  atomic_bool cancelled; /* no attempt starts, those in flight end */
-  atomic_bool stopped;   /* a chunk failed in a way that every other would */
+  atomic_bool cancelled; /* no attempt starts; those in flight are ended */
+  atomic_bool stopped;   /* a chunk failed as every other would: no attempt starts */
   struct lm_batch_stats stats;
   struct lm_notes notes;
   struct lm_completions completions;
 };
 
-/* A batch of zeros becomes one with one reference. The deadline runs from now. */
+/* Initialize a zeroed batch, with one reference. Its timeout runs from now. */
 int lm_batch_init(struct lm_batch *batch, const struct lm_batch_opts *opts, struct lm_error *err);
 void lm_batch_clean_up(struct lm_batch *batch);
 
-/* Whether nothing of it is to start any more. */
+/* Whether no further attempt should start. */
 static inline bool
 lm_batch_given_up(const struct lm_batch *batch)
 {
@@ -62,10 +62,10 @@ lm_batch_given_up(const struct lm_batch *batch)
 struct lm_batch *lm_batch_ref(struct lm_batch *batch);
 void lm_batch_unref(struct lm_batch *batch);
 
-/* A job that owns `frame`'s bytes (moved). NULL: no memory. */
+/* A new job that owns the bytes of `frame` (moved). NULL: out of memory. */
 struct lm_job *lm_batch_new_job(struct lm_batch *batch, struct lm_buf *frame, uint64_t first_item,
                                 uint32_t n_items);
-/* Free a job that is on no list, and what it counted for; maybe the batch with it. */
+/* Free a job that is on no list, and release its count; this may free the batch. */
 void lm_batch_free_job(struct lm_job *job);
 
 #endif

@@ -38,7 +38,7 @@ lm_completions_expects(const struct lm_completions *completions)
 
 /* With the lock held. */
 static void
-came(struct lm_completions *completions, unsigned n)
+completions_came(struct lm_completions *completions, unsigned n)
 {
   if (atomic_fetch_sub(&completions->expected, n) == n)
     lm_cond_broadcast(&completions->quiet);
@@ -48,7 +48,7 @@ void
 lm_completions_forgo(struct lm_completions *completions)
 {
   lm_mutex_lock(&completions->lock);
-  came(completions, 1);
+  completions_came(completions, 1);
   lm_mutex_unlock(&completions->lock);
 }
 
@@ -65,7 +65,7 @@ lm_completions_add(struct lm_completions *completions, struct lm_list *jobs, uns
   if (!completions->closed)
     lm_list_splice(&completions->done, jobs);
   completions->rung = completions->rung || ring;
-  came(completions, n);
+  completions_came(completions, n);
   lm_mutex_unlock(&completions->lock);
   if (ring)
     lm_event_set(&completions->event);

@@ -1,8 +1,8 @@
-/* What one map has finished, for the thread that takes it: a list, a descriptor that is readable
- * while something waits, and a count of what is not finished yet.
+/* The finished jobs of a map, for the thread that takes them: a list, a descriptor that is readable while
+ * the list is not empty, and the number of unfinished jobs.
  *
- * Adding and nudging may be done from any thread; taking belongs to one. The lock is a leaf but for
- * the event: it may be taken under the scheduler's. */
+ * Any thread may add and nudge; one thread takes. The lock is a leaf: it may be taken with the
+ * scheduler's lock held, and no other lock is taken under it. */
 #ifndef LM_JOB_COMPLETIONS_H
 #define LM_JOB_COMPLETIONS_H
 
@@ -20,38 +20,37 @@ struct lm_job;
 
 struct lm_completions {
   struct lm_mutex lock;
-  struct lm_cond quiet; /* nothing is expected any more */
+  struct lm_cond quiet; /* expected has become 0 */
   struct lm_list done;
-  struct lm_latency latency; /* of the last attempt of each chunk that was answered 200 */
-  bool closed;               /* nobody will take */
-  bool rung;             /* the event has been set, or is about to be, and was not cleared since */
-  struct lm_event event; /* set once done is not empty, cleared by a take that finds nothing */
-  atomic_uint expected;  /* jobs that a native thread or the scheduler holds; 1 to 0 under lock */
+  struct lm_latency latency; /* of the last attempt of each chunk whose reply was a 200 */
+  bool closed;               /* no more jobs will be taken */
+  bool rung;                 /* the event is set or about to be set */
+  struct lm_event event;     /* set when done is not empty, cleared by a take that finds nothing */
+  atomic_uint expected; /* jobs that a native thread or the scheduler holds; becomes 0 under lock */
 
-  struct lm_list taken; /* of done, moved here by lm_completions_take: the calling thread's */
+  struct lm_list taken; /* moved here from done by lm_completions_take; the taking thread's */
 };
 
 int lm_completions_open(struct lm_completions *completions, struct lm_error *err);
 void lm_completions_clean_up(struct lm_completions *completions);
 
-void lm_completions_expect(struct lm_completions *completions); /* one job more will come */
-void lm_completions_forgo(struct lm_completions *completions);  /* one will not */
+void lm_completions_expect(struct lm_completions *completions); /* one more job will be added */
+void lm_completions_forgo(struct lm_completions *completions);  /* one job fewer */
 bool lm_completions_expects(const struct lm_completions *completions);
 
-/* These n jobs, at least one, are done (moved). After a close they stay in the list, and are the
- * caller's. */
+/* Add n >= 1 finished jobs (moved). After lm_completions_close they stay in the caller's list. */
 void lm_completions_add(struct lm_completions *completions, struct lm_list *jobs, unsigned n);
 
-/* Wake whoever waits on the descriptor, once, with nothing to take. */
+/* Wake the thread that waits on the descriptor, though there is nothing to take. */
 void lm_completions_nudge(struct lm_completions *completions);
 
 /* Never blocks; the caller owns the job. NULL: none. */
 struct lm_job *lm_completions_take(struct lm_completions *completions);
 
-/* Wait until nothing is expected. False: the time is over. */
+/* Wait until no job is expected. False: timed out. */
 bool lm_completions_quiesce(struct lm_completions *completions, int64_t timeout_ms);
 
-/* Nobody takes any more: what was not taken is moved to *left. */
+/* No more jobs will be taken: move the untaken ones to *left. */
 void lm_completions_close(struct lm_completions *completions, struct lm_list *left);
 
 void lm_completions_latency(struct lm_completions *completions, struct lm_latency *copy);

@@ -18,14 +18,14 @@ lm_inbox_clean_up(struct lm_inbox *inbox)
 }
 
 static bool
-post(struct lm_inbox *inbox, struct lm_job *job, bool passed)
+inbox_post(struct lm_inbox *inbox, struct lm_job *job, bool passed)
 {
   lm_mutex_lock(&inbox->lock);
   bool taken = !passed || !inbox->shut;
   if (taken) {
     job->passed = passed;
     lm_list_push_back(&inbox->jobs, &job->link);
-    atomic_store(&inbox->filled, true); /* whoever shuts it then sees this */
+    atomic_store(&inbox->filled, true); /* so that a thread that shuts it next sees this job */
   }
   lm_mutex_unlock(&inbox->lock);
   if (taken)
@@ -36,13 +36,13 @@ post(struct lm_inbox *inbox, struct lm_job *job, bool passed)
 void
 lm_inbox_return(struct lm_inbox *inbox, struct lm_job *job)
 {
-  (void)post(inbox, job, false);
+  (void)inbox_post(inbox, job, false);
 }
 
 bool
 lm_inbox_pass(struct lm_inbox *inbox, struct lm_job *job)
 {
-  return post(inbox, job, true);
+  return inbox_post(inbox, job, true);
 }
 
 void

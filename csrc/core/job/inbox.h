@@ -1,4 +1,4 @@
-/* Where an I/O thread gets jobs from other threads: from CPU threads, and from other I/O threads. */
+/* Jobs for an I/O thread from other threads: CPU threads and other I/O threads. */
 #ifndef LM_JOB_INBOX_H
 #define LM_JOB_INBOX_H
 
@@ -11,25 +11,26 @@
 struct lm_job;
 
 struct lm_inbox {
-  atomic_bool filled; /* something was put in since it was last emptied */
+  atomic_bool filled; /* a job was put in since it was last emptied */
   struct lm_mutex lock;
   struct lm_list jobs; /* owned; guarded by lock */
-  bool shut;           /* nothing is passed in any more; guarded by lock */
+  bool shut;           /* lm_inbox_pass is refused; guarded by lock */
   void (*wake)(void *context);
-  void *context; /* borrowed: the thread that empties it */
+  void *context; /* borrowed */
 };
 
-/* `wake` is called after each job, on the thread that put it in. */
+/* `wake` is called for each job, on the thread that puts it in. */
 void lm_inbox_init(struct lm_inbox *inbox, void (*wake)(void *context), void *context);
 void lm_inbox_clean_up(struct lm_inbox *inbox);
 
-/* From any thread. A CPU thread is done with the job (moved), which came from here. */
+/* From a CPU thread: return a job (moved) that came from this I/O thread. */
 void lm_inbox_return(struct lm_inbox *inbox, struct lm_job *job);
-/* Another I/O thread has claimed an idle connection here for the job (moved). False: it is shut. */
+/* From another I/O thread, which has claimed an idle connection of this one for the job (moved on success).
+ * False: the inbox is shut. */
 bool lm_inbox_pass(struct lm_inbox *inbox, struct lm_job *job);
 
-/* From its own thread. Move all to *jobs. */
+/* From the inbox's own thread: move all jobs to *jobs. */
 void lm_inbox_empty(struct lm_inbox *inbox, struct lm_list *jobs);
-void lm_inbox_shut(struct lm_inbox *inbox);
+void lm_inbox_shut(struct lm_inbox *inbox); /* lm_inbox_pass is refused from now on */
 
 #endif

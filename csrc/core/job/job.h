@@ -1,8 +1,8 @@
-/* One chunk on its way: a request, its attempts, and what came of it.
+/* One chunk: its request, the attempts to send it, and their outcome.
  *
- * A job is on exactly one list at a time (or in the hands of exactly one thread), and that list's
- * owner owns every buffer in it: the scheduler while it waits to start, then an I/O thread, or a CPU
- * thread while that does a step for it, its map once it is done, then whoever took it.
+ * A job is on exactly one list, or held by exactly one thread, and owned with all its buffers by the owner
+ * of that list: the scheduler while it waits to start, then an I/O thread (or a CPU thread, for one step),
+ * its map once it is done, then the thread that took it.
  */
 #ifndef LM_JOB_JOB_H
 #define LM_JOB_JOB_H
@@ -21,16 +21,16 @@
 struct lm_batch; /* batch.h */
 struct lm_inbox;
 
-/* What is to be done next to a job whose attempt has started. */
+/* The next step of a job whose attempt has started. */
 enum lm_step {
-  LM_STEP_ENCODE, /* frame to body */
-  LM_STEP_DIGEST, /* body patched and digested once more */
-  LM_STEP_SEND,   /* or wait for a connection, or for the reply */
-  LM_STEP_DECODE, /* reply to result and outcome */
-  LM_STEP_ENDED   /* nothing: the outcome is there, to be judged by the scheduler */
+  LM_STEP_ENCODE, /* encode the frame into the body */
+  LM_STEP_DIGEST, /* patch the body and compute its digest */
+  LM_STEP_SEND,   /* send, or wait for a connection or the reply */
+  LM_STEP_DECODE, /* decode the reply into result and outcome */
+  LM_STEP_ENDED   /* none: the scheduler decides by the outcome */
 };
 
-/* What the last reply's head said. */
+/* Fields of the last reply's head. */
 struct lm_reply_head {
   int status;
   int64_t retry_after_ms, date_s;
@@ -38,28 +38,28 @@ struct lm_reply_head {
   char request_id[64];
   char error_type[LM_HTTP1_TEXT];
   char executed_version[LM_HTTP1_TEXT];
-  char content_type[LM_HTTP1_MEDIA_TYPE]; /* of a status but 200 */
+  char content_type[LM_HTTP1_MEDIA_TYPE]; /* unless the status is 200 */
 };
 
 struct lm_job {
   struct lm_node link;
-  struct lm_heap_item due; /* in the scheduler's heap while it waits for a time */
-  struct lm_batch *batch;  /* borrowed: it counts its jobs */
-  struct lm_inbox *inbox;  /* where to return to from a CPU thread; borrowed */
+  struct lm_heap_item due; /* in the scheduler's heap while it is delayed */
+  struct lm_batch *batch;  /* borrowed; counts its jobs */
+  struct lm_inbox *inbox;  /* where a CPU thread returns it to; borrowed */
   enum lm_step step;
   uint64_t first_item;
   uint32_t n_items;
 
-  char *durable_name;  /* owned; of the execution, for X-Amz-Durable-Execution-Name; NULL: none */
-  struct lm_buf frame; /* moved in by submit; freed when body exists */
-  struct lm_buf body;  /* the rendered request; kept while a retry or split is possible */
+  char *durable_name;  /* owned; X-Amz-Durable-Execution-Name; NULL: none */
+  struct lm_buf frame; /* moved in by submit; freed once it is encoded into body */
+  struct lm_buf body;  /* the encoded request; kept while a retry or split is possible */
   struct lm_envelope_slots slots;
-  bool json;               /* the payload in body is plain JSON, and so must the reply's be */
-  bool passed;             /* on its way to another I/O thread, which has an idle connection */
+  bool json;   /* codec="json": the payload in body is JSON, and so must the reply's be */
+  bool passed; /* on its way to another I/O thread, which has an idle connection */
   uint8_t body_digest[32]; /* SHA-256 of a large body, made by a CPU thread */
-  int64_t digested_ns;     /* when, 0: it is not valid */
-  struct lm_buf reply;     /* the reply's body, bounded */
-  struct lm_buf result;    /* checked raw frame out of the reply */
+  int64_t digested_ns;     /* when body_digest was computed; 0: invalid */
+  struct lm_buf reply;     /* the reply's body */
+  struct lm_buf result;    /* the checked raw frame of the reply */
   struct lm_reply view;    /* spans into reply; valid for a marked reply */
   struct lm_reply_head head;
 
@@ -68,33 +68,34 @@ struct lm_job {
     enum lm_ran ran;
     enum lm_failure failure;
     struct lm_error error;
-  } worst;               /* of the attempt that came closest to running: a failure at last says
-                                this of the job */
-  struct lm_error error; /* its text, for people */
-  bool stops_map;        /* done, and every other chunk of the map would fail like it */
-  unsigned attempts;     /* those without a connection, 429s and polls not counted */
+  } worst;               /* of the attempt that came closest to running; reported if the
+                            job fails */
+  struct lm_error error; /* of the last attempt */
+  bool stops_map;        /* done, and every other chunk of the map would fail like this */
+  unsigned attempts;     /* not counting those without a connection, 429s and polls */
   unsigned reconnects, throttles, polls, resigns, refreshes;
-  uint64_t signed_with;     /* generation of the credentials of the last attempt */
-  int64_t signed_offset_s;  /* of the clock, in the last attempt */
-  bool clock_was_off;       /* as the reply to it showed */
-  bool starved;             /* withdrawn at the deadline while every answer was a 429 */
-  int64_t started_ns;       /* of the present attempt */
-  int64_t took_ns;          /* the last attempt */
-  int64_t deadline_ns;      /* of the present attempt */
-  int64_t polling_since_ns; /* first 409, 0 for none */
-  size_t charged_bytes;     /* held in the byte budget */
-  size_t estimate_bytes;    /* what the built result will take */
+  uint64_t signed_with;     /* generation of the last attempt's credentials */
+  int64_t signed_offset_s;  /* clock offset of the last attempt */
+  bool clock_was_off;       /* as the reply's Date showed */
+  bool starved;             /* withdrawn at the deadline while every reply was a 429 */
+  int64_t started_ns;       /* of the current attempt */
+  int64_t took_ns;          /* duration of the last attempt */
+  int64_t deadline_ns;      /* of the current attempt */
+  int64_t polling_since_ns; /* first 409; 0: none */
+  size_t charged_bytes;     /* charged to the byte budget */
+  size_t estimate_bytes;    /* estimated size of the decoded Python objects */
   uint64_t bytes_sent, bytes_received;
 };
 
-/* A job that owns `frame`'s bytes (moved), of no batch yet (lm_batch_new_job). NULL: no memory. */
+/* A new job that owns the bytes of `frame` (moved), without a batch: see lm_batch_new_job. NULL: out of
+ * memory. */
 struct lm_job *lm_job_new(struct lm_buf *frame, uint64_t first_item, uint32_t n_items);
 
-/* Give a new job the name of its durable execution (copied). -1: no memory. */
+/* Set the name of the durable execution of a new job (copied). -1: out of memory. */
 int lm_job_name(struct lm_job *job, const char *durable_name);
 
-/* Free a job that is on no list, of no batch: one of a batch goes by lm_batch_free_job, and one that
- * was submitted by lm_deliver_release. */
+/* Free a job that is on no list and has no batch. Use lm_batch_free_job for one that has, and
+ * lm_deliver_release for one that was submitted. NULL is allowed. */
 void lm_job_destroy(struct lm_job *job);
 
 #endif

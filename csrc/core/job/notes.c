@@ -28,7 +28,7 @@ lm_notes_clean_up(struct lm_notes *notes)
 }
 
 static void
-keep(struct lm_notes *notes, struct lm_note *note)
+notes_keep(struct lm_notes *notes, struct lm_note *note)
 {
   lm_mutex_lock(&notes->lock);
   if (notes->ring == NULL)
@@ -46,7 +46,7 @@ keep(struct lm_notes *notes, struct lm_note *note)
 }
 
 static struct lm_note
-describe(enum lm_note_kind kind, const struct lm_job *job)
+notes_describe(enum lm_note_kind kind, const struct lm_job *job)
 {
   struct lm_note note = {.kind = kind,
                          .ran = job->outcome.ran,
@@ -67,24 +67,24 @@ lm_notes_add(struct lm_notes *notes, enum lm_note_kind kind, const struct lm_job
 {
   if (!notes->wanted)
     return;
-  struct lm_note note = describe(kind, job);
+  struct lm_note note = notes_describe(kind, job);
   note.delay_ns = delay_ns;
   note.took_ns = took_ns;
-  keep(notes, &note);
+  notes_keep(notes, &note);
 }
 
 void
 lm_notes_add_text(struct lm_notes *notes, enum lm_note_kind kind, const struct lm_job *job,
                   struct lm_buf *text)
 {
-  struct lm_note note = describe(kind, job);
+  struct lm_note note = notes_describe(kind, job);
   lm_buf_byte(text, '\0');
   if (text->failed == LM_OK) {
     note.text = (char *)text->data;
     text->data = NULL; /* moved */
   }
   lm_buf_clean_up(text);
-  keep(notes, &note);
+  notes_keep(notes, &note);
 }
 
 bool

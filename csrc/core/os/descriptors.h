@@ -4,7 +4,8 @@
 
 #include <stdbool.h>
 
-/* How many there may be, and how many are open. False: there is no limit. Not cheap. */
+/* How many this process may have, and how many are open. False: there is no limit. Not cheap: it lists
+ * /proc/self/fd. */
 bool lm_descriptors_count(unsigned long *limit, unsigned long *open);
 
 #endif

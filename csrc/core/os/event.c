@@ -45,7 +45,7 @@ lm_event_set(struct lm_event *event)
   int saved = errno;
   uint64_t one = 1;
   ssize_t done;
-  do /* EAGAIN means that it is set already */
+  do /* EAGAIN: it is already set */
     done = write(event->write_fd, &one, sizeof one);
   while (done < 0 && errno == EINTR);
   errno = saved;

@@ -1,5 +1,5 @@
-/* A descriptor that is readable from lm_event_set until lm_event_clear: an eventfd on Linux, a pipe
- * elsewhere. Setting and clearing may be done from any thread. */
+/* A descriptor that is readable from lm_event_set to lm_event_clear: an eventfd on Linux, a pipe
+ * elsewhere. Any thread may set and clear it. */
 #ifndef LM_OS_EVENT_H
 #define LM_OS_EVENT_H
 
@@ -8,7 +8,7 @@
 #include "base/error.h"
 
 struct lm_event {
-  int read_fd, write_fd; /* the same one for an eventfd; -1 when closed */
+  int read_fd, write_fd; /* equal for an eventfd; -1 when closed */
 };
 
 int lm_event_open(struct lm_event *event, struct lm_error *err);

@@ -17,12 +17,12 @@ struct slot {
   lm_loop_handler handler; /* NULL: not registered */
   void *owner;             /* borrowed */
   int events;
-  uint32_t generation; /* grows with each registration, so that a stale event is recognised */
+  uint32_t generation; /* incremented at each registration, to recognize a stale event */
 };
 
 enum { READY = 256 };
 
-/* What happened on a descriptor and was not delivered yet. */
+/* An event that has not been delivered yet. */
 struct ready {
   int fd, events;
   uint32_t generation;
@@ -38,7 +38,7 @@ struct lm_loop {
 };
 
 static int
-grow(struct lm_loop *loop, int fd)
+loop_grow(struct lm_loop *loop, int fd)
 {
   size_t room = loop->room == 0 ? 64 : loop->room;
   while (room <= (size_t)fd)
@@ -102,7 +102,7 @@ lm_loop_destroy(struct lm_loop *loop)
 
 #if defined(__linux__)
 static int
-tell_kernel(struct lm_loop *loop, int fd, const struct slot *slot, bool fresh)
+loop_tell_kernel(struct lm_loop *loop, int fd, const struct slot *slot, bool fresh)
 {
   struct epoll_event ask = {.data.u64 = (uint64_t)slot->generation << 32 | (uint32_t)fd};
   if (slot->events & LM_LOOP_READ)
@@ -113,14 +113,14 @@ tell_kernel(struct lm_loop *loop, int fd, const struct slot *slot, bool fresh)
     ask.events |= EPOLLET;
   if (epoll_ctl(loop->poll_fd, fresh ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &ask) == 0)
     return 0;
-  /* The descriptor was closed and reused, or inherited, behind our back. */
+  /* The descriptor was closed and reused elsewhere, or inherited. */
   if (errno == EEXIST || errno == ENOENT)
     return epoll_ctl(loop->poll_fd, errno == EEXIST ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ask);
   return -1;
 }
 #else
 static int
-tell_kernel(struct lm_loop *loop, int fd, const struct slot *slot, bool fresh)
+loop_tell_kernel(struct lm_loop *loop, int fd, const struct slot *slot, bool fresh)
 {
   (void)loop, (void)fd, (void)slot, (void)fresh;
   return 0;
@@ -131,12 +131,12 @@ int
 lm_loop_set(struct lm_loop *loop, int fd, int events, lm_loop_handler handler, void *owner,
             struct lm_error *err)
 {
-  if ((size_t)fd >= loop->room && grow(loop, fd) != 0)
+  if ((size_t)fd >= loop->room && loop_grow(loop, fd) != 0)
     return lm_error_nomem(err, (size_t)fd * sizeof(struct slot));
   struct slot *slot = &loop->slots[fd];
   struct slot before = *slot;
   *slot = (struct slot){handler, owner, events, before.generation + 1};
-  if (tell_kernel(loop, fd, slot, before.handler == NULL) != 0) {
+  if (loop_tell_kernel(loop, fd, slot, before.handler == NULL) != 0) {
     int why = errno;
     *slot = before;
     return lm_error_system(err, why, "epoll_ctl");
@@ -225,8 +225,8 @@ lm_loop_wait(struct lm_loop *loop, int64_t timeout_ns)
   }
 }
 #else
-/* poll is level-triggered; LM_LOOP_EDGE users read until the descriptor is dry and ask for writing
- * only while they have something to write, so they do not spin. What does not fit into `ready` is
+/* poll is level-triggered. Users of LM_LOOP_EDGE read until the descriptor is empty and request writing only
+ * while they have something to write, so that they do not spin. Events that do not fit into `ready` are
  * reported again. */
 void
 lm_loop_wait(struct lm_loop *loop, int64_t timeout_ns)

@@ -10,7 +10,7 @@
 #include "os/threads.h"
 
 static int64_t
-now_ns(void)
+seams_now_ns(void)
 {
   struct timespec now;
 #if defined(CLOCK_BOOTTIME)
@@ -22,17 +22,17 @@ now_ns(void)
 }
 
 static int64_t
-unix_s(void)
+seams_unix_s(void)
 {
   return (int64_t)time(NULL) + lm_periods.wall_shift_ns / 1000000000;
 }
 
 static double
-random_unit(void)
+seams_random_unit(void)
 {
   uint64_t bits = 0;
   if (getentropy(&bits, sizeof bits) != 0)
-    bits = (uint64_t)now_ns() * 0x9E3779B97F4A7C15u;
+    bits = (uint64_t)seams_now_ns() * 0x9E3779B97F4A7C15u;
   return (double)(bits >> 11) * 0x1p-53;
 }
 
@@ -45,4 +45,4 @@ struct lm_periods lm_periods = {
     .refresh_before_ns = 600000000000,
 };
 
-struct lm_seams lm_seams = {now_ns, unix_s, random_unit, getaddrinfo, lm_cores};
+struct lm_seams lm_seams = {seams_now_ns, seams_unix_s, seams_random_unit, getaddrinfo, lm_cores};

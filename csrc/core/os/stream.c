@@ -18,10 +18,10 @@ struct lm_shard {
   struct lm_node link;
   struct lm_streams *streams; /* borrowed */
   CURLM *multi;               /* owned */
-  struct lm_list opening;     /* its streams that connect, the oldest first */
+  struct lm_list opening;     /* its streams that are connecting, oldest first */
   unsigned handles;
-  int64_t timer_ns; /* when libcurl wants to be called, LM_NEVER_NS: not */
-  bool dead;        /* a socket of it could not be watched: libcurl connects nothing more here */
+  int64_t timer_ns; /* when libcurl wants to be called; LM_NEVER_NS: not */
+  bool dead;        /* a socket could not be registered: libcurl can connect nothing more here */
 };
 
 /* --- the library --- */
@@ -37,19 +37,19 @@ lm_stream_prepare(struct lm_error *err)
 {
   const curl_version_info_data *have = curl_version_info(CURLVERSION_NOW);
   if (have->version_num < OLDEST_CURL)
-    return lm_error_set(err, LM_E_VERSION, "libcurl %s is too old: 7.76 or newer is needed",
+    return lm_error_set(err, LM_E_VERSION, "libcurl %s is too old: install 7.76 or later",
                         have->version);
   if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-    return lm_error_set(err, LM_E_SYSTEM, "libcurl cannot be initialised");
+    return lm_error_set(err, LM_E_SYSTEM, "cannot initialize libcurl");
   lm_tls_set_transport(have->ssl_version);
   return 0;
 }
 
 /* --- shards --- */
 
-/* The stream's attempt to connect has ended. */
+/* The attempt to connect has ended. */
 static void
-tell(struct lm_stream *stream, CURLcode code)
+stream_tell(struct lm_stream *stream, CURLcode code)
 {
   curl_socket_t fd = CURL_SOCKET_BAD;
   lm_list_remove(&stream->opening);
@@ -57,7 +57,7 @@ tell(struct lm_stream *stream, CURLcode code)
     code = curl_easy_getinfo(stream->easy, CURLINFO_ACTIVESOCKET, &fd);
   if (code == CURLE_OK && fd == CURL_SOCKET_BAD)
     code = CURLE_COULDNT_CONNECT;
-  stream->code = code;
+  stream->result = code;
   if (code == CURLE_OK) {
     curl_easy_setopt(stream->easy, CURLOPT_ERRORBUFFER, NULL);
     lm_free(stream->said);
@@ -67,9 +67,9 @@ tell(struct lm_stream *stream, CURLcode code)
   stream->opened(stream->owner, code == CURLE_OK);
 }
 
-/* Tell what libcurl has finished. */
+/* Report the attempts that libcurl has finished. */
 static void
-collect(struct lm_shard *shard)
+stream_collect(struct lm_shard *shard)
 {
   int left = 0;
   for (CURLMsg *message; (message = curl_multi_info_read(shard->multi, &left)) != NULL;) {
@@ -78,15 +78,15 @@ collect(struct lm_shard *shard)
     CURLcode code = message->data.result;
     char *stream = NULL;
     curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &stream);
-    tell((struct lm_stream *)(void *)stream, code);
+    stream_tell((struct lm_stream *)(void *)stream, code);
   }
   if (shard->dead)
     LM_LIST_EACH (&shard->opening, node)
-      tell(LM_CONTAINER(node, struct lm_stream, opening), CURLE_OUT_OF_MEMORY);
+      stream_tell(LM_CONTAINER(node, struct lm_stream, opening), CURLE_OUT_OF_MEMORY);
 }
 
 static void
-on_socket(void *owner, int fd, int events)
+stream_on_socket(void *owner, int fd, int events)
 {
   struct lm_shard *shard = owner;
   int running = 0, mask = 0;
@@ -95,31 +95,31 @@ on_socket(void *owner, int fd, int events)
   if (events & LM_LOOP_WRITE)
     mask |= CURL_CSELECT_OUT;
   curl_multi_socket_action(shard->multi, fd, mask, &running);
-  collect(shard);
+  stream_collect(shard);
 }
 
 static int
-watch_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *per_socket)
+stream_watch_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *per_socket)
 {
   struct lm_shard *shard = context;
   struct lm_loop *loop = shard->streams->loop;
   struct lm_error err;
   (void)easy, (void)per_socket;
   if (what == CURL_POLL_REMOVE) {
-    if (lm_loop_owner(loop, fd, on_socket) == shard)
+    if (lm_loop_owner(loop, fd, stream_on_socket) == shard)
       lm_loop_del(loop, fd);
     return 0;
   }
   int events =
       (what & CURL_POLL_IN ? LM_LOOP_READ : 0) | (what & CURL_POLL_OUT ? LM_LOOP_WRITE : 0);
-  if (lm_loop_set(loop, fd, events, on_socket, shard, &err) == 0)
+  if (lm_loop_set(loop, fd, events, stream_on_socket, shard, &err) == 0)
     return 0;
   shard->dead = true;
   return -1;
 }
 
 static int
-set_timer(CURLM *multi, long timeout_ms, void *context)
+stream_set_timer(CURLM *multi, long timeout_ms, void *context)
 {
   struct lm_shard *shard = context;
   (void)multi;
@@ -128,9 +128,9 @@ set_timer(CURLM *multi, long timeout_ms, void *context)
   return 0;
 }
 
-/* One with room for a handle more, which is counted. */
+/* A shard with room for one more handle, which is counted already. */
 static struct lm_shard *
-take_shard(struct lm_streams *streams, struct lm_error *err)
+stream_take_shard(struct lm_streams *streams, struct lm_error *err)
 {
   LM_LIST_EACH (&streams->shards, node) {
     struct lm_shard *shard = LM_CONTAINER(node, struct lm_shard, link);
@@ -149,9 +149,9 @@ take_shard(struct lm_streams *streams, struct lm_error *err)
   shard->handles = 1;
   shard->timer_ns = LM_NEVER_NS;
   lm_list_init(&shard->opening);
-  curl_multi_setopt(shard->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+  curl_multi_setopt(shard->multi, CURLMOPT_SOCKETFUNCTION, stream_watch_socket);
   curl_multi_setopt(shard->multi, CURLMOPT_SOCKETDATA, shard);
-  curl_multi_setopt(shard->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+  curl_multi_setopt(shard->multi, CURLMOPT_TIMERFUNCTION, stream_set_timer);
   curl_multi_setopt(shard->multi, CURLMOPT_TIMERDATA, shard);
   curl_multi_setopt(shard->multi, CURLMOPT_MAXCONNECTS, 4L * LM_SHARD_HANDLES);
   lm_list_push_front(&streams->shards, &shard->link);
@@ -159,7 +159,7 @@ take_shard(struct lm_streams *streams, struct lm_error *err)
 }
 
 static void
-destroy_shard(struct lm_shard *shard)
+stream_destroy_shard(struct lm_shard *shard)
 {
   lm_list_remove(&shard->link);
   curl_multi_cleanup(shard->multi);
@@ -177,7 +177,7 @@ void
 lm_streams_clean_up(struct lm_streams *streams)
 {
   LM_LIST_EACH (&streams->shards, node)
-    destroy_shard(LM_CONTAINER(node, struct lm_shard, link));
+    stream_destroy_shard(LM_CONTAINER(node, struct lm_shard, link));
 }
 
 void
@@ -186,14 +186,14 @@ lm_streams_timers(struct lm_streams *streams, int64_t now_ns)
   LM_LIST_EACH (&streams->shards, node) {
     struct lm_shard *shard = LM_CONTAINER(node, struct lm_shard, link);
     if (shard->handles == 0) {
-      destroy_shard(shard);
+      stream_destroy_shard(shard);
       continue;
     }
     if (shard->timer_ns <= now_ns) {
       int running = 0;
       shard->timer_ns = LM_NEVER_NS;
       curl_multi_socket_action(shard->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-      collect(shard);
+      stream_collect(shard);
     }
   }
 }
@@ -212,7 +212,7 @@ lm_streams_next(const struct lm_streams *streams, int64_t now_ns)
 /* --- sockets, as libcurl makes them --- */
 
 static curl_socket_t
-open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+stream_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 {
   struct lm_stream *stream = context;
   (void)purpose;
@@ -229,7 +229,7 @@ open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 }
 
 static int
-set_socket_options(void *context, curl_socket_t fd, curlsocktype purpose)
+stream_set_socket_options(void *context, curl_socket_t fd, curlsocktype purpose)
 {
   (void)context, (void)purpose;
   const int on = 1;
@@ -249,7 +249,7 @@ set_socket_options(void *context, curl_socket_t fd, curlsocktype purpose)
 }
 
 static CURLcode
-use_store(CURL *easy, void *ssl_ctx, void *store)
+stream_use_store(CURL *easy, void *ssl_ctx, void *store)
 {
   (void)easy;
   lm_tls_use_store(ssl_ctx, store);
@@ -257,7 +257,7 @@ use_store(CURL *easy, void *ssl_ctx, void *store)
 }
 
 static bool
-set_options(struct lm_stream *stream, const struct lm_stream_spec *spec)
+stream_set_options(struct lm_stream *stream, const struct lm_stream_spec *spec)
 {
   CURL *easy = stream->easy;
   CURLcode bad = CURLE_OK;
@@ -279,9 +279,9 @@ set_options(struct lm_stream *stream, const struct lm_stream_spec *spec)
     SET(CURLOPT_HTTPPROXYTUNNEL, 1L);
   if (stream->resolve != NULL)
     SET(CURLOPT_RESOLVE, stream->resolve);
-  SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+  SET(CURLOPT_OPENSOCKETFUNCTION, stream_open_socket);
   SET(CURLOPT_OPENSOCKETDATA, stream);
-  SET(CURLOPT_SOCKOPTFUNCTION, set_socket_options);
+  SET(CURLOPT_SOCKOPTFUNCTION, stream_set_socket_options);
   if (spec->tls) {
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
@@ -290,7 +290,7 @@ set_options(struct lm_stream *stream, const struct lm_stream_spec *spec)
     if (spec->store != NULL) {
       SET(CURLOPT_CAINFO, NULL);
       SET(CURLOPT_CAPATH, NULL);
-      SET(CURLOPT_SSL_CTX_FUNCTION, use_store);
+      SET(CURLOPT_SSL_CTX_FUNCTION, stream_use_store);
       SET(CURLOPT_SSL_CTX_DATA, spec->store);
     } else if (spec->ca_file != NULL) {
       SET(CURLOPT_CAINFO, spec->ca_file);
@@ -313,11 +313,11 @@ lm_stream_open(struct lm_stream *stream, struct lm_streams *streams,
   if (stream->easy == NULL || stream->said == NULL ||
       (spec->resolve[0] != '\0' &&
        (stream->resolve = curl_slist_append(NULL, spec->resolve)) == NULL) ||
-      !set_options(stream, spec)) {
+      !stream_set_options(stream, spec)) {
     lm_error_nomem(err, CURL_ERROR_SIZE);
     goto err_easy;
   }
-  struct lm_shard *shard = take_shard(streams, err);
+  struct lm_shard *shard = stream_take_shard(streams, err);
   if (shard == NULL)
     goto err_easy;
   CURLMcode bad = curl_multi_add_handle(shard->multi, stream->easy);
@@ -353,10 +353,10 @@ lm_stream_close(struct lm_stream *stream)
   lm_free(stream->said);
 }
 
-/* A certificate that does not verify, or no version and cipher in common. A handshake that broke off
- * may do better next time. */
+/* Whether verification failed, or there is no version or cipher in common. A handshake that was cut off
+ * may succeed next time. */
 static bool
-is_tls_refusal(CURLcode code, const char *said)
+stream_is_tls_refusal(CURLcode code, const char *said)
 {
   switch (code) {
   case CURLE_PEER_FAILED_VERIFICATION:
@@ -374,7 +374,7 @@ is_tls_refusal(CURLcode code, const char *said)
 void
 lm_stream_why_not_opened(const struct lm_stream *stream, struct lm_stream_failure *failure)
 {
-  CURLcode code = (CURLcode)stream->code;
+  CURLcode code = (CURLcode)stream->result;
   long os_errno = stream->os_errno, proxy_status = 0;
   if (os_errno == 0)
     curl_easy_getinfo(stream->easy, CURLINFO_OS_ERRNO, &os_errno);
@@ -384,36 +384,36 @@ lm_stream_why_not_opened(const struct lm_stream *stream, struct lm_stream_failur
       .os_errno = (int)os_errno,
       .proxy_status = (int)proxy_status,
       .untrusted = code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE,
-      .tls_refused = is_tls_refusal(code, stream->said),
+      .tls_refused = stream_is_tls_refusal(code, stream->said),
       .no_descriptors = os_errno == EMFILE || os_errno == ENFILE,
   };
 }
 
 static enum lm_stream_result
-result_of(struct lm_stream *stream, CURLcode code)
+stream_result_of(struct lm_stream *stream, CURLcode code)
 {
   if (code == CURLE_OK)
     return LM_STREAM_OK;
-  stream->code = code;
+  stream->result = code;
   return code == CURLE_AGAIN ? LM_STREAM_AGAIN : LM_STREAM_BROKEN;
 }
 
 enum lm_stream_result
 lm_stream_send(struct lm_stream *stream, const void *at, size_t size, size_t *n)
 {
-  return result_of(stream, curl_easy_send(stream->easy, at, size, n));
+  return stream_result_of(stream, curl_easy_send(stream->easy, at, size, n));
 }
 
 enum lm_stream_result
 lm_stream_recv(struct lm_stream *stream, void *at, size_t size, size_t *n)
 {
-  return result_of(stream, curl_easy_recv(stream->easy, at, size, n));
+  return stream_result_of(stream, curl_easy_recv(stream->easy, at, size, n));
 }
 
 const char *
 lm_stream_why(const struct lm_stream *stream)
 {
-  return curl_easy_strerror((CURLcode)stream->code);
+  return curl_easy_strerror((CURLcode)stream->result);
 }
 
 const char *

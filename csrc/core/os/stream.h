@@ -1,9 +1,9 @@
-/* Connections as libcurl makes them: address, TCP, proxy, TLS and verification; then bytes, sent and
- * received. The only file that knows libcurl.
+/* Connections opened by libcurl (address, TCP, proxy, TLS, verification), and the bytes on them. The only
+ * file of the core that uses libcurl.
  *
- * A stream is opened among those of one I/O thread to one endpoint, and belongs to that thread. Its
- * handle is in one of several CURLMs ("shards") of at most LM_SHARD_HANDLES, because libcurl finds a
- * connection by walking through all of its CURLM. */
+ * A stream belongs to one I/O thread, and is one of that thread's streams to one endpoint. Its handle is in
+ * one of several CURLMs ("shards") of at most LM_SHARD_HANDLES, because libcurl finds a connection by a
+ * linear search of its CURLM. */
 #ifndef LM_OS_STREAM_H
 #define LM_OS_STREAM_H
 
@@ -21,18 +21,18 @@ struct lm_shard; /* stream.c */
 
 struct lm_streams {
   struct lm_loop *loop;  /* borrowed */
-  const int64_t *now_ns; /* borrowed: start of the thread's present turn */
+  const int64_t *now_ns; /* borrowed: start of the thread's current turn */
   struct lm_list shards; /* owned */
 };
 
-struct lm_stream_spec { /* borrowed while the stream is open, but for resolve */
+struct lm_stream_spec { /* borrowed while the stream is open; resolve is copied */
   const char *url;      /* http(s)://host:port/ */
-  const char *proxy;    /* NULL: none, whatever the environment says */
-  const char *resolve;  /* as of CURLOPT_RESOLVE; "": nothing is known */
+  const char *proxy;    /* NULL: none; the environment is ignored */
+  const char *resolve;  /* for CURLOPT_RESOLVE; "": none */
   int64_t connect_timeout_ms;
   bool tls;
-  struct x509_store_st *store; /* to verify against; NULL: ca_file */
-  const char *ca_file;         /* NULL: libcurl's own */
+  struct x509_store_st *store; /* to verify certificates against; NULL: use ca_file */
+  const char *ca_file;         /* NULL: libcurl's default */
 };
 
 struct lm_stream {
@@ -40,10 +40,10 @@ struct lm_stream {
   struct lm_shard *shard;     /* borrowed; NULL: not open */
   void *easy;                 /* owned CURL; in the shard's CURLM */
   struct curl_slist *resolve; /* owned; libcurl reads it while connecting */
-  char *said;                 /* owned; what libcurl says of a failure, while connecting */
+  char *said;                 /* owned; libcurl's error buffer, while connecting */
   int fd;                     /* -1 until connected; libcurl closes it */
   int os_errno;               /* of the last socket() that failed */
-  int code;                   /* what libcurl said last of a failure */
+  int result;                 /* the last CURLcode */
   void (*opened)(void *owner, bool connected);
   void *owner;
 };
@@ -52,27 +52,27 @@ enum lm_stream_result { LM_STREAM_OK, LM_STREAM_AGAIN, LM_STREAM_BROKEN };
 
 /* Why there is no connection. */
 struct lm_stream_failure {
-  const char *said; /* as long as the stream */
+  const char *said; /* valid while the stream is open */
   int os_errno;     /* 0: none */
-  int proxy_status; /* the proxy's answer to CONNECT, 0: none */
-  bool untrusted;   /* the certificate does not verify, or the CA certificates cannot be read */
-  bool tls_refused; /* TLS with this endpoint cannot work for anyone */
+  int proxy_status; /* the proxy's reply to CONNECT, 0: none */
+  bool untrusted;   /* verification failed, or the CA certificates cannot be read */
+  bool tls_refused; /* TLS with this endpoint would fail again */
   bool no_descriptors;
 };
 
-/* Once per process, before the first stream; and the version of the libcurl that it runs with. */
+/* Once per process, before the first stream. */
 int lm_stream_prepare(struct lm_error *err);
-const char *lm_stream_version(void);
+const char *lm_stream_version(void); /* of the libcurl in use; static */
 
 void lm_streams_init(struct lm_streams *streams, struct lm_loop *loop, const int64_t *now_ns);
 void lm_streams_clean_up(struct lm_streams *streams); /* no stream may be open */
-/* Call libcurl for the shards whose time has come; let empty ones go. */
+/* Call libcurl for the shards whose timer has expired, and free empty shards. */
 void lm_streams_timers(struct lm_streams *streams, int64_t now_ns);
-/* When that has something to do, LM_NEVER_NS: not before something happens. */
+/* When lm_streams_timers has something to do next; LM_NEVER_NS: no timer is set. */
 int64_t lm_streams_next(const struct lm_streams *streams, int64_t now_ns);
 
-/* Start to connect; `opened(owner, ...)` is called once, from the loop or lm_streams_timers, unless the
- * stream is closed before, which may be done in that call. -1: *err, and nothing is open. */
+/* Start to connect. `opened(owner, ...)` is called once, from the loop or lm_streams_timers, unless the
+ * stream is closed before; it may close the stream. -1: *err, and nothing is open. */
 int lm_stream_open(struct lm_stream *stream, struct lm_streams *streams,
                    const struct lm_stream_spec *spec, void (*opened)(void *owner, bool connected),
                    void *owner, struct lm_error *err);
@@ -81,14 +81,14 @@ void lm_stream_close(struct lm_stream *stream);
 /* After opened(owner, false). */
 void lm_stream_why_not_opened(const struct lm_stream *stream, struct lm_stream_failure *failure);
 
-/* Of a connected stream. BROKEN: lm_stream_why. OK with *n == 0 from recv: the peer has closed. After
- * AGAIN, TLS must be offered the same bytes again. */
+/* On a connected stream. BROKEN: lm_stream_why has the reason. OK with *n == 0 from recv: the peer has
+ * closed. After AGAIN from send, the same bytes must be passed again (TLS). */
 enum lm_stream_result lm_stream_send(struct lm_stream *stream, const void *at, size_t size,
                                      size_t *n);
 enum lm_stream_result lm_stream_recv(struct lm_stream *stream, void *at, size_t size, size_t *n);
 const char *lm_stream_why(const struct lm_stream *stream);
 
-/* The peer's address, as long as the stream; "?": unknown. */
+/* The peer's address, valid while the stream is open; "?": unknown. */
 const char *lm_stream_peer(const struct lm_stream *stream, long *port);
 
 #endif

@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STAND_BACK = 10 }; /* a tenth of the processor beside a busy thread */
+enum { STAND_BACK = 10 }; /* a nice value: about a tenth of the CPU beside a busy thread */
 
 int
 lm_thread_start(const char *name, void *(*run)(void *), void *argument, struct lm_error *err)
@@ -22,9 +22,9 @@ lm_thread_start(const char *name, void *(*run)(void *), void *argument, struct l
   int failed = pthread_create(&thread, &detached, run, argument);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&detached);
-  if (failed != 0) /* without its errno, so that Python raises what its own threads do */
+  if (failed != 0) /* os_errno stays 0: RuntimeError, as Python's own threads raise */
     return lm_error_set(err, failed == ENOMEM ? LM_E_NOMEM : LM_E_SYSTEM,
-                        "cannot start a thread: %s (see ulimit -u, and the memory that is free)",
+                        "cannot start a thread: %s (check ulimit -u and free memory)",
                         strerror(failed));
 #if defined(__linux__)
   (void)pthread_setname_np(thread, name);
@@ -39,7 +39,7 @@ lm_thread_stand_back(void)
 {
 #if defined(__linux__)
   if (nice(STAND_BACK) == -1)
-    return; /* a sandbox forbids it: as before */
+    return; /* forbidden in this sandbox: go on at the same priority */
 #endif
 }
 

@@ -1,4 +1,4 @@
-/* Threads, mutexes and conditions: pthreads' own, known here alone. */
+/* Threads, mutexes and conditions. The only file of the core that uses pthreads. */
 #ifndef LM_OS_THREADS_H
 #define LM_OS_THREADS_H
 
@@ -10,15 +10,14 @@
 
 enum { LM_MAX_IO_THREADS = 4 };
 
-/* Start a detached thread that blocks every signal, so that Python's handlers run elsewhere. */
+/* Start a detached thread that blocks all signals, so that they go to Python's threads. */
 int lm_thread_start(const char *name, void *(*run)(void *), void *argument, struct lm_error *err);
 
-/* The calling thread lets others of the process go first: on Linux, where a nice value is a thread's.
- * A long computation at the same priority keeps an I/O thread waiting for tens of milliseconds. */
+/* Lower the calling thread's priority (on Linux, where the nice value is per thread). A long computation
+ * at the same priority would delay an I/O thread by tens of milliseconds. */
 void lm_thread_stand_back(void);
 
-/* Call these around each fork of this process from now on: before in the parent, then after in the
- * parent and in the child. */
+/* Call these at every fork from now on, as pthread_atfork does. */
 int lm_thread_at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void),
                       struct lm_error *err);
 
@@ -43,11 +42,11 @@ void lm_cond_init(struct lm_cond *cond);
 void lm_cond_destroy(struct lm_cond *cond);
 void lm_cond_signal(struct lm_cond *cond);
 void lm_cond_broadcast(struct lm_cond *cond);
-/* With the mutex held, which is given up meanwhile; may end for nothing. */
+/* With the mutex held, which is released while waiting. May wake up spuriously. */
 void lm_cond_wait(struct lm_cond *cond, struct lm_mutex *mutex);
-/* The same for at most left_ns. False: the time is over. */
+/* The same for at most left_ns. False: timed out. */
 bool lm_cond_await(struct lm_cond *cond, struct lm_mutex *mutex, int64_t left_ns);
 
-unsigned lm_cores(void); /* this process may use, at least 1 */
+unsigned lm_cores(void); /* that this process may use, at least 1 */
 
 #endif

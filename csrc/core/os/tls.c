@@ -62,13 +62,13 @@ lm_tls_default_ca_file(void)
 }
 
 static bool
-same(const char *a, const char *b)
+tls_same(const char *a, const char *b)
 {
   return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
 static char *
-copy(const char *text)
+tls_copy(const char *text)
 {
   size_t size = strlen(text) + 1;
   char *copied = lm_alloc(size);
@@ -76,15 +76,15 @@ copy(const char *text)
 }
 
 static struct store *
-parse(const char *ca_file, const char *ca_path, struct lm_error *err)
+tls_parse(const char *ca_file, const char *ca_path, struct lm_error *err)
 {
   struct store *store = lm_alloc_zero(1, sizeof *store);
   if (store == NULL) {
     lm_error_nomem(err, sizeof *store);
     return NULL;
   }
-  if ((ca_file != NULL && (store->ca_file = copy(ca_file)) == NULL) ||
-      (ca_path != NULL && (store->ca_path = copy(ca_path)) == NULL) ||
+  if ((ca_file != NULL && (store->ca_file = tls_copy(ca_file)) == NULL) ||
+      (ca_path != NULL && (store->ca_path = tls_copy(ca_path)) == NULL) ||
       (store->parsed = X509_STORE_new()) == NULL) {
     lm_error_nomem(err, sizeof *store);
     goto err_store;
@@ -115,9 +115,9 @@ lm_tls_store(const char *ca_file, const char *ca_path, struct lm_error *err)
 {
   lm_mutex_lock(&lock);
   struct store *store = stores;
-  while (store != NULL && !(same(store->ca_file, ca_file) && same(store->ca_path, ca_path)))
+  while (store != NULL && !(tls_same(store->ca_file, ca_file) && tls_same(store->ca_path, ca_path)))
     store = store->next;
-  if (store == NULL && (store = parse(ca_file, ca_path, err)) != NULL) {
+  if (store == NULL && (store = tls_parse(ca_file, ca_path, err)) != NULL) {
     store->next = stores;
     stores = store;
   }
@@ -141,10 +141,10 @@ void
 lm_tls_use_store(void *ssl_ctx, struct x509_store_st *store)
 {
   SSL_CTX_set1_cert_store(ssl_ctx, store);
-  /* A record's head and its body in one read. An idle connection keeps no record buffers, and no
-   * session: libcurl makes a context for each connection, so none would ever be resumed. */
+  /* Read a record's header and body at once. Idle connections keep no record buffers and no session:
+   * libcurl creates one context per connection, so no session could be resumed. */
   SSL_CTX_set_read_ahead(ssl_ctx, 1);
   SSL_CTX_set_mode(ssl_ctx, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_session_cache_mode(ssl_ctx, SSL_SESS_CACHE_OFF);
-  SSL_CTX_set_keylog_callback(ssl_ctx, NULL); /* libcurl sets one when SSLKEYLOGFILE is there */
+  SSL_CTX_set_keylog_callback(ssl_ctx, NULL); /* libcurl sets one if SSLKEYLOGFILE is set */
 }

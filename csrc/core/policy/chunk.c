@@ -25,7 +25,7 @@ lm_chunker_next(struct lm_chunker *chunker, uint32_t window, int64_t left, int64
     target = (double)deadline_left_us / 4;
   double wanted = chunker->item_us > 0 ? target / chunker->item_us : (double)UINT32_MAX;
   if (wanted > chunker->size)
-    wanted = chunker->size; /* lm_chunker_observe lets it grow */
+    wanted = chunker->size; /* lm_chunker_observe grows it */
   if (left >= 0) {
     double share = (double)(((uint64_t)left + shares - 1) / shares);
     if (wanted > share)

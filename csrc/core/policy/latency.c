@@ -4,10 +4,10 @@
 
 enum { PARTS = 8, PARTS_BITS = 3 }; /* buckets per octave */
 
-/* 0 to 7 us have a bucket each; then the bits behind the highest one choose the part of its
+/* 0 to 7 us have a bucket each; above, the three bits after the highest one select the bucket in its
  * octave. */
 static size_t
-bucket_of(uint64_t us)
+latency_bucket_of(uint64_t us)
 {
   if (us < PARTS)
     return (size_t)us;
@@ -19,7 +19,7 @@ bucket_of(uint64_t us)
 
 /* The middle of a bucket. */
 static int64_t
-middle_ns(size_t bucket)
+latency_middle_ns(size_t bucket)
 {
   if (bucket < PARTS)
     return (int64_t)bucket * 1000;
@@ -33,7 +33,7 @@ lm_latency_add(struct lm_latency *latency, int64_t ns)
 {
   if (ns < 0)
     ns = 0;
-  latency->counts[bucket_of((uint64_t)ns / 1000)]++;
+  latency->counts[latency_bucket_of((uint64_t)ns / 1000)]++;
   latency->total++;
   if (ns > latency->max_ns)
     latency->max_ns = ns;
@@ -49,7 +49,7 @@ lm_latency_quantile(const struct lm_latency *latency, double share)
   for (size_t i = 0; i < LM_LATENCY_BUCKETS; i++) {
     seen += latency->counts[i];
     if (seen > 0 && (double)seen >= wanted) {
-      int64_t ns = middle_ns(i);
+      int64_t ns = latency_middle_ns(i);
       return ns < latency->max_ns ? ns : latency->max_ns;
     }
   }

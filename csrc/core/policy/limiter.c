@@ -1,12 +1,12 @@
 #include "policy/limiter.h"
 
 static const int64_t SECOND_NS = 1000000000;
-static const int64_t QUIET_NS = 10000000000; /* without a 429: grow by a tenth */
-static const int64_t STALE_NS = 60000000000; /* without a 429: what was learnt says nothing now */
+static const int64_t QUIET_NS = 10000000000; /* without a 429 before the window grows by a tenth */
+static const int64_t STALE_NS = 60000000000; /* without a 429 before the window is its cap again */
 static const int64_t LONG_AGO_NS = INT64_MIN / 2;
 
 static void
-open_wide(struct lm_limiter *limiter)
+limiter_open_wide(struct lm_limiter *limiter)
 {
   limiter->window = limiter->threshold = limiter->believed = limiter->cap;
 }
@@ -21,16 +21,16 @@ lm_limiter_init(struct lm_limiter *limiter, unsigned cap, int64_t now_ns)
       .last_grow_ns = now_ns,
       .not_before_ns = LONG_AGO_NS,
   };
-  open_wide(limiter);
+  limiter_open_wide(limiter);
 }
 
 void
 lm_limiter_set_cap(struct lm_limiter *limiter, unsigned cap)
 {
-  bool open = limiter->window >= limiter->cap; /* never held back so far */
+  bool open = limiter->window >= limiter->cap; /* not limited so far */
   limiter->cap = cap < 1 ? 1 : cap;
   if (open || limiter->window > limiter->cap)
-    open_wide(limiter);
+    limiter_open_wide(limiter);
 }
 
 bool
@@ -50,18 +50,18 @@ lm_limiter_started(struct lm_limiter *limiter, int64_t now_ns)
 {
   if (limiter->in_flight++ > 0)
     return;
-  /* The first for a while. Patience runs from when something was asked, also where an earlier map
-   * gave up and nobody asked since. */
+  /* The first in flight. Patience runs from now, too, if an earlier map gave up and nothing was invoked
+   * since. */
   if (now_ns - limiter->not_before_ns > QUIET_NS && now_ns - limiter->last_429_ns > QUIET_NS)
     limiter->consecutive_429 = 0;
   if (limiter->consecutive_429 == 0)
     limiter->last_accept_ns = now_ns;
   if (now_ns - limiter->last_429_ns > STALE_NS)
-    open_wide(limiter);
+    limiter_open_wide(limiter);
 }
 
 static void
-grow(struct lm_limiter *limiter, double by)
+limiter_grow(struct lm_limiter *limiter, double by)
 {
   limiter->window += by;
   if (limiter->window > limiter->cap)
@@ -78,15 +78,15 @@ lm_limiter_finished(struct lm_limiter *limiter, bool accepted, int64_t now_ns)
   limiter->last_accept_ns = now_ns;
   limiter->consecutive_429 = 0;
   limiter->believed = limiter->threshold;
-  grow(limiter, limiter->window < limiter->threshold ? 1 : 1 / limiter->window);
+  limiter_grow(limiter, limiter->window < limiter->threshold ? 1 : 1 / limiter->window);
   if (now_ns - limiter->last_429_ns > QUIET_NS && now_ns - limiter->last_grow_ns >= SECOND_NS) {
-    grow(limiter, limiter->window > 10 ? limiter->window / 10 : 1);
+    limiter_grow(limiter, limiter->window > 10 ? limiter->window / 10 : 1);
     limiter->last_grow_ns = now_ns;
   }
 }
 
 static void
-wait_until(struct lm_limiter *limiter, int64_t time_ns)
+limiter_wait_until(struct lm_limiter *limiter, int64_t time_ns)
 {
   if (time_ns > limiter->not_before_ns)
     limiter->not_before_ns = time_ns;
@@ -107,11 +107,11 @@ lm_limiter_throttled(struct lm_limiter *limiter, int64_t now_ns, int64_t backoff
   if (limiter->threshold > fits)
     limiter->threshold = fits;
   if (server_ns > 0)
-    wait_until(limiter, now_ns + server_ns);
+    limiter_wait_until(limiter, now_ns + server_ns);
   if (limiter->in_flight == 0) {
     limiter->consecutive_429++;
     limiter->threshold = limiter->believed;
-    wait_until(limiter, now_ns + backoff_ns);
+    limiter_wait_until(limiter, now_ns + backoff_ns);
   }
 }
 
@@ -124,7 +124,7 @@ lm_limiter_refused(struct lm_limiter *limiter, int64_t now_ns, int64_t server_ns
   if (limiter->in_flight == 0)
     limiter->consecutive_429++;
   if (server_ns > 0)
-    wait_until(limiter, now_ns + server_ns);
+    limiter_wait_until(limiter, now_ns + server_ns);
 }
 
 bool

@@ -1,5 +1,5 @@
-/* What became of an invocation, and what to do about it. Pure tables and functions; the reason for
- * each row stands next to it in outcome.c. */
+/* What became of an invocation, and what to do about it. Pure tables and functions; outcome.c has the
+ * reason beside each row. */
 #ifndef LM_POLICY_OUTCOME_H
 #define LM_POLICY_OUTCOME_H
 
@@ -7,14 +7,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Whether the handler ran. Ordered: the worst of several attempts is the largest. */
+/* Whether the handler ran. Of several attempts, the largest value counts. */
 enum lm_ran {
-  LM_RAN_NOT,   /* it cannot have run */
-  LM_RAN_MAYBE, /* part of the request left this machine and no reply was read */
-  LM_RAN_YES    /* it ran, possibly to the end */
+  LM_RAN_NOT,   /* it did not run */
+  LM_RAN_MAYBE, /* part of the request was sent and no reply was read */
+  LM_RAN_YES    /* it ran, perhaps to its end */
 };
 
-/* The kind of failure: one Python exception class each. */
+/* The kind of failure; each has a Python exception class. */
 enum lm_failure {
   LM_FAIL_NONE,
   LM_FAIL_CONFIG,
@@ -25,7 +25,7 @@ enum lm_failure {
   LM_FAIL_CONNECT,
   LM_FAIL_CONNECTION_LOST,
   LM_FAIL_DEADLINE,
-  LM_FAIL_REMOTE, /* the handler raised outside our envelope */
+  LM_FAIL_REMOTE, /* the handler raised, outside lambdamap's envelope */
   LM_FAIL_WORKER_INIT,
   LM_FAIL_WORKER_TIMEOUT,
   LM_FAIL_WORKER_CRASHED,
@@ -37,49 +37,49 @@ enum lm_failure {
 };
 
 enum lm_action {
-  LM_DO_DONE,      /* hand it over: success, or a failure that stays */
-  LM_DO_RETRY,     /* LM_BACKOFF_TRANSIENT, counts as an attempt */
-  LM_DO_RECONNECT, /* no connection: LM_BACKOFF_CONNECT for the map's connect patience; no attempt */
-  LM_DO_THROTTLE,  /* 429: back to the front of its map, counts as no attempt */
-  LM_DO_SLOW_DOWN, /* as THROTTLE, but it is the rate that is too high */
-  LM_DO_POLL,   /* it is being made ready: LM_BACKOFF_POLL for the policy's patience; no attempt */
-  LM_DO_RESIGN, /* the signature: once more at once if our clock was off */
-  LM_DO_RESIGN_OLD, /* it was too old when it arrived: once more at once */
-  LM_DO_REFRESH,    /* the credentials have expired: again with newer ones */
-  LM_DO_SPLIT,      /* too large, request or reply: halve the chunk */
-  LM_DO_RETRY_SLOW /* as RETRY with LM_BACKOFF_THROTTLE: what is short needs seconds to come back */
+  LM_DO_DONE,  /* deliver: success, or a final failure */
+  LM_DO_RETRY, /* after LM_BACKOFF_TRANSIENT; counts as an attempt */
+  LM_DO_RECONNECT, /* no connection: LM_BACKOFF_CONNECT, for the map's connect patience; not an attempt */
+  LM_DO_THROTTLE,  /* 429: back to the front of its map; not an attempt */
+  LM_DO_SLOW_DOWN, /* as THROTTLE, where the rate is too high */
+  LM_DO_POLL, /* the function is not ready: LM_BACKOFF_POLL, for poll_patience_ns; not an attempt */
+  LM_DO_RESIGN,     /* signature refused: once more, at once, if our clock was wrong */
+  LM_DO_RESIGN_OLD, /* signature expired on the way: once more, at once */
+  LM_DO_REFRESH,    /* credentials expired: again with newer ones */
+  LM_DO_SPLIT,      /* request or reply too large: halve the chunk */
+  LM_DO_RETRY_SLOW /* as RETRY, after LM_BACKOFF_THROTTLE: a resource that needs seconds to recover */
 };
 
 struct lm_outcome {
   enum lm_ran ran;
   enum lm_failure failure;
   enum lm_action action;
-  bool stops_map; /* the same would happen to every chunk */
+  bool stops_map; /* every chunk would fail like this */
 };
 
-/* The error type of a reply that has neither a type nor a body. */
+/* The error type that stands for a reply with neither a type nor a body. */
 #define LM_TYPE_OF_EMPTY "(empty)"
 
-/* A complete reply that is not a success of ours: any status but 200, or 200 with
- * X-Amz-Function-Error. error_type: from the header, else from the body, with or without a trailing
- * "Exception"; "" when neither names one. function_error: the X-Amz-Function-Error header is present. */
+/* A complete reply that is a failure: a status other than 200, or 200 with X-Amz-Function-Error
+ * (function_error). error_type: from the header, else from the body, with or without a trailing
+ * "Exception"; "" if neither has one. */
 struct lm_outcome lm_outcome_of_reply(int status, bool function_error, const char *error_type,
                                       size_t error_type_len);
 
-/* A complete 200 whose body is no reply of ours and no function error by header: error_type is the
- * body's errorType or "" (an emulator that drops headers). */
+/* A complete 200 without X-Amz-Function-Error whose body is not a lambdamap reply. error_type: the body's
+ * errorType (an emulator that drops headers), else "". */
 struct lm_outcome lm_outcome_of_unmarked(const char *error_type, size_t error_type_len);
 
-/* No complete reply. `sent`: some byte of the request may have left. `status`: of the head that
- * was read, 0 for none. `failure`: as the connection saw it; the result names CONNECTION_LOST,
- * CONNECT or PROTOCOL (a reply of 200 cut short) where what was sent and read says so. */
+/* No complete reply. sent: a byte of the request may have left. status: of the head, if it was read,
+ * else 0. failure: what the connection reported; the result has CONNECTION_LOST, CONNECT or PROTOCOL (a
+ * 200 that was cut off) instead where `sent` and `status` tell more. */
 struct lm_outcome lm_outcome_of_loss(bool sent, int status, enum lm_failure failure);
 
-/* What to do after a 429, by the "Reason" in its body: THROTTLE or SLOW_DOWN. */
+/* What to do after a 429, by the "Reason" in its body: LM_DO_THROTTLE or LM_DO_SLOW_DOWN. */
 enum lm_action lm_outcome_of_throttle(const char *reason, size_t reason_len);
 
-/* Whether RETRY or RETRY_SLOW is followed: NOT always, MAYBE and a lost result only if
- * idempotent. */
+/* Whether LM_DO_RETRY or LM_DO_RETRY_SLOW may be followed: always if the handler did not run, else only
+ * if the map is idempotent. */
 bool lm_outcome_retryable(const struct lm_outcome *outcome, bool idempotent);
 
 #endif

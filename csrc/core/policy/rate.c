@@ -7,9 +7,9 @@ static const int64_t COUNT_NS = 500000000;
 static const int64_t STALE_NS = 60000000000;
 static const double SECOND_NS = 1e9;
 
-/* By Newton's method: x is not negative and not large. */
+/* Newton's method, for x >= 0 that is not large. */
 static double
-cube_root(double x)
+rate_cube_root(double x)
 {
   if (x <= 0)
     return 0;
@@ -26,7 +26,7 @@ lm_rate_init(struct lm_rate *rate, int64_t now_ns)
 }
 
 static void
-fill(struct lm_rate *rate, int64_t now_ns)
+rate_fill(struct lm_rate *rate, int64_t now_ns)
 {
   double most = rate->per_s > 1 ? rate->per_s : 1;
   if (now_ns > rate->filled_ns)
@@ -43,15 +43,15 @@ lm_rate_next_ns(struct lm_rate *rate, int64_t now_ns)
     rate->limited = false;
   if (!rate->limited)
     return now_ns;
-  fill(rate, now_ns);
+  rate_fill(rate, now_ns);
   if (rate->tokens >= 1)
     return now_ns;
   return now_ns + 1 + (int64_t)((1 - rate->tokens) / rate->per_s * SECOND_NS);
 }
 
-/* Close the present half second when it is over. */
+/* End the current measuring interval of half a second, if it has passed. */
 static void
-measure(struct lm_rate *rate, int64_t now_ns)
+rate_measure(struct lm_rate *rate, int64_t now_ns)
 {
   int64_t passed = now_ns - rate->counted_ns;
   if (passed < COUNT_NS)
@@ -66,16 +66,16 @@ measure(struct lm_rate *rate, int64_t now_ns)
 void
 lm_rate_started(struct lm_rate *rate, int64_t now_ns)
 {
-  measure(rate, now_ns);
+  rate_measure(rate, now_ns);
   rate->counted++;
   if (rate->limited)
     rate->tokens -= 1;
 }
 
 static void
-set(struct lm_rate *rate, double per_s, int64_t now_ns)
+rate_set(struct lm_rate *rate, double per_s, int64_t now_ns)
 {
-  fill(rate, now_ns);
+  rate_fill(rate, now_ns);
   double most = 2 * rate->measured;
   if (per_s > most)
     per_s = most;
@@ -87,9 +87,9 @@ lm_rate_succeeded(struct lm_rate *rate, int64_t now_ns)
 {
   if (!rate->limited)
     return;
-  measure(rate, now_ns);
+  rate_measure(rate, now_ns);
   double t = (double)(now_ns - rate->throttled_ns) / SECOND_NS - rate->flat_s;
-  set(rate, C * t * t * t + rate->before, now_ns);
+  rate_set(rate, C * t * t * t + rate->before, now_ns);
 }
 
 void
@@ -97,9 +97,9 @@ lm_rate_throttled(struct lm_rate *rate, int64_t started_ns, int64_t now_ns)
 {
   if (rate->limited && started_ns <= rate->throttled_ns)
     return;
-  measure(rate, now_ns);
+  rate_measure(rate, now_ns);
   double seen = rate->measured;
-  if (seen == 0) { /* within the first half second: what was started in it */
+  if (seen == 0) { /* within the first interval: use the starts in it */
     double passed = (double)(now_ns - rate->counted_ns) / SECOND_NS;
     seen = rate->measured = rate->counted / (passed > 0.05 ? passed : 0.05);
   }
@@ -111,7 +111,7 @@ lm_rate_throttled(struct lm_rate *rate, int64_t started_ns, int64_t now_ns)
     rate->filled_ns = now_ns;
   }
   rate->before = seen;
-  rate->flat_s = cube_root(seen * (1 - BETA) / C);
+  rate->flat_s = rate_cube_root(seen * (1 - BETA) / C);
   rate->throttled_ns = now_ns;
-  set(rate, seen * BETA, now_ns);
+  rate_set(rate, seen * BETA, now_ns);
 }

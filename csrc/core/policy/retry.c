@@ -1,10 +1,10 @@
 #include "policy/retry.h"
 
-static const int64_t SERVER_SLACK_NS = 5000000000; /* above what the server asked for */
-static const int64_t SERVER_MAX_NS = 60000000000;  /* a longer word is not believed */
+static const int64_t SERVER_SLACK_NS = 5000000000; /* beyond the delay that the server asked for */
+static const int64_t SERVER_MAX_NS = 60000000000;  /* a longer delay is ignored */
 
 static int64_t
-doubled(int64_t base_ns, unsigned times, int64_t max_ns)
+retry_doubled(int64_t base_ns, unsigned times, int64_t max_ns)
 {
   if (base_ns <= 0)
     return 0;
@@ -21,8 +21,9 @@ lm_retry_delay_ns(const struct lm_retry_policy *policy, enum lm_backoff kind, un
   int64_t most =
       kind == LM_BACKOFF_CONNECT ? policy->max_connect_backoff_ns : policy->max_backoff_ns;
   unsigned times = k > 0 ? k - 1 : 0;
-  int64_t own = kind == LM_BACKOFF_POLL ? doubled(policy->poll_base_ns, times, policy->max_poll_ns)
-                                        : (int64_t)(random * (double)doubled(base, times, most));
+  int64_t own = kind == LM_BACKOFF_POLL
+                    ? retry_doubled(policy->poll_base_ns, times, policy->max_poll_ns)
+                    : (int64_t)(random * (double)retry_doubled(base, times, most));
   if (server_ms < 0)
     return own;
   if (server_ms > SERVER_MAX_NS / 1000000)

@@ -1,5 +1,5 @@
-/* How long to wait before the next attempt, and how many retries a function may have.
- * Pure: randomness is a number in [0, 1) that the caller draws. */
+/* Delays before the next attempt, and the retry quota of a function. Pure: the caller passes a random
+ * number in [0, 1). */
 #ifndef LM_POLICY_RETRY_H
 #define LM_POLICY_RETRY_H
 
@@ -7,16 +7,16 @@
 #include <stdint.h>
 
 struct lm_retry_policy {
-  unsigned max_attempts;          /* in all, the first included; default 3 */
+  unsigned max_attempts;          /* the first one included; 3 */
   int64_t transient_base_ns;      /* 50 ms */
   int64_t throttle_base_ns;       /* 1 s */
   int64_t max_backoff_ns;         /* 20 s */
-  int64_t max_connect_backoff_ns; /* 2 s: how late a server that is back may be noticed */
-  int64_t throttle_patience_ns;   /* 60 s in which nothing of this function was accepted */
+  int64_t max_connect_backoff_ns; /* 2 s: bounds how late a recovered server is noticed */
+  int64_t throttle_patience_ns;   /* 60 s without an accepted invocation of the function */
   int64_t poll_base_ns;           /* 1 s */
   int64_t max_poll_ns;            /* 5 s */
-  int64_t poll_patience_ns; /* 300 s that a function may take to get ready, as botocore's waiter
-                                    FunctionActiveV2 gives it */
+  int64_t poll_patience_ns;       /* 300 s until the function must be ready, as botocore's waiter
+                                     FunctionActiveV2 has it */
 };
 #define LM_RETRY_POLICY_DEFAULT                                                                    \
   {                                                                                                \
@@ -28,25 +28,25 @@ struct lm_retry_policy {
 
 enum lm_backoff { LM_BACKOFF_TRANSIENT, LM_BACKOFF_THROTTLE, LM_BACKOFF_CONNECT, LM_BACKOFF_POLL };
 
-/* Nanoseconds before retry k (k = 1 is the first retry): random * min(max, base * 2^(k-1)), where
- * CONNECT has TRANSIENT's base and a maximum of its own; min(max_poll, poll_base * 2^(k-1)) without
- * jitter for POLL. `server_ms` (-1: none said) clamps that into [t, t + 5 s] of what the server said;
- * a server's word above 60 s only adds 5 s to our own. */
+/* Delay in nanoseconds before retry k (k = 1 is the first retry): random * min(max, base * 2^(k-1)). CONNECT
+ * has TRANSIENT's base and a maximum of its own; POLL is min(max_poll, poll_base * 2^(k-1)) without jitter.
+ * server_ms is the delay that the server asked for, -1 for none: up to 60 s, ours is clamped to between
+ * that and 5 s more; above 60 s, 5 s are added to ours. */
 int64_t lm_retry_delay_ns(const struct lm_retry_policy *policy, enum lm_backoff kind, unsigned k,
                           double random, int64_t server_ms);
 
-/* When to try again what was refused for the first time at since_ns: after delay_ns, or once more as
- * patience_ns ends. -1: that has passed. */
+/* When to retry something that first failed at since_ns: after delay_ns, but once more when patience_ns
+ * ends. -1: patience has ended. */
 int64_t lm_retry_due_ns(int64_t since_ns, int64_t now_ns, int64_t delay_ns, int64_t patience_ns);
 
-/* Retry quota of one function: 500 tokens, a retry costs 14; a success gives back what its retries
- * cost, a clean one 1. Guarded by whoever owns it. */
+/* The retry quota of a function: 500 tokens. A retry costs 14; a success returns what its retries cost, or 1
+ * if it had none. Guarded by its owner. */
 struct lm_quota {
   int tokens;
 };
 enum { LM_QUOTA_FULL = 500, LM_QUOTA_RETRY = 14 };
 void lm_quota_init(struct lm_quota *quota);
-bool lm_quota_take(struct lm_quota *quota); /* false: fail fast */
+bool lm_quota_take(struct lm_quota *quota); /* false: empty, do not retry */
 void lm_quota_succeeded(struct lm_quota *quota, unsigned retries);
 
 #endif

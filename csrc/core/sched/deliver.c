@@ -2,9 +2,9 @@
 
 #include "sched/sched.h"
 
-/* Of one batch, at least one job. */
+/* Add jobs of one batch, at least one, to its completions. */
 static void
-complete(struct lm_batch *batch, struct lm_list *jobs)
+deliver_complete(struct lm_batch *batch, struct lm_list *jobs)
 {
   uint64_t sent = 0, received = 0;
   unsigned n = 0;
@@ -17,14 +17,14 @@ complete(struct lm_batch *batch, struct lm_list *jobs)
   atomic_fetch_add(&batch->stats.bytes_sent, sent);
   atomic_fetch_add(&batch->stats.bytes_received, received);
   lm_completions_add(&batch->completions, jobs, n);
-  for (struct lm_node *node; (node = lm_list_pop_front(jobs)) != NULL;) /* nobody wants them */
+  for (struct lm_node *node; (node = lm_list_pop_front(jobs)) != NULL;) /* the map is closed */
     lm_deliver_release(LM_CONTAINER(node, struct lm_job, link));
 }
 
-/* The batch of the list's first job (a new reference); it and what follows of the same batch are
- * moved to *run. NULL: the list is empty. *stop: one of them stops the map. */
+/* Move the first job and those after it that have the same batch to *run. Returns the batch (a new
+ * reference), or NULL if the list is empty. *stop: one of them stops the map. */
 static struct lm_batch *
-take_run(struct lm_list *jobs, struct lm_list *run, bool *stop)
+deliver_take_run(struct lm_list *jobs, struct lm_list *run, bool *stop)
 {
   struct lm_node *node = lm_list_first(jobs);
   if (node == NULL)
@@ -48,8 +48,8 @@ lm_deliver_done(struct lm_list *jobs)
 {
   struct lm_list run;
   bool stop;
-  for (struct lm_batch *batch; (batch = take_run(jobs, &run, &stop)) != NULL;) {
-    complete(batch, &run);
+  for (struct lm_batch *batch; (batch = deliver_take_run(jobs, &run, &stop)) != NULL;) {
+    deliver_complete(batch, &run);
     if (stop)
       lm_deliver_queued(LM_CONTAINER(batch, struct lm_queue, batch));
     lm_batch_unref(batch);
@@ -57,11 +57,11 @@ lm_deliver_done(struct lm_list *jobs)
 }
 
 static void
-never_started(struct lm_job *job, enum lm_failure failure, const char *text)
+deliver_never_started(struct lm_job *job, enum lm_failure failure, const char *text)
 {
   if (failure == LM_FAIL_DEADLINE && job->starved) {
     failure = LM_FAIL_THROTTLED;
-    text = "the time was over, and every answer was 429 (throttled)";
+    text = "deadline exceeded: every reply was 429 (throttled)";
   }
   job->outcome = (struct lm_outcome){job->worst.ran, failure, LM_DO_DONE, false};
   lm_error_set(&job->error, LM_E_CLOSED, "%s", text);
@@ -71,11 +71,11 @@ void
 lm_deliver_unstarted(struct lm_list *jobs, enum lm_failure failure, const char *text)
 {
   struct lm_list run;
-  bool stop; /* was said when the job that stops the map was delivered */
+  bool stop; /* unused: the job that stops the map was delivered before */
   LM_LIST_EACH (jobs, node)
-    never_started(LM_CONTAINER(node, struct lm_job, link), failure, text);
-  for (struct lm_batch *batch; (batch = take_run(jobs, &run, &stop)) != NULL;) {
-    complete(batch, &run);
+    deliver_never_started(LM_CONTAINER(node, struct lm_job, link), failure, text);
+  for (struct lm_batch *batch; (batch = deliver_take_run(jobs, &run, &stop)) != NULL;) {
+    deliver_complete(batch, &run);
     lm_batch_unref(batch);
   }
 }
@@ -86,7 +86,7 @@ lm_deliver_queued(struct lm_queue *queue)
   struct lm_list queued;
   lm_list_init(&queued);
   lm_sched_withdraw(queue->sched, queue, &queued);
-  lm_deliver_unstarted(&queued, LM_FAIL_CANCELLED, "the map has been cancelled");
+  lm_deliver_unstarted(&queued, LM_FAIL_CANCELLED, "the map was cancelled");
 }
 
 void

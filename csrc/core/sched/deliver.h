@@ -1,25 +1,26 @@
-/* Jobs that are done, on their way to whoever takes them. Any thread; no lock may be held.
+/* Delivery of done jobs to the completions of their maps. From any thread, with no lock held.
  *
- * Each function keeps a job's map alive until it has returned, though the job may be taken, and the
- * map freed, by another thread meanwhile. */
+ * Another thread may take a delivered job and close its map at once; each function keeps the map alive
+ * until it returns. */
 #ifndef LM_SCHED_DELIVER_H
 #define LM_SCHED_DELIVER_H
 
 #include "base/list.h"
 #include "sched/queue.h"
 
-/* Jobs that the scheduler has called done go to their maps (moved), those that stand together at once.
- * A map that one of them stops has nothing queued afterwards. */
+/* Deliver jobs that the scheduler has finished (moved); adjacent ones of one map together. If one of them stops
+ * its map, the map's queued jobs are delivered as CANCELLED. */
 void lm_deliver_done(struct lm_list *jobs);
 
-/* The same for jobs that never started: CANCELLED or DEADLINE, NOT run. */
+/* Deliver jobs that never started (moved), with CANCELLED or DEADLINE and LM_RAN_NOT, or what an earlier
+ * attempt left. */
 void lm_deliver_unstarted(struct lm_list *jobs, enum lm_failure failure, const char *text);
 
-/* What is queued completes as CANCELLED, NOT run. */
+/* Take the queued jobs of a map out of the scheduler and deliver them as CANCELLED. */
 void lm_deliver_queued(struct lm_queue *queue);
 
-/* A job that was taken, or that nobody takes: its charge goes back to the budget, its buffers go.
- * NULL is allowed. */
+/* Free a job that was taken, or that will not be: return its charge to the budget, free its buffers. NULL is
+ * allowed. */
 void lm_deliver_release(struct lm_job *job);
 
 #endif

@@ -8,7 +8,7 @@
 #include "policy/deadline.h"
 
 static const size_t MAX_RESERVED_REPLY = 6 << 20;
-static const unsigned MAX_REFRESHES = 2; /* of credentials, for one chunk */
+static const unsigned MAX_REFRESHES = 2; /* of credentials, per job */
 static const double MEAN_WEIGHT = 0.1;
 
 void
@@ -37,7 +37,7 @@ lm_sched_clean_up(struct lm_sched *sched)
 }
 
 static struct lm_function *
-new_function(const char *key, unsigned cap, int64_t now_ns)
+sched_new_function(const char *key, unsigned cap, int64_t now_ns)
 {
   struct lm_function *function = lm_alloc_zero(1, sizeof *function);
   size_t size = strlen(key) + 1;
@@ -66,7 +66,7 @@ lm_sched_function(struct lm_sched *sched, const char *key, unsigned cap, int64_t
   }
   if (found != NULL) {
     lm_limiter_set_cap(&found->limiter, cap);
-  } else if ((found = new_function(key, cap, now_ns)) != NULL) {
+  } else if ((found = sched_new_function(key, cap, now_ns)) != NULL) {
     lm_list_push_back(&sched->functions, &found->link);
   } else {
     lm_error_nomem(err, sizeof *found);
@@ -84,9 +84,9 @@ lm_sched_window(struct lm_sched *sched, struct lm_function *function)
   return window;
 }
 
-/* With the lock held: the bound of this id, one more map's. NULL: no memory. */
+/* With the lock held: the bound with this id, for one more queue. NULL: out of memory. */
 static struct lm_bound *
-share_bound(struct lm_sched *sched, const char *id, unsigned max)
+sched_share_bound(struct lm_sched *sched, const char *id, unsigned max)
 {
   LM_LIST_EACH (&sched->bounds, node) {
     struct lm_bound *bound = LM_CONTAINER(node, struct lm_bound, link);
@@ -113,7 +113,7 @@ lm_sched_add_queue(struct lm_sched *sched, struct lm_queue *queue, const char *b
   lm_list_init(&queue->ready);
   lm_list_init(&queue->retry);
   lm_mutex_lock(&sched->lock);
-  queue->bound = share_bound(sched, bound_id, max);
+  queue->bound = sched_share_bound(sched, bound_id, max);
   if (queue->bound != NULL)
     lm_list_push_back(&sched->queues, &queue->known);
   lm_mutex_unlock(&sched->lock);
@@ -134,10 +134,10 @@ lm_sched_remove_queue(struct lm_sched *sched, struct lm_queue *queue)
   lm_mutex_unlock(&sched->lock);
 }
 
-/* --- lists of startable jobs; all below with the lock held --- */
+/* --- lists of READY jobs; all functions below are called with the lock held --- */
 
 static void
-come_by(struct lm_sched *sched, int64_t time_ns)
+sched_come_by(struct lm_sched *sched, int64_t time_ns)
 {
   if (time_ns >= atomic_load(&sched->due_ns))
     return;
@@ -146,7 +146,7 @@ come_by(struct lm_sched *sched, int64_t time_ns)
 }
 
 static void
-join_ring(struct lm_sched *sched, struct lm_queue *queue)
+sched_join_ring(struct lm_sched *sched, struct lm_queue *queue)
 {
   sched->startable++;
   if (!lm_list_linked(&queue->ring))
@@ -154,14 +154,14 @@ join_ring(struct lm_sched *sched, struct lm_queue *queue)
 }
 
 static void
-leave_ring_if_idle(struct lm_queue *queue)
+sched_leave_ring_if_idle(struct lm_queue *queue)
 {
   if (lm_list_linked(&queue->ring) && lm_list_empty(&queue->ready) && lm_list_empty(&queue->retry))
     lm_list_remove(&queue->ring);
 }
 
 static void
-make_ready(struct lm_sched *sched, struct lm_job *job)
+sched_make_ready(struct lm_sched *sched, struct lm_job *job)
 {
   struct lm_queue *queue = lm_queue_of(job);
   struct lm_node *place = queue->ready.ends.prev;
@@ -169,11 +169,11 @@ make_ready(struct lm_sched *sched, struct lm_job *job)
          LM_CONTAINER(place, struct lm_job, link)->first_item > job->first_item)
     place = place->prev;
   lm_list_insert_after(place, &job->link);
-  join_ring(sched, queue);
+  sched_join_ring(sched, queue);
 }
 
 static void
-withdraw(struct lm_sched *sched, struct lm_queue *queue, struct lm_list *out)
+sched_withdraw(struct lm_sched *sched, struct lm_queue *queue, struct lm_list *out)
 {
   struct lm_list *waiting[] = {&queue->retry, &queue->ready};
   for (size_t i = 0; i < 2; i++)
@@ -182,7 +182,7 @@ withdraw(struct lm_sched *sched, struct lm_queue *queue, struct lm_list *out)
       sched->startable--;
       queue->unfinished--;
     }
-  leave_ring_if_idle(queue);
+  sched_leave_ring_if_idle(queue);
   for (size_t at = 0; queue->delayed > 0 && at < sched->delayed.count;) {
     struct lm_job *job = LM_CONTAINER(sched->delayed.items[at], struct lm_job, due);
     if (lm_queue_of(job) != queue) {
@@ -193,18 +193,18 @@ withdraw(struct lm_sched *sched, struct lm_queue *queue, struct lm_list *out)
     lm_list_push_back(out, &job->link);
     queue->delayed--;
     queue->unfinished--;
-    at = 0; /* the heap has moved */
+    at = 0; /* the heap was reordered */
   }
 }
 
-/* The map's time is over. */
+/* The map's deadline has passed. */
 static void
-expire(struct lm_sched *sched, struct lm_queue *queue, struct lm_list *out)
+sched_expire(struct lm_sched *sched, struct lm_queue *queue, struct lm_list *out)
 {
   struct lm_list late;
   bool starved = queue->function->limiter.consecutive_429 > 0;
   lm_list_init(&late);
-  withdraw(sched, queue, &late);
+  sched_withdraw(sched, queue, &late);
   LM_LIST_EACH (&late, node) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
     job->starved = starved && job->throttles > 0;
@@ -212,9 +212,9 @@ expire(struct lm_sched *sched, struct lm_queue *queue, struct lm_list *out)
   lm_list_splice(out, &late);
 }
 
-/* Whether the map's own bound lets one more start. */
+/* Whether the queue's bound allows one more attempt. */
 static bool
-has_room(const struct lm_queue *queue)
+sched_has_room(const struct lm_queue *queue)
 {
   return queue->bound->in_flight < queue->bound->max;
 }
@@ -235,36 +235,36 @@ lm_sched_submit(struct lm_sched *sched, struct lm_job *job, bool *may_start, str
   size_t used = atomic_load(&sched->used_bytes);
   bool fits = used <= sched->budget_bytes && need <= sched->budget_bytes - used;
   if (sched->closed) {
-    result = lm_error_set(err, LM_E_CLOSED, "the dispatcher has been shut down");
+    result = lm_error_set(err, LM_E_CLOSED, "the dispatcher was shut down");
   } else if (!fits && queue->unfinished > 0) {
-    result =
-        lm_error_set(err, LM_E_FULL, "%zu of %zu bytes are in flight", used, sched->budget_bytes);
+    result = lm_error_set(err, LM_E_FULL, "%zu of %zu bytes are in flight: take a completion first",
+                          used, sched->budget_bytes);
   } else {
     lm_sched_charge(sched, job, need);
     if (queue->unfinished++ == 0)
-      come_by(sched, 0); /* a deadline may come into sight */
-    make_ready(sched, job);
-    *may_start = has_room(queue) && lm_limiter_has_room(&function->limiter);
+      sched_come_by(sched, 0); /* the map's deadline may be the next one */
+    sched_make_ready(sched, job);
+    *may_start = sched_has_room(queue) && lm_limiter_has_room(&function->limiter);
   }
   lm_mutex_unlock(&sched->lock);
   return result;
 }
 
-/* The first queue of the ring that may start one more and does not wait for credentials, or NULL. */
+/* The first queue of the ring whose bound has room and that does not wait for credentials, or NULL. */
 static struct lm_queue *
-next_queue(struct lm_function *function)
+sched_next_queue(struct lm_function *function)
 {
   LM_LIST_EACH (&function->ring, node) {
     struct lm_queue *queue = LM_CONTAINER(node, struct lm_queue, ring);
-    if (has_room(queue) && atomic_load(&queue->renewal->wants) == LM_WANTS_NOTHING)
+    if (sched_has_room(queue) && atomic_load(&queue->renewal->wants) == LM_WANTS_NOTHING)
       return queue;
   }
   return NULL;
 }
 
 static struct lm_job *
-start_next_of(struct lm_sched *sched, struct lm_function *function, struct lm_queue *queue,
-              int64_t now_ns)
+sched_start_next_of(struct lm_sched *sched, struct lm_function *function, struct lm_queue *queue,
+                    int64_t now_ns)
 {
   lm_list_remove(&queue->ring);
   struct lm_node *node = lm_list_pop_front(&queue->retry);
@@ -284,9 +284,9 @@ start_next_of(struct lm_sched *sched, struct lm_function *function, struct lm_qu
   return job;
 }
 
-/* When the function's limits of time allow a start; not later than now: now. */
+/* When the function's rate and limiter allow a start; now_ns or earlier: now. */
 static int64_t
-may_start_ns(struct lm_function *function, int64_t now_ns)
+sched_may_start_ns(struct lm_function *function, int64_t now_ns)
 {
   int64_t rate_ns = lm_rate_next_ns(&function->rate, now_ns);
   int64_t limiter_ns = lm_limiter_next_ns(&function->limiter);
@@ -295,7 +295,7 @@ may_start_ns(struct lm_function *function, int64_t now_ns)
 
 /* With the lock held. */
 static struct lm_job *
-next_job(struct lm_sched *sched, int64_t now_ns)
+sched_next_job(struct lm_sched *sched, int64_t now_ns)
 {
   if (atomic_load(&sched->startable) == 0 || sched->closed)
     return NULL;
@@ -305,16 +305,16 @@ next_job(struct lm_sched *sched, int64_t now_ns)
       continue;
     if (!lm_limiter_has_room(&function->limiter))
       continue;
-    int64_t from_ns = may_start_ns(function, now_ns);
+    int64_t from_ns = sched_may_start_ns(function, now_ns);
     if (from_ns > now_ns) {
-      come_by(sched, from_ns);
+      sched_come_by(sched, from_ns);
       continue;
     }
-    struct lm_queue *queue = next_queue(function);
+    struct lm_queue *queue = sched_next_queue(function);
     if (queue == NULL)
       continue;
-    struct lm_job *job = start_next_of(sched, function, queue, now_ns);
-    lm_list_remove(&function->link); /* the next call begins with another function */
+    struct lm_job *job = sched_start_next_of(sched, function, queue, now_ns);
+    lm_list_remove(&function->link); /* the next call starts with another function */
     lm_list_push_back(&sched->functions, &function->link);
     return job;
   }
@@ -322,24 +322,24 @@ next_job(struct lm_sched *sched, int64_t now_ns)
 }
 
 static void
-move_mean(double *mean, double value)
+sched_move_mean(double *mean, double value)
 {
   *mean = *mean == 0 ? value : *mean + MEAN_WEIGHT * (value - *mean);
 }
 
-/* Put the job into the heap for later. False: no memory, it must end here. */
+/* Put the job into the heap. False: out of memory, the job must end. */
 static bool
-delay(struct lm_sched *sched, struct lm_job *job, int64_t due_ns)
+sched_delay(struct lm_sched *sched, struct lm_job *job, int64_t due_ns)
 {
   if (lm_heap_set(&sched->delayed, &job->due, due_ns) != 0)
     return false;
   lm_queue_of(job)->delayed++;
-  come_by(sched, due_ns);
+  sched_come_by(sched, due_ns);
   return true;
 }
 
 static bool
-retry_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
+sched_retry_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
 {
   struct lm_queue *queue = lm_queue_of(job);
   if (!lm_outcome_retryable(&job->outcome, queue->batch.opts.idempotent) ||
@@ -353,60 +353,61 @@ retry_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double r
     return false;
   atomic_fetch_add(&queue->batch.stats.retries, 1);
   lm_notes_add(&queue->batch.notes, LM_NOTE_RETRY, job, due - now_ns, now_ns - job->started_ns);
-  return delay(sched, job, due);
+  return sched_delay(sched, job, due);
 }
 
-/* Back to the front of its queue, the attempt not counted. */
+/* Put the job at the front of its queue; the attempt does not count. */
 static void
-again_first(struct lm_sched *sched, struct lm_job *job)
+sched_again_first(struct lm_sched *sched, struct lm_job *job)
 {
   job->attempts--;
   struct lm_queue *queue = lm_queue_of(job);
   lm_list_push_front(&queue->retry, &job->link);
-  join_ring(sched, queue);
+  sched_join_ring(sched, queue);
 }
 
-/* Tried again, the attempt not counted, while patience lasts that began at since_ns. */
+/* Delay the job until patience_ns after since_ns at most; the attempt does not count. False: patience or the
+ * map's time has ended, or out of memory. */
 static bool
-wait_for(struct lm_sched *sched, struct lm_job *job, int64_t since_ns, int64_t now_ns,
-         int64_t delay_ns, int64_t patience_ns, enum lm_note_kind note)
+sched_wait_for(struct lm_sched *sched, struct lm_job *job, int64_t since_ns, int64_t now_ns,
+               int64_t delay_ns, int64_t patience_ns, enum lm_note_kind note)
 {
   int64_t due = lm_retry_due_ns(since_ns, now_ns, delay_ns, patience_ns);
   bool again = due >= 0 && due < job->batch->deadline_ns;
   if (again)
     lm_notes_add(&job->batch->notes, note, job, due - now_ns, now_ns - job->started_ns);
   job->attempts--;
-  return again && delay(sched, job, due);
+  return again && sched_delay(sched, job, due);
 }
 
 static bool
-poll_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns)
+sched_poll_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns)
 {
   if (job->polling_since_ns == 0)
     job->polling_since_ns = now_ns;
   int64_t wait = lm_retry_delay_ns(&lm_periods.retry, LM_BACKOFF_POLL, ++job->polls, 1,
                                    job->head.retry_after_ms);
-  return wait_for(sched, job, job->polling_since_ns, now_ns, wait,
-                  lm_periods.retry.poll_patience_ns, LM_NOTE_POLL);
+  return sched_wait_for(sched, job, job->polling_since_ns, now_ns, wait,
+                        lm_periods.retry.poll_patience_ns, LM_NOTE_POLL);
 }
 
-/* The patience is that of all chunks together: it runs from when the function's endpoint was last
- * reached, and for a map that came later, from when it first asked. */
+/* All chunks share one patience: it runs from when the function's endpoint became unreachable or, for a
+ * map that started later, from the map's first attempt. */
 static bool
-reconnect_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
+sched_reconnect_later(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
 {
   struct lm_queue *queue = lm_queue_of(job);
   int64_t since = queue->function->unreachable_ns;
   int64_t wait =
       lm_retry_delay_ns(&lm_periods.retry, LM_BACKOFF_CONNECT, ++job->reconnects, random, -1);
-  bool again = wait_for(sched, job, since > queue->asked_ns ? since : queue->asked_ns, now_ns, wait,
-                        queue->connect_patience_ns, LM_NOTE_CONNECT);
+  bool again = sched_wait_for(sched, job, since > queue->asked_ns ? since : queue->asked_ns, now_ns,
+                              wait, queue->connect_patience_ns, LM_NOTE_CONNECT);
   atomic_fetch_add(&queue->batch.stats.retries, again);
   return again;
 }
 
 static bool
-throttle(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
+sched_throttle(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
 {
   struct lm_queue *queue = lm_queue_of(job);
   struct lm_function *function = queue->function;
@@ -428,13 +429,13 @@ throttle(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double rand
     job->attempts--;
     return false;
   }
-  again_first(sched, job);
+  sched_again_first(sched, job);
   return true;
 }
 
-/* Newer credentials are wanted: wake whoever may bring them. */
+/* Request newer credentials: wake the threads that may renew them. */
 static void
-want(struct lm_sched *sched, struct lm_renewal *renewal, enum lm_wants wants)
+sched_want(struct lm_sched *sched, struct lm_renewal *renewal, enum lm_wants wants)
 {
   if (atomic_load(&renewal->wants) >= (int)wants)
     return;
@@ -446,38 +447,38 @@ want(struct lm_sched *sched, struct lm_renewal *renewal, enum lm_wants wants)
   }
 }
 
-/* Signed with credentials that have expired: again when there are others. */
+/* Signed with expired credentials: retry once there are others. */
 static bool
-refresh(struct lm_sched *sched, struct lm_job *job)
+sched_refresh(struct lm_sched *sched, struct lm_job *job)
 {
   struct lm_queue *queue = lm_queue_of(job);
   struct lm_renewal *renewal = queue->renewal;
   if (job->signed_with == atomic_load(&renewal->generation)) {
     if (job->refreshes++ == MAX_REFRESHES)
       return false;
-    want(sched, renewal, LM_WANTS_OTHERS);
-    if (job->signed_with != atomic_load(&renewal->generation)) /* they came just now */
+    sched_want(sched, renewal, LM_WANTS_OTHERS);
+    if (job->signed_with != atomic_load(&renewal->generation)) /* they were set meanwhile */
       atomic_store(&renewal->wants, LM_WANTS_NOTHING);
   }
   lm_notes_add(&queue->batch.notes, LM_NOTE_REFRESH, job, 0, 0);
-  again_first(sched, job);
+  sched_again_first(sched, job);
   return true;
 }
 
-/* Signed again at once, but not twice. */
+/* Sign again at once, but only once. */
 static bool
-resign(struct lm_sched *sched, struct lm_job *job, int64_t now_ns)
+sched_resign(struct lm_sched *sched, struct lm_job *job, int64_t now_ns)
 {
   if (job->resigns++ > 0)
     return false;
   lm_notes_add(&job->batch->notes, LM_NOTE_RESIGN, job, 0, now_ns - job->started_ns);
-  again_first(sched, job);
+  sched_again_first(sched, job);
   return true;
 }
 
 /* With the lock held: whether the job is done. */
 static bool
-finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
+sched_finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double random)
 {
   struct lm_queue *queue = lm_queue_of(job);
   struct lm_function *function = queue->function;
@@ -497,25 +498,25 @@ finished(struct lm_sched *sched, struct lm_job *job, int64_t now_ns, double rand
   bool over = sched->closed || lm_batch_given_up(&queue->batch);
   bool throttled = job->outcome.action == LM_DO_THROTTLE || job->outcome.action == LM_DO_SLOW_DOWN;
   if (throttled && !over) {
-    again = throttle(sched, job, now_ns, random);
+    again = sched_throttle(sched, job, now_ns, random);
   } else {
     lm_limiter_finished(&function->limiter, job->head.status == 200, now_ns);
     if ((job->outcome.action == LM_DO_RETRY || job->outcome.action == LM_DO_RETRY_SLOW) && !over)
-      again = retry_later(sched, job, now_ns, random);
+      again = sched_retry_later(sched, job, now_ns, random);
     else if (job->outcome.action == LM_DO_RECONNECT && !over)
-      again = reconnect_later(sched, job, now_ns, random);
+      again = sched_reconnect_later(sched, job, now_ns, random);
     else if (job->outcome.action == LM_DO_POLL && !over)
-      again = poll_later(sched, job, now_ns);
+      again = sched_poll_later(sched, job, now_ns);
     else if (job->outcome.action == LM_DO_REFRESH && !over)
-      again = refresh(sched, job);
+      again = sched_refresh(sched, job);
     else if (job->outcome.action == LM_DO_RESIGN_OLD ||
              (job->outcome.action == LM_DO_RESIGN && job->clock_was_off))
-      again = !over && resign(sched, job, now_ns);
+      again = !over && sched_resign(sched, job, now_ns);
   }
   if (job->outcome.failure == LM_FAIL_NONE) {
     lm_rate_succeeded(&function->rate, now_ns);
     lm_quota_succeeded(&function->quota, job->attempts - 1);
-    move_mean(&function->mean_reply_bytes, (double)(job->reply.len + job->estimate_bytes));
+    sched_move_mean(&function->mean_reply_bytes, (double)(job->reply.len + job->estimate_bytes));
   }
   if (!again) {
     if (job->outcome.failure != LM_FAIL_NONE && job->outcome.ran < job->worst.ran) {
@@ -541,10 +542,11 @@ lm_sched_exchange(struct lm_sched *sched, int64_t now_ns, double (*random)(void)
   lm_mutex_lock(&sched->lock);
   for (struct lm_node *node; (node = lm_list_pop_front(ended)) != NULL;) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
-    if (finished(sched, job, now_ns, job->outcome.action == LM_DO_DONE ? 0 : random()))
+    if (sched_finished(sched, job, now_ns, job->outcome.action == LM_DO_DONE ? 0 : random()))
       lm_list_push_back(done, node);
   }
-  for (struct lm_job *job; started < max && (job = next_job(sched, now_ns)) != NULL; started++)
+  for (struct lm_job *job; started < max && (job = sched_next_job(sched, now_ns)) != NULL;
+       started++)
     lm_list_push_back(start, &job->link);
   lm_mutex_unlock(&sched->lock);
   return started;
@@ -554,7 +556,7 @@ void
 lm_sched_withdraw(struct lm_sched *sched, struct lm_queue *queue, struct lm_list *out)
 {
   lm_mutex_lock(&sched->lock);
-  withdraw(sched, queue, out);
+  sched_withdraw(sched, queue, out);
   lm_mutex_unlock(&sched->lock);
 }
 
@@ -573,7 +575,7 @@ lm_sched_tick(struct lm_sched *sched, int64_t now_ns, struct lm_list *expired)
     struct lm_queue *queue = lm_queue_of(job);
     queue->delayed--;
     lm_list_push_back(&queue->retry, &job->link);
-    join_ring(sched, queue);
+    sched_join_ring(sched, queue);
   }
   int64_t wall_s = lm_seams.unix_s();
   LM_LIST_EACH (&sched->queues, node) {
@@ -581,14 +583,14 @@ lm_sched_tick(struct lm_sched *sched, int64_t now_ns, struct lm_list *expired)
     int64_t refresh_s = atomic_load(&queue->renewal->refresh_s);
     if (refresh_s != 0 && queue->unfinished > 0) {
       if (refresh_s <= wall_s)
-        want(sched, queue->renewal, LM_WANTS_FRESH);
+        sched_want(sched, queue->renewal, LM_WANTS_FRESH);
       else
         next = lm_deadline_earlier(next, lm_deadline_in(now_ns, (refresh_s - wall_s) * 1000));
     }
     if (queue->batch.deadline_ns == LM_NEVER_NS || queue->unfinished == 0)
       continue;
     if (queue->batch.deadline_ns <= now_ns)
-      expire(sched, queue, expired);
+      sched_expire(sched, queue, expired);
     else
       next = lm_deadline_earlier(next, queue->batch.deadline_ns);
   }
@@ -596,7 +598,7 @@ lm_sched_tick(struct lm_sched *sched, int64_t now_ns, struct lm_list *expired)
     struct lm_function *function = LM_CONTAINER(node, struct lm_function, link);
     if (lm_list_empty(&function->ring))
       continue;
-    int64_t from_ns = may_start_ns(function, now_ns);
+    int64_t from_ns = sched_may_start_ns(function, now_ns);
     if (from_ns > now_ns)
       next = lm_deadline_earlier(next, from_ns);
   }
@@ -609,7 +611,7 @@ void
 lm_sched_look_again(struct lm_sched *sched)
 {
   lm_mutex_lock(&sched->lock);
-  come_by(sched, 0);
+  sched_come_by(sched, 0);
   lm_mutex_unlock(&sched->lock);
 }
 
@@ -638,6 +640,6 @@ lm_sched_close(struct lm_sched *sched, struct lm_list *out)
   lm_mutex_lock(&sched->lock);
   sched->closed = true;
   LM_LIST_EACH (&sched->queues, node)
-    withdraw(sched, LM_CONTAINER(node, struct lm_queue, known), out);
+    sched_withdraw(sched, LM_CONTAINER(node, struct lm_queue, known), out);
   lm_mutex_unlock(&sched->lock);
 }

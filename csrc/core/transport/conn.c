@@ -13,18 +13,18 @@
 
 enum {
   MAX_HEAD_BYTES = 32768 + 8192,
-  TOGETHER_BYTES = 65536, /* a body up to this travels in one write with its head */
-  SLICE_BYTES = 262144,   /* one write of a larger one */
-  TURN_BYTES = 1 << 18    /* moved per turn of the loop before others have theirs */
+  TOGETHER_BYTES = 65536, /* a body up to this size is sent in one write with its head */
+  SLICE_BYTES = 262144,   /* one write of a larger body */
+  TURN_BYTES = 1 << 18    /* sent or received per turn, before other connections have theirs */
 };
 
-/* A large body is patched and digested before it waits for a connection: anew, if that was long. */
+/* A large body is patched and digested before it waits for a connection; after a longer wait, again. */
 static const int64_t STALE_NS = 1000000000;
 
 #define DURABLE_NAME "x-amz-durable-execution-name"
 
-static void on_event(void *owner, int fd, int events);
-static void on_opened(void *owner, bool connected);
+static void conn_on_event(void *owner, int fd, int events);
+static void conn_on_opened(void *owner, bool connected);
 
 /* --- life --- */
 
@@ -56,7 +56,7 @@ lm_conn_open(struct lm_site *site, struct lm_job *job, const char *resolve, stru
       .store = endpoint->store,
       .ca_file = endpoint->ca_file,
   };
-  if (lm_stream_open(&conn->stream, &site->streams, &spec, on_opened, conn, err) != 0)
+  if (lm_stream_open(&conn->stream, &site->streams, &spec, conn_on_opened, conn, err) != 0)
     goto err_timer;
   conn->job = job;
   lm_list_push_back(&turn->active, &conn->link);
@@ -89,7 +89,7 @@ lm_conn_close(struct lm_conn *conn)
 }
 
 static struct lm_job *
-take_job(struct lm_conn *conn)
+conn_take_job(struct lm_conn *conn)
 {
   struct lm_turn *turn = conn->site->turn;
   struct lm_job *job = conn->job;
@@ -102,7 +102,7 @@ take_job(struct lm_conn *conn)
 }
 
 static void
-keep_head(struct lm_job *job, const struct lm_http1 *reply)
+conn_keep_head(struct lm_job *job, const struct lm_http1 *reply)
 {
   struct lm_reply_head *head = &job->head;
   head->status = reply->status;
@@ -117,15 +117,14 @@ keep_head(struct lm_job *job, const struct lm_http1 *reply)
     memcpy(head->content_type, reply->content_type, sizeof head->content_type);
 }
 
-/* The attempt ends without a reply that can be used, and the connection with it. `text` is not the
- * job's. */
+/* End the attempt without a usable reply, and close the connection. `text` must not be the job's own. */
 static void
-lose(struct lm_conn *conn, enum lm_failure failure, const char *text)
+conn_lose(struct lm_conn *conn, enum lm_failure failure, const char *text)
 {
   struct lm_turn *turn = conn->site->turn;
-  struct lm_job *job = take_job(conn);
+  struct lm_job *job = conn_take_job(conn);
   if (conn->reply.head_done)
-    keep_head(job, &conn->reply);
+    conn_keep_head(job, &conn->reply);
   job->outcome =
       lm_outcome_of_loss(conn->touched, conn->reply.head_done ? conn->reply.status : 0, failure);
   if (conn->hopeless) {
@@ -138,13 +137,13 @@ lose(struct lm_conn *conn, enum lm_failure failure, const char *text)
 }
 
 static void
-lose_protocol(struct lm_conn *conn, const struct lm_error *err)
+conn_lose_protocol(struct lm_conn *conn, const struct lm_error *err)
 {
-  lose(conn, err->code == LM_E_NOMEM ? LM_FAIL_MEMORY : LM_FAIL_PROTOCOL, err->text);
+  conn_lose(conn, err->code == LM_E_NOMEM ? LM_FAIL_MEMORY : LM_FAIL_PROTOCOL, err->text);
 }
 
 static void
-trace_connection(struct lm_conn *conn)
+conn_trace_connection(struct lm_conn *conn)
 {
   const struct lm_endpoint *endpoint = conn->site->endpoint;
   struct lm_buf text;
@@ -159,7 +158,7 @@ trace_connection(struct lm_conn *conn)
 }
 
 static void
-fail_to_connect(struct lm_conn *conn)
+conn_fail_to_connect(struct lm_conn *conn)
 {
   struct lm_turn *turn = conn->site->turn;
   struct lm_endpoint *endpoint = conn->site->endpoint;
@@ -172,50 +171,48 @@ fail_to_connect(struct lm_conn *conn)
   if (failure.os_errno != 0)
     lm_error_system(&err, failure.os_errno, what);
   if (failure.untrusted)
-    lm_error_set(&err, LM_E_SYSTEM,
-                 "%.140s: the CA certificates to trust are those of ca_bundle, or AWS_CA_BUNDLE",
-                 what);
+    lm_error_set(&err, LM_E_SYSTEM, "%.140s: check ca_bundle or AWS_CA_BUNDLE", what);
   int proxy_said = endpoint->proxy != NULL ? failure.proxy_status : 0;
   if (proxy_said >= 300)
     lm_error_set(&err, LM_E_SYSTEM, "the proxy %s answered %d to CONNECT %s%s", endpoint->dial_host,
                  proxy_said, endpoint->authority,
-                 proxy_said == 407 ? ": its URL must name a user and a password" : "");
+                 proxy_said == 407 ? ": put a user and a password into the proxy URL" : "");
   if (failure.no_descriptors)
     turn->no_descriptors(turn->context);
   lm_endpoint_suspect(endpoint);
   conn->hopeless = proxy_said == 407 || failure.tls_refused;
-  lose(conn, proxy_said == 407 ? LM_FAIL_CONFIG : LM_FAIL_CONNECT, err.text);
+  conn_lose(conn, proxy_said == 407 ? LM_FAIL_CONFIG : LM_FAIL_CONNECT, err.text);
 }
 
 static void
-on_opened(void *owner, bool connected)
+conn_on_opened(void *owner, bool connected)
 {
   struct lm_conn *conn = owner;
   struct lm_turn *turn = conn->site->turn;
   struct lm_error err;
   if (!connected) {
-    fail_to_connect(conn);
+    conn_fail_to_connect(conn);
     return;
   }
   if (lm_loop_set(turn->loop, conn->stream.fd, LM_LOOP_READ | LM_LOOP_WRITE | LM_LOOP_EDGE,
-                  on_event, conn, &err) != 0) {
-    lose(conn, LM_FAIL_SYSTEM, err.text);
+                  conn_on_event, conn, &err) != 0) {
+    conn_lose(conn, LM_FAIL_SYSTEM, err.text);
     return;
   }
   struct lm_batch *batch = conn->job->batch;
   atomic_fetch_add(&batch->stats.connections, 1);
   if (batch->notes.traced)
-    trace_connection(conn);
-  lm_list_remove(&conn->link); /* lm_conn_start puts it back */
+    conn_trace_connection(conn);
+  lm_list_remove(&conn->link); /* lm_conn_start inserts it again */
   lm_heap_remove(&turn->timers, &conn->timer);
   lm_conn_start(conn);
 }
 
 /* --- one request --- */
 
-/* The target's signed headers and, in its place among them, the job's own. */
+/* Merge the job's durable name into the target's signed headers, which are sorted. */
 static void
-with_name(const struct lm_target *target, const struct lm_job *job, const char **merged)
+conn_with_name(const struct lm_target *target, const struct lm_job *job, const char **merged)
 {
   bool before = true;
   for (const char **at = target->signed_headers; *at != NULL; at += 2) {
@@ -235,7 +232,7 @@ with_name(const struct lm_target *target, const struct lm_job *job, const char *
 }
 
 static int
-sign(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
+conn_sign(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
 {
   const char *merged[2 * (LM_MAX_SIGNED_HEADERS + 1) + 1];
   struct lm_target *target = job->batch->target;
@@ -256,7 +253,7 @@ sign(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
       .unix_s = lm_seams.unix_s() + job->signed_offset_s,
   };
   if (job->durable_name != NULL) {
-    with_name(target, job, merged);
+    conn_with_name(target, job, merged);
     request.extra = merged;
   }
   job->signed_with = credentials->generation;
@@ -266,7 +263,7 @@ sign(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
 }
 
 static void
-trace_head(const struct lm_buf *head, struct lm_job *job)
+conn_trace_head(const struct lm_buf *head, struct lm_job *job)
 {
   struct lm_buf text;
   lm_buf_init(&text, MAX_HEAD_BYTES);
@@ -275,7 +272,7 @@ trace_head(const struct lm_buf *head, struct lm_job *job)
 }
 
 static int
-write_head(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
+conn_write_head(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
 {
   const struct lm_target *target = job->batch->target;
   struct lm_buf *out = &conn->out;
@@ -296,11 +293,11 @@ write_head(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
   lm_buf_str(out, "\r\nContent-Length: ");
   lm_buf_uint(out, job->body.len);
   lm_buf_str(out, "\r\n");
-  if (sign(conn, job, err) != 0)
+  if (conn_sign(conn, job, err) != 0)
     return -1;
   lm_buf_str(out, "\r\n");
   if (job->batch->notes.traced)
-    trace_head(out, job);
+    conn_trace_head(out, job);
   conn->body_apart = job->body.len > TOGETHER_BYTES;
   if (!conn->body_apart)
     lm_buf_append(out, job->body.data, job->body.len);
@@ -308,15 +305,15 @@ write_head(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
 }
 
 static void
-go_on_next_turn(struct lm_conn *conn)
+conn_go_on_next_turn(struct lm_conn *conn)
 {
   if (!lm_list_linked(&conn->again))
     lm_list_push_back(&conn->site->turn->again, &conn->again);
 }
 
-/* Write until everything has left, the socket is full, or the turn is over. -1: *err. */
+/* Send until everything has been sent, the socket is full, or the turn ends. */
 static int
-send_more(struct lm_conn *conn, struct lm_error *err)
+conn_send_more(struct lm_conn *conn, struct lm_error *err)
 {
   struct lm_job *job = conn->job;
   size_t moved = 0;
@@ -349,7 +346,7 @@ send_more(struct lm_conn *conn, struct lm_error *err)
     conn->all_sent =
         conn->out_done == conn->out.len && (!conn->body_apart || conn->body_done == job->body.len);
     if (!conn->all_sent && moved >= TURN_BYTES) {
-      go_on_next_turn(conn);
+      conn_go_on_next_turn(conn);
       return 0;
     }
   }
@@ -357,9 +354,9 @@ send_more(struct lm_conn *conn, struct lm_error *err)
   return 0;
 }
 
-/* Learn our clock's error from a reply of AWS's own: not a proxy's, not a kept copy. */
+/* Set the clock offset from the Date of a reply by AWS itself, not by a proxy or a cache. */
 static void
-heed_date(struct lm_endpoint *endpoint, struct lm_job *job)
+conn_heed_date(struct lm_endpoint *endpoint, struct lm_job *job)
 {
   const struct lm_reply_head *head = &job->head;
   if (head->date_s >= 0 && !head->has_age && head->request_id[0] != '\0')
@@ -368,9 +365,9 @@ heed_date(struct lm_endpoint *endpoint, struct lm_job *job)
       lm_skew_matters(job->signed_offset_s, atomic_load(&endpoint->clock_offset_s));
 }
 
-/* Its reply was read to its exact end. */
+/* Make the connection IDLE: its reply was read to its exact end. */
 static void
-keep(struct lm_conn *conn)
+conn_keep(struct lm_conn *conn)
 {
   struct lm_site *site = conn->site;
   conn->state = LM_CONN_IDLE;
@@ -380,34 +377,34 @@ keep(struct lm_conn *conn)
 }
 
 static void
-finish(struct lm_conn *conn, bool extra_bytes)
+conn_finish(struct lm_conn *conn, bool extra_bytes)
 {
   struct lm_site *site = conn->site;
   struct lm_turn *turn = site->turn;
   struct lm_error err;
   if (extra_bytes || conn->reply.content_encoded) {
     lm_error_set(&err, LM_E_FORMAT, "%s",
-                 extra_bytes ? "bytes follow the end of the reply"
-                             : "the reply is content-encoded, which was not asked for");
-    lose_protocol(conn, &err);
+                 extra_bytes ? "unexpected bytes after the end of the reply"
+                             : "unexpected Content-Encoding in the reply");
+    conn_lose_protocol(conn, &err);
     return;
   }
-  struct lm_job *job = take_job(conn);
-  keep_head(job, &conn->reply);
-  heed_date(site->endpoint, job);
+  struct lm_job *job = conn_take_job(conn);
+  conn_keep_head(job, &conn->reply);
+  conn_heed_date(site->endpoint, job);
   if (job->batch->notes.traced)
     lm_notes_add(&job->batch->notes, LM_NOTE_REPLY, job, 0, lm_seams.now_ns() - job->started_ns);
   if (conn->reply.keep_alive && conn->all_sent && !conn->peer_closed)
-    keep(conn);
+    conn_keep(conn);
   else
     lm_conn_close(conn);
   turn->replied(turn->context, job);
 }
 
-/* Read until the socket is dry, the reply is complete, or the turn is over. True: the attempt has
- * ended and conn may be gone. */
+/* Receive until the socket is empty, the reply is complete, or the turn ends. True: the attempt has ended
+ * and conn may have been freed. */
 static bool
-receive(struct lm_conn *conn)
+conn_receive(struct lm_conn *conn)
 {
   struct lm_turn *turn = conn->site->turn;
   struct lm_job *job = conn->job;
@@ -436,48 +433,49 @@ receive(struct lm_conn *conn)
       if (state == LM_HTTP1_COMPLETE)
         conn->reply.keep_alive = false;
       if (state == LM_HTTP1_BAD && !lm_http1_started(&conn->reply)) {
-        lose(conn, LM_FAIL_CONNECTION_LOST, "the connection was closed before a reply came");
+        conn_lose(conn, LM_FAIL_CONNECTION_LOST,
+                  "the connection was closed before a reply was received");
         return true;
       }
     } else {
       lm_error_set(&err, LM_E_SYSTEM, "the connection broke before the reply was complete: %s",
                    lm_stream_why(&conn->stream));
-      lose(conn, LM_FAIL_CONNECTION_LOST, err.text);
+      conn_lose(conn, LM_FAIL_CONNECTION_LOST, err.text);
       return true;
     }
     if (state == LM_HTTP1_BAD) {
-      lose_protocol(conn, &err);
+      conn_lose_protocol(conn, &err);
       return true;
     }
     if (state == LM_HTTP1_COMPLETE) {
-      finish(conn, taken < n);
+      conn_finish(conn, taken < n);
       return true;
     }
     if (moved >= TURN_BYTES) {
-      go_on_next_turn(conn);
+      conn_go_on_next_turn(conn);
       return false;
     }
   }
 }
 
-/* False: the attempt has ended, or goes on with a reply. The peer may have answered (413) and closed: its
- * reply counts for more than our error. */
+/* Send more. False: sending failed; the attempt has ended, or continues with a reply. A peer may have replied
+ * (413) and closed: its reply takes precedence over our error. */
 static bool
-send_on(struct lm_conn *conn)
+conn_send_on(struct lm_conn *conn)
 {
   struct lm_error err;
-  if (send_more(conn, &err) == 0)
+  if (conn_send_more(conn, &err) == 0)
     return true;
-  if (!receive(conn))
-    lose(conn, LM_FAIL_CONNECTION_LOST, err.text);
+  if (!conn_receive(conn))
+    conn_lose(conn, LM_FAIL_CONNECTION_LOST, err.text);
   return false;
 }
 
 void
 lm_conn_continue(struct lm_conn *conn)
 {
-  if (conn->all_sent || send_on(conn))
-    receive(conn);
+  if (conn->all_sent || conn_send_on(conn))
+    conn_receive(conn);
 }
 
 void
@@ -492,32 +490,32 @@ lm_conn_start(struct lm_conn *conn)
   lm_http1_init(&conn->reply);
   lm_list_push_back(&turn->active, &conn->link);
   if (job->digested_ns == 0 || turn->now_ns - job->digested_ns > STALE_NS)
-    lm_code_patch(job, turn->now_ns);
+    lm_coding_patch(job, turn->now_ns);
   if (lm_heap_set(&turn->timers, &conn->timer, job->deadline_ns) != 0) {
-    lose(conn, LM_FAIL_MEMORY, "out of memory");
+    conn_lose(conn, LM_FAIL_MEMORY, "out of memory");
     return;
   }
-  if (write_head(conn, job, &err) != 0) {
-    lose(conn, err.code == LM_E_NOMEM ? LM_FAIL_MEMORY : LM_FAIL_SYSTEM, err.text);
+  if (conn_write_head(conn, job, &err) != 0) {
+    conn_lose(conn, err.code == LM_E_NOMEM ? LM_FAIL_MEMORY : LM_FAIL_SYSTEM, err.text);
     return;
   }
   atomic_fetch_add(&job->batch->stats.requests, 1);
-  (void)send_on(conn);
+  (void)conn_send_on(conn);
 }
 
 void
 lm_conn_expire(struct lm_conn *conn)
 {
-  lose(conn, LM_FAIL_DEADLINE,
-       conn->state == LM_CONN_CONNECTING ? "the time was over before a connection stood"
-       : conn->reply.head_done           ? "the time was over while the reply came"
-                                         : "the time was over before a reply came");
+  conn_lose(conn, LM_FAIL_DEADLINE,
+            conn->state == LM_CONN_CONNECTING ? "deadline exceeded while connecting"
+            : conn->reply.head_done           ? "deadline exceeded while receiving the reply"
+                                              : "deadline exceeded while waiting for the reply");
 }
 
 void
 lm_conn_cancel(struct lm_conn *conn, const char *why)
 {
-  lose(conn, LM_FAIL_CANCELLED, why);
+  conn_lose(conn, LM_FAIL_CANCELLED, why);
 }
 
 bool
@@ -529,7 +527,7 @@ lm_conn_is_silent(struct lm_conn *conn)
 }
 
 static void
-on_event(void *owner, int fd, int events)
+conn_on_event(void *owner, int fd, int events)
 {
   struct lm_conn *conn = owner;
   (void)fd;

@@ -23,20 +23,20 @@ struct waiter {
 
 struct lm_addresses {
   atomic_uint refs;
-  atomic_uint turn; /* which address the next connection starts with */
+  atomic_uint turn; /* index of the address that the next connection tries first */
   struct lm_mutex lock;
   /* Guarded by lock. */
   char text[MAX_ADDRESSES][INET6_ADDRSTRLEN];
   unsigned count;
-  int64_t answered_ns; /* of the last end of a look-up; 0: never */
+  int64_t answered_ns; /* when the last look-up ended; 0: never */
   bool running, suspect;
-  int failure; /* EAI_ code of the last look-up, 0 for none */
+  int failure; /* EAI_ value of the last look-up; 0: success */
   struct waiter waiters[MAX_WAITERS];
   unsigned waiting;
 };
 
 static char *
-join(const char *format, const char *host, unsigned port)
+endpoint_join(const char *format, const char *host, unsigned port)
 {
   int size = snprintf(NULL, 0, format, host, port);
   char *text = size < 0 ? NULL : lm_alloc((size_t)size + 1);
@@ -46,7 +46,7 @@ join(const char *format, const char *host, unsigned port)
 }
 
 static bool
-is_literal(const char *host)
+endpoint_is_literal(const char *host)
 {
   unsigned char address[sizeof(struct in6_addr)];
   return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
@@ -66,25 +66,26 @@ lm_endpoint_new(const struct lm_endpoint_spec *spec, struct lm_error *err)
   bool v6 = strchr(spec->host, ':') != NULL;
   bool usual_port = spec->port == (spec->tls ? 443 : 80);
   endpoint->tls = spec->tls;
-  endpoint->host = join("%s", spec->host, 0);
-  endpoint->url = join(spec->tls ? (v6 ? "https://[%s]:%u/" : "https://%s:%u/")
-                                 : (v6 ? "http://[%s]:%u/" : "http://%s:%u/"),
-                       spec->host, spec->port);
-  endpoint->authority = usual_port ? join(v6 ? "[%s]" : "%s", spec->host, 0)
-                                   : join(v6 ? "[%s]:%u" : "%s:%u", spec->host, spec->port);
-  endpoint->dial_host = join("%s", spec->proxy != NULL ? spec->proxy_host : spec->host, 0);
+  endpoint->host = endpoint_join("%s", spec->host, 0);
+  endpoint->url = endpoint_join(spec->tls ? (v6 ? "https://[%s]:%u/" : "https://%s:%u/")
+                                          : (v6 ? "http://[%s]:%u/" : "http://%s:%u/"),
+                                spec->host, spec->port);
+  endpoint->authority = usual_port
+                            ? endpoint_join(v6 ? "[%s]" : "%s", spec->host, 0)
+                            : endpoint_join(v6 ? "[%s]:%u" : "%s:%u", spec->host, spec->port);
+  endpoint->dial_host = endpoint_join("%s", spec->proxy != NULL ? spec->proxy_host : spec->host, 0);
   endpoint->dial_port = spec->proxy != NULL ? spec->proxy_port : spec->port;
   if (spec->proxy != NULL)
-    endpoint->proxy = join("%s", spec->proxy, 0);
+    endpoint->proxy = endpoint_join("%s", spec->proxy, 0);
   if (spec->ca_file != NULL)
-    endpoint->ca_file = join("%s", spec->ca_file, 0);
+    endpoint->ca_file = endpoint_join("%s", spec->ca_file, 0);
   if (endpoint->host == NULL || endpoint->url == NULL || endpoint->authority == NULL ||
       endpoint->dial_host == NULL || (spec->proxy != NULL && endpoint->proxy == NULL) ||
       (spec->ca_file != NULL && endpoint->ca_file == NULL)) {
     lm_error_nomem(err, strlen(spec->host));
     goto err_endpoint;
   }
-  endpoint->literal = is_literal(endpoint->dial_host);
+  endpoint->literal = endpoint_is_literal(endpoint->dial_host);
   if (spec->tls && lm_tls_store_usable() &&
       (endpoint->store = lm_tls_store(spec->ca_file, spec->ca_path, err)) == NULL)
     goto err_endpoint;
@@ -136,7 +137,7 @@ lm_endpoint_add_idle(struct lm_endpoint *endpoint, unsigned thread, int n)
 }
 
 static bool
-same(const char *a, const char *b)
+endpoint_same(const char *a, const char *b)
 {
   return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
@@ -148,14 +149,14 @@ lm_endpoint_same(const struct lm_endpoint *endpoint, const struct lm_endpoint_sp
   char port[8];
   snprintf(port, sizeof port, ":%u/", spec->port);
   size_t url_len = strlen(endpoint->url), port_len = strlen(port);
-  return endpoint->tls == spec->tls && same(endpoint->host, spec->host) &&
-         same(endpoint->proxy, spec->proxy) && same(endpoint->ca_file, spec->ca_file) &&
-         endpoint->dial_port == dial_port && url_len > port_len &&
-         strcmp(endpoint->url + url_len - port_len, port) == 0;
+  return endpoint->tls == spec->tls && endpoint_same(endpoint->host, spec->host) &&
+         endpoint_same(endpoint->proxy, spec->proxy) &&
+         endpoint_same(endpoint->ca_file, spec->ca_file) && endpoint->dial_port == dial_port &&
+         url_len > port_len && strcmp(endpoint->url + url_len - port_len, port) == 0;
 }
 
 static void
-take_answer(struct lm_addresses *known, const struct addrinfo *answers)
+endpoint_take_answer(struct lm_addresses *known, const struct addrinfo *answers)
 {
   known->count = 0;
   for (const struct addrinfo *at = answers; at != NULL && known->count < MAX_ADDRESSES;
@@ -173,9 +174,9 @@ take_answer(struct lm_addresses *known, const struct addrinfo *answers)
 }
 
 static void *
-look_up(void *argument)
+endpoint_look_up(void *argument)
 {
-  struct lm_endpoint *endpoint = argument; /* a reference of its own */
+  struct lm_endpoint *endpoint = argument; /* strong */
   struct lm_addresses *known = endpoint->known;
   char port[8];
   snprintf(port, sizeof port, "%u", endpoint->dial_port);
@@ -186,10 +187,10 @@ look_up(void *argument)
   lm_mutex_lock(&known->lock);
   known->failure = failure;
   if (failure == 0)
-    take_answer(known, answers);
+    endpoint_take_answer(known, answers);
   known->answered_ns = lm_seams.now_ns();
   known->running = known->suspect = false;
-  for (unsigned i = 0; i < known->waiting; i++) /* under the lock: none is forgotten meanwhile */
+  for (unsigned i = 0; i < known->waiting; i++) /* under the lock, for lm_endpoint_forget */
     known->waiters[i].woken(known->waiters[i].context);
   known->waiting = 0;
   lm_mutex_unlock(&known->lock);
@@ -199,13 +200,13 @@ look_up(void *argument)
   return NULL;
 }
 
-/* With known->lock held. The thread is detached: getaddrinfo cannot be interrupted, and nobody may
- * wait for it. */
+/* With known->lock held. The thread is detached: getaddrinfo cannot be interrupted, so nothing may wait for
+ * it. */
 static int
-start_look_up(struct lm_endpoint *endpoint, struct lm_error *err)
+endpoint_start_look_up(struct lm_endpoint *endpoint, struct lm_error *err)
 {
   lm_endpoint_ref(endpoint);
-  int failed = lm_thread_start("lambdamap-dns", look_up, endpoint, err);
+  int failed = lm_thread_start("lambdamap-dns", endpoint_look_up, endpoint, err);
   if (failed != 0)
     lm_endpoint_unref(endpoint);
   endpoint->known->running = failed == 0;
@@ -213,7 +214,7 @@ start_look_up(struct lm_endpoint *endpoint, struct lm_error *err)
 }
 
 static void
-write_list(struct lm_endpoint *endpoint, char *list, size_t size)
+endpoint_write_list(struct lm_endpoint *endpoint, char *list, size_t size)
 {
   struct lm_addresses *known = endpoint->known;
   unsigned turn = atomic_fetch_add(&known->turn, 1);
@@ -227,7 +228,7 @@ write_list(struct lm_endpoint *endpoint, char *list, size_t size)
 }
 
 static bool
-wait_for(struct lm_addresses *known, void (*woken)(void *), void *context)
+endpoint_wait_for(struct lm_addresses *known, void (*woken)(void *), void *context)
 {
   for (unsigned i = 0; i < known->waiting; i++)
     if (known->waiters[i].context == context)
@@ -253,17 +254,17 @@ lm_endpoint_dial(struct lm_endpoint *endpoint, int64_t asked_ns, int64_t now_ns,
   bool stale = known->answered_ns == 0 || known->suspect || !fresh;
   int no_thread = 0;
   if (stale && !known->running)
-    no_thread = start_look_up(endpoint, err);
+    no_thread = endpoint_start_look_up(endpoint, err);
   if (known->count > 0) {
-    write_list(endpoint, list, list_size);
-  } else if (known->running && wait_for(known, woken, context)) {
+    endpoint_write_list(endpoint, list, list_size);
+  } else if (known->running && endpoint_wait_for(known, woken, context)) {
     dial = LM_DIAL_WAIT;
   } else if (no_thread != 0) {
     dial = LM_DIAL_FAILED;
   } else {
     dial = known->failure == EAI_NONAME ? LM_DIAL_UNKNOWN_NAME : LM_DIAL_FAILED;
     lm_error_set(err, LM_E_SYSTEM, "cannot look up %s: %s", endpoint->dial_host,
-                 known->failure != 0 ? gai_strerror(known->failure) : "no address");
+                 known->failure != 0 ? gai_strerror(known->failure) : "no usable address");
   }
   lm_mutex_unlock(&known->lock);
   return dial;

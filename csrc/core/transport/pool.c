@@ -7,7 +7,7 @@
 #include "policy/deadline.h"
 
 static const int64_t MAX_LIFE_NS = 600000000000;
-static const int64_t LOOK_AGAIN_NS = 50000000; /* at jobs that wait for an address */
+static const int64_t LOOK_AGAIN_NS = 50000000; /* at jobs that wait for an address, as a fallback */
 
 struct lm_pool *
 lm_pool_new(struct lm_turn *turn, struct lm_endpoint *endpoint)
@@ -54,7 +54,7 @@ lm_pool_next(const struct lm_pool *pool, int64_t now_ns)
 /* --- connections --- */
 
 static bool
-is_old(const struct lm_conn *conn, int64_t now_ns)
+pool_is_old(const struct lm_conn *conn, int64_t now_ns)
 {
   return now_ns - conn->idle_since_ns > lm_periods.max_idle_ns ||
          now_ns - conn->born_ns > MAX_LIFE_NS;
@@ -65,14 +65,14 @@ lm_pool_trim(struct lm_pool *pool, int64_t now_ns, bool all)
 {
   for (struct lm_node *node; (node = lm_list_last(&pool->site.idle)) != NULL;) {
     struct lm_conn *oldest = LM_CONTAINER(node, struct lm_conn, link);
-    if (!all && !is_old(oldest, now_ns))
+    if (!all && !pool_is_old(oldest, now_ns))
       return;
     lm_conn_close(oldest);
   }
 }
 
 static bool
-dial(struct lm_pool *pool, struct lm_job *job, int64_t now_ns)
+pool_dial(struct lm_pool *pool, struct lm_job *job, int64_t now_ns)
 {
   struct lm_turn *turn = pool->site.turn;
   char list[1024];
@@ -83,7 +83,8 @@ dial(struct lm_pool *pool, struct lm_job *job, int64_t now_ns)
     lm_list_push_back(&pool->waiting, &job->link);
     return true;
   case LM_DIAL_UNKNOWN_NAME:
-    lm_code_fail(job, LM_RAN_NOT, LM_FAIL_CONFIG, "%s: check the region or endpoint_url", err.text);
+    lm_coding_fail(job, LM_RAN_NOT, LM_FAIL_CONFIG, "%s: check the region or endpoint_url",
+                   err.text);
     job->outcome.stops_map = true;
     return false;
   case LM_DIAL_FAILED:
@@ -106,8 +107,8 @@ lm_pool_send(struct lm_pool *pool, struct lm_job *job, bool claimed, int64_t now
 {
   for (struct lm_node *node; claimed && (node = lm_list_first(&pool->site.idle)) != NULL;) {
     struct lm_conn *conn = LM_CONTAINER(node, struct lm_conn, link);
-    /* A TLS layer that has read ahead may hold what the socket no longer tells of. */
-    if (is_old(conn, now_ns) || (pool->site.endpoint->tls && !lm_conn_is_silent(conn))) {
+    /* A TLS layer that has read ahead may hold bytes that the loop does not report. */
+    if (pool_is_old(conn, now_ns) || (pool->site.endpoint->tls && !lm_conn_is_silent(conn))) {
       lm_conn_close(conn);
       continue;
     }
@@ -118,8 +119,8 @@ lm_pool_send(struct lm_pool *pool, struct lm_job *job, bool claimed, int64_t now
   }
   if (claimed)
     lm_endpoint_add_idle(pool->site.endpoint, pool->site.turn->index,
-                         1); /* what was claimed is gone, and counted off */
-  return dial(pool, job, now_ns);
+                         1); /* the claimed one was closed and subtracted */
+  return pool_dial(pool, job, now_ns);
 }
 
 void
@@ -132,11 +133,11 @@ lm_pool_retry_waiting(struct lm_pool *pool, int64_t now_ns)
   for (struct lm_node *node; (node = lm_list_pop_front(&waiting)) != NULL;) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
     if (job->deadline_ns <= now_ns) {
-      lm_code_fail(job, LM_RAN_NOT, LM_FAIL_DEADLINE,
-                   "the time was over before the name of the endpoint was known");
+      lm_coding_fail(job, LM_RAN_NOT, LM_FAIL_DEADLINE,
+                     "deadline exceeded while looking up the endpoint");
       turn->ended(turn->context, job);
     } else if (atomic_load(&job->batch->cancelled)) {
-      lm_code_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "cancelled");
+      lm_coding_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "cancelled");
       turn->ended(turn->context, job);
     } else if (!lm_pool_send(pool, job,
                              lm_endpoint_claim(pool->site.endpoint, pool->site.turn->index),

@@ -13,7 +13,7 @@
 enum { MAX_HEAD = 32768 };
 
 static char *
-copy(const char *text)
+target_copy(const char *text)
 {
   size_t size = strlen(text) + 1;
   char *copied = lm_alloc(size);
@@ -32,8 +32,8 @@ lm_credentials_unref(struct lm_credentials *credentials)
 }
 
 static struct lm_credentials *
-new_credentials(const char *access_key, const char *secret_key, const char *token,
-                int64_t expires_s, struct lm_error *err)
+target_new_credentials(const char *access_key, const char *secret_key, const char *token,
+                       int64_t expires_s, struct lm_error *err)
 {
   struct lm_credentials *made = lm_alloc_zero(1, sizeof *made);
   if (made == NULL) {
@@ -41,9 +41,9 @@ new_credentials(const char *access_key, const char *secret_key, const char *toke
     return NULL;
   }
   atomic_init(&made->refs, 1);
-  made->access_key = copy(access_key);
-  made->secret_key = copy(secret_key);
-  made->token = token == NULL ? NULL : copy(token);
+  made->access_key = target_copy(access_key);
+  made->secret_key = target_copy(secret_key);
+  made->token = token == NULL ? NULL : target_copy(token);
   made->expires_s = expires_s;
   if (made->access_key == NULL || made->secret_key == NULL ||
       (token != NULL && made->token == NULL)) {
@@ -54,9 +54,10 @@ new_credentials(const char *access_key, const char *secret_key, const char *toke
   return made;
 }
 
-/* refresh_before_ns before they expire; when that has passed, at half of the time that is left. */
+/* When to request newer credentials: refresh_before_ns before they expire, or after half of the time left if
+ * that has passed. */
 static int64_t
-refresh_time(int64_t expires_s)
+target_refresh_time(int64_t expires_s)
 {
   if (expires_s == INT64_MAX)
     return 0;
@@ -66,13 +67,13 @@ refresh_time(int64_t expires_s)
 }
 
 static int
-by_name(const void *a, const void *b)
+target_by_name(const void *a, const void *b)
 {
   return strcmp(((const struct lm_header *)a)->name, ((const struct lm_header *)b)->name);
 }
 
 static int
-take_headers(struct lm_target *target, const char *const *headers)
+target_take_headers(struct lm_target *target, const char *const *headers)
 {
   size_t n = 0;
   while (headers[2 * n] != NULL)
@@ -84,8 +85,8 @@ take_headers(struct lm_target *target, const char *const *headers)
     return -1;
   for (; target->n_headers < n; target->n_headers++) {
     struct lm_header *header = &target->headers[target->n_headers];
-    header->name = copy(headers[2 * target->n_headers]);
-    header->value = copy(headers[2 * target->n_headers + 1]);
+    header->name = target_copy(headers[2 * target->n_headers]);
+    header->value = target_copy(headers[2 * target->n_headers + 1]);
     if (header->name == NULL || header->value == NULL) {
       target->n_headers++;
       return -1;
@@ -93,18 +94,18 @@ take_headers(struct lm_target *target, const char *const *headers)
     for (char *at = header->name; *at != '\0'; at++)
       *at = (char)tolower((unsigned char)*at);
   }
-  qsort(target->headers, n, sizeof *target->headers, by_name);
+  qsort(target->headers, n, sizeof *target->headers, target_by_name);
   return 0;
 }
 
 static bool
-is_signed(const struct lm_header *header)
+target_is_signed(const struct lm_header *header)
 {
   return strncmp(header->name, "x-amz-", 6) == 0;
 }
 
 static int
-build_head(struct lm_target *target, struct lm_error *err)
+target_build_head(struct lm_target *target, struct lm_error *err)
 {
   struct lm_buf head;
   lm_buf_init(&head, MAX_HEAD);
@@ -123,7 +124,7 @@ build_head(struct lm_target *target, struct lm_error *err)
     lm_buf_str(&head, ": ");
     lm_buf_str(&head, target->headers[i].value);
     lm_buf_str(&head, "\r\n");
-    n_signed += is_signed(&target->headers[i]);
+    n_signed += target_is_signed(&target->headers[i]);
   }
   target->signed_headers = lm_alloc_zero(2 * n_signed + 1, sizeof *target->signed_headers);
   if (n_signed > LM_MAX_SIGNED_HEADERS)
@@ -132,7 +133,7 @@ build_head(struct lm_target *target, struct lm_error *err)
     head.failed = LM_E_NOMEM;
   else
     for (size_t i = 0, at = 0; i < target->n_headers; i++)
-      if (is_signed(&target->headers[i])) {
+      if (target_is_signed(&target->headers[i])) {
         target->signed_headers[at++] = target->headers[i].name;
         target->signed_headers[at++] = target->headers[i].value;
       }
@@ -158,25 +159,25 @@ lm_target_new(struct lm_endpoint *endpoint, struct lm_function *function,
   lm_mutex_init(&target->lock);
   target->endpoint = lm_endpoint_ref(endpoint);
   target->function = function;
-  target->path = copy(spec->path);
-  target->query = copy(spec->query);
-  target->region = copy(spec->region);
+  target->path = target_copy(spec->path);
+  target->query = target_copy(spec->query);
+  target->region = target_copy(spec->region);
   target->max_attempts = spec->max_attempts;
   target->max_concurrency = spec->max_concurrency;
   target->connect_timeout_ms = spec->connect_timeout_ms;
   target->connect_patience_ns = spec->connect_patience_ms * 1000000;
   if (target->path == NULL || target->query == NULL || target->region == NULL ||
-      take_headers(target, spec->headers) != 0) {
+      target_take_headers(target, spec->headers) != 0) {
     lm_error_nomem(err, sizeof *target);
     goto err_target;
   }
-  if (build_head(target, err) != 0)
+  if (target_build_head(target, err) != 0)
     goto err_target;
   target->credentials =
-      new_credentials(spec->access_key, spec->secret_key, spec->token, spec->expires_s, err);
+      target_new_credentials(spec->access_key, spec->secret_key, spec->token, spec->expires_s, err);
   if (target->credentials == NULL)
     goto err_target;
-  atomic_init(&target->renewal.refresh_s, refresh_time(spec->expires_s));
+  atomic_init(&target->renewal.refresh_s, target_refresh_time(spec->expires_s));
   return target;
 
 err_target:
@@ -216,7 +217,8 @@ int
 lm_target_set_credentials(struct lm_target *target, const char *access_key, const char *secret_key,
                           const char *token, int64_t expires_s, struct lm_error *err)
 {
-  struct lm_credentials *made = new_credentials(access_key, secret_key, token, expires_s, err);
+  struct lm_credentials *made =
+      target_new_credentials(access_key, secret_key, token, expires_s, err);
   if (made == NULL)
     return -1;
   lm_mutex_lock(&target->lock);
@@ -224,7 +226,7 @@ lm_target_set_credentials(struct lm_target *target, const char *access_key, cons
   made->generation = before->generation + 1;
   target->credentials = made;
   atomic_store(&target->renewal.generation, made->generation);
-  atomic_store(&target->renewal.refresh_s, refresh_time(expires_s));
+  atomic_store(&target->renewal.refresh_s, target_refresh_time(expires_s));
   atomic_store(&target->renewal.wants, LM_WANTS_NOTHING);
   lm_mutex_unlock(&target->lock);
   lm_credentials_unref(before);

@@ -1,5 +1,5 @@
-/* Where and how a map's invocations go: endpoint, path, credentials, function state, limits.
- * Reference-counted; everything but the credentials is immutable after new. */
+/* Where and how maps invoke: endpoint, path, credentials, function state, limits. Reference-counted;
+ * everything but the credentials is immutable after lm_target_new. */
 #ifndef LM_TRANSPORT_TARGET_H
 #define LM_TRANSPORT_TARGET_H
 
@@ -10,14 +10,13 @@
 #include "sched/renewal.h"
 #include "transport/endpoint.h"
 
-/* One generation of keys: never mixed with another's. Immutable, reference-counted; wiped when the
- * last reference goes. */
+/* One set of keys. Immutable, reference-counted; overwritten when the last reference is released. */
 struct lm_credentials {
   atomic_uint refs;
   char *access_key, *secret_key;
-  char *token;         /* NULL for none */
-  int64_t expires_s;   /* seconds since 1970, INT64_MAX: never */
-  uint64_t generation; /* grows with each lm_target_set_credentials */
+  char *token;         /* NULL: none */
+  int64_t expires_s;   /* seconds since 1970; INT64_MAX: never */
+  uint64_t generation; /* incremented by each lm_target_set_credentials */
 };
 
 struct lm_function; /* sched.h */
@@ -26,15 +25,15 @@ struct lm_header { /* owned strings */
   char *name, *value;
 };
 
-struct lm_target_spec { /* all borrowed for the call */
+struct lm_target_spec { /* borrowed for the call */
   const char *path, *query, *region;
   const char *access_key, *secret_key, *token;
   int64_t expires_s;
   const char *const *headers; /* name, value, name, value, ..., NULL */
   unsigned max_attempts;
-  unsigned max_concurrency;    /* attempts at once of one map */
+  unsigned max_concurrency;    /* attempts in flight of one map */
   int64_t connect_timeout_ms;  /* of one attempt to connect */
-  int64_t connect_patience_ms; /* how long connecting is tried again */
+  int64_t connect_patience_ms; /* how long connecting is retried */
 };
 
 enum { LM_MAX_SIGNED_HEADERS = 16 };
@@ -42,13 +41,13 @@ enum { LM_MAX_SIGNED_HEADERS = 16 };
 struct lm_target {
   atomic_uint refs;
   struct lm_endpoint *endpoint; /* strong */
-  struct lm_function *function; /* borrowed from the scheduler, which keeps it for ever */
+  struct lm_function *function; /* borrowed from the scheduler, which never frees it */
   char *path, *query, *region;
-  char *head; /* request line and constant headers, each with its CRLF */
+  char *head; /* owned; request line and constant headers, each with CR LF */
   size_t head_len;
   const char **signed_headers; /* x-amz-* names (lower case) and values, sorted, NULL at the end, at
-                                    most LM_MAX_SIGNED_HEADERS of them;
-                                    the array is owned, the strings are headers' */
+                                  most LM_MAX_SIGNED_HEADERS pairs; the array is owned, the
+                                  strings belong to headers */
   struct lm_header *headers;
   size_t n_headers;
   unsigned max_attempts;
@@ -56,16 +55,16 @@ struct lm_target {
   int64_t connect_timeout_ms, connect_patience_ns;
   struct lm_mutex lock;
   struct lm_credentials *credentials; /* guarded by lock */
-  struct lm_renewal renewal;          /* of them */
+  struct lm_renewal renewal;          /* of the credentials */
 };
 
-/* `endpoint` is referenced, `function` borrowed for ever. */
+/* Takes a reference to `endpoint`; `function` must outlive it. */
 struct lm_target *lm_target_new(struct lm_endpoint *endpoint, struct lm_function *function,
                                 const struct lm_target_spec *spec, struct lm_error *err);
 struct lm_target *lm_target_ref(struct lm_target *target);
 void lm_target_unref(struct lm_target *target); /* NULL is allowed */
 
-/* Used by every attempt signed from now on; one in flight keeps its own. */
+/* Set the credentials for all attempts that are signed from now on. */
 int lm_target_set_credentials(struct lm_target *target, const char *access_key,
                               const char *secret_key, const char *token, int64_t expires_s,
                               struct lm_error *err);

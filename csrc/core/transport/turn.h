@@ -1,5 +1,5 @@
-/* What an I/O thread gives to the connections that it works on: its loop, its tools, its lists, and
- * whom to tell of a job. Belongs to that thread, and outlives its pools and connections. */
+/* What an I/O thread shares with its connections: its loop, buffers, lists, and the callbacks that take a job
+ * back. Belongs to that thread, and outlives its pools and connections. */
 #ifndef LM_TRANSPORT_TURN_H
 #define LM_TRANSPORT_TURN_H
 
@@ -17,22 +17,22 @@ enum { LM_SCRATCH_BYTES = 65536 };
 
 struct lm_turn {
   unsigned index;       /* of the thread */
-  int64_t now_ns;       /* start of the present turn */
+  int64_t now_ns;       /* start of the current turn */
   struct lm_loop *loop; /* owned by the thread, like the next two */
   struct lm_sigv4 *signer;
-  uint8_t *scratch;         /* LM_SCRATCH_BYTES for received bytes */
+  uint8_t *scratch;         /* LM_SCRATCH_BYTES, for received bytes */
   struct lm_list active;    /* connections with a job */
-  struct lm_list again;     /* of those, the ones to go on with next turn */
-  struct lm_heap timers;    /* of those, by deadline */
-  atomic_uint *connections; /* of all threads, whatever their state; borrowed */
+  struct lm_list again;     /* those of them that continue in the next turn */
+  struct lm_heap timers;    /* of them, by deadline */
+  atomic_uint *connections; /* number of connections of all threads, in any state; borrowed */
 
-  void *context; /* borrowed: what these are called with */
-  /* The job (moved) has ended its attempt as its outcome says. */
+  void *context; /* borrowed; passed to these callbacks */
+  /* The attempt of the job (moved) has ended without a reply, as its outcome says. */
   void (*ended)(void *context, struct lm_job *job);
-  /* With a complete reply in it: the job (moved) is to be decoded and judged. */
+  /* The job (moved) holds a complete reply: decode it, then classify the outcome. */
   void (*replied)(void *context, struct lm_job *job);
-  void (*no_descriptors)(void *context); /* they have run out */
-  /* lm_endpoint_dial's callback: from any thread, under the endpoint's lock; takes none itself. */
+  void (*no_descriptors)(void *context); /* the process has run out of descriptors */
+  /* For lm_endpoint_dial: called on any thread, under the endpoint's lock; takes no lock. */
   void (*address_known)(void *context);
 };
 

@@ -1,4 +1,4 @@
-/* Completion: one finished chunk; its attributes are read out of the job when asked for. */
+/* Completion: one finished chunk. Its attributes are read from the job on access. */
 #include "net.h"
 
 #include <stddef.h>
@@ -7,7 +7,8 @@
 #include "job/coding.h"
 
 struct completion_object {
-  PyObject_HEAD struct lm_job *job; /* owned */
+  PyObject_HEAD
+  struct lm_job *job; /* owned */
   unsigned generation;
 };
 
@@ -64,7 +65,7 @@ lmpy_completion_new(struct lmpy_net_state *state, struct lm_job *job)
 }
 
 static void
-dealloc(PyObject *object)
+completion_dealloc(PyObject *object)
 {
   struct completion_object *self = (struct completion_object *)object;
   PyTypeObject *type = Py_TYPE(object);
@@ -74,9 +75,9 @@ dealloc(PyObject *object)
   Py_DECREF(type);
 }
 
-/* The job's memory stays readable in the child of a fork, too. */
+/* The job's memory is readable in the child of a fork, too. */
 static struct lm_job *
-job_of(PyObject *object)
+completion_job_of(PyObject *object)
 {
   return ((struct completion_object *)object)->job;
 }
@@ -90,7 +91,7 @@ lmpy_text_or_none(const char *text)
 }
 
 static PyObject *
-span_or_none(const struct lm_span *span)
+completion_span_or_none(const struct lm_span *span)
 {
   if (span->at == NULL)
     Py_RETURN_NONE;
@@ -98,15 +99,15 @@ span_or_none(const struct lm_span *span)
 }
 
 static bool
-is_plain(const struct lm_job *job)
+completion_is_raw(const struct lm_job *job)
 {
-  return job->batch->opts.head == NULL;
+  return job->batch->opts.envelope == NULL;
 }
 
 static uint32_t
-items_done(const struct lm_job *job)
+completion_items_done(const struct lm_job *job)
 {
-  if (is_plain(job))
+  if (completion_is_raw(job))
     return job->outcome.failure == LM_FAIL_NONE ? job->n_items : 0;
   return job->view.has_done ? job->view.done : 0;
 }
@@ -114,7 +115,7 @@ items_done(const struct lm_job *job)
 #define GETTER(name) static PyObject *get_##name(PyObject *object, void *unused)
 #define JOB                                                                                        \
   (void)unused;                                                                                    \
-  const struct lm_job *job = job_of(object)
+  const struct lm_job *job = completion_job_of(object)
 
 GETTER(first_item)
 {
@@ -130,7 +131,7 @@ GETTER(ok)
 {
   JOB;
   return PyBool_FromLong(job->outcome.failure == LM_FAIL_NONE && job->view.error.at == NULL &&
-                         items_done(job) == job->n_items);
+                         completion_items_done(job) == job->n_items);
 }
 GETTER(failure)
 {
@@ -187,7 +188,7 @@ GETTER(status)
 GETTER(done)
 {
   JOB;
-  return PyLong_FromUnsignedLong(items_done(job));
+  return PyLong_FromUnsignedLong(completion_items_done(job));
 }
 GETTER(worker_us)
 {
@@ -211,12 +212,12 @@ GETTER(error)
   JOB;
   if (job->view.error.at == NULL && job->outcome.failure != LM_FAIL_NONE && job->reply.len > 0)
     return PyBytes_FromStringAndSize((const char *)job->reply.data, (Py_ssize_t)job->reply.len);
-  return span_or_none(&job->view.error);
+  return completion_span_or_none(&job->view.error);
 }
 GETTER(output)
 {
   JOB;
-  return span_or_none(&job->view.output);
+  return completion_span_or_none(&job->view.output);
 }
 GETTER(frame)
 {
@@ -228,7 +229,7 @@ GETTER(frame)
 GETTER(body)
 {
   JOB;
-  if (!is_plain(job) || job->outcome.failure != LM_FAIL_NONE)
+  if (!completion_is_raw(job) || job->outcome.failure != LM_FAIL_NONE)
     Py_RETURN_NONE;
   return PyBytes_FromStringAndSize((const char *)job->reply.data, (Py_ssize_t)job->reply.len);
 }
@@ -244,7 +245,7 @@ GETTER(bytes_received)
 }
 
 static PyObject *
-request_frame(PyObject *object, PyObject *unused)
+completion_request_frame(PyObject *object, PyObject *unused)
 {
   struct lm_buf frame;
   struct lm_error err;
@@ -252,7 +253,7 @@ request_frame(PyObject *object, PyObject *unused)
   struct lmpy_net_state *state = PyModule_GetState(PyType_GetModule(Py_TYPE(object)));
   PyObject *bytes = NULL;
   lm_buf_init(&frame, SIZE_MAX);
-  if (lm_code_recover(state->coder, job_of(object), &frame, &err) == 0)
+  if (lm_coding_recover(state->coder, completion_job_of(object), &frame, &err) == 0)
     bytes = PyBytes_FromStringAndSize((const char *)frame.data, (Py_ssize_t)frame.len);
   else
     lmpy_raise(&err, PyExc_ValueError);
@@ -261,18 +262,18 @@ request_frame(PyObject *object, PyObject *unused)
 }
 
 static int
-get_buffer(PyObject *object, Py_buffer *view, int flags)
+completion_get_buffer(PyObject *object, Py_buffer *view, int flags)
 {
-  const struct lm_job *job = job_of(object);
+  const struct lm_job *job = completion_job_of(object);
   return PyBuffer_FillInfo(view, object, job->result.data, (Py_ssize_t)job->result.len, 1, flags);
 }
 
 PyDoc_STRVAR(request_frame_doc, "request_frame($self, /)\n--\n\n"
-                                "The raw request frame, to be packed again in parts.\n\n"
-                                "Raises ValueError when this request holds no chunk.");
+                                "Return the raw request frame, to split the chunk.\n\n"
+                                "Raises ValueError if the request contains no chunk.");
 
 static PyMethodDef methods[] = {
-    {"request_frame", request_frame, METH_NOARGS, request_frame_doc},
+    {"request_frame", completion_request_frame, METH_NOARGS, request_frame_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -283,36 +284,36 @@ static PyMethodDef methods[] = {
 
 static PyGetSetDef getset[] = {
     ATTRIBUTE(first_item, "Index of the chunk's first item."),
-    ATTRIBUTE(n_items, "Items in the chunk."),
-    ATTRIBUTE(ok, "Every item has its result."),
-    ATTRIBUTE(failure, "Kind of failure, \"\" for none."),
-    ATTRIBUTE(ran, "\"NOT\", \"MAYBE\" or \"RAN\"."),
-    ATTRIBUTE(message, "What went wrong, for people."),
-    ATTRIBUTE(stops_map, "Every other chunk would fail like this one."),
-    ATTRIBUTE(split, "Too large to be sent: halve request_frame()."),
-    ATTRIBUTE(attempts, "Attempts made, those answered by 429 or 409 not counted."),
-    ATTRIBUTE(throttles, "Times that this chunk was answered by 429."),
-    ATTRIBUTE(request_id, "AWS's request id of the last attempt, or None."),
+    ATTRIBUTE(n_items, "Number of items in the chunk."),
+    ATTRIBUTE(ok, "Whether every item has a result."),
+    ATTRIBUTE(failure, "Kind of failure; \"\": none."),
+    ATTRIBUTE(ran, "Whether the function ran: \"NOT\", \"MAYBE\" or \"RAN\"."),
+    ATTRIBUTE(message, "Error message; \"\": none."),
+    ATTRIBUTE(stops_map, "Whether every other chunk would fail like this one."),
+    ATTRIBUTE(split, "Whether the chunk is too large and must be split; see request_frame."),
+    ATTRIBUTE(attempts, "Number of attempts, without those whose reply was 429 or 409."),
+    ATTRIBUTE(throttles, "Number of 429 replies."),
+    ATTRIBUTE(request_id, "AWS request id of the last attempt, or None."),
     ATTRIBUTE(executed_version, "Version of the function that ran, or None."),
-    ATTRIBUTE(status, "HTTP status of the last reply, 0 for none."),
-    ATTRIBUTE(done, "Items that the worker did, counted from the first."),
-    ATTRIBUTE(worker_us, "Microseconds that the worker spent on them."),
-    ATTRIBUTE(seconds, "The last attempt took, waiting for a connection included."),
-    ATTRIBUTE(stale_code, "What the worker says about running another source, or None."),
-    ATTRIBUTE(error, "The error in the reply as JSON, or None."),
-    ATTRIBUTE(output, "What the items printed as JSON, or None."),
-    ATTRIBUTE(frame, "View of the checked result frame, or None."),
-    ATTRIBUTE(body, "The reply as it came, of a map without envelope, or None."),
-    ATTRIBUTE(bytes_sent, "Over all attempts, heads included."),
-    ATTRIBUTE(bytes_received, "Over all attempts, heads included."),
+    ATTRIBUTE(status, "HTTP status of the last reply; 0: none."),
+    ATTRIBUTE(done, "Number of items that have run, from the first."),
+    ATTRIBUTE(worker_us, "Worker time for these items, in microseconds."),
+    ATTRIBUTE(seconds, "Duration of the last attempt in seconds, with connecting."),
+    ATTRIBUTE(stale_code, "Digest of the worker's source if it is not the caller's, or None."),
+    ATTRIBUTE(error, "Error of the reply as JSON, or None."),
+    ATTRIBUTE(output, "Output of the items as JSON, or None."),
+    ATTRIBUTE(frame, "The checked result frame as a memoryview, or None."),
+    ATTRIBUTE(body, "The reply of a map without envelope, or None."),
+    ATTRIBUTE(bytes_sent, "Bytes sent in all attempts, with headers."),
+    ATTRIBUTE(bytes_received, "Bytes received in all attempts, with headers."),
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_dealloc, dealloc},
+    {Py_tp_dealloc, completion_dealloc},
     {Py_tp_methods, methods},
     {Py_tp_getset, getset},
-    {Py_bf_getbuffer, get_buffer},
+    {Py_bf_getbuffer, completion_get_buffer},
     {Py_tp_doc, PyDoc_STR("One finished chunk.")},
     {0, NULL},
 };

@@ -8,37 +8,38 @@
 #include "os/seams.h"
 
 enum {
-  SLICE_MS = 50,      /* how late a signal that hit another thread may be noticed */
+  SLICE_MS = 50,      /* delay until a signal delivered to another thread is noticed */
   LARGE_BYTES = 65536 /* copied without the GIL */
 };
 
 struct map_object {
-  PyObject_HEAD struct lm_map *map; /* strong */
+  PyObject_HEAD
+  struct lm_map *map; /* strong */
   unsigned generation;
   Py_ssize_t outstanding;
 };
 
 static void
-stay_if_ended(const struct map_object *self)
+map_stay_if_ended(const struct map_object *self)
 {
   lmpy_stay_if_ended(PyType_GetModuleState(Py_TYPE(self)), self->map->dispatch);
 }
 
 static struct map_object *
-get(PyObject *object)
+map_get(PyObject *object)
 {
   struct map_object *self = (struct map_object *)object;
   if (self->generation == lm_dispatch_generation()) {
-    stay_if_ended(self);
+    map_stay_if_ended(self);
     return self;
   }
   PyErr_SetString(PyExc_RuntimeError,
-                  "this map was started before a fork: it goes on in the parent only");
+                  "this map was started before a fork: use it in the parent process only");
   return NULL;
 }
 
 static void
-dealloc(PyObject *object)
+map_dealloc(PyObject *object)
 {
   struct map_object *self = (struct map_object *)object;
   PyTypeObject *type = Py_TYPE(object);
@@ -71,20 +72,20 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
   PyObject *target_object;
   const char *map_id;
   const char *bound_id;
-  Py_ssize_t head_len, map_id_len, max_result, max_reply;
+  Py_ssize_t envelope_len, map_id_len, max_result, max_reply;
   int compress, idempotent, notes = 0, trace = 0;
   struct lm_error err;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$z#s#ppLLnnpps:open_map", names,
-                                   state->target_type, &target_object, &opts.head, &head_len,
-                                   &map_id, &map_id_len, &compress, &idempotent,
+                                   state->target_type, &target_object, &opts.envelope,
+                                   &envelope_len, &map_id, &map_id_len, &compress, &idempotent,
                                    &opts.invocation_timeout_ms, &opts.timeout_ms, &max_result,
                                    &max_reply, &notes, &trace, &bound_id))
     return NULL;
   if (map_id_len != LM_MAP_ID_LEN || strlen(bound_id) > LM_MAP_ID_LEN || max_result < 0 ||
       max_reply < 0) {
     PyErr_Format(PyExc_ValueError,
-                 "map_id must have %d characters, bound_id no more, and byte limits must not be "
-                 "negative",
+                 "map_id must have %d characters, bound_id at most as many, and byte limits must "
+                 "not be negative",
                  LM_MAP_ID_LEN);
     return NULL;
   }
@@ -93,7 +94,7 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
     return NULL;
   memcpy(opts.map_id, map_id, LM_MAP_ID_LEN);
   memcpy(opts.bound_id, bound_id, strlen(bound_id) + 1);
-  opts.head_len = opts.head == NULL ? 0 : (size_t)head_len;
+  opts.envelope_len = opts.envelope == NULL ? 0 : (size_t)envelope_len;
   opts.compress = compress != 0;
   opts.idempotent = idempotent != 0;
   opts.keep_notes = notes != 0;
@@ -113,9 +114,9 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
   return (PyObject *)self;
 }
 
-/* Whether it may stand in X-Amz-Durable-Execution-Name. */
+/* Whether the text is valid as X-Amz-Durable-Execution-Name. */
 static bool
-is_name(const char *text)
+map_is_name(const char *text)
 {
   static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
   size_t len = strlen(text);
@@ -123,9 +124,9 @@ is_name(const char *text)
 }
 
 static PyObject *
-submit(PyObject *object, PyObject *args)
+map_submit(PyObject *object, PyObject *args)
 {
-  struct map_object *self = get(object);
+  struct map_object *self = map_get(object);
   Py_buffer chunk;
   unsigned long long first_item;
   unsigned n_items;
@@ -133,9 +134,10 @@ submit(PyObject *object, PyObject *args)
   if (self == NULL ||
       !PyArg_ParseTuple(args, "y*KI|z:submit", &chunk, &first_item, &n_items, &durable_name))
     return NULL;
-  if (durable_name != NULL && !is_name(durable_name)) {
+  if (durable_name != NULL && !map_is_name(durable_name)) {
     PyBuffer_Release(&chunk);
-    PyErr_SetString(PyExc_ValueError, "a durable execution's name has 1 to 64 of A-Z a-z 0-9 - _");
+    PyErr_SetString(PyExc_ValueError,
+                    "invalid durable execution name: expected 1 to 64 of A-Z a-z 0-9 - _");
     return NULL;
   }
   struct lm_buf frame;
@@ -165,9 +167,9 @@ submit(PyObject *object, PyObject *args)
 }
 
 static PyObject *
-take(PyObject *object, PyObject *unused)
+map_take(PyObject *object, PyObject *unused)
 {
-  struct map_object *self = get(object);
+  struct map_object *self = map_get(object);
   (void)unused;
   if (self == NULL)
     return NULL;
@@ -180,15 +182,16 @@ take(PyObject *object, PyObject *unused)
 
 /* poll without the GIL: 1 readable, 0 not, -1 and an exception (of a signal handler, usually). */
 static int
-wait_slice(int fd, int timeout_ms)
+map_wait_slice(int fd, int timeout_ms)
 {
   struct pollfd ask = {.fd = fd, .events = POLLIN};
   int ready;
-  Py_BEGIN_ALLOW_THREADS ready = poll(&ask, 1, timeout_ms);
+  Py_BEGIN_ALLOW_THREADS
+  ready = poll(&ask, 1, timeout_ms);
   if (ready < 0 && errno == EINTR)
     ready = 0;
-  Py_END_ALLOW_THREADS if (ready < 0)
-  {
+  Py_END_ALLOW_THREADS
+  if (ready < 0) {
     PyErr_SetFromErrno(PyExc_OSError);
     return -1;
   }
@@ -196,9 +199,9 @@ wait_slice(int fd, int timeout_ms)
 }
 
 static PyObject *
-wait(PyObject *object, PyObject *timeout)
+map_wait(PyObject *object, PyObject *timeout)
 {
-  struct map_object *self = get(object);
+  struct map_object *self = map_get(object);
   double seconds = PyFloat_AsDouble(timeout);
   if (self == NULL || (seconds == -1 && PyErr_Occurred()))
     return NULL;
@@ -207,8 +210,8 @@ wait(PyObject *object, PyObject *timeout)
   for (;;) {
     int64_t left_ms = (until - lm_seams.now_ns() + 999999) / 1000000;
     int slice = left_ms < 0 ? 0 : left_ms < SLICE_MS ? (int)left_ms : SLICE_MS;
-    int ready = wait_slice(lm_map_fd(self->map), slice);
-    stay_if_ended(self);
+    int ready = map_wait_slice(lm_map_fd(self->map), slice);
+    map_stay_if_ended(self);
     if (ready < 0)
       return NULL;
     if (ready > 0)
@@ -219,17 +222,17 @@ wait(PyObject *object, PyObject *timeout)
 }
 
 static PyObject *
-file_number(PyObject *object, PyObject *unused)
+map_file_number(PyObject *object, PyObject *unused)
 {
-  struct map_object *self = get(object);
+  struct map_object *self = map_get(object);
   (void)unused;
   return self == NULL ? NULL : PyLong_FromLong(lm_map_fd(self->map));
 }
 
 static PyObject *
-cancel(PyObject *object, PyObject *unused)
+map_cancel(PyObject *object, PyObject *unused)
 {
-  struct map_object *self = get(object);
+  struct map_object *self = map_get(object);
   (void)unused;
   if (self == NULL)
     return NULL;
@@ -238,19 +241,21 @@ cancel(PyObject *object, PyObject *unused)
 }
 
 static PyObject *
-quiesce(PyObject *object, PyObject *timeout)
+map_quiesce(PyObject *object, PyObject *timeout)
 {
-  struct map_object *self = get(object);
+  struct map_object *self = map_get(object);
   double seconds = PyFloat_AsDouble(timeout);
   if (self == NULL || (seconds == -1 && PyErr_Occurred()))
     return NULL;
   bool quiet;
-  Py_BEGIN_ALLOW_THREADS quiet = lm_map_quiesce(self->map, (int64_t)(seconds * 1000));
-  Py_END_ALLOW_THREADS return PyBool_FromLong(quiet);
+  Py_BEGIN_ALLOW_THREADS
+  quiet = lm_map_quiesce(self->map, (int64_t)(seconds * 1000));
+  Py_END_ALLOW_THREADS
+  return PyBool_FromLong(quiet);
 }
 
 static PyObject *
-wants_credentials(PyObject *object, void *unused)
+map_wants_credentials(PyObject *object, void *unused)
 {
   struct map_object *self = (struct map_object *)object;
   (void)unused;
@@ -259,16 +264,16 @@ wants_credentials(PyObject *object, void *unused)
 }
 
 static PyObject *
-outstanding(PyObject *object, void *unused)
+map_outstanding(PyObject *object, void *unused)
 {
   (void)unused;
   return PyLong_FromSsize_t(((struct map_object *)object)->outstanding);
 }
 
 static PyObject *
-stats(PyObject *object, void *unused)
+map_stats(PyObject *object, void *unused)
 {
-  struct map_object *self = get(object);
+  struct map_object *self = map_get(object);
   (void)unused;
   if (self == NULL)
     return NULL;
@@ -283,10 +288,10 @@ stats(PyObject *object, void *unused)
 }
 
 static PyObject *
-latency(PyObject *object, void *unused)
+map_latency(PyObject *object, void *unused)
 {
   static const double shares[] = {0.5, 0.9, 0.99};
-  struct map_object *self = get(object);
+  struct map_object *self = map_get(object);
   (void)unused;
   if (self == NULL)
     return NULL;
@@ -302,58 +307,60 @@ latency(PyObject *object, void *unused)
 }
 
 static PyObject *
-notes(PyObject *object, PyObject *unused)
+map_notes(PyObject *object, PyObject *unused)
 {
-  struct map_object *self = get(object);
+  struct map_object *self = map_get(object);
   (void)unused;
   return self == NULL ? NULL : lmpy_take_notes(&self->map->queue.batch.notes);
 }
 
-PyDoc_STRVAR(notes_doc, "notes($self, /)\n--\n\nWhat happened since the last call, for the log: "
-                        "a list of dicts.\n\nEmpty unless open_map was asked for notes.");
+PyDoc_STRVAR(notes_doc,
+             "notes($self, /)\n--\n\nReturn the events since the last call, for the "
+             "log, as a list of dicts.\n\nEmpty unless open_map was called with notes=True.");
 PyDoc_STRVAR(submit_doc, "submit($self, frame, first_item, n_items, durable_name=None, /)\n--\n\n"
-                         "Queue one chunk. False: no room now, nothing was taken: take a "
-                         "completion first.");
-PyDoc_STRVAR(take_doc, "take($self, /)\n--\n\nA finished chunk, or None. Never blocks.");
+                         "Queue one chunk. Return False if there is no room: take a completion "
+                         "first.");
+PyDoc_STRVAR(take_doc, "take($self, /)\n--\n\nReturn a finished chunk, or None. Never blocks.");
 PyDoc_STRVAR(wait_doc, "wait($self, timeout_s, /)\n--\n\n"
-                       "Wait without the GIL until a completion can be taken; False when the time "
-                       "is over.\n\nSignal handlers run meanwhile: Ctrl-C raises here.");
-PyDoc_STRVAR(fileno_doc, "fileno($self, /)\n--\n\nA descriptor that is readable while "
-                         "completions wait.");
-PyDoc_STRVAR(cancel_doc, "cancel($self, /)\n--\n\nIdempotent. Every outstanding chunk completes, "
-                         "those under way as \"cancelled\".");
-PyDoc_STRVAR(quiesce_doc, "quiesce($self, timeout_s, /)\n--\n\nAfter cancel: wait until no native "
-                          "thread holds a buffer of this map.");
+                       "Wait without the GIL for a completion. Return False on timeout.\n\n"
+                       "Signal handlers run meanwhile, so Ctrl-C raises here.");
+PyDoc_STRVAR(fileno_doc, "fileno($self, /)\n--\n\nReturn a descriptor that is readable "
+                         "while there are completions.");
+PyDoc_STRVAR(cancel_doc, "cancel($self, /)\n--\n\nCancel the map. Idempotent. Every outstanding "
+                         "chunk completes, those in flight as \"cancelled\".");
+PyDoc_STRVAR(quiesce_doc, "quiesce($self, timeout_s, /)\n--\n\nAfter cancel, wait until no native "
+                          "thread holds a buffer of the map. Return False on timeout.");
 
 static PyMethodDef methods[] = {
-    {"submit", submit, METH_VARARGS, submit_doc},
-    {"take", take, METH_NOARGS, take_doc},
-    {"wait", wait, METH_O, wait_doc},
-    {"fileno", file_number, METH_NOARGS, fileno_doc},
-    {"cancel", cancel, METH_NOARGS, cancel_doc},
-    {"quiesce", quiesce, METH_O, quiesce_doc},
-    {"notes", notes, METH_NOARGS, notes_doc},
+    {"submit", map_submit, METH_VARARGS, submit_doc},
+    {"take", map_take, METH_NOARGS, take_doc},
+    {"wait", map_wait, METH_O, wait_doc},
+    {"fileno", map_file_number, METH_NOARGS, fileno_doc},
+    {"cancel", map_cancel, METH_NOARGS, cancel_doc},
+    {"quiesce", map_quiesce, METH_O, quiesce_doc},
+    {"notes", map_notes, METH_NOARGS, notes_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef getset[] = {
-    {"outstanding", outstanding, NULL, PyDoc_STR("Chunks submitted and not yet taken."), NULL},
-    {"wants_credentials", wants_credentials, NULL,
-     PyDoc_STR("Whether chunks wait for Target.set_credentials; `wait` returns when this changes."),
+    {"outstanding", map_outstanding, NULL,
+     PyDoc_STR("Number of chunks submitted and not taken yet."), NULL},
+    {"wants_credentials", map_wants_credentials, NULL,
+     PyDoc_STR("Whether chunks wait for Target.set_credentials. `wait` returns when this changes."),
      NULL},
-    {"stats", stats, NULL, PyDoc_STR("Counters of this map, as a dict of int."), NULL},
-    {"latency", latency, NULL,
-     PyDoc_STR("Seconds that half, 90 % and 99 % of the answered chunks took at most in their last "
-               "attempt, and the longest; None before the first."),
+    {"stats", map_stats, NULL, PyDoc_STR("Counters of the map, as a dict of int."), NULL},
+    {"latency", map_latency, NULL,
+     PyDoc_STR("p50, p90, p99 and maximum of the last attempts of chunks with a 200 reply, in "
+               "seconds; None: no reply yet."),
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_dealloc, dealloc},
+    {Py_tp_dealloc, map_dealloc},
     {Py_tp_methods, methods},
     {Py_tp_getset, getset},
-    {Py_tp_doc, PyDoc_STR("One map in flight. Dropping it cancels.")},
+    {Py_tp_doc, PyDoc_STR("One map in flight. Deallocation cancels it.")},
     {0, NULL},
 };
 

@@ -13,7 +13,7 @@ lmpy_net_dispatch(struct lmpy_net_state *state)
 {
   struct lm_error err;
   if (state->dispatch != NULL && state->dispatch->generation != lm_dispatch_generation())
-    state->dispatch = NULL; /* the parent's: left alone */
+    state->dispatch = NULL; /* the parent's: not touched */
   if (state->dispatch == NULL &&
       lm_dispatch_acquire(state->budget_bytes, &state->dispatch, &err) != 0) {
     state->dispatch = NULL;
@@ -27,12 +27,14 @@ lmpy_stay_if_ended(const struct lmpy_net_state *state, const struct lm_dispatch 
 {
   if (state->ended != dispatch || pthread_equal(state->ended_by, pthread_self()))
     return;
-  Py_BEGIN_ALLOW_THREADS for (;;) pause();
+  Py_BEGIN_ALLOW_THREADS
+  for (;;)
+    pause();
   Py_END_ALLOW_THREADS
 }
 
 static PyObject *
-set_budget(PyObject *module, PyObject *number)
+net_set_budget(PyObject *module, PyObject *number)
 {
   struct lmpy_net_state *state = PyModule_GetState(module);
   size_t bytes = PyLong_AsSize_t(number);
@@ -45,7 +47,7 @@ set_budget(PyObject *module, PyObject *number)
 }
 
 static PyObject *
-shut_down(PyObject *module, PyObject *args)
+net_shut_down(PyObject *module, PyObject *args)
 {
   struct lmpy_net_state *state = PyModule_GetState(module);
   double seconds;
@@ -59,14 +61,15 @@ shut_down(PyObject *module, PyObject *args)
     state->ended_by = pthread_self();
   }
   if (dispatch != NULL) {
-    Py_BEGIN_ALLOW_THREADS lm_dispatch_release(dispatch, (int64_t)(seconds * 1000));
+    Py_BEGIN_ALLOW_THREADS
+    lm_dispatch_release(dispatch, (int64_t)(seconds * 1000));
     Py_END_ALLOW_THREADS
   }
   Py_RETURN_NONE;
 }
 
 static PyObject *
-debug_state(PyObject *module, PyObject *unused)
+net_debug_state(PyObject *module, PyObject *unused)
 {
   struct lmpy_net_state *state = PyModule_GetState(module);
   struct lm_dispatch *dispatch = state->dispatch;
@@ -92,7 +95,7 @@ debug_state(PyObject *module, PyObject *unused)
 }
 
 static PyObject *
-debug_periods(PyObject *module, PyObject *args, PyObject *kwargs)
+net_debug_periods(PyObject *module, PyObject *args, PyObject *kwargs)
 {
   struct {
     const char *name;
@@ -129,7 +132,7 @@ debug_periods(PyObject *module, PyObject *args, PyObject *kwargs)
         ns = known[i].ns;
     double seconds = PyFloat_AsDouble(value);
     if (ns == NULL)
-      PyErr_Format(PyExc_TypeError, "there is no period %U", name);
+      PyErr_Format(PyExc_TypeError, "unknown period '%U'", name);
     if (PyErr_Occurred())
       Py_CLEAR(before);
     else
@@ -139,47 +142,50 @@ debug_periods(PyObject *module, PyObject *args, PyObject *kwargs)
 }
 
 PyDoc_STRVAR(set_budget_doc, "set_budget($module, max_inflight_bytes, /)\n--\n\n"
-                             "Bound the bytes of requests, expected replies and untaken results of "
-                             "all maps together.");
-PyDoc_STRVAR(shutdown_doc, "shutdown($module, timeout_s, at_exit=False, /)\n--\n\n"
-                           "Stop the native threads, waiting for at most timeout_s seconds.\n\n"
-                           "Outstanding chunks complete as cancelled. The next map starts anew.\n"
-                           "at_exit leaves other (daemon) threads waiting in the maps it ends,\n"
-                           "as the interpreter does with daemon threads a moment later.");
-PyDoc_STRVAR(debug_state_doc, "debug_state($module, /)\n--\n\n"
-                              "Threads, open maps, bytes and jobs in flight, for tests.");
+                             "Limit the bytes of requests, expected replies and results not taken "
+                             "yet, over all maps.");
+PyDoc_STRVAR(shutdown_doc,
+             "shutdown($module, timeout_s, at_exit=False, /)\n--\n\n"
+             "Stop the native threads and wait for at most timeout_s seconds.\n\n"
+             "Outstanding chunks complete as cancelled. The next map starts new threads.\n"
+             "With at_exit, daemon threads that use a map wait there for good, as the\n"
+             "interpreter stops them a moment later.");
+PyDoc_STRVAR(debug_state_doc,
+             "debug_state($module, /)\n--\n\n"
+             "Return threads, open maps, and bytes and jobs in flight, for tests.");
 PyDoc_STRVAR(debug_periods_doc,
              "debug_periods($module, /, **seconds)\n--\n\n"
-             "The times that the dispatcher waits for, in seconds, and change some of them; for "
-             "tests, while no map runs.");
+             "Change some of the dispatcher's periods, and return the previous ones, in seconds. "
+             "For tests, while no map runs.");
 PyDoc_STRVAR(
     open_target_doc,
     "open_target($module, /, *, scheme, host, port, path, query, region, access_key,\n"
     "            secret_key, token, expires_at, headers, proxy, ca_file, ca_path,\n"
     "            max_concurrency, max_attempts, max_connect_ms, connect_patience_ms)\n--\n\n"
-    "Where invocations go and how: a Target for open_map.\n\n"
-    "Raises ValueError for what cannot be in a request, OSError when no thread can start.");
+    "Return a Target for open_map: endpoint, function, credentials.\n\n"
+    "Raises ValueError for an invalid argument, OSError or RuntimeError if no thread can be "
+    "started.");
 PyDoc_STRVAR(open_map_doc,
              "open_map($module, target, /, *, head, map_id, compression, idempotent,\n"
              "         invocation_timeout_ms, timeout_ms, max_result_bytes, max_reply_bytes,\n"
              "         notes, trace, bound_id)\n--\n\n"
-             "One map in flight on a Target.");
+             "Start a map on a Target.");
 
 static PyMethodDef methods[] = {
     {"open_target", (PyCFunction)(void (*)(void))lmpy_open_target, METH_VARARGS | METH_KEYWORDS,
      open_target_doc},
     {"open_map", (PyCFunction)(void (*)(void))lmpy_open_map, METH_VARARGS | METH_KEYWORDS,
      open_map_doc},
-    {"set_budget", set_budget, METH_O, set_budget_doc},
-    {"shutdown", shut_down, METH_VARARGS, shutdown_doc},
-    {"debug_state", debug_state, METH_NOARGS, debug_state_doc},
-    {"debug_periods", (PyCFunction)(void (*)(void))debug_periods, METH_VARARGS | METH_KEYWORDS,
+    {"set_budget", net_set_budget, METH_O, set_budget_doc},
+    {"shutdown", net_shut_down, METH_VARARGS, shutdown_doc},
+    {"debug_state", net_debug_state, METH_NOARGS, debug_state_doc},
+    {"debug_periods", (PyCFunction)(void (*)(void))net_debug_periods, METH_VARARGS | METH_KEYWORDS,
      debug_periods_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static int
-stop_at_exit(PyObject *module)
+net_stop_at_exit(PyObject *module)
 {
   int result = -1;
   PyObject *atexit = PyImport_ImportModule("atexit");
@@ -195,7 +201,7 @@ stop_at_exit(PyObject *module)
 }
 
 static int
-exec(PyObject *module)
+net_exec(PyObject *module)
 {
   struct lmpy_net_state *state = PyModule_GetState(module);
   state->budget_bytes = (size_t)512 << 20;
@@ -220,11 +226,11 @@ exec(PyObject *module)
   if (PyModule_AddStringConstant(module, "CURL_VERSION", lm_stream_version()) != 0 ||
       PyModule_AddStringConstant(module, "TLS_VERSION", lm_tls_version()) != 0)
     return -1;
-  return stop_at_exit(module);
+  return net_stop_at_exit(module);
 }
 
 static int
-traverse(PyObject *module, visitproc visit, void *arg)
+net_traverse(PyObject *module, visitproc visit, void *arg)
 {
   struct lmpy_net_state *state = PyModule_GetState(module);
   Py_VISIT(state->target_type);
@@ -234,7 +240,7 @@ traverse(PyObject *module, visitproc visit, void *arg)
 }
 
 static int
-clear(PyObject *module)
+net_clear(PyObject *module)
 {
   struct lmpy_net_state *state = PyModule_GetState(module);
   Py_CLEAR(state->target_type);
@@ -244,7 +250,7 @@ clear(PyObject *module)
 }
 
 static void
-free_state(void *module)
+net_free_state(void *module)
 {
   struct lmpy_net_state *state = PyModule_GetState(module);
   if (state->dispatch != NULL)
@@ -254,11 +260,11 @@ free_state(void *module)
   state->dispatch = state->ended = NULL;
   lm_coder_destroy(state->coder);
   state->coder = NULL;
-  clear(module);
+  net_clear(module);
 }
 
 static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, exec},
+    {Py_mod_exec, net_exec},
     LMPY_INTERPRETERS,
     {0, NULL},
 };
@@ -266,13 +272,13 @@ static PyModuleDef_Slot slots[] = {
 struct PyModuleDef lmpy_net_module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "lambdamap._net",
-    .m_doc = PyDoc_STR("Native dispatcher: signing, connections, retries, completion."),
+    .m_doc = PyDoc_STR("Native dispatcher: signing, connections, retries, completions."),
     .m_size = sizeof(struct lmpy_net_state),
     .m_methods = methods,
     .m_slots = slots,
-    .m_traverse = traverse,
-    .m_clear = clear,
-    .m_free = free_state,
+    .m_traverse = net_traverse,
+    .m_clear = net_clear,
+    .m_free = net_free_state,
 };
 
 PyMODINIT_FUNC

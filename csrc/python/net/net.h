@@ -11,8 +11,8 @@
 
 struct lmpy_net_state {
   PyTypeObject *target_type, *map_type, *completion_type; /* strong */
-  struct lm_dispatch *dispatch; /* a hold; NULL before the first target and after shutdown */
-  struct lm_dispatch *ended;    /* strong; shut down at the interpreter's end, by ended_by */
+  struct lm_dispatch *dispatch; /* a hold; NULL before the first target, after shutdown */
+  struct lm_dispatch *ended;    /* strong; was shut down at exit, by the thread ended_by */
   pthread_t ended_by;
   size_t budget_bytes;
   struct lm_coder *coder; /* owned; for recovering request frames, under the GIL */
@@ -21,11 +21,11 @@ struct lmpy_net_state {
 extern struct PyModuleDef lmpy_net_module;
 extern PyType_Spec lmpy_target_spec, lmpy_map_spec, lmpy_completion_spec;
 
-/* The process's dispatcher, acquired when needed; borrowed from the state. NULL and an exception. */
+/* The process's dispatcher, acquired at the first call; borrowed from the state. NULL and an exception. */
 struct lm_dispatch *lmpy_net_dispatch(struct lmpy_net_state *state);
 
-/* At the interpreter's end a daemon thread stays in the map that it works on, for ever. Given the
- * map's end as an error it would print a traceback, or not, as its race with finalization goes. */
+/* After a shutdown at exit, a daemon thread that uses a map of this dispatcher stays here for good. If it
+ * got the map's end as an error instead, it might print a traceback while the interpreter finalizes. */
 void lmpy_stay_if_ended(const struct lmpy_net_state *state, const struct lm_dispatch *dispatch);
 
 /* open_target, open_map: METH_VARARGS | METH_KEYWORDS functions of the module. */
@@ -36,17 +36,17 @@ PyObject *lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs);
 struct lm_target *lmpy_target_get(PyObject *target);
 struct lm_dispatch *lmpy_target_dispatch(PyObject *target); /* borrowed */
 
-/* A Completion that owns the taken job, or NULL and an exception (the job is released then). */
+/* A Completion that owns the taken job. NULL and an exception: the job was released. */
 PyObject *lmpy_completion_new(struct lmpy_net_state *state, struct lm_job *job);
 
-/* "connect", "MAYBE": how Python names them; static. */
+/* Their names in Python, as "connect" and "MAYBE"; static. */
 const char *lmpy_failure_name(enum lm_failure failure);
 const char *lmpy_ran_name(enum lm_ran ran);
 
-/* None for NULL and ""; what is no UTF-8 is replaced. */
+/* The text as a str, None for NULL and "". Invalid UTF-8 is replaced. */
 PyObject *lmpy_text_or_none(const char *text);
 
-/* Map.notes: a list of dicts, each what a note says. */
+/* For Map.notes: the notes as a list of dicts. */
 PyObject *lmpy_take_notes(struct lm_notes *notes);
 
 #endif

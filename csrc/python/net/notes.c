@@ -10,7 +10,7 @@ static const char *const KINDS[] = {
 };
 
 static PyObject *
-as_dict(const struct lm_note *note)
+notes_as_dict(const struct lm_note *note)
 {
   PyObject *request_id = lmpy_text_or_none(note->request_id);
   PyObject *text = lmpy_text_or_none(note->text);
@@ -29,7 +29,7 @@ as_dict(const struct lm_note *note)
 }
 
 static int
-append(PyObject *list, PyObject *item)
+notes_append(PyObject *list, PyObject *item)
 {
   int failed = item == NULL ? -1 : PyList_Append(list, item);
   Py_XDECREF(item);
@@ -45,14 +45,14 @@ lmpy_take_notes(struct lm_notes *notes)
   if (list == NULL)
     return NULL;
   while (lm_notes_take(notes, &note, &lost)) {
-    int failed = append(list, as_dict(&note));
+    int failed = notes_append(list, notes_as_dict(&note));
     lm_note_clean_up(&note);
     if (failed != 0)
       goto err_list;
     all_lost += lost;
   }
-  if (all_lost > 0 && append(list, Py_BuildValue("{sssK}", "kind", "lost", "count",
-                                                 (unsigned long long)all_lost)) != 0)
+  if (all_lost > 0 && notes_append(list, Py_BuildValue("{sssK}", "kind", "lost", "count",
+                                                       (unsigned long long)all_lost)) != 0)
     goto err_list;
   return list;
 

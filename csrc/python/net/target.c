@@ -1,4 +1,4 @@
-/* Target: an endpoint, a function and credentials, as open_target made it. */
+/* Target: an endpoint, a function and credentials. */
 #include "net.h"
 
 #include <stdio.h>
@@ -10,13 +10,14 @@
 enum { MAX_PATIENCE_MS = 1 << 30 };
 
 struct target_object {
-  PyObject_HEAD struct lm_target *target; /* strong */
-  struct lm_dispatch *dispatch;           /* strong: keeps the function's state */
+  PyObject_HEAD
+  struct lm_target *target;     /* strong */
+  struct lm_dispatch *dispatch; /* strong; owns the function's state */
   unsigned generation;
 };
 
 static bool
-is_ours(const struct target_object *self)
+target_is_ours(const struct target_object *self)
 {
   return self->generation == lm_dispatch_generation();
 }
@@ -25,9 +26,9 @@ struct lm_target *
 lmpy_target_get(PyObject *object)
 {
   struct target_object *self = (struct target_object *)object;
-  if (is_ours(self))
+  if (target_is_ours(self))
     return self->target;
-  PyErr_SetString(PyExc_RuntimeError, "this Target was made before a fork: open a new one");
+  PyErr_SetString(PyExc_RuntimeError, "this Target was opened before a fork: open a new one");
   return NULL;
 }
 
@@ -38,11 +39,11 @@ lmpy_target_dispatch(PyObject *object)
 }
 
 static void
-dealloc(PyObject *object)
+target_dealloc(PyObject *object)
 {
   struct target_object *self = (struct target_object *)object;
   PyTypeObject *type = Py_TYPE(object);
-  if (self->target != NULL && is_ours(self)) {
+  if (self->target != NULL && target_is_ours(self)) {
     lm_target_unref(self->target);
     lm_dispatch_unref(self->dispatch);
   }
@@ -50,9 +51,9 @@ dealloc(PyObject *object)
   Py_DECREF(type);
 }
 
-/* Whether text may stand in a request head: no control byte, within Latin-1's printable ASCII. */
+/* Whether the text may be part of a request's header: printable ASCII only. */
 static bool
-is_clean(const char *text)
+target_is_clean(const char *text)
 {
   for (; *text != '\0'; text++)
     if ((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7e)
@@ -60,11 +61,11 @@ is_clean(const char *text)
   return true;
 }
 
-/* name, value, ..., NULL out of a sequence of pairs; borrowed from it. Freed by lm_free. */
+/* A sequence of pairs as name, value, ..., NULL. The array is freed by lm_free, the strings are borrowed. */
 static const char **
-read_headers(PyObject *pairs)
+target_read_headers(PyObject *pairs)
 {
-  PyObject *fast = PySequence_Fast(pairs, "headers must be a sequence of (name, value)");
+  PyObject *fast = PySequence_Fast(pairs, "headers must be a sequence of (name, value) tuples");
   if (fast == NULL)
     return NULL;
   Py_ssize_t n = PySequence_Fast_GET_SIZE(fast);
@@ -75,15 +76,44 @@ read_headers(PyObject *pairs)
     PyObject *pair = PySequence_Fast_GET_ITEM(fast, i);
     if (!PyTuple_Check(pair) ||
         !PyArg_ParseTuple(pair, "ss", &headers[2 * i], &headers[2 * i + 1]) ||
-        !is_clean(headers[2 * i]) || !is_clean(headers[2 * i + 1])) {
+        !target_is_clean(headers[2 * i]) || !target_is_clean(headers[2 * i + 1])) {
       if (!PyErr_Occurred())
-        PyErr_SetString(PyExc_ValueError, "a header holds a byte outside printable ASCII");
+        PyErr_SetString(PyExc_ValueError, "headers contain a character outside printable ASCII");
       lm_free(headers);
       headers = NULL;
     }
   }
   Py_DECREF(fast);
   return headers;
+}
+
+/* -1 and ValueError naming the argument. Its value is not shown: it may be a secret. */
+static int
+target_check_arguments(const struct lm_endpoint_spec *where, const struct lm_target_spec *how)
+{
+  const struct {
+    const char *name, *text, *forbidden;
+  } texts[] = {
+      {"host", where->host, "/?#@ "}, {"path", how->path, " "},
+      {"query", how->query, " "},     {"region", how->region, ""},
+      {"token", how->token, ""},      {"access_key", how->access_key, ""},
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+    if (texts[i].text != NULL &&
+        (!target_is_clean(texts[i].text) || strpbrk(texts[i].text, texts[i].forbidden) != NULL)) {
+      PyErr_Format(PyExc_ValueError, "%s contains a character that is not allowed in a request",
+                   texts[i].name);
+      return -1;
+    }
+  if (how->max_concurrency < 1 || how->max_attempts < 1) {
+    PyErr_SetString(PyExc_ValueError, "max_concurrency and max_attempts must be at least 1");
+    return -1;
+  }
+  if (how->connect_patience_ms < 0 || how->connect_patience_ms > MAX_PATIENCE_MS) {
+    PyErr_Format(PyExc_ValueError, "connect_patience_ms must be between 0 and %d", MAX_PATIENCE_MS);
+    return -1;
+  }
+  return 0;
 }
 
 PyObject *
@@ -131,18 +161,11 @@ lmpy_open_target(PyObject *module, PyObject *args, PyObject *kwargs)
   }
   where.tls = strcmp(scheme, "https") == 0;
   if (!where.tls && strcmp(scheme, "http") != 0) {
-    PyErr_Format(PyExc_ValueError, "scheme must be http or https, not %.20s", scheme);
+    PyErr_Format(PyExc_ValueError, "scheme must be 'http' or 'https', not '%.20s'", scheme);
     return NULL;
   }
-  if (!is_clean(where.host) || !is_clean(how.path) || !is_clean(how.query) ||
-      !is_clean(how.region) || !is_clean(how.access_key) ||
-      (how.token != NULL && !is_clean(how.token)) || strpbrk(where.host, "/?#@ ") != NULL ||
-      strchr(how.path, ' ') != NULL || strchr(how.query, ' ') != NULL || how.max_concurrency < 1 ||
-      how.max_attempts < 1 || how.connect_patience_ms < 0 ||
-      how.connect_patience_ms > MAX_PATIENCE_MS) {
-    PyErr_SetString(PyExc_ValueError, "an argument of open_target cannot stand in a request");
+  if (target_check_arguments(&where, &how) != 0)
     return NULL;
-  }
   how.expires_s = INT64_MAX;
   if (expires_at != Py_None) {
     double seconds = PyFloat_AsDouble(expires_at);
@@ -157,16 +180,17 @@ lmpy_open_target(PyObject *module, PyObject *args, PyObject *kwargs)
   struct target_object *self = NULL;
   char key[2048];
   struct lm_dispatch *dispatch = lmpy_net_dispatch(state);
-  if (dispatch == NULL || (how.headers = read_headers(headers)) == NULL)
+  if (dispatch == NULL || (how.headers = target_read_headers(headers)) == NULL)
     return NULL;
   self = (struct target_object *)state->target_type->tp_alloc(state->target_type, 0);
   if (self == NULL)
     goto done;
   self->generation = lm_dispatch_generation();
-  unsigned fits = lm_dispatch_descriptor_cap(dispatch); /* the window's cap: no map's own bound */
-  Py_BEGIN_ALLOW_THREADS endpoint = lm_dispatch_endpoint(dispatch, &where, &err);
-  Py_END_ALLOW_THREADS if (endpoint == NULL)
-  {
+  unsigned fits = lm_dispatch_descriptor_cap(dispatch); /* the cap of the window, over all maps */
+  Py_BEGIN_ALLOW_THREADS
+  endpoint = lm_dispatch_endpoint(dispatch, &where, &err);
+  Py_END_ALLOW_THREADS
+  if (endpoint == NULL) {
     lmpy_raise(&err, PyExc_ValueError);
     goto done;
   }
@@ -188,7 +212,7 @@ done:
 }
 
 static PyObject *
-window(PyObject *object, void *unused)
+target_window(PyObject *object, void *unused)
 {
   (void)unused;
   struct lm_target *target = lmpy_target_get(object);
@@ -199,7 +223,7 @@ window(PyObject *object, void *unused)
 }
 
 static PyObject *
-set_credentials(PyObject *object, PyObject *args)
+target_set_credentials(PyObject *object, PyObject *args)
 {
   const char *access_key, *secret_key, *token;
   PyObject *expires_at;
@@ -215,8 +239,8 @@ set_credentials(PyObject *object, PyObject *args)
       return NULL;
     expires_s = (int64_t)seconds;
   }
-  if (!is_clean(access_key) || (token != NULL && !is_clean(token))) {
-    PyErr_SetString(PyExc_ValueError, "credentials hold a byte outside printable ASCII");
+  if (!target_is_clean(access_key) || (token != NULL && !target_is_clean(token))) {
+    PyErr_SetString(PyExc_ValueError, "credentials contain a character outside printable ASCII");
     return NULL;
   }
   if (lm_target_set_credentials(target, access_key, secret_key, token, expires_s, &err) != 0)
@@ -227,10 +251,10 @@ set_credentials(PyObject *object, PyObject *args)
 
 PyDoc_STRVAR(set_credentials_doc,
              "set_credentials($self, access_key, secret_key, token, expires_at, /)\n--\n\n"
-             "Used by every attempt that is signed from now on.");
+             "Set the credentials for all attempts that are signed from now on.");
 
 static PyObject *
-wants(PyObject *object, void *unused)
+target_wants(PyObject *object, void *unused)
 {
   static const char *const words[] = {"", "fresh", "others"};
   (void)unused;
@@ -239,38 +263,38 @@ wants(PyObject *object, void *unused)
 }
 
 static PyMethodDef methods[] = {
-    {"set_credentials", set_credentials, METH_VARARGS, set_credentials_doc},
+    {"set_credentials", target_set_credentials, METH_VARARGS, set_credentials_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static PyObject *
-closed(PyObject *object, void *unused)
+target_closed(PyObject *object, void *unused)
 {
   struct target_object *self = (struct target_object *)object;
   (void)unused;
-  return PyBool_FromLong(!is_ours(self) || lm_dispatch_closed(self->dispatch));
+  return PyBool_FromLong(!target_is_ours(self) || lm_dispatch_closed(self->dispatch));
 }
 
 static PyGetSetDef getset[] = {
-    {"closed", closed, NULL, PyDoc_STR("Its dispatcher has been shut down, or is the parent's."),
+    {"closed", target_closed, NULL,
+     PyDoc_STR("Whether its dispatcher was shut down, or belongs to the parent of a fork."), NULL},
+    {"window", target_window, NULL,
+     PyDoc_STR("Invocations that one map may have in flight now: the lesser of max_concurrency "
+               "and the function's window."),
      NULL},
-    {"window", window, NULL,
-     PyDoc_STR("Invocations that one map may have in flight now: max_concurrency, or the "
-               "function's window where that is less."),
-     NULL},
-    {"wants_credentials", wants, NULL,
-     PyDoc_STR("\"\", or why nothing starts until set_credentials: \"fresh\" ones, since those in "
-               "use expire soon; \"others\", since AWS says that they have expired."),
+    {"wants_credentials", target_wants, NULL,
+     PyDoc_STR("Why nothing starts until set_credentials: \"fresh\", they expire soon; \"others\", "
+               "AWS has refused them as expired; \"\", none are wanted."),
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_dealloc, dealloc},
+    {Py_tp_dealloc, target_dealloc},
     {Py_tp_methods, methods},
     {Py_tp_getset, getset},
     {Py_tp_doc,
-     PyDoc_STR("Where and how: made by open_target, shared by the maps of one function.")},
+     PyDoc_STR("Endpoint, function and credentials; made by open_target, shared by maps.")},
     {0, NULL},
 };
 

@@ -177,8 +177,8 @@ class InProcessMap:
 
     def _why_not(self) -> tuple[str, str, str]:
         if self._is_late() and not self._cancelled:
-            return "deadline", "NOT", "the time was over before this chunk was started"
-        return "cancelled", "NOT", "the map has been cancelled"
+            return "deadline", "NOT", "deadline exceeded before the chunk was started"
+        return "cancelled", "NOT", "the map was cancelled"
 
     def _is_late(self) -> bool:
         return self._deadline is not None and monotonic() >= self._deadline
@@ -235,7 +235,7 @@ class InProcessMap:
 
     def cancel(self) -> None:
         self._cancelled = True
-        self._give_up("cancelled", "the map has been cancelled")
+        self._give_up("cancelled", "the map was cancelled")
 
     def quiesce(self, timeout_s: float, /) -> bool:
         with self._changed:
