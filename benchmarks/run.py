@@ -267,21 +267,23 @@ def import_time(quick: bool) -> str:
 def chunk_sizes(quick: bool) -> str:
     """chunksize="auto" in simulated time: 64 at once, 10 ms an invocation beyond its items."""
     head = ("items", "ideal", "best fixed size", '"auto"', "over the best fixed", "over the ideal")
-    goal = "\nGoal: within 10 % of the best fixed size, or of the ideal. Simulated time.\n\n"
+    goal = "\nGoal: within 10 % of the best fixed size or of the ideal. Simulated time.\n\n"
     return goal + table(head, chunks.rows(quick))
 
 
 def tsfresh(quick: bool) -> str:
     """Features of the flights by aircraft and day, tsfresh's own processes beside."""
     head = ("", "MultiprocessingDistributor", "LambdaDistributor", "times as fast")
-    text = "\nMinimalFCParameters; the local Lambda, both on all cores; the same frame.\n\n"
+    text = "\nMinimalFCParameters; local Lambda; both on all cores; same result.\n\n"
     return text + table(head, series.rows(quick))
 
 
 def interrupts(quick: bool) -> str:
     """Ctrl-C in a notebook, as its stop button sends it."""
     head = ("a cell with", "the prompt is back after", "and says")
-    text = "\nGoal: 0.3 s. Each item takes 6 s; the kernel's processes get the signal, too.\n\n"
+    text = (
+        "\nGoal: 0.3 s. Each item takes 6 s; the kernel's child processes get the signal, too.\n\n"
+    )
     return text + table(head, interrupt.rows(quick))
 
 
@@ -305,15 +307,11 @@ def instructions(quick: bool) -> str:
         for suite, counts in sorted(kept.items())
     ]
     text = (
-        "\nPer signed invocation of 2 KB each way, in the client, as valgrind counts them: all / "
+        "\nInstructions per signed invocation of 2 KB each way, in the client, as counted by valgrind: "
+        "all / those of this project's code. Most of them are the SHA-256 of the request, for which "
+        "valgrind does not use the processor's instructions. `./dev test` fails if a figure grows by "
+        "more than 5 %.\n\n"
     )
-    text += (
-        "those of the project's own code. Most of all is SHA-256 of the request, which valgrind "
-    )
-    text += (
-        "runs without the processor's instructions for it. `./dev test` fails when one of these is "
-    )
-    text += "passed by more than a twentieth.\n\n"
     return text + table(("suite", "plain", "TLS"), rows)
 
 
@@ -357,7 +355,7 @@ def main(parts: tuple[str, ...], quick: bool, write: bool) -> None:
             raise click.UsageError("the study runs by itself")
         click.echo(study.study(quick, write, machine()))
         return
-    head = "# Benchmarks\n\nMade by `./dev bench --write`; every rival runs in the same run.\n\n"
+    head = "# Benchmarks\n\nMade by `./dev bench --write`; all clients and codecs run in the same run.\n\n"
     head += machine() + "\n"
     click.echo(head)
     for part in parts or PARTS:

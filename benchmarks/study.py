@@ -373,20 +373,20 @@ def draw(
 
 TEXT = """# How it scales
 
-lambdamap grew out of a series of articles that ended before the study that they announced. This is that study: the job of the
-articles, 1,000 series of 100 values, with the sum of each as there, and with some twenty features of each (moments, quantiles,
-autocorrelations, rolling means, a slope). All figures are from real runs on one machine, made by `./dev bench study --write`;
-each is the faster of two after a first one, engines standing warm.
+lambdamap is based on a series of articles that ended before the scaling study that they announced. This is that study. The task is that of
+the articles: 1,000 series of 100 values, with the sum of each, and with some twenty features of each (moments, quantiles,
+autocorrelations, rolling means, a slope). All figures are from real runs on one machine, made by `./dev bench study --write`; each is
+the faster of two runs after a warm-up run.
 
-{machine} Other work on the machine when the study began: a load of {load:.1f} processes; with more of them than cores, times vary much.
+{machine} Other work on the machine when the study began: a load of {load:.1f} processes; if it exceeds the number of cores, times vary a lot.
 
 ## On this machine's cores
 
 {engines}
-The sum of a hundred numbers takes a microsecond or two, and whatever carries the numbers elsewhere takes longer: nothing beats
-builtin `map` there, and nothing on Lambda will. The features take some {each_us:.0f} us a series, which is worth carrying to a second core.
-Threads cannot use it, since Python runs one at a time. lithops starts a process for each call, also when it is told a chunk size,
-so that its calls are of a hundred series each here.
+The sum of a hundred numbers takes a microsecond or two, less than sending them anywhere: nothing is faster than builtin `map` there, on
+Lambda or elsewhere. The features take some {each_us:.0f} us per series, which makes a second core worthwhile.
+Threads cannot use it, because of the GIL. lithops starts a process for each call, even with a chunk size, so its calls are of a hundred
+series each here.
 
 ## Chunk sizes and compression
 
@@ -395,27 +395,27 @@ The features on the local Lambda, whose two sandboxes share the cores with the c
 {chunks}
 ![Time over chunk size](scaling-chunks.svg)
 
-A chunk costs its own time, which small chunks multiply; large ones leave a core idle at the end. `"auto"`, the default of
-`lambdamap.map`, begins with single items and lets chunks grow towards half a second of work. Random numbers hardly compress, and
-on this machine there is no network for which it would pay: the default is to compress only when the endpoint is another machine.
+Each chunk has a fixed cost, so small chunks are slow; large ones leave a core idle at the end. `"auto"`, the default of `lambdamap.map`,
+starts with single items and grows chunks towards half a second of work. Random numbers hardly compress, and there is no network on this
+machine for which compression would help: by default, lambdamap compresses only if the endpoint is another machine.
 
 ## Invocations in flight
 
-nginx in the place of Lambda answers each invocation, of one series, after a second. Three invocations for each one in flight;
-the ideal is as many a second as there are in flight. Client and nginx share the cores, and connecting is included.
+nginx takes the place of Lambda and replies to each invocation, of one series, after a second. There are three invocations for each one in
+flight; ideally, as many finish per second as are in flight. Client and nginx share the cores, and connecting is included.
 
 {flights}
 ![Invocations per second over invocations in flight](scaling-flight.svg)
 
-boto3 has a thread and a connection for each invocation in flight, and spends more CPU on one than lambdamap; where the cores are
-spent, more threads bring no more invocations. On AWS an account's own limit is 1,000 at once until it is raised.
+boto3 needs a thread and a connection for each invocation in flight, and more CPU than lambdamap; once the cores are busy, more threads do
+not help. On AWS the account's limit is 1,000 concurrent invocations until it is raised.
 
 ## What it would cost on Lambda
 
-A million series with their features, of which one takes {each_us:.0f} us of CPU on this machine, with a millisecond a chunk added for
-decoding and encoding, at one processor (1,769 MB). List prices of us-east-1, x86: $0.0000166667 a GB-second, $0.20 a million
-requests ([AWS Lambda pricing](https://aws.amazon.com/lambda/pricing/) as of {year}; look there for today's). By formula, not from
-a bill, and Lambda's processor is not this machine's: **not yet confirmed on AWS**.
+The cost for a million series with their features. One takes {each_us:.0f} us of CPU on this machine, plus a millisecond per chunk for
+decoding and encoding, with one processor (1,769 MB). List prices of us-east-1, x86: $0.0000166667 per GB-second, $0.20 per million
+requests ([AWS Lambda pricing](https://aws.amazon.com/lambda/pricing/) as of {year}; see there for current ones). The costs are
+calculated, not from a bill, and Lambda's processors differ from this machine's: **not yet confirmed on AWS**.
 
 ```text
 invocations = series / chunk
@@ -424,9 +424,8 @@ cost        = invocations * (billed * 1.728 GB * $0.0000166667 + $0.0000002)
 ```
 
 {cost}
-With one series a chunk the requests cost more than the work. A caller that waits on Lambda itself pays for its own memory
-meanwhile: 1,769 MB for ten seconds are $0.0003. What the data is sent through (a NAT gateway, another region) has prices of its
-own.
+With one series per chunk the requests cost more than the work. A caller that itself runs on Lambda pays for its memory while it waits:
+1,769 MB for ten seconds cost $0.0003. Data transfer (a NAT gateway, another region) is charged separately.
 """
 
 
