@@ -5,7 +5,10 @@
 #include "base/alloc.h"
 #include "check.h"
 #include "job/batch.h"
+#include "job/coding.h"
 #include "job/inbox.h"
+
+#define MAP "00000000000000000000000000000000"
 
 static unsigned destroyed;
 
@@ -170,9 +173,37 @@ inbox(void)
   CHECK(lm_alloc_live() == 0);
 }
 
+/* What a reply says of the function does not depend on whether there is memory to decode it. */
+static void
+decoding_without_a_coder(void)
+{
+  struct lm_batch batch;
+  open_batch(&batch);
+  batch.opts.envelope = "{";
+  strcpy(batch.opts.map_id, MAP);
+  struct lm_job *job = new_job(&batch, 0);
+  job->head.status = 400;
+  lm_buf_str(&job->reply, "{\"Type\": \"User\"}");
+  lm_coding_complete(NULL, job);
+  CHECK(job->outcome.ran == LM_RAN_NOT && job->outcome.failure == LM_FAIL_CONFIG);
+  lm_buf_clear(&job->reply);
+  job->head.status = 200;
+  job->reply.max = 200;
+  lm_buf_str(&job->reply,
+             "{\"lambdamap\":{\"protocol\":1,\"map\":\"" MAP "\",\"chunk\":0,\"done\":1},"
+             "\"r\":\"lm1:AAAA\"}");
+  lm_coding_complete(NULL, job);
+  CHECK(job->outcome.ran == LM_RAN_YES && job->outcome.failure == LM_FAIL_MEMORY);
+  lm_batch_free_job(job);
+  batch.opts.envelope = NULL;
+  lm_batch_unref(&batch);
+  CHECK(lm_alloc_live() == 0);
+}
+
 int
 main(void)
 {
+  decoding_without_a_coder();
   a_batch_lives_as_long_as_its_jobs();
   what_is_done_is_taken_in_order();
   closed();

@@ -33,22 +33,31 @@ cpu_pool_digest(struct lm_sigv4 *signer, struct lm_job *job)
     job->digested_ns = now_ns;
 }
 
+/* Owned by one thread; NULL until there was memory for it. */
+struct cpu_pool_tools {
+  struct lm_coder *coder;
+  struct lm_sigv4 *signer;
+};
+
 /* Do the job's step and return the next one. */
 static enum lm_step
-cpu_pool_do_step(struct lm_coder *coder, struct lm_sigv4 *signer, struct lm_job *job)
+cpu_pool_do_step(struct cpu_pool_tools *tools, struct lm_job *job)
 {
-  if (coder == NULL || signer == NULL) {
-    lm_coding_fail(job, job->step == LM_STEP_DECODE ? LM_RAN_YES : LM_RAN_NOT, LM_FAIL_MEMORY,
-                   "out of memory");
-    return LM_STEP_ENDED;
-  }
+  if (tools->coder == NULL)
+    tools->coder = lm_coder_new();
+  if (tools->signer == NULL)
+    tools->signer = lm_sigv4_new();
   if (job->step == LM_STEP_DECODE) {
-    lm_coding_complete(coder, job);
+    lm_coding_complete(tools->coder, job);
     return LM_STEP_ENDED;
   }
-  if (job->step == LM_STEP_ENCODE && !lm_coding_request(coder, job))
+  if (tools->coder == NULL || tools->signer == NULL) {
+    lm_coding_fail(job, LM_RAN_NOT, LM_FAIL_MEMORY, "out of memory");
     return LM_STEP_ENDED;
-  cpu_pool_digest(signer, job);
+  }
+  if (job->step == LM_STEP_ENCODE && !lm_coding_request(tools->coder, job))
+    return LM_STEP_ENDED;
+  cpu_pool_digest(tools->signer, job);
   return LM_STEP_SEND;
 }
 
@@ -56,8 +65,7 @@ static void *
 cpu_pool_run(void *argument)
 {
   struct lm_cpu_pool *pool = argument;
-  struct lm_coder *coder = lm_coder_new();
-  struct lm_sigv4 *signer = lm_sigv4_new();
+  struct cpu_pool_tools tools = {0};
   lm_thread_stand_back();
   lm_mutex_lock(&pool->lock);
   for (;;) {
@@ -69,7 +77,7 @@ cpu_pool_run(void *argument)
     pool->busy++;
     lm_mutex_unlock(&pool->lock);
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
-    job->step = cpu_pool_do_step(coder, signer, job);
+    job->step = cpu_pool_do_step(&tools, job);
     lm_inbox_return(job->inbox, job);
     lm_mutex_lock(&pool->lock);
     pool->busy--;
@@ -78,8 +86,8 @@ cpu_pool_run(void *argument)
   pool->threads--;
   lm_cond_broadcast(&pool->changed);
   lm_mutex_unlock(&pool->lock);
-  lm_sigv4_destroy(signer);
-  lm_coder_destroy(coder);
+  lm_sigv4_destroy(tools.signer);
+  lm_coder_destroy(tools.coder);
   return NULL;
 }
 

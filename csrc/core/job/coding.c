@@ -156,6 +156,8 @@ coding_take_results(struct lm_coder *coder, struct lm_job *job, struct lm_error 
     lm_buf_append(&job->result, view->plain.at, view->plain.len);
     return lm_buf_check(&job->result, "the results", err);
   }
+  if (coder == NULL)
+    return lm_error_set(err, LM_E_NOMEM, "out of memory");
   struct lm_frame_limits limits = LM_FRAME_LIMITS_DEFAULT;
   limits.max_output_bytes = most;
   return lm_frame_from_text(coder, view->result.at, view->result.len, &limits, &job->result,

@@ -19,7 +19,8 @@ void lm_coding_patch(struct lm_job *job, int64_t now_ns);
 /* Decode a 200 reply without function error into view, result and outcome. */
 void lm_coding_reply(struct lm_coder *coder, struct lm_job *job);
 
-/* Decode any complete reply: set the outcome, by lm_coding_reply for a 200 without function error. */
+/* Decode any complete reply: set the outcome, by lm_coding_reply for a 200 without function error. The
+ * coder may be NULL, there being no memory for one: then only a frame's results are lost. */
 void lm_coding_complete(struct lm_coder *coder, struct lm_job *job);
 
 /* Append the raw request frame to *frame, from the body if that has replaced it. To split a chunk. */
