@@ -156,7 +156,7 @@ http1(void)
   if (more)
     state = lm_http1_eof(&reply, &err);
   if (state == LM_HTTP1_COMPLETE) {
-    printf("whole %d %d %zu ", reply.status, reply.keep_alive, at);
+    printf("whole %d %d %zu ", reply.head.status, reply.keep_alive, at);
     for (size_t i = 0; i < body.len; i++)
       printf("%02x", body.data[i]);
     putchar('\n');

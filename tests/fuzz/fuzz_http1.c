@@ -64,15 +64,16 @@ static void
 sane(const struct reading *reading)
 {
   const struct lm_http1 *reply = &reading->reply;
-  const char *texts[] = {reply->request_id, reply->error_type, reply->function_error,
-                         reply->executed_version};
+  const char *texts[] = {reply->head.request_id, reply->head.error_type,
+                         reply->head.executed_version};
   for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
     for (const char *at = texts[i]; *at != '\0'; at++)
       MUST(*at >= 0x20 && *at < 0x7f);
   if (!reply->head_done)
     return;
-  MUST(reply->status >= 200 && reply->status <= 599);
-  if (reading->state == LM_HTTP1_COMPLETE && reply->content_length >= 0 && reply->status != 304)
+  MUST(reply->head.status >= 200 && reply->head.status <= 599);
+  if (reading->state == LM_HTTP1_COMPLETE && reply->content_length >= 0 &&
+      reply->head.status != 304)
     MUST((uint64_t)reply->content_length == reading->body.len);
 }
 

@@ -18,10 +18,18 @@ enum state {
 };
 
 void
+lm_http1_head_init(struct lm_http1_head *head)
+{
+  memset(head, 0, sizeof *head);
+  head->retry_after_ms = head->date_s = -1;
+}
+
+void
 lm_http1_init(struct lm_http1 *reply)
 {
   memset(reply, 0, sizeof *reply);
-  reply->content_length = reply->retry_after_ms = reply->date_s = -1;
+  lm_http1_head_init(&reply->head);
+  reply->content_length = -1;
   reply->state = STATUS_LINE;
 }
 
@@ -201,7 +209,7 @@ http1_read_status_line(struct lm_http1 *reply, const char *line, size_t len, str
   if (status < 100 || status > 599)
     return lm_error_set(err, LM_E_FORMAT, "invalid status in the reply: expected 100 to 599");
   reply->http10 = line[7] == '0';
-  reply->status = (int)status;
+  reply->head.status = (int)status;
   reply->state = HEADER;
   return 0;
 }
@@ -217,7 +225,7 @@ http1_keep_error_type(struct lm_http1 *reply, const char *text, size_t len)
     len -= (size_t)(hash + 1 - text);
     text = hash + 1;
   }
-  http1_keep_text(reply->error_type, sizeof reply->error_type, text, len);
+  http1_keep_text(reply->head.error_type, sizeof reply->head.error_type, text, len);
 }
 
 static int
@@ -239,7 +247,7 @@ http1_read_retry_after(struct lm_http1 *reply, const char *text, size_t len, boo
   int64_t number = http1_read_number(text, len);
   if (number < 0 || (reply->retry_after_is_ms && !is_ms))
     return;
-  reply->retry_after_ms = is_ms ? number : number * 1000;
+  reply->head.retry_after_ms = is_ms ? number : number * 1000;
   reply->retry_after_is_ms = is_ms;
 }
 
@@ -291,25 +299,25 @@ http1_read_header(struct lm_http1 *reply, const char *line, size_t len, struct l
     reply->content_encoded =
         reply->content_encoded || !http1_same_text(value, value_len, "identity");
   } else if (IS("x-amzn-requestid")) {
-    http1_keep_text(reply->request_id, sizeof reply->request_id, value, value_len);
+    http1_keep_text(reply->head.request_id, sizeof reply->head.request_id, value, value_len);
   } else if (IS("x-amzn-errortype")) {
     http1_keep_error_type(reply, value, value_len);
   } else if (IS("x-amz-function-error")) {
-    reply->has_function_error = true;
-    http1_keep_text(reply->function_error, sizeof reply->function_error, value, value_len);
+    reply->head.has_function_error = true;
   } else if (IS("x-amz-executed-version")) {
-    http1_keep_text(reply->executed_version, sizeof reply->executed_version, value, value_len);
+    http1_keep_text(reply->head.executed_version, sizeof reply->head.executed_version, value,
+                    value_len);
   } else if (IS("x-amz-retry-after")) {
     http1_read_retry_after(reply, value, value_len, true);
   } else if (IS("retry-after")) {
     http1_read_retry_after(reply, value, value_len, false);
   } else if (IS("date")) {
-    reply->date_s = http1_read_date(value, value_len);
+    reply->head.date_s = http1_read_date(value, value_len);
   } else if (IS("age")) {
-    reply->has_age = true;
-  } else if (IS("content-type") && reply->status != 200) {
+    reply->head.has_age = true;
+  } else if (IS("content-type") && reply->head.status != 200) {
     const char *parameters = memchr(value, ';', value_len);
-    http1_keep_text(reply->content_type, sizeof reply->content_type, value,
+    http1_keep_text(reply->head.content_type, sizeof reply->head.content_type, value,
                     parameters == NULL ? value_len : (size_t)(parameters - value));
   }
 #undef IS
@@ -321,7 +329,7 @@ http1_skip_informational(struct lm_http1 *reply, struct lm_error *err)
 {
   size_t bytes = reply->head_bytes;
   uint8_t seen = reply->informational;
-  if (reply->status == 101)
+  if (reply->head.status == 101)
     return lm_error_set(err, LM_E_FORMAT, "the peer switched to a protocol that was not requested");
   if (seen == LM_HTTP1_MAX_INFORMATIONAL)
     return lm_error_set(err, LM_E_LIMIT, "more than %d informational (1xx) replies",
@@ -348,17 +356,17 @@ http1_too_large(const struct lm_buf *body, struct lm_error *err)
 static int
 http1_end_of_head(struct lm_http1 *reply, struct lm_buf *body, struct lm_error *err)
 {
-  if (reply->status < 200)
+  if (reply->head.status < 200)
     return http1_skip_informational(reply, err);
   reply->head_done = true; /* even if the head is refused below: the status was read */
   if (reply->chunked && (reply->seen_length || reply->http10))
     return lm_error_set(err, LM_E_FORMAT,
                         "Transfer-Encoding is not allowed with Content-Length or HTTP/1.0");
   bool closes = reply->said_close || (reply->http10 && !reply->said_keep_alive);
-  if (reply->status == 204 || reply->status == 304) {
-    if (reply->chunked || (reply->status == 204 && reply->content_length > 0))
+  if (reply->head.status == 204 || reply->head.status == 304) {
+    if (reply->chunked || (reply->head.status == 204 && reply->content_length > 0))
       return lm_error_set(err, LM_E_FORMAT, "a reply with status %d must not have a body",
-                          reply->status);
+                          reply->head.status);
     reply->state = COMPLETE;
   } else if (reply->chunked) {
     reply->state = CHUNK_SIZE;

@@ -31,25 +31,30 @@ enum {
   LM_HTTP1_MEDIA_TYPE = 48         /* the same of a Content-Type */
 };
 
-struct lm_http1 {
-  /* The head; valid once head_done is true, even if the reply is invalid. Text is truncated to fit,
-   * NUL-terminated, printable ASCII ('?' replaces anything else), and "" if the header is absent. */
-  int status; /* 200 to 599 */
-  bool head_done;
-  bool keep_alive;         /* the connection can be reused once this reply is complete */
-  bool content_encoded;    /* a Content-Encoding other than identity, which was not requested */
+/* What a reply's head says of the invocation. Text is truncated to fit, NUL-terminated, printable ASCII
+ * ('?' replaces anything else), and "" if the header is absent. */
+struct lm_http1_head {
+  int status;              /* 200 to 599; 0: none was read */
   bool has_age;            /* an Age header: from a cache, so date_s is old */
   bool has_function_error; /* X-Amz-Function-Error, whatever its value */
-  int64_t content_length;  /* -1 when absent */
   int64_t retry_after_ms;  /* x-amz-retry-after (ms), else Retry-After (s); -1 if neither is a
                               number of at most 15 digits */
   int64_t date_s;          /* Date as seconds since 1970, -1 if absent or malformed */
   char request_id[64];     /* x-amzn-RequestId */
-  char error_type[LM_HTTP1_TEXT];       /* x-amzn-ErrorType, cut at ':' and after any '#' */
-  char function_error[32];              /* X-Amz-Function-Error */
-  char executed_version[LM_HTTP1_TEXT]; /* X-Amz-Executed-Version */
-  char content_type
-      [LM_HTTP1_MEDIA_TYPE]; /* Content-Type without parameters, unless the status is 200 */
+  char error_type[LM_HTTP1_TEXT];         /* x-amzn-ErrorType, cut at ':' and after any '#' */
+  char executed_version[LM_HTTP1_TEXT];   /* X-Amz-Executed-Version */
+  char content_type[LM_HTTP1_MEDIA_TYPE]; /* without parameters, unless the status is 200 */
+};
+
+void lm_http1_head_init(struct lm_http1_head *head); /* no reply yet; padding is 0 as well */
+
+struct lm_http1 {
+  /* Valid once head_done is true, even if the reply is invalid. */
+  struct lm_http1_head head;
+  bool head_done;
+  bool keep_alive;        /* the connection can be reused once this reply is complete */
+  bool content_encoded;   /* a Content-Encoding other than identity, which was not requested */
+  int64_t content_length; /* -1 when absent */
 
   /* Private. */
   uint8_t state;

@@ -111,7 +111,7 @@ static void
 coding_describe(struct lm_job *job, const struct lm_span *type, const struct lm_span *text)
 {
   char name[LM_HTTP1_TEXT], shown[LM_ERROR_TEXT_SIZE];
-  const struct lm_reply_head *head = &job->head;
+  const struct lm_http1_head *head = &job->head;
   if (type->len > 0 || text->len > 0) {
     bool both = lm_json_text(type, name, sizeof name) > 0 && text->len > 0;
     lm_json_text(text, shown, sizeof shown);
@@ -119,7 +119,7 @@ coding_describe(struct lm_job *job, const struct lm_span *type, const struct lm_
                  head->status);
   } else if (lm_redact_text((const char *)job->reply.data, job->reply.len, shown, SHOWN_BYTES + 1) >
              0) {
-    if (head->function_error)
+    if (head->has_function_error)
       lm_error_set(&job->error, LM_E_SYSTEM, "function error without a message: %s", shown);
     else
       lm_error_set(&job->error, LM_E_SYSTEM, "HTTP %d%s%s: %s", head->status,
@@ -195,23 +195,23 @@ refused: /* discard everything in the reply */
 void
 lm_coding_complete(struct lm_coder *coder, struct lm_job *job)
 {
-  if (job->head.status == 200 && !job->head.function_error) {
+  if (job->head.status == 200 && !job->head.has_function_error) {
     lm_coding_reply(coder, job);
     return;
   }
   struct lm_aws_error said;
   lm_envelope_read_aws_error((const char *)job->reply.data, job->reply.len, &said);
   struct lm_span type = {job->head.error_type, strlen(job->head.error_type)};
-  if (job->head.function_error)
+  if (job->head.has_function_error)
     type = said.error_type;
   else if (type.len == 0)
     type = said.code.len > 0 ? said.code : said.error_type; /* of an emulator */
   struct lm_span text =
-      job->head.function_error || said.message.len == 0 ? said.error_message : said.message;
-  bool empty = type.len == 0 && job->reply.len == 0 && !job->head.function_error;
+      job->head.has_function_error || said.message.len == 0 ? said.error_message : said.message;
+  bool empty = type.len == 0 && job->reply.len == 0 && !job->head.has_function_error;
   struct lm_span known =
       empty ? (struct lm_span){LM_TYPE_OF_EMPTY, strlen(LM_TYPE_OF_EMPTY)} : type;
-  job->outcome = lm_outcome_of_reply(job->head.status, job->head.function_error,
+  job->outcome = lm_outcome_of_reply(job->head.status, job->head.has_function_error,
                                      known.at == NULL ? "" : known.at, known.len);
   bool may_split = job->batch->opts.envelope != NULL && job->n_items > 1 &&
                    (job->outcome.ran == LM_RAN_NOT || job->batch->opts.idempotent);

@@ -30,17 +30,6 @@ enum lm_step {
   LM_STEP_ENDED   /* none: the scheduler decides by the outcome */
 };
 
-/* Fields of the last reply's head. */
-struct lm_reply_head {
-  int status;
-  int64_t retry_after_ms, date_s;
-  bool function_error, has_age;
-  char request_id[64];
-  char error_type[LM_HTTP1_TEXT];
-  char executed_version[LM_HTTP1_TEXT];
-  char content_type[LM_HTTP1_MEDIA_TYPE]; /* unless the status is 200 */
-};
-
 struct lm_job {
   struct lm_node link;
   struct lm_heap_item due; /* in the scheduler's heap while it is delayed */
@@ -56,12 +45,12 @@ struct lm_job {
   struct lm_envelope_slots slots;
   bool json;   /* codec="json": the payload in body is JSON, and so must the reply's be */
   bool passed; /* on its way to another I/O thread, which has an idle connection */
-  uint8_t body_digest[32]; /* SHA-256 of a large body, made by a CPU thread */
-  int64_t digested_ns;     /* when body_digest was computed; 0: invalid */
-  struct lm_buf reply;     /* the reply's body */
-  struct lm_buf result;    /* the checked raw frame of the reply */
-  struct lm_reply view;    /* spans into reply; valid for a marked reply */
-  struct lm_reply_head head;
+  uint8_t body_digest[32];   /* SHA-256 of a large body, made by a CPU thread */
+  int64_t digested_ns;       /* when body_digest was computed; 0: invalid */
+  struct lm_buf reply;       /* the reply's body */
+  struct lm_buf result;      /* the checked raw frame of the reply */
+  struct lm_reply view;      /* spans into reply; valid for a marked reply */
+  struct lm_http1_head head; /* of the last reply */
 
   struct lm_outcome outcome; /* of the last attempt */
   struct {

@@ -101,22 +101,6 @@ conn_take_job(struct lm_conn *conn)
   return job;
 }
 
-static void
-conn_keep_head(struct lm_job *job, const struct lm_http1 *reply)
-{
-  struct lm_reply_head *head = &job->head;
-  head->status = reply->status;
-  head->retry_after_ms = reply->retry_after_ms;
-  head->date_s = reply->date_s;
-  head->has_age = reply->has_age;
-  head->function_error = reply->has_function_error;
-  memcpy(head->request_id, reply->request_id, sizeof head->request_id);
-  memcpy(head->error_type, reply->error_type, sizeof head->error_type);
-  memcpy(head->executed_version, reply->executed_version, sizeof head->executed_version);
-  if (reply->status != 200)
-    memcpy(head->content_type, reply->content_type, sizeof head->content_type);
-}
-
 /* End the attempt without a usable reply, and close the connection. `text` must not be the job's own. */
 static void
 conn_lose(struct lm_conn *conn, enum lm_failure failure, const char *text)
@@ -124,9 +108,9 @@ conn_lose(struct lm_conn *conn, enum lm_failure failure, const char *text)
   struct lm_turn *turn = conn->site->turn;
   struct lm_job *job = conn_take_job(conn);
   if (conn->reply.head_done)
-    conn_keep_head(job, &conn->reply);
-  job->outcome =
-      lm_outcome_of_loss(conn->touched, conn->reply.head_done ? conn->reply.status : 0, failure);
+    job->head = conn->reply.head;
+  job->outcome = lm_outcome_of_loss(conn->touched,
+                                    conn->reply.head_done ? conn->reply.head.status : 0, failure);
   if (conn->hopeless) {
     job->outcome.action = LM_DO_DONE;
     job->outcome.stops_map = true;
@@ -358,7 +342,7 @@ conn_send_more(struct lm_conn *conn, struct lm_error *err)
 static void
 conn_heed_date(struct lm_endpoint *endpoint, struct lm_job *job)
 {
-  const struct lm_reply_head *head = &job->head;
+  const struct lm_http1_head *head = &job->head;
   if (head->date_s >= 0 && !head->has_age && head->request_id[0] != '\0')
     atomic_store(&endpoint->clock_offset_s, lm_skew_offset(head->date_s, lm_seams.unix_s()));
   job->clock_was_off =
@@ -390,7 +374,7 @@ conn_finish(struct lm_conn *conn, bool extra_bytes)
     return;
   }
   struct lm_job *job = conn_take_job(conn);
-  conn_keep_head(job, &conn->reply);
+  job->head = conn->reply.head;
   conn_heed_date(site->endpoint, job);
   if (job->batch->notes.traced)
     lm_notes_add(&job->batch->notes, LM_NOTE_REPLY, job, 0, lm_seams.now_ns() - job->started_ns);
