@@ -126,7 +126,7 @@ def extensions() -> list[Extension]:
                     *wire,
                     "csrc/core/policy/chunk.c",
                     "csrc/python/errors.c",
-                    *glob.glob("csrc/python/codec/*.c"),
+                    *glob.glob("csrc/python/codec/**/*.c", recursive=True),
                 ],
                 [*zlib, *msgpack_headers()],
             )

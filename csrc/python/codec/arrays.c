@@ -1,5 +1,5 @@
 /* Arrays' bytes as one column, and back. */
-#include "codec.h"
+#include "codec/codec.h"
 
 #include "wire/mpread.h"
 #include "wire/numbers.h"

@@ -1,6 +1,6 @@
 /* Dates as numbers: days and microseconds since the year 1, in Python's own (proleptic Gregorian)
  * calendar, with the public C API of datetime. */
-#include "codec.h"
+#include "codec/codec.h"
 
 #include <datetime.h>
 

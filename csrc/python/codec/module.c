@@ -1,5 +1,5 @@
 /* lambdamap._codec: values to frames and back. All that a worker imports: no thread, no network. */
-#include "codec.h"
+#include "codec/codec.h"
 
 #include <limits.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* ChunkPacker: `[spec, [item, ...]]` as frames, chunk after chunk; and Chunker, policy/chunk.h. */
-#include "codec.h"
+#include "codec/codec.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Types of other modules that have a kind of column, found without importing what is not needed. */
-#include "codec.h"
+#include "codec/codec.h"
 
 int
 lmpy_codec_load_kinds(struct lmpy_codec_state *state)

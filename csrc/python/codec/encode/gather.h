@@ -1,9 +1,9 @@
-/* What the two files that gather share: gather.c, which knows every kind and may run anybody's code,
+/* What the two files that gather share: columns.c, which knows every kind and may run anybody's code,
  * and cells.c, which takes many cells at once and runs none. */
 #ifndef LMPY_GATHER_H
 #define LMPY_GATHER_H
 
-#include "codec.h"
+#include "codec/codec.h"
 
 #include "base/alloc.h"
 

@@ -1,6 +1,6 @@
 /* A raw frame to Python values. Bounded by itself: every length is checked against what is left, the
  * depth is counted, and nothing is allocated for more items than bytes can hold. */
-#include "codec.h"
+#include "codec/codec.h"
 
 #include "base/alloc.h"
 #include "wire/mpread.h"

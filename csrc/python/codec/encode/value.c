@@ -1,6 +1,6 @@
 /* Python values to a raw frame. Exact types only: a subclass is another type, and goes the way of
  * lambdamap.shipping.kinds. */
-#include "codec.h"
+#include "codec/codec.h"
 
 #include "wire/mpread.h"
 

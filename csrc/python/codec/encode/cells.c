@@ -1,6 +1,6 @@
 /* Many cells into a column at once, in loops that keep their state in registers. Nothing here runs
  * Python code or makes an object that the collector knows, so borrowed pointers stay good. */
-#include "gather.h"
+#include "codec/encode/gather.h"
 
 enum {
   MATRIX = 512, /* cells of dicts that are looked at together */

@@ -1,6 +1,6 @@
 /* Cells into columns: each is copied as it comes, so that what the caller does to it afterwards, or
  * its own code does to its neighbours, changes nothing that was taken. */
-#include "gather.h"
+#include "codec/encode/gather.h"
 
 enum {
   MAX_KEYS = 1024,

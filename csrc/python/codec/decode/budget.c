@@ -1,6 +1,6 @@
 /* What reading a value may cost: bytes, places of hash tables looked at, and time without a look at
  * signals and the caller's own check. */
-#include "codec.h"
+#include "codec/codec.h"
 
 #include <stdlib.h>
 #include <time.h>

@@ -1,7 +1,7 @@
 /* Columns to lists: a column writes many cells at once, in a loop of its kind; those of a dict's or a
  * tuple's columns become rows a group at a time. Bounded by itself: lm_column_read checks every length,
  * and what the cells will take is counted before they are made. */
-#include "codec.h"
+#include "codec/codec.h"
 
 #include "base/alloc.h"
 #include "wire/mpread.h"

@@ -1,6 +1,6 @@
 /* Values as plain JSON, for codec="json": what JSON has no form for is refused with its place, never
  * changed to something near it. */
-#include "codec.h"
+#include "codec/codec.h"
 
 enum { MAX_DEPTH = 56 /* the envelope around it has some more; json.h takes 64 */ };
 

@@ -1,5 +1,5 @@
 /* Gathered columns to the sections of a frame, each in the form that takes the least. */
-#include "codec.h"
+#include "codec/codec.h"
 
 #include "base/alloc.h"
 #include "wire/mpread.h"
