@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "csrc" / "core"
+BINDING = ROOT / "csrc" / "python"
 PACKAGE = ROOT / "pylambdamap" / "lambdamap"
 
 # Each floor sees itself and those below; wire, http and policy do not see each other.
@@ -66,34 +67,45 @@ def test_core_includes(path: Path) -> None:
             assert not header.startswith(library) or name in knowers, f"{name} includes {header}"
 
 
+# What a file defines for others, and what it takes from them.
+Symbols = tuple[set[str], set[str]]
+
+
+def symbols_of(made: Path) -> Symbols:
+    done = subprocess.run(["nm", "-P", made], check=True, capture_output=True, text=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    defined = {name for name, kind, *_ in lines if kind.isupper() and kind != "U"}
+    return defined, {name.partition("@")[0] for name, kind, *_ in lines if kind == "U"}
+
+
 @functools.cache
-def symbols() -> dict[str, tuple[set[str], set[str]]]:
-    """What each source of the core defines for others, and what it takes from them."""
+def symbols() -> dict[str, Symbols]:
+    """By each source of the core."""
     subprocess.run(
         ["make", "-s", "-C", str(ROOT / "tests/c"), "build/asan/core.a"], check=True, timeout=600
     )
     found = {}
     for source in CORE.rglob("*.c"):
         unit = source.relative_to(CORE).with_suffix("").as_posix()
-        made = ROOT / "tests/c/build/asan" / f"{unit}.o"
-        done = subprocess.run(["nm", "-P", made], check=True, capture_output=True, text=True)
-        lines = [line.split() for line in done.stdout.splitlines()]
-        defined = {name for name, kind, *_ in lines if kind.isupper() and kind != "U"}
-        found[unit] = (defined, {name.partition("@")[0] for name, kind, *_ in lines if kind == "U"})
+        found[unit] = symbols_of(ROOT / "tests/c/build/asan" / f"{unit}.o")
     return found
 
 
-def needs() -> dict[str, set[str]]:
+def needs_of(folder: Path, objects: dict[str, Symbols]) -> dict[str, set[str]]:
     """A header and its source are one; whom each needs, by its includes and by its symbols."""
     found: dict[str, set[str]] = {}
-    for path in C_FILES:
-        unit = path.relative_to(CORE).with_suffix("").as_posix()
-        inside = {h.removesuffix(".h") for h in includes(path) if (CORE / h).exists()}
+    for path in folder.rglob("*.[ch]"):
+        unit = path.relative_to(folder).with_suffix("").as_posix()
+        inside = {h.removesuffix(".h") for h in includes(path) if (folder / h).exists()}
         found.setdefault(unit, set()).update(inside)
-    owner = {name: unit for unit, (defined, _) in symbols().items() for name in defined}
-    for unit, (_, undefined) in symbols().items():
+    owner = {name: unit for unit, (defined, _) in objects.items() for name in defined}
+    for unit, (_, undefined) in objects.items():
         found[unit] |= {owner[name] for name in undefined if name in owner}
     return {unit: others - {unit} for unit, others in found.items()}
+
+
+def needs() -> dict[str, set[str]]:
+    return needs_of(CORE, symbols())
 
 
 def test_no_files_of_the_core_need_each_other() -> None:
@@ -122,8 +134,10 @@ def test_only_os_knows_the_system_libraries() -> None:
     assert {"curl", "pthread", "SSL", "X509", "EVP"} <= seen
 
 
-def test_no_function_of_the_core_is_for_tests_alone(tmp_path: Path) -> None:
-    """What neither extension reaches from its init function is thrown away by the linker."""
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both extensions in lib/, what they are made of in temp/; no function is inlined away."""
+    folder = tmp_path_factory.mktemp("built")
     subprocess.run(
         [
             sys.executable,
@@ -131,9 +145,9 @@ def test_no_function_of_the_core_is_for_tests_alone(tmp_path: Path) -> None:
             "-q",
             "build_ext",
             "--build-lib",
-            str(tmp_path / "lib"),
+            str(folder / "lib"),
             "--build-temp",
-            str(tmp_path / "temp"),
+            str(folder / "temp"),
         ],
         cwd=ROOT,
         env={
@@ -145,15 +159,48 @@ def test_no_function_of_the_core_is_for_tests_alone(tmp_path: Path) -> None:
         capture_output=True,
         timeout=600,
     )
+    return folder
+
+
+def test_no_function_of_the_core_is_for_tests_alone(built: Path) -> None:
+    """What neither extension reaches from its init function is thrown away by the linker."""
     reached: set[str] = set()
-    built = list((tmp_path / "lib").rglob("*.so"))
-    for extension in built:
+    extensions = list((built / "lib").rglob("*.so"))
+    for extension in extensions:
         done = subprocess.run(["nm", "-P", extension], check=True, capture_output=True, text=True)
         reached |= {line.split()[0] for line in done.stdout.splitlines()}
-    assert len(built) == 2 and {"lm_map_open", "lm_frame_join"} <= reached
+    assert len(extensions) == 2 and {"lm_map_open", "lm_frame_join"} <= reached
     defined = set().union(*(names for names, _ in symbols().values()))
     idle = {name for name in defined if name.startswith("lm_")} - reached
     assert idle <= FOR_TESTS
+
+
+# A value holds lists, which are columns; a column holds rows; and a row holds columns and values. The
+# only files that may need each other, in each direction.
+RECURSION = ("value", "columns", "rows")
+
+
+def test_the_binding_has_two_recursions_and_no_circle(built: Path) -> None:
+    """The two directions of the codec do not know each other either."""
+    objects = {
+        path.relative_to(BINDING).with_suffix("").as_posix(): symbols_of(
+            built / "temp/csrc/python" / path.relative_to(BINDING).with_suffix(".o")
+        )
+        for path in BINDING.rglob("*.c")
+    }
+    needed = needs_of(BINDING, objects)
+    one = {
+        f"codec/{way}/{name}": f"codec/{way}" for way in ("encode", "decode") for name in RECURSION
+    }
+    assert one.keys() <= needed.keys()
+    together: dict[str, set[str]] = {}
+    for unit, others in needed.items():
+        for way, other in (("encode", "decode"), ("decode", "encode")):
+            if unit.startswith(f"codec/{way}/"):
+                assert not {name for name in others if name.startswith(f"codec/{other}/")}, unit
+        me = one.get(unit, unit)
+        together.setdefault(me, set()).update({one.get(name, name) for name in others} - {me})
+    graphlib.TopologicalSorter(together).prepare()  # a circle raises CycleError, which names it
 
 
 def test_comments_name_what_exists() -> None:
@@ -168,8 +215,7 @@ def test_comments_name_what_exists() -> None:
 
 
 def test_python_h_is_in_one_header() -> None:
-    binding = ROOT / "csrc" / "python"
-    users = [p.name for p in binding.rglob("*.[ch]") if "Python.h" in includes(p)]
+    users = [p.name for p in BINDING.rglob("*.[ch]") if "Python.h" in includes(p)]
     assert users == ["lmpy.h"]
 
 

@@ -1,8 +1,9 @@
-/* Types of other modules that have a kind of column, found without importing what is not needed. */
-#include "codec/codec.h"
+#include "codec/types.h"
+
+#include <string.h>
 
 int
-lmpy_codec_load_kinds(struct lmpy_codec_state *state)
+lmpy_types_load_kinds(struct lmpy_codec_state *state)
 {
   if (state->restore != NULL)
     return 0;
@@ -45,8 +46,8 @@ meet(struct lmpy_codec_state *state, const char *module, enum lmpy_name name, Py
 }
 
 /* A float64 is written to by its layout, which must be float's. */
-static int
-meet_numpy(struct lmpy_codec_state *state)
+int
+lmpy_types_meet_numpy(struct lmpy_codec_state *state)
 {
   int found = 1;
   if (state->float64 == NULL)
@@ -63,11 +64,11 @@ meet_numpy(struct lmpy_codec_state *state)
 }
 
 int
-lmpy_codec_meet(struct lmpy_codec_state *state, PyTypeObject *type)
+lmpy_types_meet(struct lmpy_codec_state *state, PyTypeObject *type)
 {
   const char *name = type->tp_name;
   if (strcmp(name, "numpy.float64") == 0 || strcmp(name, "numpy.int64") == 0)
-    return state->float64 != NULL && state->int64 != NULL ? 1 : meet_numpy(state);
+    return state->float64 != NULL && state->int64 != NULL ? 1 : lmpy_types_meet_numpy(state);
   if (strcmp(name, "decimal.Decimal") == 0)
     return state->decimal != NULL ? 1 : meet(state, "decimal", LMPY_DECIMAL, &state->decimal);
   if (strcmp(name, "DataFrame") == 0)
@@ -76,7 +77,7 @@ lmpy_codec_meet(struct lmpy_codec_state *state, PyTypeObject *type)
 }
 
 int
-lmpy_codec_need_decimal(struct lmpy_codec_state *state)
+lmpy_types_need_decimal(struct lmpy_codec_state *state)
 {
   if (state->decimal != NULL)
     return 0;
@@ -86,67 +87,4 @@ lmpy_codec_need_decimal(struct lmpy_codec_state *state)
   int found = take(state, module, LMPY_DECIMAL, &state->decimal);
   Py_DECREF(module);
   return found > 0 ? 0 : -1;
-}
-
-PyObject *
-lmpy_codec_names(struct lmpy_unpack *unpack)
-{
-  struct lmpy_codec_state *state = unpack->state;
-  bool trusted = unpack->opts->allow_pickle;
-  if (unpack->opts->names != Py_None)
-    return unpack->opts->names;
-  PyObject **names = trusted ? &state->trusted : &state->data;
-  if (*names == NULL) { /* importing may run others, who come here as well */
-    PyObject *module = PyImport_ImportModule("lambdamap.shipping.lookup");
-    PyObject *found =
-        module == NULL ? NULL
-                       : PyObject_GetAttr(module, state->names[trusted ? LMPY_TRUSTED : LMPY_DATA]);
-    Py_XDECREF(module);
-    if (found == NULL)
-      return NULL;
-    Py_XSETREF(*names, found);
-  }
-  return *names;
-}
-
-int
-lmpy_codec_need_numpy(struct lmpy_unpack *unpack)
-{
-  struct lmpy_codec_state *state = unpack->state;
-  if (state->float64 != NULL && state->int64 != NULL)
-    return 0;
-  int found = meet_numpy(state);
-  if (found == 0) { /* a worker may import what it is sent */
-    PyObject *names = lmpy_codec_names(unpack);
-    PyObject *module = names == NULL ? NULL
-                                     : PyObject_CallMethodObjArgs(names, state->names[LMPY_MODULE],
-                                                                  state->names[LMPY_NUMPY], NULL);
-    if (module == NULL)
-      return -1;
-    Py_DECREF(module);
-    found = meet_numpy(state);
-  }
-  if (found == 0)
-    lmpy_unpack_refuse(unpack,
-                       "it holds data of numpy, which is not imported here: import it first");
-  return found > 0 ? 0 : -1;
-}
-
-PyObject *
-lmpy_numpy_float(struct lmpy_codec_state *state, double number)
-{
-  PyObject *made = state->float64->tp_alloc(state->float64, 0);
-  if (made != NULL)
-    ((PyFloatObject *)made)->ob_fval = number;
-  return made;
-}
-
-PyObject *
-lmpy_numpy_int(struct lmpy_codec_state *state, int64_t number)
-{
-  PyObject *plain = PyLong_FromLongLong(number);
-  PyObject *made =
-      plain == NULL ? NULL : PyObject_CallFunctionObjArgs((PyObject *)state->int64, plain, NULL);
-  Py_XDECREF(plain);
-  return made;
 }

@@ -1,9 +1,7 @@
-/* What reading a value may cost: bytes, places of hash tables looked at, and time without a look at
- * signals and the caller's own check. */
-#include "codec/codec.h"
+#include "codec/decode/budget.h"
 
 #include <stdlib.h>
-#include <time.h>
+#include <string.h>
 
 #include "base/alloc.h"
 
@@ -372,58 +370,3 @@ PyType_Spec lmpy_budget_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = budget_slots,
 };
-
-/* --- time --- */
-
-/* Others may fork, or turn the collector off for good: they find it as it was. */
-static void
-collector_back(struct lmpy_unpack *unpack)
-{
-  if (unpack->collecting)
-    PyGC_Enable();
-}
-
-int
-lmpy_unpack_look(struct lmpy_unpack *unpack)
-{
-  collector_back(unpack);
-  bool fine = PyErr_CheckSignals() == 0;
-  if (fine && unpack->opts->check != Py_None) {
-    PyObject *answer = PyObject_CallNoArgs(unpack->opts->check);
-    fine = answer != NULL;
-    Py_XDECREF(answer);
-  }
-  unpack->collecting = PyGC_Disable();
-  unpack->stopped = unpack->stopped || !fine;
-  return fine ? 0 : -1;
-}
-
-enum {
-  SWITCH_MS = 10 /* twice Python's own interval: a thread that waits asks for the lock by then */
-};
-
-static int64_t
-now_ms(void)
-{
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-int
-lmpy_unpack_pause(struct lmpy_unpack *unpack)
-{
-  int64_t now = now_ms();
-  unpack->work = 0;
-  if (unpack->switched_ms == 0) {
-    unpack->switched_ms = now;
-  } else if (now - unpack->switched_ms >= SWITCH_MS) {
-    /* More often would be in vain: the lock would be taken again before another thread wakes up. */
-    collector_back(unpack);
-    Py_BEGIN_ALLOW_THREADS;
-    Py_END_ALLOW_THREADS;
-    unpack->collecting = PyGC_Disable();
-    unpack->switched_ms = now_ms();
-  }
-  return lmpy_unpack_look(unpack);
-}

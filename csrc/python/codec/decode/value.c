@@ -1,8 +1,11 @@
-/* A raw frame to Python values. Bounded by itself: every length is checked against what is left, the
- * depth is counted, and nothing is allocated for more items than bytes can hold. */
-#include "codec/codec.h"
+#include "codec/decode/value.h"
 
 #include "base/alloc.h"
+#include "codec/decode/arrays.h"
+#include "codec/decode/columns.h"
+#include "codec/decode/text.h"
+#include "codec/decode/types.h"
+#include "codec/types.h"
 #include "wire/mpread.h"
 
 enum {
@@ -14,40 +17,6 @@ enum {
 };
 
 static const char SAME_KEY[] = "a dict has the same key twice";
-
-PyObject *
-lmpy_unpack_refuse(struct lmpy_unpack *unpack, const char *text)
-{
-  PyErr_SetString(unpack->state->decode_failure, text);
-  return NULL;
-}
-
-/* --- texts --- */
-
-PyObject *
-lmpy_unpack_key(struct lmpy_unpack *unpack, const uint8_t *bytes, uint32_t len)
-{
-  if (len > LMPY_KEY_BYTES)
-    return PyUnicode_DecodeUTF8((const char *)bytes, len, NULL);
-  uint32_t hash = 2166136261u; /* FNV-1a */
-  for (uint32_t i = 0; i < len; i++)
-    hash = (hash ^ bytes[i]) * 16777619u;
-  struct lmpy_key *kept = &unpack->state->keys[hash % LMPY_KEYS];
-  if (kept->text != NULL && kept->hash == hash && kept->len == len &&
-      memcmp(kept->bytes, bytes, len) == 0)
-    return Py_NewRef(kept->text);
-  PyObject *text = PyUnicode_DecodeUTF8((const char *)bytes, len, NULL);
-  if (text == NULL)
-    return NULL;
-  PyUnicode_InternInPlace(&text);
-  Py_XSETREF(kept->text, Py_NewRef(text));
-  kept->hash = hash;
-  kept->len = (uint8_t)len;
-  memcpy(kept->bytes, bytes, len);
-  return text;
-}
-
-/* --- containers --- */
 
 static PyObject *
 list(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n, unsigned depth)
@@ -200,8 +169,8 @@ kind(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 {
   struct lmpy_codec_state *state = unpack->state;
   PyObject *payload = NULL, *number = NULL, *made = NULL;
-  PyObject *names = lmpy_codec_names(unpack);
-  if (names == NULL || lmpy_codec_load_kinds(state) != 0 ||
+  PyObject *names = lmpy_unpack_names(unpack);
+  if (names == NULL || lmpy_types_load_kinds(state) != 0 ||
       (++unpack->kinds % LMPY_KINDS_PAUSE == 0 && lmpy_unpack_look(unpack) != 0) ||
       lmpy_budget_charge(unpack->budget, KIND) != 0)
     return NULL;
@@ -309,72 +278,4 @@ lmpy_unpack_value(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t 
   if (token.kind == LM_MP_MAP)
     return dict(unpack, at, end, token.count, depth - 1);
   return extension(unpack, &token, depth - 1);
-}
-
-/* Whether a signal's handler has raised it, in the middle of what lambdamap.shipping.kinds does. */
-static bool
-is_from_signal(struct lmpy_codec_state *state, PyObject *error)
-{
-  if (state->kinds == NULL)
-    return false;
-  PyObject *answer =
-      PyObject_CallMethodObjArgs(state->kinds, state->names[LMPY_FROM_SIGNAL], error, NULL);
-  bool from_signal = answer == Py_True;
-  Py_XDECREF(answer);
-  return from_signal;
-}
-
-/* What a broken value raised on the way is the frame's fault: DecodeFailure, caused by it. */
-static void
-blame_frame(struct lmpy_codec_state *state)
-{
-  if (PyErr_ExceptionMatches(state->decode_failure) || PyErr_ExceptionMatches(PyExc_MemoryError) ||
-      !PyErr_ExceptionMatches(PyExc_Exception))
-    return;
-  PyObject *cause = lmpy_error_take();
-  if (is_from_signal(state, cause)) {
-    lmpy_error_put(cause);
-    return;
-  }
-  if (PyErr_Occurred()) { /* such as a KeyboardInterrupt that came just now */
-    Py_DECREF(cause);
-    return;
-  }
-  PyErr_Format(state->decode_failure, "%s: %S", Py_TYPE(cause)->tp_name, cause);
-  PyObject *error = lmpy_error_take();
-  if (error != NULL) {
-    PyException_SetCause(error, cause); /* steals */
-    lmpy_error_put(error);
-  } else {
-    Py_DECREF(cause);
-  }
-}
-
-PyObject *
-lmpy_unpack(struct lmpy_codec_state *state, const uint8_t *raw, size_t raw_len,
-            const struct lmpy_unpack_opts *opts)
-{
-  struct lm_frame_view view;
-  struct lm_error err;
-  if (lm_frame_split(raw, raw_len, &view, &err) != 0)
-    return lmpy_raise(&err, state->decode_failure);
-  struct lmpy_budget *budget = lmpy_budget_new(state, opts->limits.max_output_bytes);
-  if (budget == NULL)
-    return NULL;
-  struct lmpy_unpack unpack = {state, opts, {view, 0, 0, 0}, budget, 0, 0, 0, false, 0};
-  const uint8_t *at = view.structure, *end = view.structure + view.structure_len;
-  unsigned depth = opts->limits.max_depth < 512 ? opts->limits.max_depth : 512;
-  /* Many containers, none of them garbage: the collector would look at them all for nothing. */
-  unpack.collecting = PyGC_Disable();
-  PyObject *made = lmpy_unpack_value(&unpack, &at, end, depth);
-  if (unpack.collecting)
-    PyGC_Enable();
-  Py_DECREF(budget);
-  if (made != NULL && (at != end || !lm_sections_used(&unpack.sections))) {
-    Py_CLEAR(made);
-    lmpy_unpack_refuse(&unpack, "something follows the value's end");
-  }
-  if (made == NULL && !unpack.stopped)
-    blame_frame(state);
-  return made;
 }

@@ -1,268 +1,19 @@
-/* Cells into columns: each is copied as it comes, so that what the caller does to it afterwards, or
- * its own code does to its neighbours, changes nothing that was taken. */
-#include "codec/encode/gather.h"
+#include "codec/encode/columns.h"
+
+#include <string.h>
+
+#include "codec/encode/dates.h"
+#include "codec/encode/numbers.h"
+#include "codec/encode/rows.h"
+#include "codec/encode/text.h"
+#include "codec/encode/value.h"
+#include "codec/types.h"
+#include "wire/mpread.h"
 
 enum {
-  MAX_KEYS = 1024,
-  MAX_PLACES = 64,
   GROUP = 1024, /* rows that are tried at once */
   FIRST = 2     /* rows taken singly, which say what the columns are */
 };
-
-struct lmpy_gather *
-lmpy_gather_new(void)
-{
-  struct lmpy_gather *gather = lm_alloc_zero(1, sizeof *gather);
-  if (gather != NULL)
-    gather->kind = LMPY_EMPTY;
-  return gather;
-}
-
-static void
-drop_shape(struct lmpy_gather *gather)
-{
-  for (uint32_t i = 0; i < gather->n_inner; i++) {
-    struct lmpy_gather *inner = &gather->inner[i];
-    drop_shape(inner);
-    lm_buf_clean_up(&inner->data);
-    lm_buf_clean_up(&inner->lengths);
-    lm_buf_clean_up(&inner->present);
-    lm_buf_clean_up(&inner->tail);
-    lm_buf_clean_up(&inner->tail_lengths);
-    if (gather->keys != NULL)
-      Py_DECREF(gather->keys[i]);
-  }
-  lm_free(gather->inner);
-  lm_free(gather->keys);
-  Py_CLEAR(gather->shape);
-  Py_CLEAR(gather->frames);
-  gather->inner = NULL;
-  gather->keys = NULL;
-  gather->n_inner = 0;
-  gather->kind = LMPY_EMPTY;
-}
-
-void
-lmpy_gather_destroy(struct lmpy_gather *gather)
-{
-  if (gather == NULL)
-    return;
-  drop_shape(gather);
-  lm_buf_clean_up(&gather->data);
-  lm_buf_clean_up(&gather->lengths);
-  lm_buf_clean_up(&gather->present);
-  lm_buf_clean_up(&gather->tail);
-  lm_buf_clean_up(&gather->tail_lengths);
-  lm_free(gather);
-}
-
-uint32_t
-lmpy_gather_size(const struct lmpy_gather *gather)
-{
-  return gather->n + gather->n_tail;
-}
-
-size_t
-lmpy_gather_memory(const struct lmpy_gather *gather)
-{
-  size_t bytes = gather->data.cap + gather->lengths.cap + gather->present.cap + gather->tail.cap +
-                 gather->tail_lengths.cap + sizeof *gather;
-  for (uint32_t i = 0; i < gather->n_inner; i++)
-    bytes += lmpy_gather_memory(&gather->inner[i]);
-  return bytes;
-}
-
-/* --- taking away --- */
-
-static uint64_t
-pop_lengths(struct lm_buf *lengths, uint32_t cells)
-{
-  uint64_t sum = 0;
-  for (; cells > 0; cells--) {
-    uint32_t length;
-    lengths->len -= sizeof length;
-    memcpy(&length, lengths->data + lengths->len, sizeof length);
-    sum += length;
-  }
-  return sum;
-}
-
-static void
-cut_fields(struct lmpy_gather *gather)
-{
-  for (uint32_t i = 0; i < gather->n_inner; i++)
-    lmpy_gather_cut(&gather->inner[i], gather->dense);
-}
-
-void
-lmpy_gather_cut(struct lmpy_gather *gather, uint32_t n)
-{
-  if (n < lmpy_gather_size(gather) && gather->n_tail > 0) {
-    uint32_t kept = n > gather->n ? n - gather->n : 0;
-    gather->tail.len -= (size_t)pop_lengths(&gather->tail_lengths, gather->n_tail - kept);
-    gather->n_tail = kept;
-  }
-  if (n >= gather->n)
-    return;
-  uint32_t gone = gather->n - n; /* of them, not None: */
-  if (gather->present.len > 0) {
-    for (uint32_t i = n; i < gather->n; i++)
-      gone -= !gather->present.data[i];
-    gather->present.len = n;
-  } else if (gather->kind == LMPY_EMPTY) {
-    gone = 0;
-  }
-  gather->n = n;
-  gather->dense -= gone;
-  switch (gather->kind) {
-  case LM_COLUMN_FLOAT:
-  case LM_COLUMN_INT:
-    gather->data.len = (size_t)gather->dense * 8;
-    break;
-  case LM_COLUMN_BOOL:
-    gather->data.len = gather->dense;
-    break;
-  case LM_COLUMN_TEXT:
-    gather->data.len -= (size_t)pop_lengths(&gather->lengths, gone);
-    break;
-  case LM_COLUMN_LIST: {
-    uint32_t items = (uint32_t)pop_lengths(&gather->lengths, gone);
-    lmpy_gather_cut(gather->inner, lmpy_gather_size(gather->inner) - items);
-    break;
-  }
-  case LM_COLUMN_DICT:
-  case LM_COLUMN_TUPLE:
-    cut_fields(gather);
-    break;
-  case LM_COLUMN_FRAMES:
-    if (PyList_SetSlice(gather->frames, gather->dense, PY_SSIZE_T_MAX, NULL) != 0)
-      PyErr_Clear(); /* taking items away needs no memory */
-    break;
-  default:
-    break;
-  }
-}
-
-void
-lmpy_gather_clear(struct lmpy_gather *gather)
-{
-  bool misled = gather->n_tail > 0;
-  gather->n = gather->dense = gather->n_tail = 0;
-  lm_buf_clear(&gather->data);
-  lm_buf_clear(&gather->lengths);
-  lm_buf_clear(&gather->present);
-  lm_buf_clear(&gather->tail);
-  lm_buf_clear(&gather->tail_lengths);
-  gather->ascii = true;
-  if (misled || gather->kind == LM_COLUMN_FRAMES)
-    drop_shape(gather);
-  for (uint32_t i = 0; i < gather->n_inner; i++)
-    lmpy_gather_clear(&gather->inner[i]);
-}
-
-/* --- taking in --- */
-
-static int
-append_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *list)
-{
-  struct lmpy_gather *inner = gather->inner;
-  uint32_t before = lmpy_gather_size(inner), length;
-  if (lmpy_pack_enter(pack) != 0)
-    return -1;
-  Py_INCREF(list);
-  int result = lmpy_gather_list(pack, inner, list);
-  Py_DECREF(list);
-  pack->depth--;
-  length = lmpy_gather_size(inner) - before;
-  if (result == 0 && lmpy_gather_push(&gather->lengths, &length, sizeof length) != 0)
-    result = lmpy_gather_no_memory(pack);
-  if (result != 0) {
-    lmpy_gather_cut(inner, before);
-    return -1;
-  }
-  return lmpy_gather_count(pack, gather, 1, 1);
-}
-
-/* The end of a row that was begun: its cells count, or none of them. */
-static int
-end_row(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *row, int result)
-{
-  Py_DECREF(row);
-  pack->depth--;
-  if (result == 0)
-    return lmpy_gather_count(pack, gather, 1, 0);
-  cut_fields(gather);
-  return result;
-}
-
-static int
-append_dict(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *dict)
-{
-  PyObject *key, *value;
-  Py_ssize_t at = 0;
-  uint32_t i = 0, n = gather->n_inner;
-  if (PyDict_GET_SIZE(dict) != (Py_ssize_t)n)
-    return LMPY_MISFIT;
-  if (lmpy_pack_enter(pack) != 0)
-    return -1;
-  int result = 0;
-  Py_INCREF(dict);
-  while (PyDict_Next(dict, &at, &key, &value)) {
-    if (i == n || !lmpy_is_same_key(gather->keys[i], key)) {
-      result = LMPY_MISFIT;
-      break;
-    }
-    result = lmpy_gather_append(pack, &gather->inner[i], value);
-    if (result != 0) {
-      lmpy_pack_key_step(pack, gather->keys[i]);
-      break;
-    }
-    i++;
-  }
-  if (result == 0 && (i != n || PyDict_GET_SIZE(dict) != (Py_ssize_t)n))
-    result = lmpy_pack_refuse(pack, "the dict was changed while it was read");
-  return end_row(pack, gather, dict, result);
-}
-
-static int
-append_tuple(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *tuple)
-{
-  uint32_t n = gather->n_inner;
-  if (PyTuple_GET_SIZE(tuple) != (Py_ssize_t)n)
-    return LMPY_MISFIT;
-  if (lmpy_pack_enter(pack) != 0)
-    return -1;
-  int result = 0;
-  Py_INCREF(tuple);
-  for (uint32_t i = 0; i < n && result == 0; i++) {
-    result = lmpy_gather_append(pack, &gather->inner[i], PyTuple_GET_ITEM(tuple, i));
-    if (result != 0)
-      lmpy_pack_index_step(pack, i);
-  }
-  return end_row(pack, gather, tuple, result);
-}
-
-static int
-append_frame(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *frame)
-{
-  struct lmpy_codec_state *state = pack->state;
-  Py_INCREF(frame);
-  PyObject *answer =
-      PyObject_CallMethodObjArgs(state->kinds, state->names[LMPY_FRAME_SNAPSHOT], gather->shape,
-                                 frame, pack->eager ? Py_True : Py_False, NULL);
-  Py_DECREF(frame);
-  if (answer == NULL || answer == Py_None) {
-    Py_XDECREF(answer);
-    return answer == NULL ? -1 : LMPY_MISFIT;
-  }
-  PyObject *copy;
-  Py_ssize_t bytes;
-  int result = -1;
-  if (PyArg_ParseTuple(answer, "On", &copy, &bytes) && PyList_Append(gather->frames, copy) == 0)
-    result = lmpy_gather_count(pack, gather, 1, (size_t)bytes);
-  Py_DECREF(answer);
-  return result;
-}
 
 /* A value in msgpack, which may run anybody's code. */
 static int
@@ -295,63 +46,6 @@ append_to_tail(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *val
 
 /* --- the kind of a column --- */
 
-static int
-begin_fields(struct lmpy_pack *pack, struct lmpy_gather *gather, uint32_t n)
-{
-  gather->inner = lm_alloc_zero(n > 0 ? n : 1, sizeof *gather->inner);
-  if (gather->inner == NULL)
-    return lmpy_gather_no_memory(pack);
-  for (uint32_t i = 0; i < n; i++)
-    gather->inner[i].kind = LMPY_EMPTY;
-  gather->n_inner = n;
-  return 0;
-}
-
-static int
-begin_dict(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *dict)
-{
-  Py_ssize_t n = PyDict_GET_SIZE(dict), at = 0;
-  PyObject *key, *value;
-  if (n == 0 || n > MAX_KEYS)
-    return LMPY_MISFIT;
-  while (PyDict_Next(dict, &at, &key, &value))
-    if (!PyUnicode_CheckExact(key) || PyUnicode_AsUTF8(key) == NULL) {
-      PyErr_Clear(); /* lone surrogates */
-      return LMPY_MISFIT;
-    }
-  gather->keys = lm_alloc_zero((size_t)n, sizeof(PyObject *));
-  if (gather->keys == NULL || begin_fields(pack, gather, (uint32_t)n) != 0) {
-    lm_free(gather->keys);
-    gather->keys = NULL;
-    return lmpy_gather_no_memory(pack);
-  }
-  at = 0;
-  for (Py_ssize_t i = 0; i < n && PyDict_Next(dict, &at, &key, &value); i++)
-    gather->keys[i] = Py_NewRef(key);
-  gather->kind = LM_COLUMN_DICT;
-  return 0;
-}
-
-static int
-begin_frames(struct lmpy_codec_state *state, struct lmpy_gather *gather, PyObject *frame)
-{
-  if (lmpy_codec_load_kinds(state) != 0)
-    return -1;
-  Py_INCREF(frame);
-  PyObject *shape = PyObject_CallMethodOneArg(state->kinds, state->names[LMPY_FRAME_SHAPE], frame);
-  Py_DECREF(frame);
-  if (shape == NULL || shape == Py_None) {
-    Py_XDECREF(shape);
-    return shape == NULL ? -1 : LMPY_MISFIT;
-  }
-  Py_XSETREF(gather->shape, shape);
-  Py_XSETREF(gather->frames, PyList_New(0));
-  if (gather->frames == NULL)
-    return -1;
-  gather->kind = LM_COLUMN_FRAMES;
-  return 0;
-}
-
 /* The kind for a first value of a type that is not Python's own. */
 static int
 begin_other(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
@@ -359,7 +53,7 @@ begin_other(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
   struct lmpy_codec_state *state = pack->state;
   PyTypeObject *type = Py_TYPE(value);
   int64_t ignored;
-  int met = lmpy_codec_meet(state, type);
+  int met = lmpy_types_meet(state, type);
   if (met < 0)
     return -1;
   if (type == state->float64) {
@@ -369,7 +63,7 @@ begin_other(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
     gather->kind = LM_COLUMN_INT;
     gather->element = LM_INT_NUMPY;
   } else if (type == state->frame) {
-    return begin_frames(state, gather, value);
+    return lmpy_begin_frames(state, gather, value);
   } else if (type == state->decimal) {
     gather->kind = LM_COLUMN_TEXT;
     gather->element = LM_TEXT_DECIMAL;
@@ -386,7 +80,7 @@ begin(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 {
   PyTypeObject *type = Py_TYPE(value);
   int result = 0;
-  drop_shape(gather);
+  lmpy_gather_drop_shape(gather);
   gather->element = 0;
   gather->ascii = true;
   if (type == &PyFloat_Type) {
@@ -401,17 +95,11 @@ begin(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
     gather->kind = LM_COLUMN_TEXT;
     gather->element = LM_TEXT_BYTES;
   } else if (type == &PyDict_Type) {
-    result = begin_dict(pack, gather, value);
+    result = lmpy_begin_dict(pack, gather, value);
   } else if (type == &PyList_Type) {
-    result = begin_fields(pack, gather, 1);
-    if (result == 0)
-      gather->kind = LM_COLUMN_LIST;
+    result = lmpy_begin_list(pack, gather);
   } else if (type == &PyTuple_Type) {
-    if (PyTuple_GET_SIZE(value) > MAX_PLACES)
-      return LMPY_MISFIT;
-    result = begin_fields(pack, gather, (uint32_t)PyTuple_GET_SIZE(value));
-    if (result == 0)
-      gather->kind = LM_COLUMN_TUPLE;
+    result = lmpy_begin_tuple(pack, gather, value);
   } else {
     result = begin_other(pack, gather, value);
   }
@@ -425,19 +113,79 @@ begin(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
   return result;
 }
 
+/* --- cells --- */
+
+/* As many cells of the column's kind as there are in a row. */
+static Py_ssize_t
+take(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *const *cells, size_t n)
+{
+  switch (gather->kind) {
+  case LM_COLUMN_TEXT:
+    return gather->element <= LM_TEXT_UTF8 ? lmpy_take_texts(pack, gather, cells, n)
+                                           : lmpy_take_text_like(pack, gather, cells, n);
+  case LM_COLUMN_FLOAT:
+    return lmpy_take_floats(pack, gather, cells, n);
+  case LM_COLUMN_INT:
+    return gather->element == LM_INT ? lmpy_take_ints(pack, gather, cells, n)
+                                     : lmpy_take_int_like(pack, gather, cells, n);
+  case LM_COLUMN_BOOL:
+    return lmpy_take_bools(pack, gather, cells, n);
+  case LM_COLUMN_LIST:
+    return lmpy_take_lists(pack, gather, cells, n);
+  case LM_COLUMN_DICT:
+    return lmpy_take_dicts(pack, gather, cells, n);
+  case LM_COLUMN_TUPLE:
+    return lmpy_take_tuples(pack, gather, cells, n);
+  default:
+    return 0;
+  }
+}
+
+int
+lmpy_cells_append(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *const *cells,
+                  size_t n)
+{
+  if (gather->n_tail > 0)
+    return LMPY_MISFIT;
+  for (size_t i = 0; i < n;) {
+    if (cells[i] == Py_None) {
+      if (lmpy_gather_none(pack, gather) != 0)
+        return -1;
+      i++;
+      continue;
+    }
+    Py_ssize_t taken = take(pack, gather, cells + i, n - i);
+    if (taken <= 0)
+      return taken < 0 ? -1 : LMPY_MISFIT;
+    i += (size_t)taken;
+  }
+  return 0;
+}
+
 /* 0, -1 and an exception, or LMPY_MISFIT. */
 static int
 append_fitting(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 {
-  PyTypeObject *type = Py_TYPE(value);
-  if (gather->kind == LM_COLUMN_LIST && type == &PyList_Type)
-    return append_list(pack, gather, value);
-  if (gather->kind == LM_COLUMN_DICT && type == &PyDict_Type)
-    return append_dict(pack, gather, value);
-  if (gather->kind == LM_COLUMN_TUPLE && type == &PyTuple_Type)
-    return append_tuple(pack, gather, value);
-  if (gather->kind == LM_COLUMN_FRAMES && type == pack->state->frame)
-    return append_frame(pack, gather, value);
+  switch (gather->kind) {
+  case LM_COLUMN_LIST:
+    if (PyList_CheckExact(value))
+      return lmpy_add_list(pack, gather, value);
+    break;
+  case LM_COLUMN_DICT:
+    if (PyDict_CheckExact(value))
+      return lmpy_add_dict(pack, gather, value);
+    break;
+  case LM_COLUMN_TUPLE:
+    if (PyTuple_CheckExact(value))
+      return lmpy_add_tuple(pack, gather, value);
+    break;
+  case LM_COLUMN_FRAMES:
+    if (Py_IS_TYPE(value, pack->state->frame))
+      return lmpy_add_frame(pack, gather, value);
+    break;
+  default:
+    break;
+  }
   return lmpy_cells_append(pack, gather, &value, 1);
 }
 
@@ -515,4 +263,80 @@ lmpy_gather_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *l
     i += some;
   }
   return 0;
+}
+
+/* --- writing --- */
+
+/* The cells before the tail. */
+static int
+write_typed(struct lmpy_pack *pack, struct lmpy_gather *gather)
+{
+  if (gather->dense == 0)
+    return lmpy_put(pack, "\x04\xc0", 2); /* CONST: None */
+  if (gather->dense < gather->n &&
+      lmpy_write_bits(pack, LM_COLUMN_NULLABLE, gather->present.data, gather->n) != 0)
+    return -1;
+  switch (gather->kind) {
+  case LM_COLUMN_FLOAT:
+    return lmpy_write_floats(pack, gather);
+  case LM_COLUMN_INT:
+    return lmpy_write_ints(pack, (int64_t *)(void *)gather->data.data, gather->dense,
+                           gather->element);
+  case LM_COLUMN_TEXT:
+    return lmpy_write_texts(pack, gather);
+  case LM_COLUMN_BOOL:
+    return lmpy_write_bits(pack, LM_COLUMN_BOOL, gather->data.data, gather->dense);
+  case LM_COLUMN_LIST:
+    return lmpy_write_lists(pack, gather);
+  case LM_COLUMN_FRAMES:
+    return lmpy_write_frames(pack, gather);
+  default:
+    return lmpy_write_fields(pack, gather);
+  }
+}
+
+int
+lmpy_write_column(struct lmpy_pack *pack, struct lmpy_gather *gather)
+{
+  if (gather->n_tail == 0)
+    return write_typed(pack, gather);
+  if (gather->n > 0) {
+    if (lmpy_put_byte(pack, LM_COLUMN_SPLIT) != 0 || lmpy_put_varint(pack, gather->n) != 0 ||
+        write_typed(pack, gather) != 0)
+      return -1;
+  }
+  if (lmpy_put_byte(pack, LM_COLUMN_ANY) != 0)
+    return -1;
+  return lmpy_put(pack, gather->tail.data, gather->tail.len);
+}
+
+int
+lmpy_gather_write(struct lmpy_pack *pack, struct lmpy_gather *gather)
+{
+  size_t mark;
+  if (lmpy_pack_begin_ext(pack, &mark) != 0 ||
+      lmpy_put_varint(pack, lmpy_gather_size(gather)) != 0 || lmpy_write_column(pack, gather) != 0)
+    return -1;
+  return lmpy_pack_end_ext(pack, LM_EXT_LIST, mark);
+}
+
+int
+lmpy_pack_column(struct lmpy_pack *pack, PyObject *list)
+{
+  struct lmpy_codec_state *state = pack->state;
+  struct lmpy_gather *gather = state->spare;
+  state->spare = NULL; /* this list's own until it is written */
+  if (gather == NULL && (gather = lmpy_gather_new()) == NULL) {
+    PyErr_NoMemory();
+    return -1;
+  }
+  int result = lmpy_gather_list(pack, gather, list);
+  if (result == 0)
+    result = lmpy_gather_write(pack, gather);
+  lmpy_gather_clear(gather);
+  if (state->spare == NULL && result == 0 && lmpy_gather_memory(gather) <= LMPY_KEPT_BYTES)
+    state->spare = gather;
+  else
+    lmpy_gather_destroy(gather);
+  return result;
 }

@@ -1,21 +1,57 @@
-/* What the two files that gather share: columns.c, which knows every kind and may run anybody's code,
- * and cells.c, which takes many cells at once and runs none. */
-#ifndef LMPY_GATHER_H
-#define LMPY_GATHER_H
+/* Cells taken one by one into a column, before the list is complete and the column's form is chosen.
+ * Each is copied as it comes, so that what the caller does to it afterwards, or its own code does to its
+ * neighbours, changes nothing that was taken. Under the GIL. */
+#ifndef LMPY_ENCODE_GATHER_H
+#define LMPY_ENCODE_GATHER_H
 
-#include "codec/codec.h"
+#include "codec/encode/pack.h"
 
-#include "base/alloc.h"
+/* One column. It holds copies, never a reference to a cell (a DICT holds its keys). Cells of the
+ * kind of the first stand in `data`; from the first that does not fit on, all are packed one by one
+ * into `tail`. */
+struct lmpy_gather {
+  uint8_t kind;    /* enum lm_column_kind, or LMPY_EMPTY while there is no cell but None */
+  uint8_t element; /* enum lm_column_element */
+  bool ascii;      /* TEXT: all of it */
+  uint32_t n;      /* cells before the tail */
+  uint32_t dense;  /* of those, not None */
+  uint32_t n_tail;
+  uint32_t n_inner;
+  struct lm_buf data;         /* FLOAT: doubles; INT: int64_t; TEXT: bytes; BOOL: a byte each */
+  struct lm_buf lengths;      /* TEXT, LIST: uint32_t */
+  struct lm_buf present;      /* a byte a cell; empty while none was None */
+  struct lm_buf tail;         /* msgpack */
+  struct lm_buf tail_lengths; /* uint32_t */
+  struct lmpy_gather *inner;  /* LIST: 1; DICT, TUPLE: n_inner; owned */
+  PyObject **keys;            /* DICT: n_inner, strong; owned */
+  PyObject *shape,
+      *frames; /* FRAMES: lambdamap.shipping.kinds.frames has made it; a list of copies; strong */
+};
+
+enum { LMPY_EMPTY = 0xff };
 
 enum {
   LMPY_GATHER_BYTES = 1 << 30, /* of one kind in one column; cells of a column */
   LMPY_MISFIT = 1              /* beside 0 and -1: a cell is not of the column's kind */
 };
 
-/* n cells that stay alive meanwhile: 0 when all were taken; LMPY_MISFIT, or -1 and an exception, when
- * some may have been: cut them. */
-int lmpy_cells_append(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *const *cells,
-                      size_t n);
+struct lmpy_gather *lmpy_gather_new(void); /* NULL when out of memory */
+void lmpy_gather_destroy(struct lmpy_gather *gather);
+size_t lmpy_gather_memory(const struct lmpy_gather *gather);
+/* Take away all cells but the first n. */
+void lmpy_gather_cut(struct lmpy_gather *gather, uint32_t n);
+/* Those of columns inside that belong to no whole row. */
+void lmpy_gather_cut_fields(struct lmpy_gather *gather);
+/* No cells; shape and memory are kept for the next list, unless they were of no use. */
+void lmpy_gather_clear(struct lmpy_gather *gather);
+/* Of no kind again. */
+void lmpy_gather_drop_shape(struct lmpy_gather *gather);
+
+static inline uint32_t
+lmpy_gather_size(const struct lmpy_gather *gather)
+{
+  return gather->n + gather->n_tail;
+}
 
 /* The exception for a column that cannot grow. Returns -1. */
 static inline int
@@ -45,18 +81,6 @@ lmpy_gather_push(struct lm_buf *buf, const void *bytes, size_t n)
   memcpy(at, bytes, n);
   buf->len += n;
   return 0;
-}
-
-static inline bool
-lmpy_is_same_key(PyObject *mine, PyObject *theirs)
-{
-  if (mine == theirs)
-    return true;
-  return PyUnicode_CheckExact(theirs) &&
-         PyUnicode_GET_LENGTH(mine) == PyUnicode_GET_LENGTH(theirs) &&
-         PyUnicode_KIND(mine) == PyUnicode_KIND(theirs) &&
-         memcmp(PyUnicode_DATA(mine), PyUnicode_DATA(theirs),
-                (size_t)PyUnicode_GET_LENGTH(mine) * PyUnicode_KIND(mine)) == 0;
 }
 
 /* n more cells that are there. Their data has been pushed; `bytes` is what they may take. */

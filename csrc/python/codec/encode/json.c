@@ -1,22 +1,17 @@
-/* Values as plain JSON, for codec="json": what JSON has no form for is refused with its place, never
- * changed to something near it. */
-#include "codec/codec.h"
+#include "codec/encode/json.h"
+
+#include <string.h>
+
+#include "codec/encode/pack.h"
 
 enum { MAX_DEPTH = 56 /* the envelope around it has some more; json.h takes 64 */ };
 
 static int value(struct lmpy_pack *pack, PyObject *object);
 
 static int
-put(struct lmpy_pack *pack, const void *bytes, size_t n)
-{
-  lm_buf_append(&pack->structure, bytes, n);
-  return pack->structure.failed == LM_OK ? 0 : lmpy_pack_no_memory(pack);
-}
-
-static int
 put_str(struct lmpy_pack *pack, const char *text)
 {
-  return put(pack, text, strlen(text));
+  return lmpy_put(pack, text, strlen(text));
 }
 
 static int
@@ -76,7 +71,7 @@ number(struct lmpy_pack *pack, PyObject *object)
     PyErr_Clear();
     return lmpy_pack_refuse(pack, "an integer with more digits than Python writes");
   }
-  int result = put(pack, PyUnicode_1BYTE_DATA(digits), (size_t)PyUnicode_GET_LENGTH(digits));
+  int result = lmpy_put(pack, PyUnicode_1BYTE_DATA(digits), (size_t)PyUnicode_GET_LENGTH(digits));
   Py_DECREF(digits);
   return result;
 }
@@ -95,10 +90,10 @@ enter(struct lmpy_pack *pack)
 static int
 list(struct lmpy_pack *pack, PyObject *object)
 {
-  if (enter(pack) != 0 || put(pack, "[", 1) != 0)
+  if (enter(pack) != 0 || lmpy_put(pack, "[", 1) != 0)
     return -1;
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(object); i++) {
-    if (i > 0 && put(pack, ",", 1) != 0)
+    if (i > 0 && lmpy_put(pack, ",", 1) != 0)
       return -1;
     if (value(pack, PyList_GET_ITEM(object, i)) != 0) {
       lmpy_pack_index_step(pack, i);
@@ -106,7 +101,7 @@ list(struct lmpy_pack *pack, PyObject *object)
     }
   }
   pack->depth--;
-  return put(pack, "]", 1);
+  return lmpy_put(pack, "]", 1);
 }
 
 static int
@@ -114,14 +109,15 @@ dict(struct lmpy_pack *pack, PyObject *object)
 {
   PyObject *key, *cell;
   Py_ssize_t at = 0, seen = 0;
-  if (enter(pack) != 0 || put(pack, "{", 1) != 0)
+  if (enter(pack) != 0 || lmpy_put(pack, "{", 1) != 0)
     return -1;
   while (PyDict_Next(object, &at, &key, &cell)) {
     if (!PyUnicode_CheckExact(key))
       return lmpy_pack_refuse(pack,
                               "JSON has no keys but texts, and %R is a %s: pass a list of pairs",
                               key, Py_TYPE(key)->tp_name);
-    if ((seen++ > 0 && put(pack, ",", 1) != 0) || text(pack, key) != 0 || put(pack, ":", 1) != 0)
+    if ((seen++ > 0 && lmpy_put(pack, ",", 1) != 0) || text(pack, key) != 0 ||
+        lmpy_put(pack, ":", 1) != 0)
       return -1;
     if (value(pack, cell) != 0) {
       lmpy_pack_key_step(pack, key);
@@ -129,7 +125,7 @@ dict(struct lmpy_pack *pack, PyObject *object)
     }
   }
   pack->depth--;
-  return put(pack, "}", 1);
+  return lmpy_put(pack, "}", 1);
 }
 
 static int
@@ -137,9 +133,9 @@ value(struct lmpy_pack *pack, PyObject *object)
 {
   PyTypeObject *type = Py_TYPE(object);
   if (object == Py_None)
-    return put(pack, "null", 4);
+    return lmpy_put(pack, "null", 4);
   if (type == &PyBool_Type)
-    return object == Py_True ? put(pack, "true", 4) : put(pack, "false", 5);
+    return object == Py_True ? lmpy_put(pack, "true", 4) : lmpy_put(pack, "false", 5);
   if (type == &PyUnicode_Type)
     return text(pack, object);
   if (type == &PyLong_Type || type == &PyFloat_Type)
@@ -161,7 +157,7 @@ lmpy_encode_json(PyObject *module, PyObject *object)
   PyObject *bytes = NULL;
   lmpy_pack_init(&pack, PyModule_GetState(module), false, false);
   if (value(&pack, object) != 0)
-    lmpy_codec_path_error(&pack);
+    lmpy_pack_path_error(&pack);
   else
     bytes = PyBytes_FromStringAndSize((const char *)pack.structure.data,
                                       (Py_ssize_t)pack.structure.len);

@@ -1,6 +1,8 @@
-/* Arrays' bytes as one column, and back. */
-#include "codec/codec.h"
+#include "codec/encode/arrays.h"
 
+#include <string.h>
+
+#include "codec/encode/numbers.h"
 #include "wire/mpread.h"
 #include "wire/numbers.h"
 
@@ -14,13 +16,6 @@ enum {
 /* What lambdamap.shipping.kinds says of the items: bytes, integers with or without a sign, or doubles. All
  * in this machine's byte order. */
 enum items { BYTES, SIGNED, UNSIGNED, DOUBLES };
-
-static int
-put(struct lmpy_pack *pack, const void *bytes, size_t n)
-{
-  lm_buf_append(&pack->structure, bytes, n);
-  return pack->structure.failed == LM_OK ? 0 : lmpy_pack_no_memory(pack);
-}
 
 /* The bytes as they are: where they are when that is allowed, else in a section. */
 static int
@@ -43,7 +38,7 @@ write_raw(struct lmpy_pack *pack, Py_buffer *view, enum items items)
   }
   if (pack->words.failed != LM_OK || pack->packed.failed != LM_OK)
     return lmpy_pack_no_memory(pack);
-  return put(pack, head, sizeof head) != 0 ? -1 : lmpy_write_varint(pack, offset);
+  return lmpy_put(pack, head, sizeof head) != 0 ? -1 : lmpy_put_varint(pack, offset);
 }
 
 /* Whether all fit 64 signed bits; then they are at *numbers. */
@@ -139,64 +134,10 @@ lmpy_pack_array(struct lmpy_pack *pack, PyObject *parts)
   const uint8_t item = (uint8_t)size;
   if (view.len % size != 0 || (size_t)view.len / (size_t)size > UINT32_MAX)
     lmpy_pack_refuse(pack, "an array of more than 2^32 items");
-  else if (lmpy_pack_begin_ext(pack, &mark) == 0 && put(pack, &item, 1) == 0 &&
-           lmpy_write_varint(pack, (uint64_t)(view.len / size)) == 0 &&
+  else if (lmpy_pack_begin_ext(pack, &mark) == 0 && lmpy_put(pack, &item, 1) == 0 &&
+           lmpy_put_varint(pack, (uint64_t)(view.len / size)) == 0 &&
            write_items(pack, &view, (enum items)items, (size_t)size) == 0)
     result = lmpy_pack_end_ext(pack, LM_EXT_BUFFER, mark);
   PyBuffer_Release(&view); /* nothing when it was borrowed: obj is NULL then */
   return result;
-}
-
-/* --- back --- */
-
-static void
-narrow(const struct lm_column *column, size_t n, size_t size, uint8_t *out)
-{
-  for (size_t i = 0; i < n; i++) {
-    int64_t number = lm_packed_at(column->data, i, column->minimum, column->width);
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    memcpy(out + i * size, &number, size);
-#else
-    memcpy(out + i * size, (const uint8_t *)&number + 8 - size, size);
-#endif
-  }
-}
-
-PyObject *
-lmpy_unpack_buffer(struct lmpy_unpack *unpack, const uint8_t *at, const uint8_t *end)
-{
-  struct lm_column column;
-  uint64_t n;
-  bool unknown;
-  if (at == end)
-    return lmpy_unpack_refuse(unpack, "a buffer without an item size");
-  unsigned size = *at++;
-  if (size != 1 && size != 2 && size != 4 && size != 8)
-    return lmpy_unpack_refuse(unpack, "a buffer with an item size that cannot be");
-  if (!lm_varint_read(&at, end, &n) || n > UINT32_MAX)
-    return lmpy_unpack_refuse(unpack, "a buffer with a length that cannot be");
-  const char *wrong = lm_column_read(&at, end, n, size, &unpack->sections, &column, &unknown);
-  if (wrong != NULL)
-    return lmpy_unpack_refuse(unpack, wrong);
-  if (at != end)
-    return lmpy_unpack_refuse(unpack, "a buffer with something behind its column");
-  if (lmpy_budget_charge(unpack->budget, n * size) != 0)
-    return NULL;
-  if ((column.kind == LM_COLUMN_FLOAT || column.kind == LM_COLUMN_DECIMAL) && size != 8)
-    return lmpy_unpack_refuse(unpack, "a buffer of doubles that are not 8 bytes each");
-  if (column.kind == LM_COLUMN_RAW || column.kind == LM_COLUMN_FLOAT)
-    return PyByteArray_FromStringAndSize((const char *)column.data, (Py_ssize_t)(n * size));
-  PyObject *made = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)(n * size));
-  if (made == NULL || n == 0)
-    return made;
-  uint8_t *out = (uint8_t *)PyByteArray_AS_STRING(made);
-  if (column.kind == LM_COLUMN_DECIMAL) {
-    struct lm_decimal decimal = {column.exponent, column.width, column.has_nan, column.minimum};
-    lm_decimal_unpack(column.data, n, &decimal, (double *)(void *)out);
-  } else if (size == 8) {
-    lm_unpack_ints(column.data, n, column.minimum, column.width, (int64_t *)(void *)out);
-  } else {
-    narrow(&column, n, size, out);
-  }
-  return made;
 }
