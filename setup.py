@@ -79,6 +79,7 @@ def extension(name: str, sources: list[str], flags: list[str]) -> Extension:
             "-Wall",
             "-Wextra",
             "-Wsign-compare",
+            "-Wswitch-enum",
             "-fvisibility=hidden",
             *[flag for flag in flags if not flag.startswith(("-l", "-L", "-Wl"))],
             *optional,

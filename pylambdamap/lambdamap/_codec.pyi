@@ -6,6 +6,45 @@ from lambdamap.shipping.lookup import Names
 WIRE_VERSION: int
 PROTOCOL: int
 
+# The numbers of docs/wire-format.md, which the C sources declare: extension types, kinds of column, and
+# kinds of extension 4.
+EXT_LIST: int
+EXT_BIG_INT: int
+EXT_TUPLE: int
+EXT_DATETIME: int
+EXT_NDARRAY: int
+EXT_DECIMAL: int
+EXT_WIDE_STR: int
+EXT_BYTEARRAY: int
+EXT_SET: int
+EXT_NAMED: int
+EXT_PANDAS: int
+EXT_NUMPY: int
+EXT_BUFFER: int
+EXT_FRAMES: int
+EXT_PICKLE: int
+COLUMN_ANY: int
+COLUMN_FLOAT: int
+COLUMN_INT: int
+COLUMN_TEXT: int
+COLUMN_CONST: int
+COLUMN_LIST: int
+COLUMN_DICT: int
+COLUMN_BOOL: int
+COLUMN_NULLABLE: int
+COLUMN_DECIMAL: int
+COLUMN_UNIQUE: int
+COLUMN_TUPLE: int
+COLUMN_SPLIT: int
+COLUMN_RAW: int
+COLUMN_FRAMES: int
+TIME_DATE: int
+TIME_TIME: int
+TIME_DATETIME: int
+TIME_TIMEDELTA: int
+TIME_TIMEZONE: int
+TIME_ZONEINFO: int
+
 class CodecError(Exception):
     """Base of the two below; lambdamap.errors turns them into EncodeError and DecodeError."""
 

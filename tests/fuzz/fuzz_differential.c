@@ -18,7 +18,7 @@ is_plain(const msgpack_object *object, unsigned depth)
 {
   if (depth > DEEP)
     return false;
-  switch (object->type) {
+  switch ((int)object->type) { /* what is nested, and texts */
   case MSGPACK_OBJECT_EXT:
     return false;
   case MSGPACK_OBJECT_STR:

@@ -15,8 +15,11 @@ from lambdamap import _codec
 from reference_decoder import Ext
 from same import same
 
+ROOT = Path(__file__).parents[2]
 VECTORS = list(golden.vectors())
-PAGE = Path(__file__).parents[2] / "docs" / "wire-format.md"
+PAGE = ROOT / "docs" / "wire-format.md"
+NUMBERS = ROOT / "csrc" / "core" / "wire" / "kinds.h"
+CODEC = ROOT / "csrc" / "python" / "codec"
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
@@ -174,3 +177,55 @@ def test_newer_values_are_refused_by_name(structure: bytes, text: str, sealed: b
     else:
         with pytest.raises(_codec.DecodeFailure, match=text):
             _codec.decode(frame)
+
+
+def numbers(prefix: str) -> dict[str, int]:
+    """The enumerators of kinds.h that begin so, all of which the extension has, too."""
+    found = re.findall(rf"^  LM_{prefix}_(\w+) = (\d+)", NUMBERS.read_text(), re.M)
+    declared = {name: int(number) for name, number in found}
+    exported = {
+        name.removeprefix(f"{prefix}_"): number
+        for name, number in vars(_codec).items()
+        if name.startswith(f"{prefix}_")
+    }
+    assert declared == exported and len(declared) > 5
+    return declared
+
+
+def table(header: str) -> list[list[str]]:
+    """The rows of a table of the page, each a list of cells."""
+    _, _, rest = PAGE.read_text().partition(f"\n{header}\n")
+    lines = rest.splitlines()[1:]
+    rows = lines[: next(i for i, line in enumerate(lines) if not line.startswith("|"))]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_the_page_lists_the_extension_types() -> None:
+    rows = table("| type | payload | stands for |")
+    assert sorted(int(row[0]) for row in rows) == sorted(numbers("EXT").values())
+
+
+def test_the_page_lists_the_kinds_of_column() -> None:
+    rows = table("| kind | then | cells |")
+    assert {row[0] for row in rows} == {
+        f"{n} {name.lower()}" for name, n in numbers("COLUMN").items()
+    }
+    assert f"Kinds {len(rows)} to 255 are free." in PAGE.read_text()
+
+
+def test_the_page_lists_the_kinds_of_time() -> None:
+    rows = table("| type | payload | stands for |")
+    [row] = [row for row in rows if row[0] == str(_codec.EXT_DATETIME)]
+    listed = {name.upper(): int(n) for n, name in re.findall(r"(\d+) (\w+)", row[2])}
+    assert listed == numbers("TIME")
+
+
+def test_each_direction_has_a_kind_of_column_in_the_file_that_the_table_says() -> None:
+    """As the first comment of the file's header says as well."""
+    rows = re.findall(r"^  LM_COLUMN_(\w+) = \d+,? +/\* (\w+): ", NUMBERS.read_text(), re.M)
+    assert {kind for kind, _ in rows} == numbers("COLUMN").keys()
+    for file in {file for _, file in rows}:
+        mine = {kind for kind, other in rows if other == file}
+        for way in ("encode", "decode"):
+            comment = (CODEC / way / f"{file}.h").read_text().partition("*/")[0]
+            assert set(re.findall(r"\b[A-Z]+\b", comment)) & numbers("COLUMN").keys() == mine

@@ -358,7 +358,7 @@ lm_stream_close(struct lm_stream *stream)
 static bool
 stream_is_tls_refusal(CURLcode code, const char *said)
 {
-  switch (code) {
+  switch ((int)code) { /* of the many that libcurl has */
   case CURLE_PEER_FAILED_VERIFICATION:
   case CURLE_SSL_CACERT_BADFILE:
   case CURLE_SSL_ISSUER_ERROR:

@@ -154,6 +154,24 @@ read_text(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_column *
   return NULL;
 }
 
+static const char *
+read_raw(const uint8_t **at, const uint8_t *end, uint64_t bytes, struct lm_sections *sections,
+         struct lm_column *column, bool *unknown)
+{
+  const struct lm_frame_view *view = &sections->view;
+  const char *wrong = read_element(at, end, LM_RAW_PLACES, column, unknown);
+  if (wrong != NULL)
+    return wrong;
+  if (column->element == LM_RAW_PACKED)
+    return read_place(at, end, bytes, 1, view->packed, view->packed_len, &sections->packed_used,
+                      &column->data);
+  if (column->element == LM_RAW_BLOBS)
+    return read_place(at, end, bytes, LM_WORD, view->blobs, view->blobs_len, &sections->blobs_used,
+                      &column->data);
+  return read_place(at, end, bytes, LM_WORD, view->words, view->words_len, &sections->words_used,
+                    &column->data);
+}
+
 const char *
 lm_column_read(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item,
                struct lm_sections *sections, struct lm_column *column, bool *unknown)
@@ -166,12 +184,16 @@ lm_column_read(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item
     return BROKEN;
   if (n > UINT32_MAX)
     return "a column that is longer than can be";
-  column->kind = *(*at)++;
-  if (item != 0 && column->kind != LM_COLUMN_FLOAT && column->kind != LM_COLUMN_INT &&
-      column->kind != LM_COLUMN_DECIMAL && column->kind != LM_COLUMN_RAW)
+  uint8_t kind = *(*at)++;
+  if (item != 0 && kind != LM_COLUMN_FLOAT && kind != LM_COLUMN_INT && kind != LM_COLUMN_DECIMAL &&
+      kind != LM_COLUMN_RAW)
     return "a buffer of a kind that cannot be one";
-  if (item == 0 && column->kind == LM_COLUMN_RAW)
+  if (item == 0 && kind == LM_COLUMN_RAW)
     return "a list of raw bytes";
+  *unknown = kind >= LM_COLUMN_KINDS;
+  if (*unknown)
+    return "a column of a kind that this side does not know";
+  column->kind = (enum lm_column_kind)kind;
   switch (column->kind) {
   case LM_COLUMN_ANY:
   case LM_COLUMN_CONST:
@@ -228,21 +250,10 @@ lm_column_read(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item
     if (!lm_varint_read(at, end, &column->inner) || column->inner > n)
       return BROKEN;
     return NULL;
-  case LM_COLUMN_RAW: {
-    if ((wrong = read_element(at, end, 3, column, unknown)) != NULL)
-      return wrong;
-    if (column->element == 2)
-      return read_place(at, end, n * item, 1, view->packed, view->packed_len,
-                        &sections->packed_used, &column->data);
-    bool blob = column->element == 1;
-    return read_place(at, end, n * item, LM_WORD, blob ? view->blobs : view->words,
-                      blob ? view->blobs_len : view->words_len,
-                      blob ? &sections->blobs_used : &sections->words_used, &column->data);
+  case LM_COLUMN_RAW:
+    break;
   }
-  default:
-    *unknown = true;
-    return "a column of a kind that this side does not know";
-  }
+  return read_raw(at, end, n * item, sections, column, unknown);
 }
 
 const char *
@@ -281,9 +292,16 @@ lm_column_cost(const struct lm_column *column, uint64_t n)
     return n * (LM_CELL_TEXT + column->inner * LM_CELL_PAIR);
   case LM_COLUMN_FRAMES:
     return n * LM_CELL_FRAME;
-  default:
-    return 0;
+  case LM_COLUMN_ANY: /* the rest is charged as it is read */
+  case LM_COLUMN_CONST:
+  case LM_COLUMN_BOOL:
+  case LM_COLUMN_NULLABLE:
+  case LM_COLUMN_UNIQUE:
+  case LM_COLUMN_SPLIT:
+  case LM_COLUMN_RAW:
+    break;
   }
+  return 0;
 }
 
 bool

@@ -12,44 +12,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "wire/kinds.h"
 #include "wire/view.h"
-
-enum lm_column_kind {
-  LM_COLUMN_ANY = 0,      /* a msgpack value for each cell */
-  LM_COLUMN_FLOAT = 1,    /* doubles in the section of words */
-  LM_COLUMN_INT = 2,      /* `width` bytes above a minimum, packed */
-  LM_COLUMN_TEXT = 3,     /* lengths, then bytes */
-  LM_COLUMN_CONST = 4,    /* one msgpack scalar for all cells */
-  LM_COLUMN_LIST = 5,     /* lengths, then one column of all items */
-  LM_COLUMN_DICT = 6,     /* keys, then a column for each */
-  LM_COLUMN_BOOL = 7,     /* bits */
-  LM_COLUMN_NULLABLE = 8, /* bits: which cells are not None; then a column of those */
-  LM_COLUMN_DECIMAL = 9,  /* floats as integers over a power of ten, packed */
-  LM_COLUMN_UNIQUE = 10,  /* a column of different values, then an index for each cell */
-  LM_COLUMN_TUPLE = 11,   /* tuples of one length: a column for each place */
-  LM_COLUMN_SPLIT = 12,   /* two columns, one behind the other */
-  LM_COLUMN_RAW = 13,     /* only in buffers: the items' bytes; element 0: in the words, 1: in the
-                             blobs, 2: packed */
-  LM_COLUMN_FRAMES = 14,  /* one LM_EXT_FRAMES, which is all cells: pandas frames */
-  LM_COLUMN_KINDS
-};
-
-/* What a cell of FLOAT and DECIMAL, INT, or TEXT is. */
-enum lm_column_element {
-  LM_FLOAT = 0,
-  LM_FLOAT_NUMPY = 1, /* numpy.float64 */
-  LM_FLOAT_ELEMENTS,
-  LM_INT = 0,
-  LM_INT_NUMPY = 1,    /* numpy.int64 */
-  LM_INT_DATE = 2,     /* datetime.date: days, 1 is 0001-01-01 */
-  LM_INT_DATETIME = 3, /* naive datetime.datetime: microseconds since 0001-01-01 */
-  LM_INT_ELEMENTS,
-  LM_TEXT_ASCII = 0,
-  LM_TEXT_UTF8 = 1,
-  LM_TEXT_BYTES = 2,
-  LM_TEXT_DECIMAL = 3, /* decimal.Decimal, as ASCII */
-  LM_TEXT_ELEMENTS
-};
 
 enum {
   LM_MAX_EXPONENT = 18,   /* of DECIMAL: 10^18 is a double exactly */
@@ -72,7 +36,8 @@ struct lm_lengths {
 
 /* What lm_column_read found; pointers go into the frame. */
 struct lm_column {
-  uint8_t kind, element;
+  enum lm_column_kind kind;
+  uint8_t element;
   uint8_t width;             /* INT, DECIMAL: 0 to 8; UNIQUE: 1, 2 or 4 */
   uint8_t exponent;          /* DECIMAL */
   bool has_nan;              /* DECIMAL: the code of all ones is NaN */

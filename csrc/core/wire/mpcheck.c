@@ -150,7 +150,7 @@ walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t 
   const char *wrong = lm_column_read(at, end, n, item, &walk->sections, &column, &unknown);
   if (wrong != NULL && unknown)
     return lm_error_at(walk->err, LM_E_VERSION, (size_t)(from - walk->start),
-                       "the frame holds %s (%u.%u; kinds 0 to %d are known)", wrong, column.kind,
+                       "the frame holds %s (%u.%u; kinds 0 to %d are known)", wrong, *from,
                        column.element, LM_COLUMN_KINDS - 1);
   if (wrong != NULL)
     return refuse(walk, from, wrong);
@@ -199,9 +199,14 @@ walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t 
     if (column.kind == LM_COLUMN_LIST)
       return walk_column(walk, at, end, column.inner, 0, depth - 1, AT_FIELD);
     return walk_fields(walk, at, end, n, &column, depth - 1);
-  default:
-    return 0;
+  case LM_COLUMN_FLOAT:
+  case LM_COLUMN_INT:
+  case LM_COLUMN_DECIMAL:
+  case LM_COLUMN_BOOL:
+  case LM_COLUMN_RAW:
+    break;
   }
+  return 0;
 }
 
 /* A list as one column, or with `buffer` an array's bytes. */
@@ -229,20 +234,15 @@ walk_columns(struct walk *walk, const struct lm_mp_token *token, unsigned depth,
 static int
 walk_ext(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
 {
-  switch (token->ext) {
+  if (!lm_ext_is_known(token->ext))
+    return lm_error_at(walk->err, LM_E_VERSION, (size_t)(token->data - walk->start),
+                       "the frame holds extension type %d; 1 to %d and %d are known", token->ext,
+                       LM_EXT_FRAMES, LM_EXT_PICKLE);
+  switch ((enum lm_ext)token->ext) {
   case LM_EXT_LIST:
     return walk_columns(walk, token, depth, false);
   case LM_EXT_BUFFER:
     return walk_columns(walk, token, depth, true);
-  case LM_EXT_FRAMES:
-  case LM_EXT_TUPLE:
-  case LM_EXT_DATETIME:
-  case LM_EXT_NDARRAY:
-  case LM_EXT_DECIMAL:
-  case LM_EXT_NAMED:
-  case LM_EXT_PANDAS:
-  case LM_EXT_NUMPY:
-    return walk_inner(walk, token, depth, true);
   case LM_EXT_SET:
     /* A set's table is larger than the list that is charged below. */
     return charge(walk, (uint64_t)token->len * SET_ITEM) != 0
@@ -259,11 +259,17 @@ walk_ext(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
     return charge(walk, token->len);
   case LM_EXT_PICKLE: /* what it becomes nobody can say; whether it may is the caller's word */
     return charge(walk, (uint64_t)token->len * 8);
-  default:
-    return lm_error_at(walk->err, LM_E_VERSION, (size_t)(token->data - walk->start),
-                       "the frame holds extension type %d; 1 to %d and %d are known", token->ext,
-                       LM_EXT_FRAMES, LM_EXT_PICKLE);
+  case LM_EXT_TUPLE:
+  case LM_EXT_DATETIME:
+  case LM_EXT_NDARRAY:
+  case LM_EXT_DECIMAL:
+  case LM_EXT_NAMED:
+  case LM_EXT_PANDAS:
+  case LM_EXT_NUMPY:
+  case LM_EXT_FRAMES:
+    break;
   }
+  return walk_inner(walk, token, depth, true);
 }
 
 static int
@@ -297,9 +303,15 @@ walk_value(struct walk *walk, const uint8_t **at, const uint8_t *end, unsigned d
       if (walk_value(walk, at, end, depth - 1) != 0)
         return -1;
     return 0;
-  default:
-    return 0;
+  case LM_MP_NIL:
+  case LM_MP_FALSE:
+  case LM_MP_TRUE:
+  case LM_MP_UINT:
+  case LM_MP_INT:
+  case LM_MP_FLOAT:
+    break;
   }
+  return 0;
 }
 
 int

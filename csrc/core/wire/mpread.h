@@ -25,25 +25,6 @@ enum lm_mp {
   LM_MP_MAP
 };
 
-/* Extension types of lambdamap. */
-enum lm_ext {
-  LM_EXT_LIST = 1,     /* a list as one column: a count and the column; columns.h */
-  LM_EXT_BIG_INT = 2,  /* two's complement, little-endian */
-  LM_EXT_TUPLE = 3,    /* one array */
-  LM_EXT_DATETIME = 4, /* one array; lambdamap.shipping.kinds knows this and the next */
-  LM_EXT_NDARRAY = 5,
-  LM_EXT_DECIMAL = 6,
-  LM_EXT_WIDE_STR = 7, /* UTF-8 with lone surrogates */
-  LM_EXT_BYTEARRAY = 8,
-  LM_EXT_SET = 9, /* one array: whether frozen, then the items */
-  LM_EXT_NAMED = 10,
-  LM_EXT_PANDAS = 11,
-  LM_EXT_NUMPY = 12,
-  LM_EXT_BUFFER = 13, /* an array's bytes as one column: item size, count, column */
-  LM_EXT_FRAMES = 14, /* one array; rows of one pandas frame */
-  LM_EXT_PICKLE = 127
-};
-
 struct lm_mp_token {
   enum lm_mp kind;
   int8_t ext;

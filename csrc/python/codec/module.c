@@ -2,13 +2,13 @@
 #include <string.h>
 
 #include "codec/chunker.h"
+#include "codec/constants.h"
 #include "codec/decode/budget.h"
 #include "codec/decode/frame.h"
 #include "codec/encode/frame.h"
 #include "codec/encode/gather.h"
 #include "codec/encode/json.h"
 #include "codec/packer.h"
-#include "wire/envelope.h"
 
 #define DECODE_SIGNATURE                                                                           \
   "allow_pickle=False, names=None, max_output_bytes=268435456,\n          "                        \
@@ -98,10 +98,7 @@ exec(PyObject *module)
   state->budget_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lmpy_budget_spec, NULL);
   if (state->budget_type == NULL || PyModule_AddType(module, state->budget_type) != 0)
     return -1;
-  if (PyModule_AddIntConstant(module, "WIRE_VERSION", LM_WIRE_VERSION) != 0 ||
-      PyModule_AddIntConstant(module, "PROTOCOL", LM_PROTOCOL) != 0)
-    return -1;
-  return 0;
+  return lmpy_add_constants(module);
 }
 
 static int

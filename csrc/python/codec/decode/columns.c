@@ -91,9 +91,11 @@ lmpy_open_column(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const u
     if (column->kind == LM_COLUMN_LIST)
       return lmpy_open_lists(unpack, reader, at, end, depth - 1);
     return lmpy_open_fields(unpack, reader, at, end, n, depth - 1);
-  default:
-    return 0;
+  case LM_COLUMN_BOOL:
+  case LM_COLUMN_RAW: /* refused in lists */
+    break;
   }
+  return 0;
 }
 
 /* --- cells --- */

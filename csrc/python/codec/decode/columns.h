@@ -1,4 +1,5 @@
-/* Columns to lists: a column makes many cells at once, in a loop of its kind. */
+/* Columns to lists: a column makes many cells at once, in a loop of its kind. ANY, CONST, NULLABLE and
+ * SPLIT are forms of any list; each other kind is known to a file of its own. */
 #ifndef LMPY_DECODE_COLUMNS_H
 #define LMPY_DECODE_COLUMNS_H
 

@@ -195,7 +195,11 @@ kind(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 static PyObject *
 extension(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 {
-  switch (ext->ext) {
+  if (!lm_ext_is_known(ext->ext))
+    return PyErr_Format(unpack->state->decode_failure,
+                        "it holds extension type %d; 1 to %d and %d are known", ext->ext,
+                        LM_EXT_FRAMES, LM_EXT_PICKLE);
+  switch ((enum lm_ext)ext->ext) {
   case LM_EXT_LIST:
     return lmpy_unpack_list(unpack, ext->data, ext->data + ext->len, depth);
   case LM_EXT_BUFFER:
@@ -226,13 +230,9 @@ extension(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned de
   case LM_EXT_NUMPY:
   case LM_EXT_FRAMES:
   case LM_EXT_PICKLE:
-    return kind(unpack, ext, depth);
-  default:
-    PyErr_Format(unpack->state->decode_failure,
-                 "it holds extension type %d; 1 to %d and %d are known", ext->ext, LM_EXT_FRAMES,
-                 LM_EXT_PICKLE);
-    return NULL;
+    break;
   }
+  return kind(unpack, ext, depth);
 }
 
 PyObject *

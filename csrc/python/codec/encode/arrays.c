@@ -6,12 +6,7 @@
 #include "wire/mpread.h"
 #include "wire/numbers.h"
 
-enum {
-  MIN_BORROWED = 4096, /* smaller arrays are copied */
-  IN_WORDS = 0,        /* elements of RAW */
-  IN_BLOBS = 1,
-  IN_PACKED = 2
-};
+enum { MIN_BORROWED = 4096 /* smaller arrays are copied */ };
 
 /* What lambdamap.shipping.kinds says of the items: bytes, integers with or without a sign, or doubles. All
  * in this machine's byte order. */
@@ -22,17 +17,17 @@ static int
 write_raw(struct lmpy_pack *pack, Py_buffer *view, enum items items)
 {
   size_t n = (size_t)view->len;
-  uint8_t head[] = {LM_COLUMN_RAW, IN_WORDS};
+  uint8_t head[] = {LM_COLUMN_RAW, LM_RAW_WORDS};
   uint64_t offset = 0;
   if (pack->may_borrow && pack->blob.obj == NULL && n >= MIN_BORROWED && n % LM_WORD == 0) {
-    head[1] = IN_BLOBS;
+    head[1] = LM_RAW_BLOBS;
     pack->blob = *view; /* released with the pack */
     view->obj = NULL;
   } else if (n % LM_WORD == 0 && items != BYTES) {
     offset = pack->words.len / LM_WORD;
     lm_buf_append(&pack->words, view->buf, n);
   } else {
-    head[1] = IN_PACKED;
+    head[1] = LM_RAW_PACKED;
     offset = pack->packed.len;
     lm_buf_append(&pack->packed, view->buf, n);
   }

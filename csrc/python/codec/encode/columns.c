@@ -57,18 +57,18 @@ begin_other(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
   if (met < 0)
     return -1;
   if (type == state->float64) {
-    gather->kind = LM_COLUMN_FLOAT;
+    gather->kind = LMPY_FLOATS;
     gather->element = LM_FLOAT_NUMPY;
   } else if (type == state->int64) {
-    gather->kind = LM_COLUMN_INT;
+    gather->kind = LMPY_INTS;
     gather->element = LM_INT_NUMPY;
   } else if (type == state->frame) {
     return lmpy_begin_frames(state, gather, value);
   } else if (type == state->decimal) {
-    gather->kind = LM_COLUMN_TEXT;
+    gather->kind = LMPY_TEXTS;
     gather->element = LM_TEXT_DECIMAL;
   } else if (lmpy_date_number(value, &gather->element, &ignored) == 1) {
-    gather->kind = LM_COLUMN_INT;
+    gather->kind = LMPY_INTS;
   } else {
     return LMPY_MISFIT;
   }
@@ -84,15 +84,15 @@ begin(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
   gather->element = 0;
   gather->ascii = true;
   if (type == &PyFloat_Type) {
-    gather->kind = LM_COLUMN_FLOAT;
+    gather->kind = LMPY_FLOATS;
   } else if (type == &PyLong_Type) {
-    gather->kind = LM_COLUMN_INT;
+    gather->kind = LMPY_INTS;
   } else if (type == &PyUnicode_Type) {
-    gather->kind = LM_COLUMN_TEXT;
+    gather->kind = LMPY_TEXTS;
   } else if (type == &PyBool_Type) {
-    gather->kind = LM_COLUMN_BOOL;
+    gather->kind = LMPY_BOOLS;
   } else if (type == &PyBytes_Type) {
-    gather->kind = LM_COLUMN_TEXT;
+    gather->kind = LMPY_TEXTS;
     gather->element = LM_TEXT_BYTES;
   } else if (type == &PyDict_Type) {
     result = lmpy_begin_dict(pack, gather, value);
@@ -120,25 +120,27 @@ static Py_ssize_t
 take(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *const *cells, size_t n)
 {
   switch (gather->kind) {
-  case LM_COLUMN_TEXT:
+  case LMPY_TEXTS:
     return gather->element <= LM_TEXT_UTF8 ? lmpy_take_texts(pack, gather, cells, n)
                                            : lmpy_take_text_like(pack, gather, cells, n);
-  case LM_COLUMN_FLOAT:
+  case LMPY_FLOATS:
     return lmpy_take_floats(pack, gather, cells, n);
-  case LM_COLUMN_INT:
+  case LMPY_INTS:
     return gather->element == LM_INT ? lmpy_take_ints(pack, gather, cells, n)
                                      : lmpy_take_int_like(pack, gather, cells, n);
-  case LM_COLUMN_BOOL:
+  case LMPY_BOOLS:
     return lmpy_take_bools(pack, gather, cells, n);
-  case LM_COLUMN_LIST:
+  case LMPY_LISTS:
     return lmpy_take_lists(pack, gather, cells, n);
-  case LM_COLUMN_DICT:
+  case LMPY_DICTS:
     return lmpy_take_dicts(pack, gather, cells, n);
-  case LM_COLUMN_TUPLE:
+  case LMPY_TUPLES:
     return lmpy_take_tuples(pack, gather, cells, n);
-  default:
-    return 0;
+  case LMPY_EMPTY:
+  case LMPY_FRAMES:
+    break;
   }
+  return 0;
 }
 
 int
@@ -167,23 +169,27 @@ static int
 append_fitting(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 {
   switch (gather->kind) {
-  case LM_COLUMN_LIST:
+  case LMPY_LISTS:
     if (PyList_CheckExact(value))
       return lmpy_add_list(pack, gather, value);
     break;
-  case LM_COLUMN_DICT:
+  case LMPY_DICTS:
     if (PyDict_CheckExact(value))
       return lmpy_add_dict(pack, gather, value);
     break;
-  case LM_COLUMN_TUPLE:
+  case LMPY_TUPLES:
     if (PyTuple_CheckExact(value))
       return lmpy_add_tuple(pack, gather, value);
     break;
-  case LM_COLUMN_FRAMES:
+  case LMPY_FRAMES:
     if (Py_IS_TYPE(value, pack->state->frame))
       return lmpy_add_frame(pack, gather, value);
     break;
-  default:
+  case LMPY_EMPTY:
+  case LMPY_FLOATS:
+  case LMPY_INTS:
+  case LMPY_TEXTS:
+  case LMPY_BOOLS:
     break;
   }
   return lmpy_cells_append(pack, gather, &value, 1);
@@ -211,7 +217,7 @@ lmpy_gather_append(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject 
 static bool
 is_plain(const struct lmpy_gather *gather)
 {
-  if (gather->n_tail > 0 || gather->kind == LM_COLUMN_FRAMES)
+  if (gather->n_tail > 0 || gather->kind == LMPY_FRAMES)
     return false;
   for (uint32_t i = 0; i < gather->n_inner; i++)
     if (!is_plain(&gather->inner[i]))
@@ -271,28 +277,33 @@ lmpy_gather_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *l
 static int
 write_typed(struct lmpy_pack *pack, struct lmpy_gather *gather)
 {
+  static const uint8_t none[] = {LM_COLUMN_CONST, 0xc0};
   if (gather->dense == 0)
-    return lmpy_put(pack, "\x04\xc0", 2); /* CONST: None */
+    return lmpy_put(pack, none, sizeof none);
   if (gather->dense < gather->n &&
       lmpy_write_bits(pack, LM_COLUMN_NULLABLE, gather->present.data, gather->n) != 0)
     return -1;
   switch (gather->kind) {
-  case LM_COLUMN_FLOAT:
+  case LMPY_FLOATS:
     return lmpy_write_floats(pack, gather);
-  case LM_COLUMN_INT:
+  case LMPY_INTS:
     return lmpy_write_ints(pack, (int64_t *)(void *)gather->data.data, gather->dense,
                            gather->element);
-  case LM_COLUMN_TEXT:
+  case LMPY_TEXTS:
     return lmpy_write_texts(pack, gather);
-  case LM_COLUMN_BOOL:
+  case LMPY_BOOLS:
     return lmpy_write_bits(pack, LM_COLUMN_BOOL, gather->data.data, gather->dense);
-  case LM_COLUMN_LIST:
+  case LMPY_LISTS:
     return lmpy_write_lists(pack, gather);
-  case LM_COLUMN_FRAMES:
-    return lmpy_write_frames(pack, gather);
-  default:
+  case LMPY_DICTS:
+  case LMPY_TUPLES:
     return lmpy_write_fields(pack, gather);
+  case LMPY_FRAMES:
+    return lmpy_write_frames(pack, gather);
+  case LMPY_EMPTY: /* has no cell but None: above */
+    break;
   }
+  return 0;
 }
 
 int

@@ -1,4 +1,5 @@
-/* Lists as columns: which kind one is, its cells gathered, and the form in which they take the least. */
+/* Lists as columns: which kind one is, its cells gathered, and the form in which they take the least.
+ * ANY, CONST, NULLABLE and SPLIT are forms of any list; each other kind is known to a file of its own. */
 #ifndef LMPY_ENCODE_COLUMNS_H
 #define LMPY_ENCODE_COLUMNS_H
 

@@ -5,10 +5,7 @@
 struct lmpy_gather *
 lmpy_gather_new(void)
 {
-  struct lmpy_gather *gather = lm_alloc_zero(1, sizeof *gather);
-  if (gather != NULL)
-    gather->kind = LMPY_EMPTY;
-  return gather;
+  return lm_alloc_zero(1, sizeof(struct lmpy_gather));
 }
 
 void
@@ -100,30 +97,30 @@ lmpy_gather_cut(struct lmpy_gather *gather, uint32_t n)
   gather->n = n;
   gather->dense -= gone;
   switch (gather->kind) {
-  case LM_COLUMN_FLOAT:
-  case LM_COLUMN_INT:
+  case LMPY_FLOATS:
+  case LMPY_INTS:
     gather->data.len = (size_t)gather->dense * 8;
     break;
-  case LM_COLUMN_BOOL:
+  case LMPY_BOOLS:
     gather->data.len = gather->dense;
     break;
-  case LM_COLUMN_TEXT:
+  case LMPY_TEXTS:
     gather->data.len -= (size_t)pop_lengths(&gather->lengths, gone);
     break;
-  case LM_COLUMN_LIST: {
+  case LMPY_LISTS: {
     uint32_t items = (uint32_t)pop_lengths(&gather->lengths, gone);
     lmpy_gather_cut(gather->inner, lmpy_gather_size(gather->inner) - items);
     break;
   }
-  case LM_COLUMN_DICT:
-  case LM_COLUMN_TUPLE:
+  case LMPY_DICTS:
+  case LMPY_TUPLES:
     lmpy_gather_cut_fields(gather);
     break;
-  case LM_COLUMN_FRAMES:
+  case LMPY_FRAMES:
     if (PyList_SetSlice(gather->frames, gather->dense, PY_SSIZE_T_MAX, NULL) != 0)
       PyErr_Clear(); /* taking items away needs no memory */
     break;
-  default:
+  case LMPY_EMPTY:
     break;
   }
 }
@@ -139,7 +136,7 @@ lmpy_gather_clear(struct lmpy_gather *gather)
   lm_buf_clear(&gather->tail);
   lm_buf_clear(&gather->tail_lengths);
   gather->ascii = true;
-  if (misled || gather->kind == LM_COLUMN_FRAMES)
+  if (misled || gather->kind == LMPY_FRAMES)
     lmpy_gather_drop_shape(gather);
   for (uint32_t i = 0; i < gather->n_inner; i++)
     lmpy_gather_clear(&gather->inner[i]);

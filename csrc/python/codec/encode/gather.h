@@ -6,11 +6,24 @@
 
 #include "codec/encode/pack.h"
 
+/* What the cells are. The form that is written for them is chosen at the end. */
+enum lmpy_gather_kind {
+  LMPY_EMPTY, /* no cell but None */
+  LMPY_FLOATS,
+  LMPY_INTS,
+  LMPY_TEXTS,
+  LMPY_BOOLS,
+  LMPY_LISTS,
+  LMPY_DICTS,
+  LMPY_TUPLES,
+  LMPY_FRAMES
+};
+
 /* One column. It holds copies, never a reference to a cell (a DICT holds its keys). Cells of the
  * kind of the first stand in `data`; from the first that does not fit on, all are packed one by one
  * into `tail`. */
 struct lmpy_gather {
-  uint8_t kind;    /* enum lm_column_kind, or LMPY_EMPTY while there is no cell but None */
+  enum lmpy_gather_kind kind;
   uint8_t element; /* enum lm_column_element */
   bool ascii;      /* TEXT: all of it */
   uint32_t n;      /* cells before the tail */
@@ -27,8 +40,6 @@ struct lmpy_gather {
   PyObject *shape,
       *frames; /* FRAMES: lambdamap.shipping.kinds.frames has made it; a list of copies; strong */
 };
-
-enum { LMPY_EMPTY = 0xff };
 
 enum {
   LMPY_GATHER_BYTES = 1 << 30, /* of one kind in one column; cells of a column */

@@ -35,8 +35,6 @@ begin_fields(struct lmpy_pack *pack, struct lmpy_gather *gather, uint32_t n)
   gather->inner = lm_alloc_zero(n > 0 ? n : 1, sizeof *gather->inner);
   if (gather->inner == NULL)
     return lmpy_gather_no_memory(pack);
-  for (uint32_t i = 0; i < n; i++)
-    gather->inner[i].kind = LMPY_EMPTY;
   gather->n_inner = n;
   return 0;
 }
@@ -46,7 +44,7 @@ lmpy_begin_list(struct lmpy_pack *pack, struct lmpy_gather *gather)
 {
   int result = begin_fields(pack, gather, 1);
   if (result == 0)
-    gather->kind = LM_COLUMN_LIST;
+    gather->kind = LMPY_LISTS;
   return result;
 }
 
@@ -71,7 +69,7 @@ lmpy_begin_dict(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *di
   at = 0;
   for (Py_ssize_t i = 0; i < n && PyDict_Next(dict, &at, &key, &value); i++)
     gather->keys[i] = Py_NewRef(key);
-  gather->kind = LM_COLUMN_DICT;
+  gather->kind = LMPY_DICTS;
   return 0;
 }
 
@@ -82,7 +80,7 @@ lmpy_begin_tuple(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *t
     return LMPY_MISFIT;
   int result = begin_fields(pack, gather, (uint32_t)PyTuple_GET_SIZE(tuple));
   if (result == 0)
-    gather->kind = LM_COLUMN_TUPLE;
+    gather->kind = LMPY_TUPLES;
   return result;
 }
 
@@ -102,7 +100,7 @@ lmpy_begin_frames(struct lmpy_codec_state *state, struct lmpy_gather *gather, Py
   Py_XSETREF(gather->frames, PyList_New(0));
   if (gather->frames == NULL)
     return -1;
-  gather->kind = LM_COLUMN_FRAMES;
+  gather->kind = LMPY_FRAMES;
   return 0;
 }
 
@@ -316,7 +314,8 @@ lmpy_write_lists(struct lmpy_pack *pack, struct lmpy_gather *gather)
 int
 lmpy_write_fields(struct lmpy_pack *pack, struct lmpy_gather *gather)
 {
-  if (lmpy_put_byte(pack, gather->kind) != 0 || lmpy_put_varint(pack, gather->n_inner) != 0)
+  if (lmpy_put_byte(pack, gather->kind == LMPY_DICTS ? LM_COLUMN_DICT : LM_COLUMN_TUPLE) != 0 ||
+      lmpy_put_varint(pack, gather->n_inner) != 0)
     return -1;
   for (uint32_t i = 0; i < gather->n_inner; i++) {
     if (gather->keys != NULL && lmpy_pack_value(pack, gather->keys[i]) != 0)

@@ -9,6 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
+from lambdamap._codec import EXT_BUFFER as BUFFER
+from lambdamap._codec import EXT_DATETIME as TIME
+from lambdamap._codec import EXT_DECIMAL as DECIMAL
+from lambdamap._codec import EXT_FRAMES as FRAMES
+from lambdamap._codec import EXT_NAMED as NAMED
+from lambdamap._codec import EXT_NDARRAY as ARRAY
+from lambdamap._codec import EXT_NUMPY as NUMPY
+from lambdamap._codec import EXT_PANDAS as PANDAS
+from lambdamap._codec import EXT_PICKLE as PICKLE
 from lambdamap._codec import DecodeFailure
 from lambdamap.shipping import lookup
 
@@ -18,10 +27,7 @@ __all__ = [
     "Charge", "Kind", "Names", "Reader", "Whole", "build", "optional",
 ]  # fmt: skip
 
-# The extensions of docs/wire-format.md; VALUE is none: another value stands for this one.
-VALUE, TIME, ARRAY, DECIMAL, NAMED, PANDAS, NUMPY, BUFFER, FRAMES, PICKLE = (
-    0, 4, 5, 6, 10, 11, 12, 13, 14, 127,
-)  # fmt: skip
+VALUE: Final = 0  # no extension: another value stands for this one
 
 Names = lookup.Names
 

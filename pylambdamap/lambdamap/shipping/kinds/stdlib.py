@@ -9,7 +9,16 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from lambdamap._codec import DecodeFailure, EncodeFailure
+from lambdamap._codec import (
+    TIME_DATE,
+    TIME_DATETIME,
+    TIME_TIME,
+    TIME_TIMEDELTA,
+    TIME_TIMEZONE,
+    TIME_ZONEINFO,
+    DecodeFailure,
+    EncodeFailure,
+)
 from lambdamap.shipping.kinds import parts as p
 from lambdamap.shipping.kinds.parts import (
     ANY,
@@ -45,26 +54,26 @@ def named(tag: str, *parts: Any) -> tuple[int, Any]:
 
 def _reduce_datetime(value: datetime.datetime) -> tuple[int, Any]:
     return p.TIME, (
-        2, value.year, value.month, value.day, value.hour, value.minute, value.second,
+        TIME_DATETIME, value.year, value.month, value.day, value.hour, value.minute, value.second,
         value.microsecond, value.fold, value.tzinfo,
     )  # fmt: skip
 
 
 def _reduce_time(value: datetime.time) -> tuple[int, Any]:
     return p.TIME, (
-        1, value.hour, value.minute, value.second, value.microsecond, value.fold, value.tzinfo,
+        TIME_TIME, value.hour, value.minute, value.second, value.microsecond, value.fold, value.tzinfo,
     )  # fmt: skip
 
 
 def _reduce_timezone(value: Any) -> tuple[int, Any]:
     offset, *name = value.__getinitargs__()
-    return p.TIME, (4, offset, name[0] if name else None)
+    return p.TIME, (TIME_TIMEZONE, offset, name[0] if name else None)
 
 
 def _reduce_zoneinfo(value: Any) -> tuple[int, Any] | None:
     if value.key is None:
         raise EncodeFailure("a ZoneInfo that was read from a file has no key to travel by")
-    return (p.TIME, (5, value.key)) if _ZONE.fullmatch(value.key) else None
+    return (p.TIME, (TIME_ZONEINFO, value.key)) if _ZONE.fullmatch(value.key) else None
 
 
 def view_parts(view: memoryview) -> tuple[Any, ...]:
@@ -114,9 +123,9 @@ def _reduce_counter(value: Any) -> tuple[int, Any]:
 
 EXACT: dict[type, Callable[[Any], tuple[int, Any] | None]] = {
     datetime.datetime: _reduce_datetime,
-    datetime.date: lambda v: (p.TIME, (0, v.year, v.month, v.day)),
+    datetime.date: lambda v: (p.TIME, (TIME_DATE, v.year, v.month, v.day)),
     datetime.time: _reduce_time,
-    datetime.timedelta: lambda v: (p.TIME, (3, v.days, v.seconds, v.microseconds)),
+    datetime.timedelta: lambda v: (p.TIME, (TIME_TIMEDELTA, v.days, v.seconds, v.microseconds)),
     datetime.timezone: _reduce_timezone,
     complex: lambda v: named("complex", v.real, v.imag),
     range: lambda v: named("range", v.start, v.stop, v.step),
@@ -184,13 +193,13 @@ def _zone(key: str) -> Any:
 
 # datetime itself sees to the types, and makes nothing larger of any of them.
 TIMES: dict[Any, Kind] = {
-    0: Kind(None, SMALL, datetime.date),
-    1: Kind(None, SMALL, _time),
-    2: Kind(None, SMALL, _datetime),
-    3: Kind(None, SMALL, datetime.timedelta),
-    4: Kind(None, SMALL, _timezone),
+    TIME_DATE: Kind(None, SMALL, datetime.date),
+    TIME_TIME: Kind(None, SMALL, _time),
+    TIME_DATETIME: Kind(None, SMALL, _datetime),
+    TIME_TIMEDELTA: Kind(None, SMALL, datetime.timedelta),
+    TIME_TIMEZONE: Kind(None, SMALL, _timezone),
     # One object a key, of which there are some hundreds.
-    5: Kind((TEXT,), SMALL, _zone),
+    TIME_ZONEINFO: Kind((TEXT,), SMALL, _zone),
 }
 
 
