@@ -1,49 +1,53 @@
 from collections.abc import Callable, Iterator
-from typing import Any, final
+from typing import Any, Final, final
 
 from lambdamap.shipping.lookup import Names
 
-WIRE_VERSION: int
-PROTOCOL: int
+WIRE_VERSION: Final[int]
+PROTOCOL: Final[int]
+
+# Limits of Lambda and of what it is sent: csrc/core/base/limits.h has their sources.
+MAX_REPLY_BYTES: Final[int]
+MAX_RESULTS_TEXT: Final[int]
 
 # The numbers of docs/wire-format.md, which the C sources declare: extension types, kinds of column, and
 # kinds of extension 4.
-EXT_LIST: int
-EXT_BIG_INT: int
-EXT_TUPLE: int
-EXT_DATETIME: int
-EXT_NDARRAY: int
-EXT_DECIMAL: int
-EXT_WIDE_STR: int
-EXT_BYTEARRAY: int
-EXT_SET: int
-EXT_NAMED: int
-EXT_PANDAS: int
-EXT_NUMPY: int
-EXT_BUFFER: int
-EXT_FRAMES: int
-EXT_PICKLE: int
-COLUMN_ANY: int
-COLUMN_FLOAT: int
-COLUMN_INT: int
-COLUMN_TEXT: int
-COLUMN_CONST: int
-COLUMN_LIST: int
-COLUMN_DICT: int
-COLUMN_BOOL: int
-COLUMN_NULLABLE: int
-COLUMN_DECIMAL: int
-COLUMN_UNIQUE: int
-COLUMN_TUPLE: int
-COLUMN_SPLIT: int
-COLUMN_RAW: int
-COLUMN_FRAMES: int
-TIME_DATE: int
-TIME_TIME: int
-TIME_DATETIME: int
-TIME_TIMEDELTA: int
-TIME_TIMEZONE: int
-TIME_ZONEINFO: int
+EXT_LIST: Final[int]
+EXT_BIG_INT: Final[int]
+EXT_TUPLE: Final[int]
+EXT_DATETIME: Final[int]
+EXT_NDARRAY: Final[int]
+EXT_DECIMAL: Final[int]
+EXT_WIDE_STR: Final[int]
+EXT_BYTEARRAY: Final[int]
+EXT_SET: Final[int]
+EXT_NAMED: Final[int]
+EXT_PANDAS: Final[int]
+EXT_NUMPY: Final[int]
+EXT_BUFFER: Final[int]
+EXT_FRAMES: Final[int]
+EXT_PICKLE: Final[int]
+COLUMN_ANY: Final[int]
+COLUMN_FLOAT: Final[int]
+COLUMN_INT: Final[int]
+COLUMN_TEXT: Final[int]
+COLUMN_CONST: Final[int]
+COLUMN_LIST: Final[int]
+COLUMN_DICT: Final[int]
+COLUMN_BOOL: Final[int]
+COLUMN_NULLABLE: Final[int]
+COLUMN_DECIMAL: Final[int]
+COLUMN_UNIQUE: Final[int]
+COLUMN_TUPLE: Final[int]
+COLUMN_SPLIT: Final[int]
+COLUMN_RAW: Final[int]
+COLUMN_FRAMES: Final[int]
+TIME_DATE: Final[int]
+TIME_TIME: Final[int]
+TIME_DATETIME: Final[int]
+TIME_TIMEDELTA: Final[int]
+TIME_TIMEZONE: Final[int]
+TIME_ZONEINFO: Final[int]
 
 class CodecError(Exception):
     """Base of the two below; lambdamap.errors turns them into EncodeError and DecodeError."""

@@ -1,4 +1,5 @@
 /* policy/chunk: fixed sizes, and the automatic rule under simulated loads. */
+#include "base/limits.h"
 #include "check.h"
 #include "policy/chunk.h"
 
@@ -9,7 +10,7 @@ fixed(void)
   lm_chunker_init(&chunker, 7);
   for (int i = 0; i < 20; i++)
     CHECK(lm_chunker_next(&chunker, 4, 3, 1) == 7);
-  CHECK(lm_chunker_max_bytes(&chunker) == LM_CHUNK_MAX_BYTES);
+  CHECK(lm_chunker_max_bytes(&chunker) == LM_MAX_FRAME_BYTES);
 }
 
 /* Two windows of single items, until a reply tells the time per item. */

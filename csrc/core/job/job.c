@@ -3,8 +3,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-
-enum { MAX_REQUEST_BYTES = 6291456 /* the Invoke API's limit for a synchronous request */ };
+#include "base/limits.h"
 
 struct lm_job *
 lm_job_new(struct lm_buf *frame, uint64_t first_item, uint32_t n_items)
@@ -15,7 +14,7 @@ lm_job_new(struct lm_buf *frame, uint64_t first_item, uint32_t n_items)
   job->first_item = first_item;
   job->n_items = n_items;
   lm_buf_move(&job->frame, frame);
-  lm_buf_init(&job->body, MAX_REQUEST_BYTES);
+  lm_buf_init(&job->body, LM_MAX_REQUEST_BYTES);
   lm_buf_init(&job->reply, SIZE_MAX);
   lm_buf_init(&job->result, SIZE_MAX);
   return job;

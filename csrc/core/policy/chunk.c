@@ -1,5 +1,7 @@
 #include "policy/chunk.h"
 
+#include "base/limits.h"
+
 static const double WEIGHT = 0.3; /* of the newest reply in the moving mean */
 
 void
@@ -55,5 +57,5 @@ lm_chunker_observe(struct lm_chunker *chunker, uint32_t items, uint64_t worker_u
 size_t
 lm_chunker_max_bytes(const struct lm_chunker *chunker)
 {
-  return chunker->fixed != 0 ? LM_CHUNK_MAX_BYTES : LM_CHUNK_AUTO_BYTES;
+  return chunker->fixed != 0 ? LM_MAX_FRAME_BYTES : LM_CHUNK_AUTO_BYTES;
 }

@@ -7,10 +7,8 @@
 #include <stdint.h>
 
 enum {
-  LM_CHUNK_TARGET_US = 500000,   /* target worker time of an automatic chunk */
-  LM_CHUNK_AUTO_BYTES = 1 << 20, /* encoded bytes of an automatic chunk */
-  LM_CHUNK_MAX_BYTES =
-      4650000 /* raw frame bytes that always fit into 6,291,456 as base64 in an envelope */
+  LM_CHUNK_TARGET_US = 500000,  /* target worker time of an automatic chunk */
+  LM_CHUNK_AUTO_BYTES = 1 << 20 /* encoded bytes of an automatic chunk */
 };
 
 struct lm_chunker {

@@ -3,11 +3,11 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/limits.h"
 #include "os/seams.h"
 #include "os/threads.h"
 #include "policy/deadline.h"
 
-static const size_t MAX_RESERVED_REPLY = 6 << 20;
 static const unsigned MAX_REFRESHES = 2; /* of credentials, per job */
 static const double MEAN_WEIGHT = 0.1;
 
@@ -230,7 +230,7 @@ lm_sched_submit(struct lm_sched *sched, struct lm_job *job, bool *may_start, str
   *may_start = false;
   lm_mutex_lock(&sched->lock);
   double mean = function->mean_reply_bytes * 1.5;
-  size_t reply = mean > (double)MAX_RESERVED_REPLY ? MAX_RESERVED_REPLY : (size_t)mean;
+  size_t reply = mean > LM_MAX_REPLY_BYTES ? LM_MAX_REPLY_BYTES : (size_t)mean;
   size_t need = job->frame.len / 3 * 4 + reply;
   size_t used = atomic_load(&sched->used_bytes);
   bool fits = used <= sched->budget_bytes && need <= sched->budget_bytes - used;

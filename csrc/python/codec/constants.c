@@ -1,32 +1,59 @@
 #include "codec/constants.h"
 
+#include "base/limits.h"
 #include "wire/envelope.h"
 #include "wire/frame.h"
 #include "wire/kinds.h"
 
-#define CONSTANT(name)                                                                             \
-  {                                                                                                \
-#name, LM_##name                                                                               \
-  }
+#define NUMBER(name) #name, LM_##name
 static const struct {
   const char *name;
   long value;
 } constants[] = {
-    CONSTANT(WIRE_VERSION),  CONSTANT(PROTOCOL),        CONSTANT(EXT_LIST),
-    CONSTANT(EXT_BIG_INT),   CONSTANT(EXT_TUPLE),       CONSTANT(EXT_DATETIME),
-    CONSTANT(EXT_NDARRAY),   CONSTANT(EXT_DECIMAL),     CONSTANT(EXT_WIDE_STR),
-    CONSTANT(EXT_BYTEARRAY), CONSTANT(EXT_SET),         CONSTANT(EXT_NAMED),
-    CONSTANT(EXT_PANDAS),    CONSTANT(EXT_NUMPY),       CONSTANT(EXT_BUFFER),
-    CONSTANT(EXT_FRAMES),    CONSTANT(EXT_PICKLE),      CONSTANT(COLUMN_ANY),
-    CONSTANT(COLUMN_FLOAT),  CONSTANT(COLUMN_INT),      CONSTANT(COLUMN_TEXT),
-    CONSTANT(COLUMN_CONST),  CONSTANT(COLUMN_LIST),     CONSTANT(COLUMN_DICT),
-    CONSTANT(COLUMN_BOOL),   CONSTANT(COLUMN_NULLABLE), CONSTANT(COLUMN_DECIMAL),
-    CONSTANT(COLUMN_UNIQUE), CONSTANT(COLUMN_TUPLE),    CONSTANT(COLUMN_SPLIT),
-    CONSTANT(COLUMN_RAW),    CONSTANT(COLUMN_FRAMES),   CONSTANT(TIME_DATE),
-    CONSTANT(TIME_TIME),     CONSTANT(TIME_DATETIME),   CONSTANT(TIME_TIMEDELTA),
-    CONSTANT(TIME_TIMEZONE), CONSTANT(TIME_ZONEINFO),
+    /* Versions, and limits of base/limits.h */
+    {NUMBER(WIRE_VERSION)},
+    {NUMBER(PROTOCOL)},
+    {NUMBER(MAX_REPLY_BYTES)},
+    {NUMBER(MAX_RESULTS_TEXT)},
+    /* wire/kinds.h */
+    {NUMBER(EXT_LIST)},
+    {NUMBER(EXT_BIG_INT)},
+    {NUMBER(EXT_TUPLE)},
+    {NUMBER(EXT_DATETIME)},
+    {NUMBER(EXT_NDARRAY)},
+    {NUMBER(EXT_DECIMAL)},
+    {NUMBER(EXT_WIDE_STR)},
+    {NUMBER(EXT_BYTEARRAY)},
+    {NUMBER(EXT_SET)},
+    {NUMBER(EXT_NAMED)},
+    {NUMBER(EXT_PANDAS)},
+    {NUMBER(EXT_NUMPY)},
+    {NUMBER(EXT_BUFFER)},
+    {NUMBER(EXT_FRAMES)},
+    {NUMBER(EXT_PICKLE)},
+    {NUMBER(COLUMN_ANY)},
+    {NUMBER(COLUMN_FLOAT)},
+    {NUMBER(COLUMN_INT)},
+    {NUMBER(COLUMN_TEXT)},
+    {NUMBER(COLUMN_CONST)},
+    {NUMBER(COLUMN_LIST)},
+    {NUMBER(COLUMN_DICT)},
+    {NUMBER(COLUMN_BOOL)},
+    {NUMBER(COLUMN_NULLABLE)},
+    {NUMBER(COLUMN_DECIMAL)},
+    {NUMBER(COLUMN_UNIQUE)},
+    {NUMBER(COLUMN_TUPLE)},
+    {NUMBER(COLUMN_SPLIT)},
+    {NUMBER(COLUMN_RAW)},
+    {NUMBER(COLUMN_FRAMES)},
+    {NUMBER(TIME_DATE)},
+    {NUMBER(TIME_TIME)},
+    {NUMBER(TIME_DATETIME)},
+    {NUMBER(TIME_TIMEDELTA)},
+    {NUMBER(TIME_TIMEZONE)},
+    {NUMBER(TIME_ZONEINFO)},
 };
-#undef CONSTANT
+#undef NUMBER
 
 int
 lmpy_add_constants(PyObject *module)
