@@ -10,6 +10,13 @@ PROTOCOL: Final[int]
 MAX_REPLY_BYTES: Final[int]
 MAX_RESULTS_TEXT: Final[int]
 
+# Bytes that a value takes, rounded up: one that shipping.kinds makes, a place in a list, a pair in a dict,
+# a pandas frame. Counted before it is built.
+COST_KIND: Final[int]
+COST_SLOT: Final[int]
+COST_PAIR: Final[int]
+COST_FRAME: Final[int]
+
 # The numbers of docs/wire-format.md, which the C sources declare: extension types, kinds of column, and
 # kinds of extension 4.
 EXT_LIST: Final[int]

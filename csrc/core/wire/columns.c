@@ -1,6 +1,7 @@
 #include "wire/columns.h"
 
 #include "wire/mpread.h"
+#include "wire/rules.h"
 
 bool
 lm_varint_read(const uint8_t **at, const uint8_t *end, uint64_t *n)
@@ -33,7 +34,7 @@ lm_varint_write(uint8_t *at, uint64_t n)
 
 /* --- the parts of a head --- */
 
-static const char BROKEN[] = "a column that ends in its middle";
+static const char BROKEN[] = "truncated column";
 
 static const char *
 read_lengths(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_lengths *lengths,
@@ -47,13 +48,13 @@ read_lengths(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_lengt
     if (!lm_varint_read(at, end, &same))
       return BROKEN;
     if (same > UINT32_MAX || (same != 0 && n > UINT32_MAX / same))
-      return "a column that is longer than can be";
+      return "column is too long";
     lengths->same = (uint32_t)same;
     *total = same * n;
     return NULL;
   }
   if (lengths->width != 1 && lengths->width != 2 && lengths->width != 4)
-    return "a column whose lengths have a width that cannot be";
+    return "invalid width of lengths in column";
   if (n > (uint64_t)(end - *at) / lengths->width)
     return BROKEN;
   lengths->at = *at;
@@ -61,7 +62,7 @@ read_lengths(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_lengt
   *total = 0; /* n is at most 2^32, and so is each */
   for (uint64_t i = 0; i < n; i++)
     *total += lm_length_at(lengths, i);
-  return *total > UINT32_MAX ? "a column that is longer than can be" : NULL;
+  return *total > UINT32_MAX ? "column is too long" : NULL;
 }
 
 /* Where in its section a column's numbers are: an offset, in the section's unit. */
@@ -73,7 +74,7 @@ read_place(const uint8_t **at, const uint8_t *end, uint64_t bytes, unsigned unit
   if (!lm_varint_read(at, end, &offset))
     return BROKEN;
   if (bytes > section_len || offset > (section_len - bytes) / unit)
-    return "a column that is longer than its section";
+    return "column exceeds its section";
   *used += (bytes + unit - 1) / unit * unit;
   *data = bytes == 0 ? *at : section + offset * unit; /* never NULL */
   return NULL;
@@ -88,7 +89,7 @@ read_packed(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_sectio
     return BROKEN;
   column->width = *(*at)++;
   if (column->width > 8)
-    return "a column of integers wider than 8 bytes";
+    return "integers in column are wider than 8 bytes";
   if (!lm_varint_read(at, end, &minimum))
     return BROKEN;
   column->minimum = lm_unzigzag(minimum);
@@ -105,7 +106,7 @@ read_bits(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_column *
   column->data = *at;
   *at += bytes;
   if (n % 8 != 0 && column->data[bytes - 1] >> n % 8 != 0)
-    return "a column of bits with more bits than cells";
+    return "column has bits after its last cell";
   return NULL;
 }
 
@@ -119,14 +120,13 @@ count_bits(const uint8_t *bits, uint64_t n)
 }
 
 static const char *
-read_element(const uint8_t **at, const uint8_t *end, unsigned elements, struct lm_column *column,
-             bool *unknown)
+read_element(const uint8_t **at, const uint8_t *end, unsigned elements, struct lm_column *column)
 {
   if (*at == end)
     return BROKEN;
   column->element = *(*at)++;
-  *unknown = column->element >= elements;
-  return *unknown ? "a column whose element this side does not know" : NULL;
+  column->unknown = column->element >= elements;
+  return column->unknown ? "a column with an unknown element" : NULL;
 }
 
 static bool
@@ -150,16 +150,16 @@ read_text(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_column *
   *at += column->inner;
   if ((column->element == LM_TEXT_ASCII || column->element == LM_TEXT_DECIMAL) &&
       !is_ascii(column->data, column->inner))
-    return "a column of ASCII that is none";
+    return "ASCII column contains other bytes";
   return NULL;
 }
 
 static const char *
 read_raw(const uint8_t **at, const uint8_t *end, uint64_t bytes, struct lm_sections *sections,
-         struct lm_column *column, bool *unknown)
+         struct lm_column *column)
 {
   const struct lm_frame_view *view = &sections->view;
-  const char *wrong = read_element(at, end, LM_RAW_PLACES, column, unknown);
+  const char *wrong = read_element(at, end, LM_RAW_PLACES, column);
   if (wrong != NULL)
     return wrong;
   if (column->element == LM_RAW_PACKED)
@@ -172,54 +172,89 @@ read_raw(const uint8_t **at, const uint8_t *end, uint64_t bytes, struct lm_secti
                     &column->data);
 }
 
-const char *
-lm_column_read(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item,
-               struct lm_sections *sections, struct lm_column *column, bool *unknown)
+/* Whether the next value is one of these, without reading it. */
+static bool
+is_scalar_next(const uint8_t *at, const uint8_t *end)
+{
+  struct lm_mp_token token = {0};
+  lm_mp_next(&at, end, &token);
+  return token.kind != LM_MP_BAD && token.kind <= LM_MP_STR;
+}
+
+static bool
+is_ext_next(const uint8_t *at, const uint8_t *end, enum lm_ext ext)
+{
+  struct lm_mp_token token = {0};
+  lm_mp_next(&at, end, &token);
+  return token.kind == LM_MP_EXT && token.ext == (int)ext;
+}
+
+static const char *
+read_unique(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_column *column)
+{
+  if (*at == end)
+    return BROKEN;
+  column->width = *(*at)++;
+  if (column->width != 1 && column->width != 2 && column->width != 4)
+    return "invalid width of indices in UNIQUE column";
+  if (!lm_varint_read(at, end, &column->inner) || column->inner > n)
+    return "UNIQUE column has more values than cells";
+  return *at == end || **at != LM_COLUMN_TEXT ? "UNIQUE column does not contain a TEXT column"
+                                              : NULL;
+}
+
+/* item: 0 in a list; in a buffer the bytes of one. */
+static const char *
+read_column(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item, enum lm_place place,
+            struct lm_sections *sections, struct lm_column *column)
 {
   const struct lm_frame_view *view = &sections->view;
   const char *wrong;
   memset(column, 0, sizeof *column);
-  *unknown = false;
   if (*at == end)
     return BROKEN;
   if (n > UINT32_MAX)
-    return "a column that is longer than can be";
+    return "column is too long";
   uint8_t kind = *(*at)++;
   if (item != 0 && kind != LM_COLUMN_FLOAT && kind != LM_COLUMN_INT && kind != LM_COLUMN_DECIMAL &&
       kind != LM_COLUMN_RAW)
-    return "a buffer of a kind that cannot be one";
+    return "invalid kind of column in buffer";
   if (item == 0 && kind == LM_COLUMN_RAW)
-    return "a list of raw bytes";
-  *unknown = kind >= LM_COLUMN_KINDS;
-  if (*unknown)
-    return "a column of a kind that this side does not know";
+    return "RAW column in a list";
   column->kind = (enum lm_column_kind)kind;
+  column->unknown = kind >= LM_COLUMN_KINDS;
+  if (column->unknown)
+    return "a column of an unknown kind";
   switch (column->kind) {
   case LM_COLUMN_ANY:
-  case LM_COLUMN_CONST:
-  case LM_COLUMN_FRAMES:
     return NULL;
+  case LM_COLUMN_CONST:
+    return is_scalar_next(*at, end) ? NULL : "CONST column does not contain a scalar";
+  case LM_COLUMN_FRAMES:
+    return is_ext_next(*at, end, LM_EXT_FRAMES)
+               ? NULL
+               : "FRAMES column does not contain a FRAMES extension";
   case LM_COLUMN_FLOAT:
-    if ((wrong = read_element(at, end, LM_FLOAT_ELEMENTS, column, unknown)) != NULL)
+    if ((wrong = read_element(at, end, LM_FLOAT_ELEMENTS, column)) != NULL)
       return wrong;
     return read_place(at, end, n * LM_WORD, LM_WORD, view->words, view->words_len,
                       &sections->words_used, &column->data);
   case LM_COLUMN_INT:
-    if ((wrong = read_element(at, end, LM_INT_ELEMENTS, column, unknown)) != NULL)
+    if ((wrong = read_element(at, end, LM_INT_ELEMENTS, column)) != NULL)
       return wrong;
     return read_packed(at, end, n, sections, column);
   case LM_COLUMN_DECIMAL:
-    if ((wrong = read_element(at, end, LM_FLOAT_ELEMENTS, column, unknown)) != NULL)
+    if ((wrong = read_element(at, end, LM_FLOAT_ELEMENTS, column)) != NULL)
       return wrong;
     if (end - *at < 1)
       return BROKEN;
     column->exponent = **at & 0x7f;
     column->has_nan = *(*at)++ >> 7;
     if (column->exponent > LM_MAX_EXPONENT)
-      return "a column of decimals whose exponent is too large";
+      return "exponent of DECIMAL column is too large";
     return read_packed(at, end, n, sections, column);
   case LM_COLUMN_TEXT:
-    if ((wrong = read_element(at, end, LM_TEXT_ELEMENTS, column, unknown)) != NULL)
+    if ((wrong = read_element(at, end, LM_TEXT_ELEMENTS, column)) != NULL)
       return wrong;
     return read_text(at, end, n, column);
   case LM_COLUMN_LIST:
@@ -233,27 +268,61 @@ lm_column_read(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item
   case LM_COLUMN_BOOL:
     return read_bits(at, end, n, column);
   case LM_COLUMN_NULLABLE:
+    if (place >= LM_AT_PRESENT)
+      return "NULLABLE column inside a column that cannot contain one";
     if ((wrong = read_bits(at, end, n, column)) != NULL)
       return wrong;
     column->inner = count_bits(column->data, n);
     return NULL;
   case LM_COLUMN_UNIQUE:
-    if (*at == end)
-      return BROKEN;
-    column->width = *(*at)++;
-    if (column->width != 1 && column->width != 2 && column->width != 4)
-      return "a column whose indices have a width that cannot be";
-    if (!lm_varint_read(at, end, &column->inner) || column->inner > n)
-      return "a column with more different values than cells";
-    return NULL;
+    return read_unique(at, end, n, column);
   case LM_COLUMN_SPLIT:
-    if (!lm_varint_read(at, end, &column->inner) || column->inner > n)
-      return BROKEN;
-    return NULL;
+    if (place >= LM_AT_PART)
+      return "SPLIT column inside a column that cannot contain one";
+    return lm_varint_read(at, end, &column->inner) && column->inner <= n ? NULL : BROKEN;
   case LM_COLUMN_RAW:
     break;
   }
-  return read_raw(at, end, n * item, sections, column, unknown);
+  return read_raw(at, end, n * item, sections, column);
+}
+
+const char *
+lm_column_read(const uint8_t **at, const uint8_t *end, uint64_t n, enum lm_place place,
+               struct lm_sections *sections, struct lm_column *column)
+{
+  return read_column(at, end, n, 0, place, sections, column);
+}
+
+const char *
+lm_column_read_key(const uint8_t **at, const uint8_t *end, struct lm_mp_token *key)
+{
+  lm_mp_next(at, end, key);
+  return key->kind == LM_MP_STR ? NULL : "DICT column has a key that is not a text";
+}
+
+const char *
+lm_list_read(const uint8_t **at, const uint8_t *end, uint64_t *n)
+{
+  return lm_varint_read(at, end, n) && *n <= UINT32_MAX ? NULL : "invalid length of list";
+}
+
+const char *
+lm_buffer_read(const uint8_t *at, const uint8_t *end, struct lm_sections *sections,
+               struct lm_buffer *buffer)
+{
+  struct lm_column *column = &buffer->column;
+  memset(buffer, 0, sizeof *buffer);
+  buffer->item = at == end ? 0 : *at++;
+  if (buffer->item != 1 && buffer->item != 2 && buffer->item != 4 && buffer->item != 8)
+    return "invalid item size in buffer";
+  if (!lm_varint_read(&at, end, &buffer->n))
+    return "invalid length of buffer";
+  const char *wrong = read_column(&at, end, buffer->n, buffer->item, LM_AT_FIELD, sections, column);
+  if (wrong != NULL)
+    return wrong;
+  if ((column->kind == LM_COLUMN_FLOAT || column->kind == LM_COLUMN_DECIMAL) && buffer->item != 8)
+    return "buffer of doubles has items that are not 8 bytes";
+  return at == end ? NULL : LM_WRONG_EXT_TAIL;
 }
 
 const char *
@@ -265,7 +334,7 @@ lm_column_read_indices(const uint8_t **at, const uint8_t *end, uint64_t n,
   struct lm_lengths each = {column->width, 0, *at};
   for (uint64_t i = 0; i < n; i++)
     if (lm_length_at(&each, i) >= column->inner)
-      return "a column with an index beyond its values";
+      return "UNIQUE column has an index out of range";
   *indices = *at;
   *at += n * column->width;
   return NULL;
@@ -277,21 +346,21 @@ lm_column_cost(const struct lm_column *column, uint64_t n)
   switch (column->kind) {
   case LM_COLUMN_FLOAT:
   case LM_COLUMN_DECIMAL:
-    return n * LM_CELL_NUMBER;
+    return n * LM_COST_NUMBER;
   case LM_COLUMN_INT:
-    return n * LM_CELL_TEXT; /* a datetime takes more than an int */
+    return n * LM_COST_OBJECT; /* a datetime takes more than an int */
   case LM_COLUMN_TEXT:
     if (column->element == LM_TEXT_DECIMAL)
-      return n * 3 * LM_CELL_TEXT + column->inner;
-    return n * LM_CELL_TEXT + column->inner * (column->element == LM_TEXT_UTF8 ? 4 : 1);
+      return n * 3 * LM_COST_OBJECT + column->inner;
+    return n * LM_COST_OBJECT + column->inner * (column->element == LM_TEXT_UTF8 ? 4 : 1);
   case LM_COLUMN_LIST:
-    return n * LM_CELL_TEXT + column->inner * LM_CELL_SLOT;
+    return n * LM_COST_OBJECT + column->inner * LM_COST_SLOT;
   case LM_COLUMN_TUPLE:
-    return n * (LM_CELL_TEXT + column->inner * LM_CELL_SLOT);
+    return n * (LM_COST_OBJECT + column->inner * LM_COST_SLOT);
   case LM_COLUMN_DICT:
-    return n * (LM_CELL_TEXT + column->inner * LM_CELL_PAIR);
+    return n * (LM_COST_OBJECT + column->inner * LM_COST_PAIR);
   case LM_COLUMN_FRAMES:
-    return n * LM_CELL_FRAME;
+    return n * LM_COST_FRAME;
   case LM_COLUMN_ANY: /* the rest is charged as it is read */
   case LM_COLUMN_CONST:
   case LM_COLUMN_BOOL:

@@ -16,13 +16,8 @@
 #include "wire/view.h"
 
 enum {
-  LM_MAX_EXPONENT = 18,   /* of DECIMAL: 10^18 is a double exactly */
-  LM_MAX_COLUMNS = 65536, /* in a DICT or TUPLE */
-  LM_CELL_TEXT = 64,      /* bytes that a Python object takes, rounded up; used for estimates */
-  LM_CELL_NUMBER = 40,
-  LM_CELL_SLOT = 8,
-  LM_CELL_PAIR = 104,
-  LM_CELL_FRAME = 4096
+  LM_MAX_EXPONENT = 18,  /* of DECIMAL: 10^18 is a double exactly */
+  LM_MAX_COLUMNS = 65536 /* in a DICT or TUPLE */
 };
 
 /* The NaN that DECIMAL has a code for: the one that Python and numpy make. */
@@ -34,8 +29,12 @@ struct lm_lengths {
   const uint8_t *at;
 };
 
+/* Where a column stands: what may not stand inside itself is counted, since it takes no depth. */
+enum lm_place { LM_AT_FIELD, LM_AT_PART, LM_AT_PRESENT };
+
 /* What lm_column_read found; pointers go into the frame. */
 struct lm_column {
+  bool unknown; /* refused, but merely newer than this build: kind and element are what was read */
   enum lm_column_kind kind;
   uint8_t element;
   uint8_t width;             /* INT, DECIMAL: 0 to 8; UNIQUE: 1, 2 or 4 */
@@ -54,15 +53,32 @@ struct lm_sections {
   uint64_t words_used, packed_used, blobs_used; /* bytes */
 };
 
-/* Read the head of a column of n cells; *at moves behind it, to the columns, keys or values inside.
- * item: 0 in a list; in a buffer the bytes of one item, 1 to 16. NULL, or what is wrong; then
- * *unknown says whether it is merely newer than this build. */
-const char *lm_column_read(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item,
-                           struct lm_sections *sections, struct lm_column *column, bool *unknown);
+/* Read the head of a list's column of n cells, and see that what follows it is what its kind allows;
+ * *at moves behind the head, to the columns, keys or values inside. NULL, or what is wrong. */
+const char *lm_column_read(const uint8_t **at, const uint8_t *end, uint64_t n, enum lm_place place,
+                           struct lm_sections *sections, struct lm_column *column);
+
+/* A key of a DICT, in front of each of its columns: a text. NULL, or what is wrong. */
+struct lm_mp_token;
+const char *lm_column_read_key(const uint8_t **at, const uint8_t *end, struct lm_mp_token *key);
 
 /* Behind the column inside a UNIQUE: one index for each of n cells. NULL or what is wrong. */
 const char *lm_column_read_indices(const uint8_t **at, const uint8_t *end, uint64_t n,
                                    const struct lm_column *column, const uint8_t **indices);
+
+/* The count of cells in front of the column of an LM_EXT_LIST. NULL, or what is wrong. */
+const char *lm_list_read(const uint8_t **at, const uint8_t *end, uint64_t *n);
+
+/* An array's bytes: n items of `item` bytes, 1, 2, 4 or 8; the column's kind is FLOAT, DECIMAL, INT or
+ * RAW. */
+struct lm_buffer {
+  uint64_t n;
+  unsigned item;
+  struct lm_column column;
+};
+/* The payload of an LM_EXT_BUFFER, to its end. NULL, or what is wrong. */
+const char *lm_buffer_read(const uint8_t *at, const uint8_t *end, struct lm_sections *sections,
+                           struct lm_buffer *buffer);
 
 /* Bytes that the cells' own objects take, without those of columns inside, at least. */
 uint64_t lm_column_cost(const struct lm_column *column, uint64_t n);

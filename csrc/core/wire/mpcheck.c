@@ -4,9 +4,7 @@
 
 #include "wire/columns.h"
 #include "wire/mpread.h"
-
-/* What CPython takes for an object, rounded up: the estimate need not be close, only not below. */
-enum { OBJECT = 64, LIST_ITEM = 8, DICT_PAIR = 104, SET_ITEM = 80 };
+#include "wire/rules.h"
 
 struct walk {
   const uint8_t *start, *end; /* of the structure */
@@ -22,6 +20,16 @@ refuse(struct walk *walk, const uint8_t *at, const char *why)
   size_t offset = (size_t)(at - walk->start);
   return lm_error_at(walk->err, LM_E_FORMAT, offset, "the frame is broken at byte %zu: %s", offset,
                      why);
+}
+
+static int
+refuse_column(struct walk *walk, const uint8_t *at, const char *why, const struct lm_column *column)
+{
+  if (!column->unknown)
+    return refuse(walk, at, why);
+  return lm_error_at(walk->err, LM_E_VERSION, (size_t)(at - walk->start),
+                     "the frame holds %s (%u.%u; kinds 0 to %d are known)", why,
+                     (unsigned)column->kind, column->element, LM_COLUMN_KINDS - 1);
 }
 
 static int
@@ -74,23 +82,20 @@ too_deep(struct walk *walk, const uint8_t *from)
 
 static int walk_value(struct walk *walk, const uint8_t **at, const uint8_t *end, unsigned depth);
 
-/* Where a column stands: what may not stand inside itself is counted, since it takes no depth. */
-enum place { AT_FIELD, AT_PART, AT_PRESENT };
-
-/* An ext whose payload is exactly one value; an array where `array`. */
+/* An ext whose payload is exactly one array. */
 static int
-walk_inner(struct walk *walk, const struct lm_mp_token *token, unsigned depth, bool array)
+walk_inner(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
 {
   const uint8_t *at = token->data, *end = token->data + token->len;
-  if (array && (at == end || ((*at & 0xf0) != 0x90 && *at != 0xdc && *at != 0xdd)))
-    return refuse(walk, at, "an extension that is no array");
+  if (at == end || ((*at & 0xf0) != 0x90 && *at != 0xdc && *at != 0xdd))
+    return refuse(walk, at, LM_WRONG_ARRAY);
   if (walk_value(walk, &at, end, depth) != 0)
     return -1;
-  return at == end ? 0 : refuse(walk, at, "an extension with something behind its value");
+  return at == end ? 0 : refuse(walk, at, LM_WRONG_EXT_TAIL);
 }
 
 static int walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t n,
-                       unsigned item, unsigned depth, enum place place);
+                       unsigned depth, enum lm_place place);
 
 static int
 walk_texts(struct walk *walk, const uint8_t *from, const struct lm_column *column, uint64_t n)
@@ -101,22 +106,10 @@ walk_texts(struct walk *walk, const uint8_t *from, const struct lm_column *colum
   for (uint64_t i = 0; i < n; i++) {
     uint32_t len = lm_length_at(&column->lengths, i);
     if (!is_utf8(at, len, false))
-      return refuse(walk, from, "a text that is not UTF-8");
+      return refuse(walk, from, "text is not UTF-8");
     at += len;
   }
   return 0;
-}
-
-static int
-walk_const(struct walk *walk, const uint8_t **at, const uint8_t *end)
-{
-  const uint8_t *from = *at;
-  struct lm_mp_token token = {0};
-  lm_mp_next(at, end, &token);
-  if (token.kind == LM_MP_BAD || token.kind > LM_MP_STR)
-    return refuse(walk, from, "a column of one value that is no scalar");
-  *at = from;
-  return walk_value(walk, at, end, 0);
 }
 
 /* The keys of a DICT, each with its column behind it; those of a TUPLE are columns alone. */
@@ -128,33 +121,30 @@ walk_fields(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t 
     if (column->kind == LM_COLUMN_DICT) {
       const uint8_t *from = *at;
       struct lm_mp_token key = {0};
-      lm_mp_next(at, end, &key);
-      if (key.kind != LM_MP_STR || !is_utf8(key.data, key.len, false))
-        return refuse(walk, from, "a column of dicts with a key that is no text");
-      if (charge(walk, OBJECT + (uint64_t)key.len * 4) != 0)
+      const char *wrong = lm_column_read_key(at, end, &key);
+      if (wrong == NULL && !is_utf8(key.data, key.len, false))
+        wrong = "text is not UTF-8";
+      if (wrong != NULL)
+        return refuse(walk, from, wrong);
+      if (charge(walk, LM_COST_OBJECT + (uint64_t)key.len * 4) != 0)
         return -1;
     }
-    if (walk_column(walk, at, end, n, 0, depth, AT_FIELD) != 0)
+    if (walk_column(walk, at, end, n, depth, LM_AT_FIELD) != 0)
       return -1;
   }
   return 0;
 }
 
 static int
-walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item,
-            unsigned depth, enum place place)
+walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t n, unsigned depth,
+            enum lm_place place)
 {
   struct lm_column column;
   const uint8_t *from = *at, *indices;
-  bool unknown;
-  const char *wrong = lm_column_read(at, end, n, item, &walk->sections, &column, &unknown);
-  if (wrong != NULL && unknown)
-    return lm_error_at(walk->err, LM_E_VERSION, (size_t)(from - walk->start),
-                       "the frame holds %s (%u.%u; kinds 0 to %d are known)", wrong, *from,
-                       column.element, LM_COLUMN_KINDS - 1);
+  const char *wrong = lm_column_read(at, end, n, place, &walk->sections, &column);
   if (wrong != NULL)
-    return refuse(walk, from, wrong);
-  if (item == 0 && charge(walk, lm_column_cost(&column, n)) != 0)
+    return refuse_column(walk, from, wrong, &column);
+  if (charge(walk, lm_column_cost(&column, n)) != 0)
     return -1;
   switch (column.kind) {
   case LM_COLUMN_ANY:
@@ -163,31 +153,19 @@ walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t 
         return -1;
     return 0;
   case LM_COLUMN_CONST:
-    return walk_const(walk, at, end);
-  case LM_COLUMN_FRAMES: {
-    const uint8_t *at_value = *at;
-    struct lm_mp_token token = {0};
-    lm_mp_next(&at_value, end, &token);
-    if (token.kind != LM_MP_EXT || token.ext != LM_EXT_FRAMES)
-      return refuse(walk, from, "a column of frames that are none");
+    return walk_value(walk, at, end, 0);
+  case LM_COLUMN_FRAMES:
     return walk_value(walk, at, end, depth);
-  }
   case LM_COLUMN_TEXT:
     return walk_texts(walk, from, &column, n);
   case LM_COLUMN_NULLABLE:
-    if (place >= AT_PRESENT)
-      return refuse(walk, from, "a column of missing cells inside of another");
-    return walk_column(walk, at, end, column.inner, 0, depth, AT_PRESENT);
+    return walk_column(walk, at, end, column.inner, depth, LM_AT_PRESENT);
   case LM_COLUMN_SPLIT:
-    if (place >= AT_PART)
-      return refuse(walk, from, "a column in parts inside of another");
-    if (walk_column(walk, at, end, column.inner, 0, depth, AT_PART) != 0)
+    if (walk_column(walk, at, end, column.inner, depth, LM_AT_PART) != 0)
       return -1;
-    return walk_column(walk, at, end, n - column.inner, 0, depth, AT_PART);
+    return walk_column(walk, at, end, n - column.inner, depth, LM_AT_PART);
   case LM_COLUMN_UNIQUE:
-    if (*at == end || **at != LM_COLUMN_TEXT)
-      return refuse(walk, from, "a column of different values that are no texts");
-    if (walk_column(walk, at, end, column.inner, 0, depth, AT_PRESENT) != 0)
+    if (walk_column(walk, at, end, column.inner, depth, LM_AT_PRESENT) != 0)
       return -1;
     wrong = lm_column_read_indices(at, end, n, &column, &indices);
     return wrong == NULL ? 0 : refuse(walk, from, wrong);
@@ -197,7 +175,7 @@ walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t 
     if (depth == 0)
       return too_deep(walk, from);
     if (column.kind == LM_COLUMN_LIST)
-      return walk_column(walk, at, end, column.inner, 0, depth - 1, AT_FIELD);
+      return walk_column(walk, at, end, column.inner, depth - 1, LM_AT_FIELD);
     return walk_fields(walk, at, end, n, &column, depth - 1);
   case LM_COLUMN_FLOAT:
   case LM_COLUMN_INT:
@@ -209,26 +187,29 @@ walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t 
   return 0;
 }
 
-/* A list as one column, or with `buffer` an array's bytes. */
 static int
-walk_columns(struct walk *walk, const struct lm_mp_token *token, unsigned depth, bool buffer)
+walk_list(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
 {
   const uint8_t *at = token->data, *end = token->data + token->len;
   uint64_t n;
-  unsigned item = 0;
-  if (buffer) {
-    if (at == end)
-      return refuse(walk, at, "a buffer without an item size");
-    item = *at++;
-    if (item != 1 && item != 2 && item != 4 && item != 8)
-      return refuse(walk, at, "a buffer with an item size that cannot be");
-  }
-  if (!lm_varint_read(&at, end, &n) || n > UINT32_MAX)
-    return refuse(walk, at, "a list with a length that cannot be");
-  if (charge(walk, n * (buffer ? item : LIST_ITEM)) != 0 ||
-      walk_column(walk, &at, end, n, item, depth, AT_FIELD) != 0)
+  const char *wrong = lm_list_read(&at, end, &n);
+  if (wrong != NULL)
+    return refuse(walk, at, wrong);
+  if (charge(walk, n * LM_COST_SLOT) != 0 ||
+      walk_column(walk, &at, end, n, depth, LM_AT_FIELD) != 0)
     return -1;
-  return at == end ? 0 : refuse(walk, at, "an extension with something behind its value");
+  return at == end ? 0 : refuse(walk, at, LM_WRONG_EXT_TAIL);
+}
+
+static int
+walk_buffer(struct walk *walk, const struct lm_mp_token *token)
+{
+  struct lm_buffer buffer;
+  const char *wrong =
+      lm_buffer_read(token->data, token->data + token->len, &walk->sections, &buffer);
+  if (wrong != NULL)
+    return refuse_column(walk, token->data, wrong, &buffer.column);
+  return charge(walk, buffer.n * buffer.item);
 }
 
 static int
@@ -240,21 +221,21 @@ walk_ext(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
                        LM_EXT_FRAMES, LM_EXT_PICKLE);
   switch ((enum lm_ext)token->ext) {
   case LM_EXT_LIST:
-    return walk_columns(walk, token, depth, false);
+    return walk_list(walk, token, depth);
   case LM_EXT_BUFFER:
-    return walk_columns(walk, token, depth, true);
+    return walk_buffer(walk, token);
   case LM_EXT_SET:
     /* A set's table is larger than the list that is charged below. */
-    return charge(walk, (uint64_t)token->len * SET_ITEM) != 0
+    return charge(walk, (uint64_t)token->len * LM_COST_MEMBER) != 0
                ? -1
-               : walk_inner(walk, token, depth, true);
+               : walk_inner(walk, token, depth);
   case LM_EXT_WIDE_STR:
     if (!is_utf8(token->data, token->len, true))
-      return refuse(walk, token->data, "a text that is not UTF-8");
+      return refuse(walk, token->data, "text is not UTF-8");
     return charge(walk, (uint64_t)token->len * 4);
   case LM_EXT_BIG_INT:
     return token->len > 0 ? charge(walk, (uint64_t)token->len * 2)
-                          : refuse(walk, token->data, "an integer without digits");
+                          : refuse(walk, token->data, LM_WRONG_BIG_INT);
   case LM_EXT_BYTEARRAY:
     return charge(walk, token->len);
   case LM_EXT_PICKLE: /* what it becomes nobody can say; whether it may is the caller's word */
@@ -269,7 +250,7 @@ walk_ext(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
   case LM_EXT_FRAMES:
     break;
   }
-  return walk_inner(walk, token, depth, true);
+  return walk_inner(walk, token, depth);
 }
 
 static int
@@ -278,14 +259,14 @@ walk_value(struct walk *walk, const uint8_t **at, const uint8_t *end, unsigned d
   struct lm_mp_token token = {0};
   const uint8_t *from = *at;
   lm_mp_next(at, end, &token);
-  if (charge(walk, OBJECT) != 0)
+  if (charge(walk, LM_COST_OBJECT) != 0)
     return -1;
   switch (token.kind) {
   case LM_MP_BAD:
-    return refuse(walk, from, "it ends in its middle, or a byte that begins nothing");
+    return refuse(walk, from, LM_WRONG_TOKEN);
   case LM_MP_STR:
     if (!is_utf8(token.data, token.len, false))
-      return refuse(walk, from, "a text that is not UTF-8");
+      return refuse(walk, from, "text is not UTF-8");
     return charge(walk, (uint64_t)token.len * 4);
   case LM_MP_BIN:
     return charge(walk, token.len);
@@ -296,8 +277,8 @@ walk_value(struct walk *walk, const uint8_t **at, const uint8_t *end, unsigned d
       return too_deep(walk, from);
     if (token.kind == LM_MP_EXT)
       return walk_ext(walk, &token, depth - 1);
-    if (charge(walk, (uint64_t)token.count * (token.kind == LM_MP_ARRAY ? LIST_ITEM : DICT_PAIR)) !=
-        0)
+    if (charge(walk, (uint64_t)token.count *
+                         (token.kind == LM_MP_ARRAY ? LM_COST_SLOT : LM_COST_PAIR)) != 0)
       return -1;
     for (uint64_t n = (uint64_t)token.count << (token.kind == LM_MP_MAP); n > 0; n--)
       if (walk_value(walk, at, end, depth - 1) != 0)
@@ -330,9 +311,9 @@ lm_mpcheck(const struct lm_frame_view *view, const struct lm_frame_limits *limit
   if (walk_value(&walk, &at, walk.end, depth) != 0)
     return -1;
   if (at != walk.end)
-    return refuse(&walk, at, "something follows its end");
+    return refuse(&walk, at, LM_WRONG_TAIL);
   if (!lm_sections_used(&walk.sections))
-    return refuse(&walk, at, "numbers that nothing refers to");
+    return refuse(&walk, at, LM_WRONG_SECTIONS);
   *estimate = walk.estimate;
   return 0;
 }

@@ -4,6 +4,7 @@
 #include "wire/envelope.h"
 #include "wire/frame.h"
 #include "wire/kinds.h"
+#include "wire/rules.h"
 
 #define NUMBER(name) #name, LM_##name
 static const struct {
@@ -15,6 +16,11 @@ static const struct {
     {NUMBER(PROTOCOL)},
     {NUMBER(MAX_REPLY_BYTES)},
     {NUMBER(MAX_RESULTS_TEXT)},
+    /* wire/rules.h */
+    {NUMBER(COST_KIND)},
+    {NUMBER(COST_SLOT)},
+    {NUMBER(COST_PAIR)},
+    {NUMBER(COST_FRAME)},
     /* wire/kinds.h */
     {NUMBER(EXT_LIST)},
     {NUMBER(EXT_BIG_INT)},

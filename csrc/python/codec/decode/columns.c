@@ -5,22 +5,9 @@
 #include "codec/decode/text.h"
 #include "codec/decode/value.h"
 #include "wire/mpread.h"
+#include "wire/rules.h"
 
 /* --- opening --- */
-
-static int
-open_const(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const uint8_t **at,
-           const uint8_t *end)
-{
-  const uint8_t *from = *at;
-  struct lm_mp_token token = {0};
-  lm_mp_next(at, end, &token);
-  if (token.kind == LM_MP_BAD || token.kind > LM_MP_STR)
-    return lmpy_unpack_bad(unpack, "a column of one value that is no scalar");
-  *at = from;
-  reader->constant = lmpy_unpack_value(unpack, at, end, 0);
-  return reader->constant == NULL ? -1 : 0;
-}
 
 /* n values of msgpack, stepped over; they are made when their rows are. */
 static int
@@ -28,13 +15,13 @@ open_any(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const uint8_t *
          const uint8_t *end, uint64_t n)
 {
   reader->at = *at;
-  if (lmpy_unpack_charge(unpack, n * LM_CELL_NUMBER) != 0)
+  if (lmpy_unpack_charge(unpack, n * LM_COST_NUMBER) != 0)
     return -1;
   for (uint64_t left = n; left > 0; left--) {
     struct lm_mp_token token = {0};
     lm_mp_next(at, end, &token);
     if (token.kind == LM_MP_BAD)
-      return lmpy_unpack_bad(unpack, "it ends in its middle, or holds a byte that begins nothing");
+      return lmpy_unpack_bad(unpack, LM_WRONG_TOKEN);
     if (lmpy_unpack_work(unpack, 1) != 0)
       return -1;
     if (token.kind == LM_MP_ARRAY)
@@ -48,16 +35,17 @@ open_any(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const uint8_t *
 
 int
 lmpy_open_column(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const uint8_t **at,
-                 const uint8_t *end, uint64_t n, unsigned depth, enum lmpy_place place)
+                 const uint8_t *end, uint64_t n, unsigned depth, enum lm_place place)
 {
   struct lm_column *column = &reader->column;
-  if (lmpy_reader_begin(unpack, reader, at, end, n, depth) != 0)
+  if (lmpy_reader_begin(unpack, reader, at, end, n, depth, place) != 0)
     return -1;
   switch (column->kind) {
   case LM_COLUMN_ANY:
     return open_any(unpack, reader, at, end, n);
   case LM_COLUMN_CONST:
-    return open_const(unpack, reader, at, end);
+    reader->constant = lmpy_unpack_value(unpack, at, end, 0);
+    return reader->constant == NULL ? -1 : 0;
   case LM_COLUMN_FLOAT:
   case LM_COLUMN_DECIMAL:
   case LM_COLUMN_INT:
@@ -69,20 +57,16 @@ lmpy_open_column(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const u
   case LM_COLUMN_FRAMES:
     return lmpy_open_frames(unpack, reader, at, end, n, depth);
   case LM_COLUMN_NULLABLE:
-    if (place >= LMPY_AT_PRESENT)
-      return lmpy_unpack_bad(unpack, "a column of missing cells inside of another");
     if (lmpy_reader_room(reader, 1, 0, 0) != 0)
       return -1;
-    return lmpy_open_column(unpack, reader->inner, at, end, column->inner, depth, LMPY_AT_PRESENT);
+    return lmpy_open_column(unpack, reader->inner, at, end, column->inner, depth, LM_AT_PRESENT);
   case LM_COLUMN_SPLIT:
-    if (place >= LMPY_AT_PART)
-      return lmpy_unpack_bad(unpack, "a column in parts inside of another");
     reader->first = column->inner;
     if (lmpy_reader_room(reader, 2, 0, 0) != 0 ||
-        lmpy_open_column(unpack, reader->inner, at, end, column->inner, depth, LMPY_AT_PART) != 0)
+        lmpy_open_column(unpack, reader->inner, at, end, column->inner, depth, LM_AT_PART) != 0)
       return -1;
     return lmpy_open_column(unpack, reader->inner + 1, at, end, n - column->inner, depth,
-                            LMPY_AT_PART);
+                            LM_AT_PART);
   case LM_COLUMN_LIST:
   case LM_COLUMN_DICT:
   case LM_COLUMN_TUPLE:
@@ -170,14 +154,15 @@ lmpy_unpack_list(struct lmpy_unpack *unpack, const uint8_t *at, const uint8_t *e
   uint64_t n;
   struct lmpy_reader reader = {0};
   PyObject *list = NULL;
-  if (!lm_varint_read(&at, end, &n) || n > UINT32_MAX)
-    return lmpy_unpack_refuse(unpack, "a list with a length that cannot be");
-  if (lmpy_unpack_charge(unpack, n * LM_CELL_SLOT) != 0)
+  const char *wrong = lm_list_read(&at, end, &n);
+  if (wrong != NULL)
+    return lmpy_unpack_refuse(unpack, wrong);
+  if (lmpy_unpack_charge(unpack, n * LM_COST_SLOT) != 0)
     return NULL;
-  if (lmpy_open_column(unpack, &reader, &at, end, n, depth, LMPY_AT_FIELD) != 0)
+  if (lmpy_open_column(unpack, &reader, &at, end, n, depth, LM_AT_FIELD) != 0)
     goto done;
   if (at != end) {
-    lmpy_unpack_bad(unpack, "a list with something behind its column");
+    lmpy_unpack_bad(unpack, LM_WRONG_EXT_TAIL);
     goto done;
   }
   list = PyList_New((Py_ssize_t)n);

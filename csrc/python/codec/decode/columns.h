@@ -11,7 +11,7 @@ PyObject *lmpy_unpack_list(struct lmpy_unpack *unpack, const uint8_t *at, const 
 
 /* A column of n cells, of any kind: 0, or -1 and an exception; closed by the caller either way. */
 int lmpy_open_column(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const uint8_t **at,
-                     const uint8_t *end, uint64_t n, unsigned depth, enum lmpy_place place);
+                     const uint8_t *end, uint64_t n, unsigned depth, enum lm_place place);
 lmpy_fill lmpy_fill_column;
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "codec/arguments.h"
 #include "codec/decode/value.h"
+#include "wire/rules.h"
 
 /* Whether a signal's handler has raised it, in the middle of what lambdamap.shipping.kinds does. */
 static bool
@@ -65,9 +66,12 @@ unpack_frame(struct lmpy_codec_state *state, const uint8_t *raw, size_t raw_len,
   if (unpack.collecting)
     PyGC_Enable();
   Py_DECREF(budget);
-  if (made != NULL && (at != end || !lm_sections_used(&unpack.sections))) {
+  const char *wrong = at != end                             ? LM_WRONG_TAIL
+                      : !lm_sections_used(&unpack.sections) ? LM_WRONG_SECTIONS
+                                                            : NULL;
+  if (made != NULL && wrong != NULL) {
     Py_CLEAR(made);
-    lmpy_unpack_refuse(&unpack, "something follows the value's end");
+    lmpy_unpack_refuse(&unpack, wrong);
   }
   if (made == NULL && !unpack.stopped)
     blame_frame(state);

@@ -33,11 +33,10 @@ lmpy_reader_close(struct lmpy_reader *reader)
 
 int
 lmpy_reader_begin(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const uint8_t **at,
-                  const uint8_t *end, uint64_t n, unsigned depth)
+                  const uint8_t *end, uint64_t n, unsigned depth, enum lm_place place)
 {
   struct lm_column *column = &reader->column;
-  bool unknown;
-  const char *wrong = lm_column_read(at, end, n, 0, &unpack->sections, column, &unknown);
+  const char *wrong = lm_column_read(at, end, n, place, &unpack->sections, column);
   if (wrong != NULL)
     return lmpy_unpack_bad(unpack, wrong);
   reader->depth = depth;

@@ -23,9 +23,6 @@ struct lmpy_reader {
   uint64_t first; /* SPLIT: cells of the first part */
 };
 
-/* Where a column stands; as in lm_mpcheck. */
-enum lmpy_place { LMPY_AT_FIELD, LMPY_AT_PART, LMPY_AT_PRESENT };
-
 /* Makes the next n cells at *out; no more are asked for than the column has. 0; or -1 and an exception,
  * with NULL for those that were not made. */
 typedef int lmpy_fill(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **out,
@@ -37,7 +34,7 @@ int lmpy_reader_room(struct lmpy_reader *reader, uint64_t n_inner, uint64_t n_va
 void lmpy_reader_close(struct lmpy_reader *reader);
 /* Read the head of a column of n cells and charge for them: 0, or -1 and an exception. */
 int lmpy_reader_begin(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const uint8_t **at,
-                      const uint8_t *end, uint64_t n, unsigned depth);
+                      const uint8_t *end, uint64_t n, unsigned depth, enum lm_place place);
 
 /* Mark those that were not made. Returns -1. */
 static inline int

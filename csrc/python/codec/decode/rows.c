@@ -16,8 +16,7 @@ lmpy_open_lists(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const ui
 {
   if (lmpy_reader_room(reader, 1, 0, 0) != 0)
     return -1;
-  return lmpy_open_column(unpack, reader->inner, at, end, reader->column.inner, depth,
-                          LMPY_AT_FIELD);
+  return lmpy_open_column(unpack, reader->inner, at, end, reader->column.inner, depth, LM_AT_FIELD);
 }
 
 int
@@ -35,13 +34,13 @@ lmpy_open_fields(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const u
   for (uint64_t i = 0; i < fields; i++) {
     if (dict) {
       struct lm_mp_token key = {0};
-      lm_mp_next(at, end, &key);
-      if (key.kind != LM_MP_STR)
-        return lmpy_unpack_bad(unpack, "a column of dicts with a key that is no text");
+      const char *wrong = lm_column_read_key(at, end, &key);
+      if (wrong != NULL)
+        return lmpy_unpack_bad(unpack, wrong);
       if ((reader->values[i] = lmpy_unpack_key(unpack, key.data, key.len)) == NULL)
         return -1;
     }
-    if (lmpy_open_column(unpack, &reader->inner[i], at, end, n, depth, LMPY_AT_FIELD) != 0)
+    if (lmpy_open_column(unpack, &reader->inner[i], at, end, n, depth, LM_AT_FIELD) != 0)
       return -1;
   }
   return 0;
@@ -51,12 +50,6 @@ int
 lmpy_open_frames(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const uint8_t **at,
                  const uint8_t *end, uint64_t n, unsigned depth)
 {
-  const uint8_t *from = *at;
-  struct lm_mp_token token = {0};
-  lm_mp_next(at, end, &token);
-  if (token.kind != LM_MP_EXT || token.ext != LM_EXT_FRAMES || depth == 0)
-    return lmpy_unpack_bad(unpack, "a column of frames that are none, or are nested too deep");
-  *at = from;
   reader->constant = lmpy_unpack_value(unpack, at, end, depth);
   if (reader->constant == NULL)
     return -1;

@@ -84,9 +84,7 @@ lmpy_open_unique(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const u
 {
   struct lmpy_reader texts = {0};
   uint64_t different = reader->column.inner;
-  if (*at == end || **at != LM_COLUMN_TEXT)
-    return lmpy_unpack_bad(unpack, "a column of different values that are no texts");
-  if (lmpy_reader_begin(unpack, &texts, at, end, different, depth) != 0 ||
+  if (lmpy_reader_begin(unpack, &texts, at, end, different, depth, LM_AT_PRESENT) != 0 ||
       lmpy_open_texts(unpack, &texts) != 0)
     return -1;
   const char *wrong = lm_column_read_indices(at, end, n, &reader->column, &reader->indices);

@@ -7,21 +7,17 @@
 #include "codec/decode/types.h"
 #include "codec/types.h"
 #include "wire/mpread.h"
+#include "wire/rules.h"
 
-enum {
-  OBJECT = 64, /* none of these is more than lm_mpcheck takes for it */
-  ITEM = LM_CELL_SLOT + LM_CELL_NUMBER,
-  PAIR = LM_CELL_PAIR + 2 * LM_CELL_NUMBER,
-  SET_ITEM = 80,
-  KIND = 128 /* lambdamap.shipping.kinds.parts.OBJECT */
-};
+/* Of which none is more than lm_mpcheck counts. */
+enum { ITEM = LM_COST_SLOT + LM_COST_NUMBER, PAIR = LM_COST_PAIR + 2 * LM_COST_NUMBER };
 
 static const char SAME_KEY[] = "a dict has the same key twice";
 
 static PyObject *
 list(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n, unsigned depth)
 {
-  if (lmpy_budget_charge(unpack->budget, OBJECT + (uint64_t)n * ITEM) != 0)
+  if (lmpy_budget_charge(unpack->budget, LM_COST_OBJECT + (uint64_t)n * ITEM) != 0)
     return NULL;
   PyObject *made = PyList_New(n);
   for (uint32_t i = 0; made != NULL && i < n; i++) {
@@ -72,7 +68,7 @@ done:
 static PyObject *
 dict(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n, unsigned depth)
 {
-  if (lmpy_budget_charge(unpack->budget, OBJECT + (uint64_t)n * PAIR) != 0)
+  if (lmpy_budget_charge(unpack->budget, LM_COST_OBJECT + (uint64_t)n * PAIR) != 0)
     return NULL;
   PyObject *made = PyDict_New();
   struct lmpy_dense dense = LMPY_DENSE;
@@ -116,10 +112,10 @@ inner(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
   struct lm_mp_token token = {0};
   lm_mp_next(&at, end, &token);
   if (token.kind != LM_MP_ARRAY)
-    return lmpy_unpack_refuse(unpack, "an extension that is no array");
+    return lmpy_unpack_refuse(unpack, LM_WRONG_ARRAY);
   if (depth == 0)
     return lmpy_unpack_refuse(unpack, "the value is nested too deep");
-  if (lmpy_budget_charge(unpack->budget, OBJECT + (uint64_t)token.count * ITEM) != 0)
+  if (lmpy_budget_charge(unpack->budget, LM_COST_OBJECT + (uint64_t)token.count * ITEM) != 0)
     return NULL;
   PyObject *made = PyTuple_New(token.count);
   for (uint32_t i = 0; made != NULL && i < token.count; i++) {
@@ -131,7 +127,7 @@ inner(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
   }
   if (made != NULL && at != end) {
     Py_DECREF(made);
-    return lmpy_unpack_refuse(unpack, "an extension with something behind its value");
+    return lmpy_unpack_refuse(unpack, LM_WRONG_EXT_TAIL);
   }
   return made;
 }
@@ -147,7 +143,7 @@ set(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
   PyObject *const *members = PySequence_Fast_ITEMS(items) + 1;
   if (n == 0 || !PyBool_Check(PyTuple_GET_ITEM(items, 0))) {
     lmpy_unpack_refuse(unpack, "a set that does not say which kind it is");
-  } else if (lmpy_budget_charge(unpack->budget, (uint64_t)n * SET_ITEM) == 0 &&
+  } else if (lmpy_budget_charge(unpack->budget, (uint64_t)n * LM_COST_MEMBER) == 0 &&
              lmpy_check_keys(unpack->budget, members, (size_t)n - 1, 1, true) == 0) {
     PyObject *rest = PyTuple_GetSlice(items, 1, n);
     if (rest != NULL)
@@ -172,7 +168,7 @@ kind(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
   PyObject *names = lmpy_unpack_names(unpack);
   if (names == NULL || lmpy_types_load_kinds(state) != 0 ||
       (++unpack->kinds % LMPY_KINDS_PAUSE == 0 && lmpy_unpack_look(unpack) != 0) ||
-      lmpy_budget_charge(unpack->budget, KIND) != 0)
+      lmpy_budget_charge(unpack->budget, LM_COST_KIND) != 0)
     return NULL;
   if (ext->ext == LM_EXT_PICKLE) {
     if (!unpack->opts->allow_pickle)
@@ -206,7 +202,7 @@ extension(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned de
     return lmpy_unpack_buffer(unpack, ext->data, ext->data + ext->len);
   case LM_EXT_BIG_INT:
     if (ext->len == 0)
-      return lmpy_unpack_refuse(unpack, "an integer without digits");
+      return lmpy_unpack_refuse(unpack, LM_WRONG_BIG_INT);
     if (lmpy_budget_charge(unpack->budget, (uint64_t)ext->len * 2) != 0)
       return NULL;
     return lmpy_int_from_bytes(ext->data, ext->len);
@@ -245,7 +241,7 @@ lmpy_unpack_value(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t 
   lm_mp_next(at, end, &token);
   switch (token.kind) {
   case LM_MP_BAD:
-    return lmpy_unpack_refuse(unpack, "it ends in its middle, or holds a byte that begins nothing");
+    return lmpy_unpack_refuse(unpack, LM_WRONG_TOKEN);
   case LM_MP_NIL:
     return Py_NewRef(Py_None);
   case LM_MP_FALSE:

@@ -16,7 +16,7 @@ import types
 import weakref
 from typing import Any
 
-from lambdamap._codec import DecodeFailure, EncodeFailure, Entangled
+from lambdamap._codec import COST_FRAME, DecodeFailure, EncodeFailure, Entangled
 from lambdamap.shipping.kinds import arrays, classes, parts, stdlib, tables
 from lambdamap.shipping.kinds.parts import Kind, Reader
 
@@ -154,7 +154,7 @@ def _pickle(data: bytes) -> Any:
 
 _TAGGED = {parts.TIME: stdlib.TIMES, parts.NAMED: stdlib.KINDS | classes.KINDS}
 _TAGGED[parts.PANDAS] = tables.KINDS
-_FRAME_BYTES = 4096
+_FRAME_BYTES = COST_FRAME
 
 KINDS: dict[int, dict[Any, Kind]] = {
     **_TAGGED,  # by the payload's first part

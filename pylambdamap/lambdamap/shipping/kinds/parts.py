@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
+from lambdamap._codec import COST_KIND as OBJECT
+from lambdamap._codec import COST_PAIR as PAIR
+from lambdamap._codec import COST_SLOT as SLOT
 from lambdamap._codec import EXT_BUFFER as BUFFER
 from lambdamap._codec import EXT_DATETIME as TIME
 from lambdamap._codec import EXT_DECIMAL as DECIMAL
@@ -30,11 +33,6 @@ __all__ = [
 VALUE: Final = 0  # no extension: another value stands for this one
 
 Names = lookup.Names
-
-# Bytes, rounded up: a small object, a place in a list, a pair in a dict.
-OBJECT: Final = 128
-SLOT: Final = 8
-PAIR: Final = 104
 
 Types = tuple[type, ...]
 ANY: Final[Types] = (object,)

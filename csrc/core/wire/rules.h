@@ -1,0 +1,25 @@
+/* What lm_mpcheck and the readers that build values have in common beside the columns: what a value
+ * costs, and how they say what is wrong with it. */
+#ifndef LM_WIRE_RULES_H
+#define LM_WIRE_RULES_H
+
+/* Bytes that CPython takes, rounded up. They are counted before anything is built; the estimate of
+ * lm_mpcheck need not be close, only not below what the readers count. */
+enum {
+  LM_COST_OBJECT = 64, /* a text, a list, a date, without what it holds */
+  LM_COST_NUMBER = 40,
+  LM_COST_SLOT = 8,    /* of a list or tuple */
+  LM_COST_PAIR = 104,  /* of a dict */
+  LM_COST_MEMBER = 80, /* of a set */
+  LM_COST_KIND = 128,  /* what lambdamap.shipping.kinds makes, without what it holds */
+  LM_COST_FRAME = 4096 /* of pandas */
+};
+
+#define LM_WRONG_TOKEN "truncated value or invalid type byte"
+#define LM_WRONG_TAIL "extra bytes after the value"
+#define LM_WRONG_EXT_TAIL "extra bytes after the value of an extension"
+#define LM_WRONG_ARRAY "extension does not contain an array"
+#define LM_WRONG_BIG_INT "BIG_INT extension has no digits"
+#define LM_WRONG_SECTIONS "section has numbers that no column refers to"
+
+#endif
