@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Link", "connect", "invocations_at_once", "open_engine", "open_plain_engine"]
 
 _DEFAULT_INVOCATION_S = 1830.0  # the longest run of a synchronous invocation, and 30 s for the way
-_MAX_REPLY_BYTES = 6_291_556 + 65_536
+_MAX_REPLY_BYTES = _codec.MAX_REPLY_BYTES + 65_536
 _DURABLE_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _PYTHON = "%d.%d" % sys.version_info[:2]
 _ZAPPA_TASK = "lambdamap.worker.entry.zappa_task"

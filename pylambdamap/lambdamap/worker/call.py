@@ -45,7 +45,7 @@ PYTHON = "%d.%d" % sys.version_info[:2]
 
 _TEXT_BYTES = 16384  # of a message, traceback or exception, as JSON
 _NAME_BYTES = 1024  # of an exception's class or module, as JSON
-_RESULTS_BYTES = 6_150_000  # as JSON; Lambda takes 6,291,556, an error and output included
+_RESULTS_BYTES = _codec.MAX_RESULTS_TEXT  # as JSON
 _BESIDE_ERROR = 24  # of an error among the results: its index, and what stands in its place
 _LONGEST_MS = 1 << 40  # of the caller's time: what fits a clock
 _RESERVE_MS = 500  # kept back for encoding and sending the reply
