@@ -129,7 +129,7 @@ static const uint8_t values[128] = {TIMES64(BYTE, 0), TIMES64(BYTE, 64)};
 
 /* 48 bytes to 64 characters a turn. Returns the bytes taken. */
 static size_t
-encode_neon(const uint8_t *bytes, size_t n, char *text)
+base64_encode_neon(const uint8_t *bytes, size_t n, char *text)
 {
   const uint8x16x4_t table = vld1q_u8_x4(chars);
   const uint8x16_t six = vdupq_n_u8(63);
@@ -151,7 +151,7 @@ encode_neon(const uint8_t *bytes, size_t n, char *text)
 /* 64 characters to 48 bytes a turn, but not the last four characters. Stops at the first group that
  * holds anything outside the alphabet. Returns characters taken. */
 static size_t
-decode_neon(const char *text, size_t n, uint8_t *bytes)
+base64_decode_neon(const char *text, size_t n, uint8_t *bytes)
 {
   const uint8x16x4_t low = vld1q_u8_x4(values), high = vld1q_u8_x4(values + 64);
   const uint8x16_t bad = vdupq_n_u8(255), half = vdupq_n_u8(64);
@@ -183,7 +183,7 @@ lm_base64_encoded_size(size_t n)
 }
 
 static inline void
-encode_three(const uint8_t *bytes, char *text)
+base64_encode_three(const uint8_t *bytes, char *text)
 {
   uint32_t bits = (uint32_t)bytes[0] << 16 | (uint32_t)bytes[1] << 8 | bytes[2];
   memcpy(text, pairs[bits >> 12], 2);
@@ -195,21 +195,21 @@ lm_base64_encode(const uint8_t *bytes, size_t n, char *text)
 {
 #ifdef HAVE_AVX2
   if (n >= 64 && __builtin_cpu_supports("avx2")) {
-    encode_three(bytes, text);
-    encode_three(bytes + 3, text + 4);
+    base64_encode_three(bytes, text);
+    base64_encode_three(bytes + 3, text + 4);
     size_t done = 6 + encode_avx2(bytes + 6, n - 6, text + 8);
     bytes += done;
     n -= done;
     text += done / 3 * 4;
   }
 #elif defined(HAVE_NEON)
-  size_t done = encode_neon(bytes, n, text);
+  size_t done = base64_encode_neon(bytes, n, text);
   bytes += done;
   n -= done;
   text += done / 3 * 4;
 #endif
   while (n >= 3) {
-    encode_three(bytes, text);
+    base64_encode_three(bytes, text);
     bytes += 3;
     text += 4;
     n -= 3;
@@ -217,7 +217,7 @@ lm_base64_encode(const uint8_t *bytes, size_t n, char *text)
   if (n == 0)
     return;
   uint8_t last[3] = {bytes[0], n == 2 ? bytes[1] : 0, 0};
-  encode_three(last, text);
+  base64_encode_three(last, text);
   text[3] = '=';
   if (n == 1)
     text[2] = '=';
@@ -236,14 +236,14 @@ lm_base64_decoded_size(const char *text, size_t n, size_t *size, struct lm_error
 }
 
 static inline uint32_t
-decode_four(const char *text)
+base64_decode_four(const char *text)
 {
   const uint8_t *c = (const uint8_t *)text;
   return first[c[0]] | second[c[1]] | third[c[2]] | fourth[c[3]];
 }
 
 static int
-bad_character(const char *text, size_t from, struct lm_error *err)
+base64_bad_character(const char *text, size_t from, struct lm_error *err)
 {
   while (!(fourth[(uint8_t)text[from]] & BAD))
     from++;
@@ -267,13 +267,13 @@ lm_base64_decode(const char *text, size_t n, uint8_t *bytes, struct lm_error *er
     bytes += at / 4 * 3;
   }
 #elif defined(HAVE_NEON)
-  at = decode_neon(text, n, bytes);
+  at = base64_decode_neon(text, n, bytes);
   bytes += at / 4 * 3;
 #endif
   for (; at < last; at += 4) {
-    uint32_t bits = decode_four(text + at);
+    uint32_t bits = base64_decode_four(text + at);
     if (bits & BAD)
-      return bad_character(text, at, err);
+      return base64_bad_character(text, at, err);
     bytes[0] = (uint8_t)(bits >> 16);
     bytes[1] = (uint8_t)(bits >> 8);
     bytes[2] = (uint8_t)bits;
@@ -285,9 +285,9 @@ lm_base64_decode(const char *text, size_t n, uint8_t *bytes, struct lm_error *er
   size_t kept = size - last / 4 * 3;
   for (size_t i = kept + 1; i < 4; i++)
     group[i] = 'A';
-  uint32_t bits = decode_four(group);
+  uint32_t bits = base64_decode_four(group);
   if (bits & BAD)
-    return bad_character(text, last, err);
+    return base64_bad_character(text, last, err);
   if ((kept == 1 && (bits & 0xffff)) || (kept == 2 && (bits & 0xff)))
     return lm_error_at(err, LM_E_FORMAT, last + kept,
                        "base64: the unused bits at the end are not 0");

@@ -37,8 +37,8 @@ lm_varint_write(uint8_t *at, uint64_t n)
 static const char BROKEN[] = "truncated column";
 
 static const char *
-read_lengths(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_lengths *lengths,
-             uint64_t *total)
+columns_read_lengths(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_lengths *lengths,
+                     uint64_t *total)
 {
   if (*at == end)
     return BROKEN;
@@ -67,8 +67,8 @@ read_lengths(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_lengt
 
 /* Where in its section a column's numbers are: an offset, in the section's unit. */
 static const char *
-read_place(const uint8_t **at, const uint8_t *end, uint64_t bytes, unsigned unit,
-           const uint8_t *section, size_t section_len, uint64_t *used, const uint8_t **data)
+columns_read_place(const uint8_t **at, const uint8_t *end, uint64_t bytes, unsigned unit,
+                   const uint8_t *section, size_t section_len, uint64_t *used, const uint8_t **data)
 {
   uint64_t offset;
   if (!lm_varint_read(at, end, &offset))
@@ -81,8 +81,8 @@ read_place(const uint8_t **at, const uint8_t *end, uint64_t bytes, unsigned unit
 }
 
 static const char *
-read_packed(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_sections *sections,
-            struct lm_column *column)
+columns_read_packed(const uint8_t **at, const uint8_t *end, uint64_t n,
+                    struct lm_sections *sections, struct lm_column *column)
 {
   uint64_t minimum;
   if (end - *at < 1)
@@ -93,12 +93,12 @@ read_packed(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_sectio
   if (!lm_varint_read(at, end, &minimum))
     return BROKEN;
   column->minimum = lm_unzigzag(minimum);
-  return read_place(at, end, n * column->width, 1, sections->view.packed, sections->view.packed_len,
-                    &sections->packed_used, &column->data);
+  return columns_read_place(at, end, n * column->width, 1, sections->view.packed,
+                            sections->view.packed_len, &sections->packed_used, &column->data);
 }
 
 static const char *
-read_bits(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_column *column)
+columns_read_bits(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_column *column)
 {
   uint64_t bytes = (n + 7) / 8;
   if (bytes > (uint64_t)(end - *at))
@@ -111,7 +111,7 @@ read_bits(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_column *
 }
 
 static uint64_t
-count_bits(const uint8_t *bits, uint64_t n)
+columns_count_bits(const uint8_t *bits, uint64_t n)
 {
   uint64_t count = 0;
   for (uint64_t i = 0; i < (n + 7) / 8; i++)
@@ -120,7 +120,8 @@ count_bits(const uint8_t *bits, uint64_t n)
 }
 
 static const char *
-read_element(const uint8_t **at, const uint8_t *end, unsigned elements, struct lm_column *column)
+columns_read_element(const uint8_t **at, const uint8_t *end, unsigned elements,
+                     struct lm_column *column)
 {
   if (*at == end)
     return BROKEN;
@@ -130,7 +131,7 @@ read_element(const uint8_t **at, const uint8_t *end, unsigned elements, struct l
 }
 
 static bool
-is_ascii(const uint8_t *at, uint64_t n)
+columns_is_ascii(const uint8_t *at, uint64_t n)
 {
   uint8_t high = 0;
   for (uint64_t i = 0; i < n; i++)
@@ -139,9 +140,9 @@ is_ascii(const uint8_t *at, uint64_t n)
 }
 
 static const char *
-read_text(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_column *column)
+columns_read_text(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_column *column)
 {
-  const char *wrong = read_lengths(at, end, n, &column->lengths, &column->inner);
+  const char *wrong = columns_read_lengths(at, end, n, &column->lengths, &column->inner);
   if (wrong != NULL)
     return wrong;
   if (column->inner > (uint64_t)(end - *at))
@@ -149,32 +150,32 @@ read_text(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_column *
   column->data = *at;
   *at += column->inner;
   if ((column->element == LM_TEXT_ASCII || column->element == LM_TEXT_DECIMAL) &&
-      !is_ascii(column->data, column->inner))
+      !columns_is_ascii(column->data, column->inner))
     return "ASCII column contains other bytes";
   return NULL;
 }
 
 static const char *
-read_raw(const uint8_t **at, const uint8_t *end, uint64_t bytes, struct lm_sections *sections,
-         struct lm_column *column)
+columns_read_raw(const uint8_t **at, const uint8_t *end, uint64_t bytes,
+                 struct lm_sections *sections, struct lm_column *column)
 {
   const struct lm_frame_view *view = &sections->view;
-  const char *wrong = read_element(at, end, LM_RAW_PLACES, column);
+  const char *wrong = columns_read_element(at, end, LM_RAW_PLACES, column);
   if (wrong != NULL)
     return wrong;
   if (column->element == LM_RAW_PACKED)
-    return read_place(at, end, bytes, 1, view->packed, view->packed_len, &sections->packed_used,
-                      &column->data);
+    return columns_read_place(at, end, bytes, 1, view->packed, view->packed_len,
+                              &sections->packed_used, &column->data);
   if (column->element == LM_RAW_BLOBS)
-    return read_place(at, end, bytes, LM_WORD, view->blobs, view->blobs_len, &sections->blobs_used,
-                      &column->data);
-  return read_place(at, end, bytes, LM_WORD, view->words, view->words_len, &sections->words_used,
-                    &column->data);
+    return columns_read_place(at, end, bytes, LM_WORD, view->blobs, view->blobs_len,
+                              &sections->blobs_used, &column->data);
+  return columns_read_place(at, end, bytes, LM_WORD, view->words, view->words_len,
+                            &sections->words_used, &column->data);
 }
 
 /* Whether the next value is one of these, without reading it. */
 static bool
-is_scalar_next(const uint8_t *at, const uint8_t *end)
+columns_is_scalar_next(const uint8_t *at, const uint8_t *end)
 {
   struct lm_mp_token token = {0};
   lm_mp_next(&at, end, &token);
@@ -182,7 +183,7 @@ is_scalar_next(const uint8_t *at, const uint8_t *end)
 }
 
 static bool
-is_ext_next(const uint8_t *at, const uint8_t *end, enum lm_ext ext)
+columns_is_ext_next(const uint8_t *at, const uint8_t *end, enum lm_ext ext)
 {
   struct lm_mp_token token = {0};
   lm_mp_next(&at, end, &token);
@@ -190,7 +191,7 @@ is_ext_next(const uint8_t *at, const uint8_t *end, enum lm_ext ext)
 }
 
 static const char *
-read_unique(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_column *column)
+columns_read_unique(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_column *column)
 {
   if (*at == end)
     return BROKEN;
@@ -205,8 +206,8 @@ read_unique(const uint8_t **at, const uint8_t *end, uint64_t n, struct lm_column
 
 /* item: 0 in a list; in a buffer the bytes of one. */
 static const char *
-read_column(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item, enum lm_place place,
-            struct lm_sections *sections, struct lm_column *column)
+columns_read_column(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item,
+                    enum lm_place place, struct lm_sections *sections, struct lm_column *column)
 {
   const struct lm_frame_view *view = &sections->view;
   const char *wrong;
@@ -229,22 +230,22 @@ read_column(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item, e
   case LM_COLUMN_ANY:
     return NULL;
   case LM_COLUMN_CONST:
-    return is_scalar_next(*at, end) ? NULL : "CONST column does not contain a scalar";
+    return columns_is_scalar_next(*at, end) ? NULL : "CONST column does not contain a scalar";
   case LM_COLUMN_FRAMES:
-    return is_ext_next(*at, end, LM_EXT_FRAMES)
+    return columns_is_ext_next(*at, end, LM_EXT_FRAMES)
                ? NULL
                : "FRAMES column does not contain a FRAMES extension";
   case LM_COLUMN_FLOAT:
-    if ((wrong = read_element(at, end, LM_FLOAT_ELEMENTS, column)) != NULL)
+    if ((wrong = columns_read_element(at, end, LM_FLOAT_ELEMENTS, column)) != NULL)
       return wrong;
-    return read_place(at, end, n * LM_WORD, LM_WORD, view->words, view->words_len,
-                      &sections->words_used, &column->data);
+    return columns_read_place(at, end, n * LM_WORD, LM_WORD, view->words, view->words_len,
+                              &sections->words_used, &column->data);
   case LM_COLUMN_INT:
-    if ((wrong = read_element(at, end, LM_INT_ELEMENTS, column)) != NULL)
+    if ((wrong = columns_read_element(at, end, LM_INT_ELEMENTS, column)) != NULL)
       return wrong;
-    return read_packed(at, end, n, sections, column);
+    return columns_read_packed(at, end, n, sections, column);
   case LM_COLUMN_DECIMAL:
-    if ((wrong = read_element(at, end, LM_FLOAT_ELEMENTS, column)) != NULL)
+    if ((wrong = columns_read_element(at, end, LM_FLOAT_ELEMENTS, column)) != NULL)
       return wrong;
     if (end - *at < 1)
       return BROKEN;
@@ -252,13 +253,13 @@ read_column(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item, e
     column->has_nan = *(*at)++ >> 7;
     if (column->exponent > LM_MAX_EXPONENT)
       return "exponent of DECIMAL column is too large";
-    return read_packed(at, end, n, sections, column);
+    return columns_read_packed(at, end, n, sections, column);
   case LM_COLUMN_TEXT:
-    if ((wrong = read_element(at, end, LM_TEXT_ELEMENTS, column)) != NULL)
+    if ((wrong = columns_read_element(at, end, LM_TEXT_ELEMENTS, column)) != NULL)
       return wrong;
-    return read_text(at, end, n, column);
+    return columns_read_text(at, end, n, column);
   case LM_COLUMN_LIST:
-    return read_lengths(at, end, n, &column->lengths, &column->inner);
+    return columns_read_lengths(at, end, n, &column->lengths, &column->inner);
   case LM_COLUMN_DICT:
   case LM_COLUMN_TUPLE:
     if (!lm_varint_read(at, end, &column->inner) || column->inner > (uint64_t)(end - *at) ||
@@ -266,16 +267,16 @@ read_column(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item, e
       return BROKEN;
     return NULL;
   case LM_COLUMN_BOOL:
-    return read_bits(at, end, n, column);
+    return columns_read_bits(at, end, n, column);
   case LM_COLUMN_NULLABLE:
     if (place >= LM_AT_PRESENT)
       return "NULLABLE column inside a column that cannot contain one";
-    if ((wrong = read_bits(at, end, n, column)) != NULL)
+    if ((wrong = columns_read_bits(at, end, n, column)) != NULL)
       return wrong;
-    column->inner = count_bits(column->data, n);
+    column->inner = columns_count_bits(column->data, n);
     return NULL;
   case LM_COLUMN_UNIQUE:
-    return read_unique(at, end, n, column);
+    return columns_read_unique(at, end, n, column);
   case LM_COLUMN_SPLIT:
     if (place >= LM_AT_PART)
       return "SPLIT column inside a column that cannot contain one";
@@ -283,14 +284,14 @@ read_column(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item, e
   case LM_COLUMN_RAW:
     break;
   }
-  return read_raw(at, end, n * item, sections, column);
+  return columns_read_raw(at, end, n * item, sections, column);
 }
 
 const char *
 lm_column_read(const uint8_t **at, const uint8_t *end, uint64_t n, enum lm_place place,
                struct lm_sections *sections, struct lm_column *column)
 {
-  return read_column(at, end, n, 0, place, sections, column);
+  return columns_read_column(at, end, n, 0, place, sections, column);
 }
 
 const char *
@@ -317,7 +318,8 @@ lm_buffer_read(const uint8_t *at, const uint8_t *end, struct lm_sections *sectio
     return "invalid item size in buffer";
   if (!lm_varint_read(&at, end, &buffer->n))
     return "invalid length of buffer";
-  const char *wrong = read_column(&at, end, buffer->n, buffer->item, LM_AT_FIELD, sections, column);
+  const char *wrong =
+      columns_read_column(&at, end, buffer->n, buffer->item, LM_AT_FIELD, sections, column);
   if (wrong != NULL)
     return wrong;
   if ((column->kind == LM_COLUMN_FLOAT || column->kind == LM_COLUMN_DECIMAL) && buffer->item != 8)

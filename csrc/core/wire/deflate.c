@@ -14,7 +14,7 @@ struct lm_inflate {
 };
 
 static voidpf
-take_memory(voidpf opaque, uInt count, uInt size)
+deflate_take_memory(voidpf opaque, uInt count, uInt size)
 {
   (void)opaque;
   if (size != 0 && count > SIZE_MAX / size)
@@ -23,7 +23,7 @@ take_memory(voidpf opaque, uInt count, uInt size)
 }
 
 static void
-give_memory(voidpf opaque, voidpf block)
+deflate_give_memory(voidpf opaque, voidpf block)
 {
   (void)opaque;
   lm_free(block);
@@ -35,8 +35,8 @@ lm_deflate_new(void)
   struct lm_deflate *deflater = lm_alloc_zero(1, sizeof *deflater);
   if (deflater == NULL)
     return NULL;
-  deflater->stream.zalloc = take_memory;
-  deflater->stream.zfree = give_memory;
+  deflater->stream.zalloc = deflate_take_memory;
+  deflater->stream.zfree = deflate_give_memory;
   deflater->mode = LM_DEFLATE_TEXT;
   if (deflateInit2(&deflater->stream, 1, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
     lm_free(deflater);
@@ -60,8 +60,8 @@ lm_inflate_new(void)
   struct lm_inflate *inflater = lm_alloc_zero(1, sizeof *inflater);
   if (inflater == NULL)
     return NULL;
-  inflater->stream.zalloc = take_memory;
-  inflater->stream.zfree = give_memory;
+  inflater->stream.zalloc = deflate_take_memory;
+  inflater->stream.zfree = deflate_give_memory;
   if (inflateInit2(&inflater->stream, -15) != Z_OK) {
     lm_free(inflater);
     return NULL;

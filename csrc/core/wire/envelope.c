@@ -7,7 +7,7 @@
 /* --- writing --- */
 
 static void
-slot(struct lm_buf *body, const char *name, size_t *at)
+envelope_slot(struct lm_buf *body, const char *name, size_t *at)
 {
   lm_buf_str(body, name);
   *at = body->len;
@@ -23,8 +23,8 @@ lm_envelope_open(struct lm_buf *body, const char *head, size_t head_len, uint64_
   lm_buf_uint(body, chunk);
   lm_buf_str(body, ",\"items\":");
   lm_buf_uint(body, items);
-  slot(body, ",\"attempt\":", &slots->attempt_at);
-  slot(body, ",\"left_ms\":", &slots->left_ms_at);
+  envelope_slot(body, ",\"attempt\":", &slots->attempt_at);
+  envelope_slot(body, ",\"left_ms\":", &slots->left_ms_at);
   lm_buf_str(body, "},\"p\":\"");
 }
 
@@ -44,7 +44,7 @@ lm_envelope_plain(struct lm_buf *body, const uint8_t *json, size_t len)
 }
 
 static void
-fill_slot(uint8_t *at, uint64_t number)
+envelope_fill_slot(uint8_t *at, uint64_t number)
 {
   for (int i = LM_SLOT_WIDTH - 1; i >= 0; i--) {
     at[i] = number > 0 || i == LM_SLOT_WIDTH - 1 ? (uint8_t)('0' + number % 10) : ' ';
@@ -57,8 +57,8 @@ lm_envelope_patch(uint8_t *body, const struct lm_envelope_slots *slots, unsigned
                   int64_t left_ms)
 {
   left_ms = left_ms < 0 ? 0 : left_ms > 999999999 ? 999999999 : left_ms;
-  fill_slot(body + slots->attempt_at, attempt);
-  fill_slot(body + slots->left_ms_at, (uint64_t)left_ms);
+  envelope_fill_slot(body + slots->attempt_at, attempt);
+  envelope_fill_slot(body + slots->left_ms_at, (uint64_t)left_ms);
 }
 
 int
@@ -108,7 +108,7 @@ enum {
 };
 
 static int
-once(struct lm_json *json, struct reading *reading, unsigned bit)
+envelope_once(struct lm_json *json, struct reading *reading, unsigned bit)
 {
   if (reading->seen & bit)
     return lm_json_refuse(json, "a key stands twice");
@@ -117,7 +117,7 @@ once(struct lm_json *json, struct reading *reading, unsigned bit)
 }
 
 static int
-read_small(struct lm_json *json, uint32_t *number)
+envelope_read_small(struct lm_json *json, uint32_t *number)
 {
   uint64_t read = 0;
   if (lm_json_read_uint(json, UINT32_MAX, &read) != 0)
@@ -127,7 +127,7 @@ read_small(struct lm_json *json, uint32_t *number)
 }
 
 static int
-read_code(struct lm_json *json, struct lm_reply *reply)
+envelope_read_code(struct lm_json *json, struct lm_reply *reply)
 {
   if (lm_json_read_raw(json, &reply->code) != 0)
     return -1;
@@ -136,7 +136,7 @@ read_code(struct lm_json *json, struct lm_reply *reply)
 }
 
 static int
-read_error(struct lm_json *json, struct lm_reply *reply)
+envelope_read_error(struct lm_json *json, struct lm_reply *reply)
 {
   struct lm_span value;
   bool is_object = lm_json_at(json, '{');
@@ -151,7 +151,7 @@ read_error(struct lm_json *json, struct lm_reply *reply)
 
 /* The text of a key that is not known as it is written: an escaped one may be known after all. */
 static bool
-is_escaped(const struct lm_span *key, char text[32], struct lm_span *undone)
+envelope_is_escaped(const struct lm_span *key, char text[32], struct lm_span *undone)
 {
   if (memchr(key->at, '\\', key->len) == NULL)
     return false;
@@ -160,16 +160,16 @@ is_escaped(const struct lm_span *key, char text[32], struct lm_span *undone)
 }
 
 static int
-read_inner(struct lm_json *json, const struct lm_span *key, void *context)
+envelope_read_inner(struct lm_json *json, const struct lm_span *key, void *context)
 {
   struct reading *reading = context;
   struct lm_reply *reply = reading->reply;
   struct lm_span ignored, undone;
   char text[32];
-#define ONCE(bit, read) (once(json, reading, bit) != 0 ? -1 : (read))
+#define ONCE(bit, read) (envelope_once(json, reading, bit) != 0 ? -1 : (read))
   if (lm_json_is(key, "protocol")) {
     reply->has_protocol = true;
-    return ONCE(SEEN_PROTOCOL, read_small(json, &reply->protocol));
+    return ONCE(SEEN_PROTOCOL, envelope_read_small(json, &reply->protocol));
   }
   if (lm_json_is(key, "map"))
     return ONCE(SEEN_MAP, lm_json_read_plain(json, &reply->map));
@@ -179,19 +179,19 @@ read_inner(struct lm_json *json, const struct lm_span *key, void *context)
   }
   if (lm_json_is(key, "done")) {
     reply->has_done = true;
-    return ONCE(SEEN_DONE, read_small(json, &reply->done));
+    return ONCE(SEEN_DONE, envelope_read_small(json, &reply->done));
   }
   if (lm_json_is(key, "us"))
     return ONCE(SEEN_US, lm_json_read_uint(json, INT64_MAX, &reply->worker_us));
   if (lm_json_is(key, "code"))
-    return ONCE(SEEN_CODE, read_code(json, reply));
-  if (is_escaped(key, text, &undone))
-    return read_inner(json, &undone, context);
+    return ONCE(SEEN_CODE, envelope_read_code(json, reply));
+  if (envelope_is_escaped(key, text, &undone))
+    return envelope_read_inner(json, &undone, context);
   return lm_json_read_raw(json, &ignored);
 }
 
 static int
-read_outer(struct lm_json *json, const struct lm_span *key, void *context)
+envelope_read_outer(struct lm_json *json, const struct lm_span *key, void *context)
 {
   struct reading *reading = context;
   struct lm_reply *reply = reading->reply;
@@ -199,24 +199,24 @@ read_outer(struct lm_json *json, const struct lm_span *key, void *context)
   char text[32];
   if (lm_json_is(key, "lambdamap")) {
     reply->marked = true;
-    return ONCE(SEEN_MARKER, lm_json_each_member(json, read_inner, reading));
+    return ONCE(SEEN_MARKER, lm_json_each_member(json, envelope_read_inner, reading));
   }
   if (lm_json_is(key, "r"))
     return ONCE(SEEN_RESULT, lm_json_at(json, '{') ? lm_json_read_raw(json, &reply->plain)
                                                    : lm_json_read_plain(json, &reply->result));
   if (lm_json_is(key, "error"))
-    return ONCE(SEEN_ERROR, read_error(json, reply));
+    return ONCE(SEEN_ERROR, envelope_read_error(json, reply));
   if (lm_json_is(key, "out"))
     return ONCE(SEEN_OUTPUT, lm_json_read_raw(json, &reply->output));
-  if (is_escaped(key, text, &undone))
-    return read_outer(json, &undone, context);
+  if (envelope_is_escaped(key, text, &undone))
+    return envelope_read_outer(json, &undone, context);
   return lm_json_read_raw(json, &ignored);
 #undef ONCE
 }
 
 /* Others' objects are only checked, so that a member of theirs with a name of ours is no error. */
 static int
-look_for_marker(struct lm_json *json, const struct lm_span *key, void *context)
+envelope_look_for_marker(struct lm_json *json, const struct lm_span *key, void *context)
 {
   bool *found = context;
   bool is_object = lm_json_at(json, '{');
@@ -225,14 +225,14 @@ look_for_marker(struct lm_json *json, const struct lm_span *key, void *context)
   if (lm_json_read_raw(json, &value) != 0)
     return -1;
   if (is_object && (lm_json_is(key, "lambdamap") ||
-                    (is_escaped(key, text, &undone) && lm_json_is(&undone, "lambdamap"))))
+                    (envelope_is_escaped(key, text, &undone) && lm_json_is(&undone, "lambdamap"))))
     *found = true;
   return 0;
 }
 
 /* Our workers put the marker first: only others' replies are read twice. */
 static bool
-starts_as_ours(const char *text, size_t len)
+envelope_starts_as_ours(const char *text, size_t len)
 {
   static const char opening[] = "{\"lambdamap\":{", spaced[] = "{\"lambdamap\": {";
   return (len > sizeof opening && memcmp(text, opening, sizeof opening - 1) == 0) ||
@@ -246,10 +246,10 @@ lm_envelope_read(const char *text, size_t len, struct lm_reply *reply, struct lm
   struct reading reading = {.reply = reply};
   struct lm_span ignored;
   memset(reply, 0, sizeof *reply);
-  if (!starts_as_ours(text, len)) {
+  if (!envelope_starts_as_ours(text, len)) {
     bool marked = false;
     lm_json_init(&json, text, len, err);
-    if ((lm_json_at(&json, '{') ? lm_json_each_member(&json, look_for_marker, &marked)
+    if ((lm_json_at(&json, '{') ? lm_json_each_member(&json, envelope_look_for_marker, &marked)
                                 : lm_json_read_raw(&json, &ignored)) != 0 ||
         lm_json_end(&json) != 0)
       return -1;
@@ -257,7 +257,7 @@ lm_envelope_read(const char *text, size_t len, struct lm_reply *reply, struct lm
       return 0;
   }
   lm_json_init(&json, text, len, err);
-  if (lm_json_each_member(&json, read_outer, &reading) != 0 || lm_json_end(&json) != 0)
+  if (lm_json_each_member(&json, envelope_read_outer, &reading) != 0 || lm_json_end(&json) != 0)
     return -1;
   return 0;
 }
@@ -301,7 +301,7 @@ lm_envelope_check(const struct lm_reply *reply, const char map_id[LM_MAP_ID_LEN]
 /* --- Lambda's error bodies --- */
 
 static int
-read_aws_member(struct lm_json *json, const struct lm_span *key, void *context)
+envelope_read_aws_member(struct lm_json *json, const struct lm_span *key, void *context)
 {
   struct lm_aws_error *out = context;
   struct lm_span *place = NULL, ignored;
@@ -321,7 +321,7 @@ read_aws_member(struct lm_json *json, const struct lm_span *key, void *context)
 }
 
 static void
-cut_code(struct lm_span *code)
+envelope_cut_code(struct lm_span *code)
 {
   const char *hash = memchr(code->at, '#', code->len);
   if (hash != NULL) {
@@ -334,7 +334,7 @@ cut_code(struct lm_span *code)
 }
 
 static bool
-contains(const struct lm_span *span, const char *words)
+envelope_contains(const struct lm_span *span, const char *words)
 {
   size_t n = strlen(words);
   for (size_t i = 0; i + n <= span->len; i++)
@@ -351,12 +351,12 @@ lm_envelope_read_aws_error(const char *text, size_t len, struct lm_aws_error *ou
   struct lm_json json;
   memset(out, 0, sizeof *out);
   lm_json_init(&json, text, len, &ignored);
-  if (lm_json_each_member(&json, read_aws_member, out) != 0 || lm_json_end(&json) != 0) {
+  if (lm_json_each_member(&json, envelope_read_aws_member, out) != 0 || lm_json_end(&json) != 0) {
     memset(out, 0, sizeof *out);
     return;
   }
   if (out->code.at != NULL)
-    cut_code(&out->code);
-  if (out->error_type.len == 0 && contains(&out->error_message, "Task timed out after "))
+    envelope_cut_code(&out->code);
+  if (out->error_type.len == 0 && envelope_contains(&out->error_message, "Task timed out after "))
     out->error_type = (struct lm_span){timed_out, sizeof timed_out - 1};
 }

@@ -60,7 +60,7 @@ struct head {
 };
 
 static size_t
-put_varint(uint8_t *at, uint64_t n)
+frame_put_varint(uint8_t *at, uint64_t n)
 {
   size_t used = 0;
   for (; n >= 0x80; n >>= 7)
@@ -70,7 +70,7 @@ put_varint(uint8_t *at, uint64_t n)
 }
 
 static int
-get_varint(const uint8_t *bytes, size_t len, size_t *at, uint64_t *n)
+frame_get_varint(const uint8_t *bytes, size_t len, size_t *at, uint64_t *n)
 {
   *n = 0;
   for (unsigned shift = 0; shift < 49; shift += 7) { /* 2^49 is beyond any length here */
@@ -85,25 +85,25 @@ get_varint(const uint8_t *bytes, size_t len, size_t *at, uint64_t *n)
 }
 
 static size_t
-write_head(uint8_t *at, const struct head *head)
+frame_write_head(uint8_t *at, const struct head *head)
 {
   size_t used = 0;
   at[used++] = MAGIC;
   at[used++] = LM_WIRE_VERSION;
   at[used++] = head->flags;
   at[used++] = 0;
-  used += put_varint(at + used, head->structure_raw);
-  used += put_varint(at + used, head->structure_stored);
-  used += put_varint(at + used, head->packed_raw);
-  used += put_varint(at + used, head->packed_stored);
-  used += put_varint(at + used, head->words);
-  used += put_varint(at + used, head->planes_stored);
-  used += put_varint(at + used, head->blobs);
+  used += frame_put_varint(at + used, head->structure_raw);
+  used += frame_put_varint(at + used, head->structure_stored);
+  used += frame_put_varint(at + used, head->packed_raw);
+  used += frame_put_varint(at + used, head->packed_stored);
+  used += frame_put_varint(at + used, head->words);
+  used += frame_put_varint(at + used, head->planes_stored);
+  used += frame_put_varint(at + used, head->blobs);
   return used;
 }
 
 static struct head
-raw_head(const struct lm_frame_view *view)
+frame_raw_head(const struct lm_frame_view *view)
 {
   return (struct head){0,
                        view->structure_len,
@@ -116,7 +116,7 @@ raw_head(const struct lm_frame_view *view)
 }
 
 static uint64_t
-planes_raw(const struct head *head)
+frame_planes_raw(const struct head *head)
 {
   return head->flags & FLAG_PLANES ? head->words * LM_PLANES : 0;
 }
@@ -124,7 +124,8 @@ planes_raw(const struct head *head)
 /* Reads the header and checks that its lengths are those of the frame. *at: where the first section
  * begins. */
 static int
-read_head(const uint8_t *frame, size_t len, struct head *head, size_t *at, struct lm_error *err)
+frame_read_head(const uint8_t *frame, size_t len, struct head *head, size_t *at,
+                struct lm_error *err)
 {
   if (len < 4 || frame[0] != MAGIC)
     return lm_error_set(err, LM_E_FORMAT, "this is no frame of lambdamap");
@@ -140,16 +141,16 @@ read_head(const uint8_t *frame, size_t len, struct head *head, size_t *at, struc
                         "release of lambdamap on both",
                         frame[2], frame[3], FLAGS_KNOWN);
   *at = 4;
-  if (get_varint(frame, len, at, &head->structure_raw) != 0 ||
-      get_varint(frame, len, at, &head->structure_stored) != 0 ||
-      get_varint(frame, len, at, &head->packed_raw) != 0 ||
-      get_varint(frame, len, at, &head->packed_stored) != 0 ||
-      get_varint(frame, len, at, &head->words) != 0 ||
-      get_varint(frame, len, at, &head->planes_stored) != 0 ||
-      get_varint(frame, len, at, &head->blobs) != 0)
+  if (frame_get_varint(frame, len, at, &head->structure_raw) != 0 ||
+      frame_get_varint(frame, len, at, &head->structure_stored) != 0 ||
+      frame_get_varint(frame, len, at, &head->packed_raw) != 0 ||
+      frame_get_varint(frame, len, at, &head->packed_stored) != 0 ||
+      frame_get_varint(frame, len, at, &head->words) != 0 ||
+      frame_get_varint(frame, len, at, &head->planes_stored) != 0 ||
+      frame_get_varint(frame, len, at, &head->blobs) != 0)
     return lm_error_at(err, LM_E_FORMAT, *at, "the frame's header is broken");
   uint64_t stored = head->structure_stored + head->packed_stored + head->planes_stored +
-                    head->words * LM_WORD - planes_raw(head) + head->blobs * LM_WORD;
+                    head->words * LM_WORD - frame_planes_raw(head) + head->blobs * LM_WORD;
   if (head->structure_raw == 0 ||
       (!(head->flags & FLAG_DEFLATED) && head->structure_stored != head->structure_raw) ||
       (!(head->flags & FLAG_PACKED) && head->packed_stored != head->packed_raw) ||
@@ -161,12 +162,12 @@ read_head(const uint8_t *frame, size_t len, struct head *head, size_t *at, struc
 void
 lm_frame_join(const struct lm_frame_view *view, struct lm_buf *out)
 {
-  struct head head = raw_head(view);
+  struct head head = frame_raw_head(view);
   uint8_t *at = lm_buf_reserve(out, LM_FRAME_MAX_HEAD + view->structure_len + view->packed_len +
                                         view->words_len + view->blobs_len);
   if (at == NULL)
     return;
-  out->len += write_head(at, &head);
+  out->len += frame_write_head(at, &head);
   lm_buf_append(out, view->structure, view->structure_len);
   lm_buf_append(out, view->packed, view->packed_len);
   lm_buf_append(out, view->words, view->words_len);
@@ -174,7 +175,7 @@ lm_frame_join(const struct lm_frame_view *view, struct lm_buf *out)
 }
 
 static void
-view_at(const struct head *head, const uint8_t *at, struct lm_frame_view *view)
+frame_view_at(const struct head *head, const uint8_t *at, struct lm_frame_view *view)
 {
   view->structure = at;
   view->structure_len = head->structure_raw;
@@ -191,11 +192,11 @@ lm_frame_split(const uint8_t *raw, size_t raw_len, struct lm_frame_view *view, s
 {
   struct head head = {0};
   size_t at = 0;
-  if (read_head(raw, raw_len, &head, &at, err) != 0)
+  if (frame_read_head(raw, raw_len, &head, &at, err) != 0)
     return -1;
   if (head.flags != 0)
     return lm_error_set(err, LM_E_INVALID, "the frame is sealed");
-  view_at(&head, raw + at, view);
+  frame_view_at(&head, raw + at, view);
   return 0;
 }
 
@@ -208,7 +209,7 @@ lm_frame_is_raw(const uint8_t *frame, size_t len)
 /* --- sealing --- */
 
 static int
-ready_to_deflate(struct lm_coder *coder, struct lm_error *err)
+frame_ready_to_deflate(struct lm_coder *coder, struct lm_error *err)
 {
   if (coder->deflate == NULL && (coder->deflate = lm_deflate_new()) == NULL)
     return lm_error_nomem(err, 270000);
@@ -218,7 +219,7 @@ ready_to_deflate(struct lm_coder *coder, struct lm_error *err)
 /* Whether bytes are so evenly spread that deflate cannot gain a tenth: pairs of equal bytes among a
  * few, where half as many again as chance makes are worth a try. */
 static bool
-looks_random(const uint8_t *bytes, size_t n)
+frame_looks_random(const uint8_t *bytes, size_t n)
 {
   enum { LOOKED_AT = 1024, BY_CHANCE = LOOKED_AT * (LOOKED_AT - 1) / 2 / 256 };
   uint16_t counts[256] = {0};
@@ -232,11 +233,11 @@ looks_random(const uint8_t *bytes, size_t n)
 
 /* Appends a section deflated to coder->deflated when that gains a tenth: 1; else 0. */
 static int
-deflate_section(struct lm_coder *coder, const uint8_t *bytes, size_t n, struct lm_error *err)
+frame_deflate_section(struct lm_coder *coder, const uint8_t *bytes, size_t n, struct lm_error *err)
 {
-  if (n < MIN_DEFLATED || n > UINT32_MAX || looks_random(bytes, n))
+  if (n < MIN_DEFLATED || n > UINT32_MAX || frame_looks_random(bytes, n))
     return 0;
-  if (ready_to_deflate(coder, err) != 0)
+  if (frame_ready_to_deflate(coder, err) != 0)
     return -1;
   if (n > 4 * SAMPLE) { /* a large one is worth its time only if its middle gains, too */
     lm_buf_clear(&coder->planes);
@@ -252,14 +253,14 @@ deflate_section(struct lm_coder *coder, const uint8_t *bytes, size_t n, struct l
 /* Splits the words into planes and the rest, which follows 2n bytes behind, in coder->planes: 1 when
  * the planes gained a tenth, in coder->deflated. */
 static int
-deflate_planes(struct lm_coder *coder, const struct lm_frame_view *view, struct lm_error *err)
+frame_deflate_planes(struct lm_coder *coder, const struct lm_frame_view *view, struct lm_error *err)
 {
   size_t words = view->words_len / LM_WORD, apart = LM_PLANES * words;
   if (words < MIN_WORDS || view->words_len > UINT32_MAX)
     return 0;
   lm_buf_clear(&coder->planes);
   uint8_t *place = lm_buf_reserve(&coder->planes, view->words_len + LM_SLACK);
-  if (place == NULL || ready_to_deflate(coder, err) != 0)
+  if (place == NULL || frame_ready_to_deflate(coder, err) != 0)
     return lm_error_nomem(err, view->words_len);
   lm_planes_split(view->words, words, place, place + apart);
   return lm_deflate_run(coder->deflate, LM_DEFLATE_RUNS, place, apart, apart - apart / 10,
@@ -267,7 +268,7 @@ deflate_planes(struct lm_coder *coder, const struct lm_frame_view *view, struct 
 }
 
 static void
-add_piece(struct lm_sealed *sealed, const uint8_t *at, size_t len)
+frame_add_piece(struct lm_sealed *sealed, const uint8_t *at, size_t len)
 {
   if (len == 0)
     return;
@@ -279,26 +280,26 @@ int
 lm_frame_prepare(struct lm_coder *coder, const struct lm_frame_view *view, bool compress,
                  struct lm_sealed *sealed, struct lm_error *err)
 {
-  struct head head = raw_head(view);
+  struct head head = frame_raw_head(view);
   size_t ends[3] = {0, 0, 0}; /* in coder->deflated */
   sealed->n = sealed->len = 0;
   if (compress) {
     lm_buf_clear(&coder->deflated);
-    int gained = deflate_section(coder, view->structure, view->structure_len, err);
+    int gained = frame_deflate_section(coder, view->structure, view->structure_len, err);
     ends[0] = coder->deflated.len;
     if (gained > 0) {
       head.flags |= FLAG_DEFLATED;
       head.structure_stored = ends[0];
     }
     if (gained >= 0)
-      gained = deflate_section(coder, view->packed, view->packed_len, err);
+      gained = frame_deflate_section(coder, view->packed, view->packed_len, err);
     ends[1] = coder->deflated.len;
     if (gained > 0) {
       head.flags |= FLAG_PACKED;
       head.packed_stored = ends[1] - ends[0];
     }
     if (gained >= 0)
-      gained = deflate_planes(coder, view, err);
+      gained = frame_deflate_planes(coder, view, err);
     ends[2] = coder->deflated.len;
     if (gained > 0) {
       head.flags |= FLAG_PLANES;
@@ -308,23 +309,23 @@ lm_frame_prepare(struct lm_coder *coder, const struct lm_frame_view *view, bool 
       return -1;
   }
   const uint8_t *deflated = coder->deflated.data;
-  add_piece(sealed, sealed->head, write_head(sealed->head, &head));
+  frame_add_piece(sealed, sealed->head, frame_write_head(sealed->head, &head));
   if (head.flags & FLAG_DEFLATED)
-    add_piece(sealed, deflated, ends[0]);
+    frame_add_piece(sealed, deflated, ends[0]);
   else
-    add_piece(sealed, view->structure, view->structure_len);
+    frame_add_piece(sealed, view->structure, view->structure_len);
   if (head.flags & FLAG_PACKED)
-    add_piece(sealed, deflated + ends[0], head.packed_stored);
+    frame_add_piece(sealed, deflated + ends[0], head.packed_stored);
   else
-    add_piece(sealed, view->packed, view->packed_len);
+    frame_add_piece(sealed, view->packed, view->packed_len);
   if (head.flags & FLAG_PLANES) {
-    uint64_t apart = planes_raw(&head);
-    add_piece(sealed, deflated + ends[1], head.planes_stored);
-    add_piece(sealed, coder->planes.data + apart, view->words_len - apart);
+    uint64_t apart = frame_planes_raw(&head);
+    frame_add_piece(sealed, deflated + ends[1], head.planes_stored);
+    frame_add_piece(sealed, coder->planes.data + apart, view->words_len - apart);
   } else {
-    add_piece(sealed, view->words, view->words_len);
+    frame_add_piece(sealed, view->words, view->words_len);
   }
-  add_piece(sealed, view->blobs, view->blobs_len);
+  frame_add_piece(sealed, view->blobs, view->blobs_len);
   return 0;
 }
 
@@ -394,8 +395,8 @@ lm_frame_to_text(struct lm_coder *coder, const uint8_t *raw, size_t raw_len, boo
 
 /* A section to its place, inflated where `deflated`. */
 static int
-open_section(struct lm_coder *coder, bool deflated, const uint8_t *stored, size_t stored_len,
-             uint8_t *raw, size_t raw_len, struct lm_error *err)
+frame_open_section(struct lm_coder *coder, bool deflated, const uint8_t *stored, size_t stored_len,
+                   uint8_t *raw, size_t raw_len, struct lm_error *err)
 {
   if (!deflated) {
     if (raw_len > 0)
@@ -408,14 +409,14 @@ open_section(struct lm_coder *coder, bool deflated, const uint8_t *stored, size_
 }
 
 static int
-check_lengths(const struct head *head, size_t max, struct lm_error *err)
+frame_check_lengths(const struct head *head, size_t max, struct lm_error *err)
 {
   /* None of them is above 2^49, so that their sum is right. */
   if (head->structure_raw + head->packed_raw + (head->words + head->blobs) * LM_WORD > max)
     return lm_error_set(err, LM_E_LIMIT, "the frame says it holds more than %zu bytes", max);
   if (head->structure_raw / LM_DEFLATE_MAX_RATIO > head->structure_stored ||
       head->packed_raw / LM_DEFLATE_MAX_RATIO > head->packed_stored ||
-      planes_raw(head) / LM_DEFLATE_MAX_RATIO > head->planes_stored)
+      frame_planes_raw(head) / LM_DEFLATE_MAX_RATIO > head->planes_stored)
     return lm_error_set(err, LM_E_FORMAT, "the frame says it holds more than it can");
   return 0;
 }
@@ -427,10 +428,10 @@ lm_frame_open(struct lm_coder *coder, const uint8_t *sealed, size_t sealed_len,
 {
   struct head head = {0};
   size_t at = 0;
-  if (read_head(sealed, sealed_len, &head, &at, err) != 0 ||
-      check_lengths(&head, limits->max_output_bytes, err) != 0)
+  if (frame_read_head(sealed, sealed_len, &head, &at, err) != 0 ||
+      frame_check_lengths(&head, limits->max_output_bytes, err) != 0)
     return -1;
-  size_t apart = planes_raw(&head), words_len = head.words * LM_WORD;
+  size_t apart = frame_planes_raw(&head), words_len = head.words * LM_WORD;
   const uint8_t *structure = sealed + at, *packed = structure + head.structure_stored;
   const uint8_t *planes = packed + head.packed_stored, *rest = planes + head.planes_stored;
 
@@ -444,21 +445,21 @@ lm_frame_open(struct lm_coder *coder, const uint8_t *sealed, size_t sealed_len,
   uint8_t *place = lm_buf_reserve(out, LM_FRAME_MAX_HEAD + body);
   if (place == NULL)
     return lm_buf_check(out, "the frame", err);
-  size_t head_len = write_head(place, &plain);
+  size_t head_len = frame_write_head(place, &plain);
   place += head_len;
-  view_at(&plain, place, &view);
+  frame_view_at(&plain, place, &view);
   uint8_t *words = place + head.structure_raw + head.packed_raw;
-  if (open_section(coder, head.flags & FLAG_DEFLATED, structure, head.structure_stored, place,
-                   head.structure_raw, err) != 0 ||
-      open_section(coder, head.flags & FLAG_PACKED, packed, head.packed_stored,
-                   place + head.structure_raw, head.packed_raw, err) != 0)
+  if (frame_open_section(coder, head.flags & FLAG_DEFLATED, structure, head.structure_stored, place,
+                         head.structure_raw, err) != 0 ||
+      frame_open_section(coder, head.flags & FLAG_PACKED, packed, head.packed_stored,
+                         place + head.structure_raw, head.packed_raw, err) != 0)
     return -1;
   if (apart > 0) {
     lm_buf_clear(&coder->planes);
     uint8_t *planes_place = lm_buf_reserve(&coder->planes, apart);
     if (planes_place == NULL)
       return lm_error_nomem(err, apart);
-    if (open_section(coder, true, planes, head.planes_stored, planes_place, apart, err) != 0)
+    if (frame_open_section(coder, true, planes, head.planes_stored, planes_place, apart, err) != 0)
       return -1;
     lm_planes_join(planes_place, rest, head.words, words);
   } else if (words_len > 0) {
@@ -472,7 +473,7 @@ lm_frame_open(struct lm_coder *coder, const uint8_t *sealed, size_t sealed_len,
 
 /* Whether the text of a frame is that of a raw one: its first four characters hold the flags. */
 static bool
-is_raw_text(const char *text, size_t text_len)
+frame_is_raw_text(const char *text, size_t text_len)
 {
   uint8_t first[3];
   struct lm_error ignored;
@@ -492,7 +493,7 @@ lm_frame_from_text(struct lm_coder *coder, const char *text, size_t text_len,
   text_len -= LM_TEXT_PREFIX_LEN;
   if (lm_base64_decoded_size(text, text_len, &size, err) != 0)
     return -1;
-  bool raw = is_raw_text(text, text_len);
+  bool raw = frame_is_raw_text(text, text_len);
   struct lm_buf *bytes = raw ? out : &coder->scratch;
   lm_buf_clear(bytes);
   uint8_t *place = lm_buf_reserve(bytes, size);
@@ -505,10 +506,10 @@ lm_frame_from_text(struct lm_coder *coder, const char *text, size_t text_len,
   struct head head = {0};
   struct lm_frame_view view;
   size_t at = 0;
-  if (read_head(place, size, &head, &at, err) != 0 ||
-      check_lengths(&head, limits->max_output_bytes, err) != 0)
+  if (frame_read_head(place, size, &head, &at, err) != 0 ||
+      frame_check_lengths(&head, limits->max_output_bytes, err) != 0)
     return -1;
   out->len = size;
-  view_at(&head, place + at, &view);
+  frame_view_at(&head, place + at, &view);
   return lm_mpcheck(&view, limits, estimate, err);
 }

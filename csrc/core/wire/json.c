@@ -19,7 +19,7 @@ lm_json_refuse(struct lm_json *json, const char *why)
 }
 
 static void
-skip_blanks(struct lm_json *json)
+json_skip_blanks(struct lm_json *json)
 {
   while (json->at < json->end &&
          (*json->at == ' ' || *json->at == '\t' || *json->at == '\n' || *json->at == '\r'))
@@ -29,7 +29,7 @@ skip_blanks(struct lm_json *json)
 bool
 lm_json_at(struct lm_json *json, char c)
 {
-  skip_blanks(json);
+  json_skip_blanks(json);
   return json->at < json->end && *json->at == c;
 }
 
@@ -52,14 +52,14 @@ lm_json_is(const struct lm_span *span, const char *text)
 int
 lm_json_end(struct lm_json *json)
 {
-  skip_blanks(json);
+  json_skip_blanks(json);
   return json->at == json->end ? 0 : lm_json_refuse(json, "something follows its end");
 }
 
 /* --- strings --- */
 
 static int
-hex_value(char c)
+json_hex_value(char c)
 {
   return c >= '0' && c <= '9'   ? c - '0'
          : c >= 'a' && c <= 'f' ? c - 'a' + 10
@@ -69,13 +69,13 @@ hex_value(char c)
 
 /* The UTF-16 unit of the four hex digits at `at`, or -1. */
 static int
-read_unit(const char *at, const char *end)
+json_read_unit(const char *at, const char *end)
 {
   int unit = 0;
   if (end - at < 4)
     return -1;
   for (int i = 0; i < 4; i++) {
-    int digit = hex_value(at[i]);
+    int digit = json_hex_value(at[i]);
     if (digit < 0)
       return -1;
     unit = unit * 16 + digit;
@@ -86,16 +86,16 @@ read_unit(const char *at, const char *end)
 /* The character of the \u escape whose first hex digit is at *at, moved behind it (and behind its
  * second half); -1 for a broken one. */
 static int32_t
-read_escaped(const char **at, const char *end)
+json_read_escaped(const char **at, const char *end)
 {
-  int unit = read_unit(*at, end);
+  int unit = json_read_unit(*at, end);
   if (unit < 0 || (unit >= 0xDC00 && unit <= 0xDFFF))
     return -1;
   const char *rest = *at + 4;
   if (unit >= 0xD800 && unit <= 0xDBFF) {
     if (end - rest < 6 || rest[0] != '\\' || rest[1] != 'u')
       return -1;
-    int low = read_unit(rest + 2, end);
+    int low = json_read_unit(rest + 2, end);
     if (low < 0xDC00 || low > 0xDFFF)
       return -1;
     unit = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
@@ -106,15 +106,16 @@ read_escaped(const char **at, const char *end)
 }
 
 static int
-skip_escape(struct lm_json *json)
+json_skip_escape(struct lm_json *json)
 {
   json->at++; /* the backslash */
   if (json->at == json->end)
     return lm_json_refuse(json, "a string ends in its middle");
   char c = *json->at++;
   if (c == 'u')
-    return read_escaped(&json->at, json->end) >= 0 ? 0
-                                                   : lm_json_refuse(json, "a broken \\u escape");
+    return json_read_escaped(&json->at, json->end) >= 0
+               ? 0
+               : lm_json_refuse(json, "a broken \\u escape");
   return c != '\0' && strchr("\"\\/bfnrt", c) != NULL ? 0
                                                       : lm_json_refuse(json, "an unknown escape");
 }
@@ -122,7 +123,7 @@ skip_escape(struct lm_json *json)
 /* Bytes of the UTF-8 character at `text` (2 to 4; overlong forms, surrogates and what is past
  * U+10FFFF are none), or 0. */
 static int
-multibyte_len(const char *text, const char *end)
+json_multibyte_len(const char *text, const char *end)
 {
   const unsigned char *at = (const unsigned char *)text;
   int n = at[0] >= 0xC2 && at[0] <= 0xDF   ? 2
@@ -144,7 +145,7 @@ typedef signed char lanes __attribute__((vector_size(16)));
 /* Not zero in the lanes that hold no plain character of a string: a quote, a backslash, a control
  * byte or part of a multi-byte character (they are negative). */
 static lanes
-special(const char *at)
+json_special(const char *at)
 {
   lanes text;
   memcpy(&text, at, sizeof text);
@@ -152,7 +153,7 @@ special(const char *at)
 }
 
 static bool
-any(lanes mask)
+json_any(lanes mask)
 {
   uint64_t halves[2];
   memcpy(halves, &mask, sizeof halves);
@@ -162,11 +163,11 @@ any(lanes mask)
 /* The first byte that is no plain character. Base64 is the bulk, so 32 bytes are looked at
  * together. */
 static const char *
-plain_end(const char *at, const char *end)
+json_plain_end(const char *at, const char *end)
 {
-  while (end - at >= 32 && !any(special(at) | special(at + 16)))
+  while (end - at >= 32 && !json_any(json_special(at) | json_special(at + 16)))
     at += 32;
-  if (end - at >= 16 && !any(special(at)))
+  if (end - at >= 16 && !json_any(json_special(at)))
     at += 16;
   while (at < end && (signed char)*at >= 0x20 && *at != '"' && *at != '\\')
     at++;
@@ -174,14 +175,14 @@ plain_end(const char *at, const char *end)
 }
 
 static int
-read_string(struct lm_json *json, struct lm_span *span, bool *escaped)
+json_read_string(struct lm_json *json, struct lm_span *span, bool *escaped)
 {
   if (!lm_json_next_is(json, '"'))
     return lm_json_refuse(json, "a string is missing");
   span->at = json->at;
   *escaped = false;
   for (;;) {
-    json->at = plain_end(json->at, json->end);
+    json->at = json_plain_end(json->at, json->end);
     if (json->at == json->end)
       return lm_json_refuse(json, "a string ends in its middle");
     unsigned char c = (unsigned char)*json->at;
@@ -192,10 +193,10 @@ read_string(struct lm_json *json, struct lm_span *span, bool *escaped)
     }
     if (c == '\\') {
       *escaped = true;
-      if (skip_escape(json) != 0)
+      if (json_skip_escape(json) != 0)
         return -1;
     } else if (c >= 0x80) {
-      int n = multibyte_len(json->at, json->end);
+      int n = json_multibyte_len(json->at, json->end);
       if (n == 0)
         return lm_json_refuse(json, "a string that is not UTF-8");
       json->at += n;
@@ -209,14 +210,14 @@ int
 lm_json_read_string(struct lm_json *json, struct lm_span *span)
 {
   bool escaped;
-  return read_string(json, span, &escaped);
+  return json_read_string(json, span, &escaped);
 }
 
 int
 lm_json_read_plain(struct lm_json *json, struct lm_span *span)
 {
   bool escaped;
-  if (read_string(json, span, &escaped) != 0)
+  if (json_read_string(json, span, &escaped) != 0)
     return -1;
   return escaped ? lm_json_refuse(json, "an escape where none is allowed") : 0;
 }
@@ -225,7 +226,7 @@ lm_json_read_plain(struct lm_json *json, struct lm_span *span)
 
 /* Digits passed over. */
 static size_t
-skip_digits(struct lm_json *json)
+json_skip_digits(struct lm_json *json)
 {
   const char *from = json->at;
   while (json->at < json->end && *json->at >= '0' && *json->at <= '9')
@@ -234,7 +235,7 @@ skip_digits(struct lm_json *json)
 }
 
 static bool
-skip_char(struct lm_json *json, char c)
+json_skip_char(struct lm_json *json, char c)
 {
   if (json->at == json->end || *json->at != c)
     return false;
@@ -244,7 +245,7 @@ skip_char(struct lm_json *json, char c)
 
 /* Whether digits of which the first stands for 10^308 are a finite double; a point may be in them. */
 static bool
-is_finite(const char *at, const char *end)
+json_is_finite(const char *at, const char *end)
 {
   static const char most[] = "17976931348623157"; /* of DBL_MAX; what follows is rounded */
   for (size_t i = 0; most[i] != '\0'; at++) {
@@ -262,13 +263,13 @@ is_finite(const char *at, const char *end)
 
 /* Behind the 'e' of a number; *exponent is 0 for a negative one. */
 static int
-skip_exponent(struct lm_json *json, size_t *exponent)
+json_skip_exponent(struct lm_json *json, size_t *exponent)
 {
-  bool negative = skip_char(json, '-');
+  bool negative = json_skip_char(json, '-');
   if (!negative)
-    (void)skip_char(json, '+');
+    (void)json_skip_char(json, '+');
   const char *from = json->at;
-  size_t n = skip_digits(json);
+  size_t n = json_skip_digits(json);
   if (n == 0)
     return lm_json_refuse(json, "a broken number");
   if (n > 4)
@@ -279,30 +280,30 @@ skip_exponent(struct lm_json *json, size_t *exponent)
 }
 
 static int
-skip_number(struct lm_json *json)
+json_skip_number(struct lm_json *json)
 {
-  (void)skip_char(json, '-');
+  (void)json_skip_char(json, '-');
   const char *first = json->at;
-  size_t digits = skip_digits(json), exponent = 0;
+  size_t digits = json_skip_digits(json), exponent = 0;
   if (digits == 0 || (*first == '0' && digits > 1))
     return lm_json_refuse(json, "a broken number");
-  bool has_point = skip_char(json, '.');
-  if (has_point && skip_digits(json) == 0)
+  bool has_point = json_skip_char(json, '.');
+  if (has_point && json_skip_digits(json) == 0)
     return lm_json_refuse(json, "a broken number");
   const char *end = json->at;
-  bool has_exponent = skip_char(json, 'e') || skip_char(json, 'E');
-  if (has_exponent && skip_exponent(json, &exponent) != 0)
+  bool has_exponent = json_skip_char(json, 'e') || json_skip_char(json, 'E');
+  if (has_exponent && json_skip_exponent(json, &exponent) != 0)
     return -1;
   if (!has_point && !has_exponent)
     return digits <= LM_JSON_MAX_DIGITS ? 0 : lm_json_refuse(json, "an integer is too long");
   size_t before_point = (*first == '0' ? 0 : digits) + exponent;
   bool fits =
-      before_point <= 308 || (before_point == 309 && *first != '0' && is_finite(first, end));
+      before_point <= 308 || (before_point == 309 && *first != '0' && json_is_finite(first, end));
   return fits ? 0 : lm_json_refuse(json, "a number is out of its range");
 }
 
 static int
-skip_word(struct lm_json *json)
+json_skip_word(struct lm_json *json)
 {
   static const char *const words[] = {"true", "false", "null"};
   for (size_t i = 0; i < 3; i++) {
@@ -333,7 +334,7 @@ lm_json_read_uint(struct lm_json *json, uint64_t max, uint64_t *number)
 /* --- values --- */
 
 static int
-enter(struct lm_json *json)
+json_enter(struct lm_json *json)
 {
   if (json->depth == LM_JSON_MAX_DEPTH)
     return lm_json_refuse(json, "it is nested too deep");
@@ -343,7 +344,7 @@ enter(struct lm_json *json)
 }
 
 static int
-read_key(struct lm_json *json, struct lm_span *key)
+json_read_key(struct lm_json *json, struct lm_span *key)
 {
   if (lm_json_read_string(json, key) != 0)
     return -1;
@@ -352,20 +353,20 @@ read_key(struct lm_json *json, struct lm_span *key)
 
 /* Any value but a bracket's: the character that it begins with is at json->at. */
 static int
-skip_scalar(struct lm_json *json)
+json_skip_scalar(struct lm_json *json)
 {
   struct lm_span ignored;
   char c = *json->at;
   if (c == '"')
     return lm_json_read_string(json, &ignored);
   if (c == '-' || (c >= '0' && c <= '9'))
-    return skip_number(json);
-  return skip_word(json);
+    return json_skip_number(json);
+  return json_skip_word(json);
 }
 
 /* The depth costs one bit each. */
 static int
-skip_value(struct lm_json *json)
+json_skip_value(struct lm_json *json)
 {
   uint64_t is_object = 0; /* the innermost level in the lowest bit */
   const unsigned outside = json->depth;
@@ -377,9 +378,9 @@ skip_value(struct lm_json *json)
                             json->at == json->start ? "it is empty" : "it ends in its middle");
     if (opened) {
       is_object = is_object << 1 | (*json->at == '{');
-      if (enter(json) != 0)
+      if (json_enter(json) != 0)
         return -1;
-    } else if (skip_scalar(json) != 0) {
+    } else if (json_skip_scalar(json) != 0) {
       return -1;
     }
     while (json->depth > outside && lm_json_next_is(json, is_object & 1 ? '}' : ']')) {
@@ -391,7 +392,7 @@ skip_value(struct lm_json *json)
       return 0;
     if (!opened && !lm_json_next_is(json, ','))
       return lm_json_refuse(json, "a comma or a closing bracket is missing");
-    if ((is_object & 1) && read_key(json, &ignored) != 0)
+    if ((is_object & 1) && json_read_key(json, &ignored) != 0)
       return -1;
   }
 }
@@ -399,9 +400,9 @@ skip_value(struct lm_json *json)
 int
 lm_json_read_raw(struct lm_json *json, struct lm_span *span)
 {
-  skip_blanks(json);
+  json_skip_blanks(json);
   span->at = json->at;
-  if (skip_value(json) != 0)
+  if (json_skip_value(json) != 0)
     return -1;
   span->len = (size_t)(json->at - span->at);
   return 0;
@@ -414,12 +415,12 @@ lm_json_each_member(struct lm_json *json,
 {
   if (!lm_json_at(json, '{'))
     return lm_json_refuse(json, "an object is expected");
-  if (enter(json) != 0)
+  if (json_enter(json) != 0)
     return -1;
   if (!lm_json_next_is(json, '}')) {
     do {
       struct lm_span key;
-      if (read_key(json, &key) != 0 || member(json, &key, context) != 0)
+      if (json_read_key(json, &key) != 0 || member(json, &key, context) != 0)
         return -1;
     } while (lm_json_next_is(json, ','));
     if (!lm_json_next_is(json, '}'))
@@ -443,14 +444,14 @@ enum {
 };
 
 static size_t
-plus(size_t sum, size_t more)
+json_plus(size_t sum, size_t more)
 {
   return more > SIZE_MAX - sum ? SIZE_MAX : sum + more;
 }
 
 /* Moves *at to the quote that ends the string. One wide character makes all of them wide. */
 static size_t
-string_weight(const char **at, const char *end)
+json_string_weight(const char **at, const char *end)
 {
   bool wide = false;
   const char *from = ++*at;
@@ -460,12 +461,12 @@ string_weight(const char **at, const char *end)
       ++*at;
   }
   size_t len = (size_t)(*at - from);
-  return plus(WEIGHT_STRING, wide ? (len > SIZE_MAX / 4 ? SIZE_MAX : 4 * len) : len);
+  return json_plus(WEIGHT_STRING, wide ? (len > SIZE_MAX / 4 ? SIZE_MAX : 4 * len) : len);
 }
 
 /* Moves *at to the last character of the number. */
 static size_t
-number_weight(const char **at, const char *end)
+json_number_weight(const char **at, const char *end)
 {
   const char *from = *at;
   while (end - *at > 1 && strchr("+-.0123456789Ee", (*at)[1]) != NULL && (*at)[1] != '\0')
@@ -483,21 +484,21 @@ lm_json_weight(const struct lm_span *value)
   for (const char *at = value->at; at < end; at++) {
     char c = *at;
     if (c == '"') {
-      sum = plus(sum, string_weight(&at, end));
+      sum = json_plus(sum, json_string_weight(&at, end));
     } else if (c == '-' || (c >= '0' && c <= '9')) {
-      sum = plus(sum, number_weight(&at, end));
+      sum = json_plus(sum, json_number_weight(&at, end));
     } else if (c == '[' || c == '{') {
       if (depth == LM_JSON_MAX_DEPTH)
         return SIZE_MAX;
       room[depth++] = c == '{' ? 6 : 0;
-      sum = plus(sum, c == '{' ? WEIGHT_OBJECT : WEIGHT_ARRAY);
+      sum = json_plus(sum, c == '{' ? WEIGHT_OBJECT : WEIGHT_ARRAY);
     } else if (c == ']' || c == '}') {
       depth -= depth > 0;
     } else if (c == ',' && depth > 0 && room[depth - 1] == 0) {
-      sum = plus(sum, WEIGHT_ITEM);
+      sum = json_plus(sum, WEIGHT_ITEM);
     } else if (c == ':' && depth > 0 && room[depth - 1] > 0) {
       uint8_t *left = &room[depth - 1];
-      sum = plus(sum, *left == 6 ? WEIGHT_MEMBERS : *left == 1 ? WEIGHT_MEMBER : 0);
+      sum = json_plus(sum, *left == 6 ? WEIGHT_MEMBERS : *left == 1 ? WEIGHT_MEMBER : 0);
       *left -= *left > 1;
     }
   }
@@ -507,16 +508,16 @@ lm_json_weight(const struct lm_span *value)
 /* --- text for people --- */
 
 static bool
-is_shown(int32_t c)
+json_is_shown(int32_t c)
 {
   return c == '\t' || c == '\n' || (c >= 0x20 && c != 0x7f);
 }
 
 static int
-write_utf8(int32_t c, char out[4])
+json_write_utf8(int32_t c, char out[4])
 {
   if (c < 0x80) {
-    out[0] = is_shown(c) ? (char)c : '?';
+    out[0] = json_is_shown(c) ? (char)c : '?';
     return 1;
   }
   int n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
@@ -528,12 +529,12 @@ write_utf8(int32_t c, char out[4])
 
 /* The character at *at, moved behind it; '?' for what is none. */
 static int
-next_char(const char **at, const char *end, char out[4])
+json_next_char(const char **at, const char *end, char out[4])
 {
   static const char names[] = "\"\\/bfnrt", meant[] = "\"\\/??\n?\t";
   const char *from = *at;
   if ((signed char)*from < 0) {
-    int n = multibyte_len(from, end);
+    int n = json_multibyte_len(from, end);
     memcpy(out, n > 0 ? from : "?", n > 0 ? (size_t)n : 1);
     *at = from + (n > 0 ? n : 1);
     return n > 0 ? n : 1;
@@ -546,14 +547,14 @@ next_char(const char **at, const char *end, char out[4])
       return 1;
     }
     const char *digits = from + 2;
-    int32_t c = from[1] == 'u' ? read_escaped(&digits, end) : -1;
+    int32_t c = from[1] == 'u' ? json_read_escaped(&digits, end) : -1;
     if (c >= 0) {
       *at = digits;
-      return write_utf8(c, out);
+      return json_write_utf8(c, out);
     }
   }
   *at = from + 1;
-  return write_utf8(*from, out);
+  return json_write_utf8(*from, out);
 }
 
 size_t
@@ -565,7 +566,7 @@ lm_json_text(const struct lm_span *span, char *text, size_t size)
   if (span->at != NULL) {
     for (const char *at = span->at, *end = at + span->len; at < end;) {
       char one[4];
-      size_t n = (size_t)next_char(&at, end, one);
+      size_t n = (size_t)json_next_char(&at, end, one);
       if (n > size - 1 - len)
         break;
       memcpy(text + len, one, n);

@@ -15,7 +15,7 @@ struct walk {
 };
 
 static int
-refuse(struct walk *walk, const uint8_t *at, const char *why)
+mpcheck_refuse(struct walk *walk, const uint8_t *at, const char *why)
 {
   size_t offset = (size_t)(at - walk->start);
   return lm_error_at(walk->err, LM_E_FORMAT, offset, "the frame is broken at byte %zu: %s", offset,
@@ -23,17 +23,18 @@ refuse(struct walk *walk, const uint8_t *at, const char *why)
 }
 
 static int
-refuse_column(struct walk *walk, const uint8_t *at, const char *why, const struct lm_column *column)
+mpcheck_refuse_column(struct walk *walk, const uint8_t *at, const char *why,
+                      const struct lm_column *column)
 {
   if (!column->unknown)
-    return refuse(walk, at, why);
+    return mpcheck_refuse(walk, at, why);
   return lm_error_at(walk->err, LM_E_VERSION, (size_t)(at - walk->start),
                      "the frame holds %s (%u.%u; kinds 0 to %d are known)", why,
                      (unsigned)column->kind, column->element, LM_COLUMN_KINDS - 1);
 }
 
 static int
-charge(struct walk *walk, uint64_t bytes)
+mpcheck_charge(struct walk *walk, uint64_t bytes)
 {
   if (bytes > walk->max - walk->estimate)
     return lm_error_set(walk->err, LM_E_LIMIT, "the value would take more than %zu bytes",
@@ -44,7 +45,7 @@ charge(struct walk *walk, uint64_t bytes)
 
 /* Valid UTF-8; lone surrogates allowed when `wide`. */
 static bool
-is_utf8(const uint8_t *at, size_t len, bool wide)
+mpcheck_is_utf8(const uint8_t *at, size_t len, bool wide)
 {
   const uint8_t *end = at + len;
   while (at < end) {
@@ -74,39 +75,41 @@ is_utf8(const uint8_t *at, size_t len, bool wide)
 }
 
 static int
-too_deep(struct walk *walk, const uint8_t *from)
+mpcheck_too_deep(struct walk *walk, const uint8_t *from)
 {
   return lm_error_at(walk->err, LM_E_LIMIT, (size_t)(from - walk->start),
                      "the value is nested deeper than %u levels", walk->max_depth);
 }
 
-static int walk_value(struct walk *walk, const uint8_t **at, const uint8_t *end, unsigned depth);
+static int mpcheck_walk_value(struct walk *walk, const uint8_t **at, const uint8_t *end,
+                              unsigned depth);
 
 /* An ext whose payload is exactly one array. */
 static int
-walk_inner(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
+mpcheck_walk_inner(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
 {
   const uint8_t *at = token->data, *end = token->data + token->len;
   if (at == end || ((*at & 0xf0) != 0x90 && *at != 0xdc && *at != 0xdd))
-    return refuse(walk, at, LM_WRONG_ARRAY);
-  if (walk_value(walk, &at, end, depth) != 0)
+    return mpcheck_refuse(walk, at, LM_WRONG_ARRAY);
+  if (mpcheck_walk_value(walk, &at, end, depth) != 0)
     return -1;
-  return at == end ? 0 : refuse(walk, at, LM_WRONG_EXT_TAIL);
+  return at == end ? 0 : mpcheck_refuse(walk, at, LM_WRONG_EXT_TAIL);
 }
 
-static int walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t n,
-                       unsigned depth, enum lm_place place);
+static int mpcheck_walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end,
+                               uint64_t n, unsigned depth, enum lm_place place);
 
 static int
-walk_texts(struct walk *walk, const uint8_t *from, const struct lm_column *column, uint64_t n)
+mpcheck_walk_texts(struct walk *walk, const uint8_t *from, const struct lm_column *column,
+                   uint64_t n)
 {
   const uint8_t *at = column->data;
   if (column->element != LM_TEXT_UTF8)
     return 0;
   for (uint64_t i = 0; i < n; i++) {
     uint32_t len = lm_length_at(&column->lengths, i);
-    if (!is_utf8(at, len, false))
-      return refuse(walk, from, "text is not UTF-8");
+    if (!mpcheck_is_utf8(at, len, false))
+      return mpcheck_refuse(walk, from, "text is not UTF-8");
     at += len;
   }
   return 0;
@@ -114,69 +117,69 @@ walk_texts(struct walk *walk, const uint8_t *from, const struct lm_column *colum
 
 /* The keys of a DICT, each with its column behind it; those of a TUPLE are columns alone. */
 static int
-walk_fields(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t n,
-            const struct lm_column *column, unsigned depth)
+mpcheck_walk_fields(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t n,
+                    const struct lm_column *column, unsigned depth)
 {
   for (uint64_t i = 0; i < column->inner; i++) {
     if (column->kind == LM_COLUMN_DICT) {
       const uint8_t *from = *at;
       struct lm_mp_token key = {0};
       const char *wrong = lm_column_read_key(at, end, &key);
-      if (wrong == NULL && !is_utf8(key.data, key.len, false))
+      if (wrong == NULL && !mpcheck_is_utf8(key.data, key.len, false))
         wrong = "text is not UTF-8";
       if (wrong != NULL)
-        return refuse(walk, from, wrong);
-      if (charge(walk, LM_COST_OBJECT + (uint64_t)key.len * 4) != 0)
+        return mpcheck_refuse(walk, from, wrong);
+      if (mpcheck_charge(walk, LM_COST_OBJECT + (uint64_t)key.len * 4) != 0)
         return -1;
     }
-    if (walk_column(walk, at, end, n, depth, LM_AT_FIELD) != 0)
+    if (mpcheck_walk_column(walk, at, end, n, depth, LM_AT_FIELD) != 0)
       return -1;
   }
   return 0;
 }
 
 static int
-walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t n, unsigned depth,
-            enum lm_place place)
+mpcheck_walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t n,
+                    unsigned depth, enum lm_place place)
 {
   struct lm_column column;
   const uint8_t *from = *at, *indices;
   const char *wrong = lm_column_read(at, end, n, place, &walk->sections, &column);
   if (wrong != NULL)
-    return refuse_column(walk, from, wrong, &column);
-  if (charge(walk, lm_column_cost(&column, n)) != 0)
+    return mpcheck_refuse_column(walk, from, wrong, &column);
+  if (mpcheck_charge(walk, lm_column_cost(&column, n)) != 0)
     return -1;
   switch (column.kind) {
   case LM_COLUMN_ANY:
     for (uint64_t i = 0; i < n; i++)
-      if (walk_value(walk, at, end, depth) != 0)
+      if (mpcheck_walk_value(walk, at, end, depth) != 0)
         return -1;
     return 0;
   case LM_COLUMN_CONST:
-    return walk_value(walk, at, end, 0);
+    return mpcheck_walk_value(walk, at, end, 0);
   case LM_COLUMN_FRAMES:
-    return walk_value(walk, at, end, depth);
+    return mpcheck_walk_value(walk, at, end, depth);
   case LM_COLUMN_TEXT:
-    return walk_texts(walk, from, &column, n);
+    return mpcheck_walk_texts(walk, from, &column, n);
   case LM_COLUMN_NULLABLE:
-    return walk_column(walk, at, end, column.inner, depth, LM_AT_PRESENT);
+    return mpcheck_walk_column(walk, at, end, column.inner, depth, LM_AT_PRESENT);
   case LM_COLUMN_SPLIT:
-    if (walk_column(walk, at, end, column.inner, depth, LM_AT_PART) != 0)
+    if (mpcheck_walk_column(walk, at, end, column.inner, depth, LM_AT_PART) != 0)
       return -1;
-    return walk_column(walk, at, end, n - column.inner, depth, LM_AT_PART);
+    return mpcheck_walk_column(walk, at, end, n - column.inner, depth, LM_AT_PART);
   case LM_COLUMN_UNIQUE:
-    if (walk_column(walk, at, end, column.inner, depth, LM_AT_PRESENT) != 0)
+    if (mpcheck_walk_column(walk, at, end, column.inner, depth, LM_AT_PRESENT) != 0)
       return -1;
     wrong = lm_column_read_indices(at, end, n, &column, &indices);
-    return wrong == NULL ? 0 : refuse(walk, from, wrong);
+    return wrong == NULL ? 0 : mpcheck_refuse(walk, from, wrong);
   case LM_COLUMN_LIST:
   case LM_COLUMN_DICT:
   case LM_COLUMN_TUPLE:
     if (depth == 0)
-      return too_deep(walk, from);
+      return mpcheck_too_deep(walk, from);
     if (column.kind == LM_COLUMN_LIST)
-      return walk_column(walk, at, end, column.inner, depth - 1, LM_AT_FIELD);
-    return walk_fields(walk, at, end, n, &column, depth - 1);
+      return mpcheck_walk_column(walk, at, end, column.inner, depth - 1, LM_AT_FIELD);
+    return mpcheck_walk_fields(walk, at, end, n, &column, depth - 1);
   case LM_COLUMN_FLOAT:
   case LM_COLUMN_INT:
   case LM_COLUMN_DECIMAL:
@@ -188,32 +191,32 @@ walk_column(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t 
 }
 
 static int
-walk_list(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
+mpcheck_walk_list(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
 {
   const uint8_t *at = token->data, *end = token->data + token->len;
   uint64_t n;
   const char *wrong = lm_list_read(&at, end, &n);
   if (wrong != NULL)
-    return refuse(walk, at, wrong);
-  if (charge(walk, n * LM_COST_SLOT) != 0 ||
-      walk_column(walk, &at, end, n, depth, LM_AT_FIELD) != 0)
+    return mpcheck_refuse(walk, at, wrong);
+  if (mpcheck_charge(walk, n * LM_COST_SLOT) != 0 ||
+      mpcheck_walk_column(walk, &at, end, n, depth, LM_AT_FIELD) != 0)
     return -1;
-  return at == end ? 0 : refuse(walk, at, LM_WRONG_EXT_TAIL);
+  return at == end ? 0 : mpcheck_refuse(walk, at, LM_WRONG_EXT_TAIL);
 }
 
 static int
-walk_buffer(struct walk *walk, const struct lm_mp_token *token)
+mpcheck_walk_buffer(struct walk *walk, const struct lm_mp_token *token)
 {
   struct lm_buffer buffer;
   const char *wrong =
       lm_buffer_read(token->data, token->data + token->len, &walk->sections, &buffer);
   if (wrong != NULL)
-    return refuse_column(walk, token->data, wrong, &buffer.column);
-  return charge(walk, buffer.n * buffer.item);
+    return mpcheck_refuse_column(walk, token->data, wrong, &buffer.column);
+  return mpcheck_charge(walk, buffer.n * buffer.item);
 }
 
 static int
-walk_ext(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
+mpcheck_walk_ext(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
 {
   if (!lm_ext_is_known(token->ext))
     return lm_error_at(walk->err, LM_E_VERSION, (size_t)(token->data - walk->start),
@@ -221,25 +224,25 @@ walk_ext(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
                        LM_EXT_FRAMES, LM_EXT_PICKLE);
   switch ((enum lm_ext)token->ext) {
   case LM_EXT_LIST:
-    return walk_list(walk, token, depth);
+    return mpcheck_walk_list(walk, token, depth);
   case LM_EXT_BUFFER:
-    return walk_buffer(walk, token);
+    return mpcheck_walk_buffer(walk, token);
   case LM_EXT_SET:
     /* A set's table is larger than the list that is charged below. */
-    return charge(walk, (uint64_t)token->len * LM_COST_MEMBER) != 0
+    return mpcheck_charge(walk, (uint64_t)token->len * LM_COST_MEMBER) != 0
                ? -1
-               : walk_inner(walk, token, depth);
+               : mpcheck_walk_inner(walk, token, depth);
   case LM_EXT_WIDE_STR:
-    if (!is_utf8(token->data, token->len, true))
-      return refuse(walk, token->data, "text is not UTF-8");
-    return charge(walk, (uint64_t)token->len * 4);
+    if (!mpcheck_is_utf8(token->data, token->len, true))
+      return mpcheck_refuse(walk, token->data, "text is not UTF-8");
+    return mpcheck_charge(walk, (uint64_t)token->len * 4);
   case LM_EXT_BIG_INT:
-    return token->len > 0 ? charge(walk, (uint64_t)token->len * 2)
-                          : refuse(walk, token->data, LM_WRONG_BIG_INT);
+    return token->len > 0 ? mpcheck_charge(walk, (uint64_t)token->len * 2)
+                          : mpcheck_refuse(walk, token->data, LM_WRONG_BIG_INT);
   case LM_EXT_BYTEARRAY:
-    return charge(walk, token->len);
+    return mpcheck_charge(walk, token->len);
   case LM_EXT_PICKLE: /* what it becomes nobody can say; whether it may is the caller's word */
-    return charge(walk, (uint64_t)token->len * 8);
+    return mpcheck_charge(walk, (uint64_t)token->len * 8);
   case LM_EXT_TUPLE:
   case LM_EXT_DATETIME:
   case LM_EXT_NDARRAY:
@@ -250,38 +253,38 @@ walk_ext(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
   case LM_EXT_FRAMES:
     break;
   }
-  return walk_inner(walk, token, depth);
+  return mpcheck_walk_inner(walk, token, depth);
 }
 
 static int
-walk_value(struct walk *walk, const uint8_t **at, const uint8_t *end, unsigned depth)
+mpcheck_walk_value(struct walk *walk, const uint8_t **at, const uint8_t *end, unsigned depth)
 {
   struct lm_mp_token token = {0};
   const uint8_t *from = *at;
   lm_mp_next(at, end, &token);
-  if (charge(walk, LM_COST_OBJECT) != 0)
+  if (mpcheck_charge(walk, LM_COST_OBJECT) != 0)
     return -1;
   switch (token.kind) {
   case LM_MP_BAD:
-    return refuse(walk, from, LM_WRONG_TOKEN);
+    return mpcheck_refuse(walk, from, LM_WRONG_TOKEN);
   case LM_MP_STR:
-    if (!is_utf8(token.data, token.len, false))
-      return refuse(walk, from, "text is not UTF-8");
-    return charge(walk, (uint64_t)token.len * 4);
+    if (!mpcheck_is_utf8(token.data, token.len, false))
+      return mpcheck_refuse(walk, from, "text is not UTF-8");
+    return mpcheck_charge(walk, (uint64_t)token.len * 4);
   case LM_MP_BIN:
-    return charge(walk, token.len);
+    return mpcheck_charge(walk, token.len);
   case LM_MP_ARRAY:
   case LM_MP_MAP:
   case LM_MP_EXT:
     if (depth == 0)
-      return too_deep(walk, from);
+      return mpcheck_too_deep(walk, from);
     if (token.kind == LM_MP_EXT)
-      return walk_ext(walk, &token, depth - 1);
-    if (charge(walk, (uint64_t)token.count *
-                         (token.kind == LM_MP_ARRAY ? LM_COST_SLOT : LM_COST_PAIR)) != 0)
+      return mpcheck_walk_ext(walk, &token, depth - 1);
+    if (mpcheck_charge(walk, (uint64_t)token.count *
+                                 (token.kind == LM_MP_ARRAY ? LM_COST_SLOT : LM_COST_PAIR)) != 0)
       return -1;
     for (uint64_t n = (uint64_t)token.count << (token.kind == LM_MP_MAP); n > 0; n--)
-      if (walk_value(walk, at, end, depth - 1) != 0)
+      if (mpcheck_walk_value(walk, at, end, depth - 1) != 0)
         return -1;
     return 0;
   case LM_MP_NIL:
@@ -308,12 +311,12 @@ lm_mpcheck(const struct lm_frame_view *view, const struct lm_frame_limits *limit
                       depth,
                       err};
   const uint8_t *at = view->structure;
-  if (walk_value(&walk, &at, walk.end, depth) != 0)
+  if (mpcheck_walk_value(&walk, &at, walk.end, depth) != 0)
     return -1;
   if (at != walk.end)
-    return refuse(&walk, at, LM_WRONG_TAIL);
+    return mpcheck_refuse(&walk, at, LM_WRONG_TAIL);
   if (!lm_sections_used(&walk.sections))
-    return refuse(&walk, at, LM_WRONG_SECTIONS);
+    return mpcheck_refuse(&walk, at, LM_WRONG_SECTIONS);
   *estimate = walk.estimate;
   return 0;
 }

@@ -5,7 +5,7 @@
 enum { WORD = 8, REST = WORD - LM_PLANES, SAMPLES = 24 };
 
 static inline uint64_t
-load64(const uint8_t *at)
+numbers_load64(const uint8_t *at)
 {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
   uint64_t n;
@@ -17,7 +17,7 @@ load64(const uint8_t *at)
 }
 
 static inline void
-store64(uint8_t *at, uint64_t n)
+numbers_store64(uint8_t *at, uint64_t n)
 {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
   memcpy(at, &n, sizeof n);
@@ -32,10 +32,10 @@ lm_planes_split(const uint8_t *words, size_t n, uint8_t *apart, uint8_t *rest)
 {
   uint8_t *six = apart, *seven = apart + n;
   for (size_t i = 0; i < n; i++) {
-    uint64_t word = load64(words + WORD * i);
+    uint64_t word = numbers_load64(words + WORD * i);
     six[i] = (uint8_t)(word >> 48);
     seven[i] = (uint8_t)(word >> 56);
-    store64(rest + REST * i, word); /* the next one overwrites its two top bytes */
+    numbers_store64(rest + REST * i, word); /* the next one overwrites its two top bytes */
   }
 }
 
@@ -45,12 +45,12 @@ lm_planes_join(const uint8_t *apart, const uint8_t *rest, size_t n, uint8_t *wor
   const uint8_t *six = apart, *seven = apart + n;
   size_t i = 0;
   for (; i + 2 <= n; i++) {
-    uint64_t word = load64(rest + REST * i) & UINT64_C(0xffffffffffff);
-    store64(words + WORD * i, word | (uint64_t)six[i] << 48 | (uint64_t)seven[i] << 56);
+    uint64_t word = numbers_load64(rest + REST * i) & UINT64_C(0xffffffffffff);
+    numbers_store64(words + WORD * i, word | (uint64_t)six[i] << 48 | (uint64_t)seven[i] << 56);
   }
   for (; i < n; i++) {
     uint64_t word = lm_load_le(rest + REST * i, REST);
-    store64(words + WORD * i, word | (uint64_t)six[i] << 48 | (uint64_t)seven[i] << 56);
+    numbers_store64(words + WORD * i, word | (uint64_t)six[i] << 48 | (uint64_t)seven[i] << 56);
   }
 }
 
@@ -73,7 +73,7 @@ lm_pack_ints(const int64_t *numbers, size_t n, int64_t minimum, unsigned width, 
     return;
   default:
     for (size_t i = 0; i < n; i++)
-      store64(out + i * width, (uint64_t)numbers[i] - base);
+      numbers_store64(out + i * width, (uint64_t)numbers[i] - base);
   }
 }
 
@@ -84,7 +84,7 @@ lm_unpack_ints(const uint8_t *at, size_t n, int64_t minimum, unsigned width, int
   if (width != 0) {
     uint64_t mask = UINT64_MAX >> (64 - 8 * width);
     for (; (i + 8 / width + 1) < n; i++) {
-      uint64_t bits = (uint64_t)minimum + (load64(at + i * width) & mask);
+      uint64_t bits = (uint64_t)minimum + (numbers_load64(at + i * width) & mask);
       memcpy(numbers + i, &bits, sizeof bits);
     }
   }
@@ -102,7 +102,7 @@ static const double TENS[LM_MAX_EXPONENT + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1
 #define MOST 2251799813685248.0  /* 2^51 */
 
 static inline uint64_t
-bits_of(double x)
+numbers_bits_of(double x)
 {
   uint64_t bits;
   memcpy(&bits, &x, sizeof bits);
@@ -111,27 +111,27 @@ bits_of(double x)
 
 /* The integer m with x == m / ten bit for bit, for x that is not NaN. */
 static inline bool
-as_decimal(double x, double ten, double *m)
+numbers_as_decimal(double x, double ten, double *m)
 {
   double scaled = x * ten;
   if (!(scaled > -MOST && scaled < MOST))
     return false;
   double whole = (scaled + MAGIC) - MAGIC;
   *m = whole; /* never -0.0, so that -0.0 is not equal to it */
-  return bits_of(whole / ten) == bits_of(x);
+  return numbers_bits_of(whole / ten) == numbers_bits_of(x);
 }
 
 /* The smallest exponent that does for a few samples; false: there is none. */
 static bool
-find_exponent(const double *doubles, size_t n, unsigned *exponent)
+numbers_find_exponent(const double *doubles, size_t n, unsigned *exponent)
 {
   unsigned least = 0;
   size_t step = n > SAMPLES ? n / SAMPLES : 1;
   for (size_t i = 0; i < n; i += step) {
     double m;
-    if (bits_of(doubles[i]) == LM_NAN_BITS)
+    if (numbers_bits_of(doubles[i]) == LM_NAN_BITS)
       continue;
-    while (!as_decimal(doubles[i], TENS[least], &m))
+    while (!numbers_as_decimal(doubles[i], TENS[least], &m))
       if (++least > LM_MAX_EXPONENT)
         return false;
   }
@@ -143,33 +143,33 @@ bool
 lm_decimal_likely(const double *doubles, size_t n)
 {
   unsigned exponent;
-  return n > 0 && find_exponent(doubles, n, &exponent);
+  return n > 0 && numbers_find_exponent(doubles, n, &exponent);
 }
 
 /* Whether all of doubles are decimals, as as_decimal has it; their integers then. One loop without a
  * branch or a comparison, for vectors of any age. */
 static bool
-convert(const double *doubles, size_t n, double ten, int64_t *whole)
+numbers_convert(const double *doubles, size_t n, double ten, int64_t *whole)
 {
-  const uint64_t sign = UINT64_C(1) << 63, past_most = sign - bits_of(MOST);
+  const uint64_t sign = UINT64_C(1) << 63, past_most = sign - numbers_bits_of(MOST);
   uint64_t wrong = 0;
   for (size_t i = 0; i < n; i++) {
     double scaled = doubles[i] * ten, shifted = scaled + MAGIC;
-    uint64_t differ = bits_of((shifted - MAGIC) / ten) ^ bits_of(doubles[i]);
-    uint64_t above = ((bits_of(scaled) & ~sign) + past_most) & sign; /* as NaN is */
+    uint64_t differ = numbers_bits_of((shifted - MAGIC) / ten) ^ numbers_bits_of(doubles[i]);
+    uint64_t above = ((numbers_bits_of(scaled) & ~sign) + past_most) & sign; /* as NaN is */
     wrong |= differ | above;
-    whole[i] = (int64_t)(bits_of(shifted) - bits_of(MAGIC));
+    whole[i] = (int64_t)(numbers_bits_of(shifted) - numbers_bits_of(MAGIC));
   }
   return wrong == 0;
 }
 
 /* The first exponent from *exponent + 1 on that does for x; false: there is none. */
 static bool
-raise_exponent(double x, unsigned *exponent)
+numbers_raise_exponent(double x, unsigned *exponent)
 {
   double m;
   while (++*exponent <= LM_MAX_EXPONENT)
-    if (as_decimal(x, TENS[*exponent], &m))
+    if (numbers_as_decimal(x, TENS[*exponent], &m))
       return true;
   return false;
 }
@@ -178,7 +178,7 @@ bool
 lm_decimal_find(const double *doubles, size_t n, int64_t *numbers, struct lm_decimal *found)
 {
   unsigned exponent;
-  if (n == 0 || !find_exponent(doubles, n, &exponent))
+  if (n == 0 || !numbers_find_exponent(doubles, n, &exponent))
     return false;
 again:; /* at most once for each exponent: the samples were rounder than the rest */
   double ten = TENS[exponent];
@@ -186,7 +186,7 @@ again:; /* at most once for each exponent: the samples were rounder than the res
   size_t missing = 0;
   for (size_t from = 0; from < n; from += 256) {
     size_t count = n - from < 256 ? n - from : 256;
-    if (convert(doubles + from, count, ten, numbers + from)) {
+    if (numbers_convert(doubles + from, count, ten, numbers + from)) {
       for (size_t i = 0; i < count; i++) {
         int64_t m = numbers[from + i];
         low = m < low ? m : low;
@@ -196,13 +196,13 @@ again:; /* at most once for each exponent: the samples were rounder than the res
     }
     for (size_t i = 0; i < count; i++) {
       double m;
-      if (bits_of(doubles[from + i]) == LM_NAN_BITS) {
+      if (numbers_bits_of(doubles[from + i]) == LM_NAN_BITS) {
         numbers[from + i] = INT64_MIN; /* beyond 2^51: no other number */
         missing++;
         continue;
       }
-      if (!as_decimal(doubles[from + i], ten, &m)) {
-        if (!raise_exponent(doubles[from + i], &exponent))
+      if (!numbers_as_decimal(doubles[from + i], ten, &m)) {
+        if (!numbers_raise_exponent(doubles[from + i], &exponent))
           return false;
         goto again;
       }
@@ -257,7 +257,7 @@ lm_decimal_unpack(const uint8_t *at, size_t n, const struct lm_decimal *decimal,
       size_t some = n - i < SOME ? n - i : SOME;
       lm_unpack_ints(at + i * decimal->width, some, decimal->minimum, decimal->width, numbers);
       for (size_t j = 0; j < some; j++) { /* a conversion of vectors of any age */
-        uint64_t shifted = (uint64_t)numbers[j] + bits_of(MAGIC);
+        uint64_t shifted = (uint64_t)numbers[j] + numbers_bits_of(MAGIC);
         double m;
         memcpy(&m, &shifted, sizeof m);
         out[i + j] = (m - MAGIC) / ten;

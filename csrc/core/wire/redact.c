@@ -4,7 +4,7 @@
 #include <string.h>
 
 static bool
-same_name(const char *name, size_t len, const char *lower)
+redact_same_name(const char *name, size_t len, const char *lower)
 {
   if (len != strlen(lower))
     return false;
@@ -19,12 +19,12 @@ same_name(const char *name, size_t len, const char *lower)
 }
 
 static bool
-is_secret(const char *name, size_t len)
+redact_is_secret(const char *name, size_t len)
 {
   static const char *const secrets[] = {"authorization", "x-amz-security-token",
                                         "proxy-authorization", "cookie", "x-amz-client-context"};
   for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++)
-    if (same_name(name, len, secrets[i]))
+    if (redact_same_name(name, len, secrets[i]))
       return true;
   return false;
 }
@@ -41,7 +41,7 @@ lm_redact_head(const char *head, size_t len, struct lm_buf *out)
     if (line == 0)
       return;
     const char *colon = memchr(head, ':', line);
-    if (colon != NULL && is_secret(head, (size_t)(colon - head))) {
+    if (colon != NULL && redact_is_secret(head, (size_t)(colon - head))) {
       lm_buf_append(out, head, (size_t)(colon - head));
       lm_buf_str(out, ": [redacted]");
     } else {

@@ -7,7 +7,7 @@ enum { DAYS_400 = 146097, DAYS_100 = 36524, DAYS_4 = 1461 };
 static const uint16_t before_month[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365};
 
 static bool
-is_leap(int year)
+calendar_is_leap(int year)
 {
   return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
 }
@@ -17,7 +17,7 @@ lmpy_days_of(int year, int month, int day)
 {
   int64_t before = year - 1;
   return before * 365 + before / 4 - before / 100 + before / 400 + before_month[month - 1] +
-         (month > 2 && is_leap(year)) + day;
+         (month > 2 && calendar_is_leap(year)) + day;
 }
 
 void
@@ -39,7 +39,7 @@ lmpy_split_days(int64_t days, int *year, int *month, int *day)
     *day = 31;
     return;
   }
-  bool leap = is_leap(*year);
+  bool leap = calendar_is_leap(*year);
   int found = 12;
   while (found > 1 && before_month[found - 1] + (found > 2 && leap) > n)
     found--;

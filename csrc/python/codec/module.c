@@ -48,7 +48,7 @@ static PyMethodDef methods[] = {
 };
 
 static PyObject *
-new_error(PyObject *module, const char *name, const char *doc, PyObject *base)
+codec_new_error(PyObject *module, const char *name, const char *doc, PyObject *base)
 {
   char full[64] = "lambdamap._codec.";
   PyObject *error = PyErr_NewExceptionWithDoc(strcat(full, name), doc, base, NULL);
@@ -58,7 +58,7 @@ new_error(PyObject *module, const char *name, const char *doc, PyObject *base)
 }
 
 static int
-exec(PyObject *module)
+codec_exec(PyObject *module)
 {
   static const char *const names[] = {
       "reduce",    "restore",     "float64",        "int64",         "Decimal",
@@ -74,19 +74,20 @@ exec(PyObject *module)
     PyErr_NoMemory();
     return -1;
   }
-  state->codec_error = new_error(module, "CodecError", "Base of the two below.", PyExc_Exception);
+  state->codec_error =
+      codec_new_error(module, "CodecError", "Base of the two below.", PyExc_Exception);
   if (state->codec_error == NULL)
     return -1;
   state->encode_failure =
-      new_error(module, "EncodeFailure", "args are the message and the place inside the value.",
-                state->codec_error);
+      codec_new_error(module, "EncodeFailure",
+                      "args are the message and the place inside the value.", state->codec_error);
   state->decode_failure =
-      new_error(module, "DecodeFailure", "The bytes are no value.", state->codec_error);
+      codec_new_error(module, "DecodeFailure", "The bytes are no value.", state->codec_error);
   if (state->encode_failure == NULL || state->decode_failure == NULL)
     return -1;
-  state->entangled =
-      new_error(module, "Entangled", "Its parts cannot travel one by one: one pickle of all can.",
-                state->encode_failure);
+  state->entangled = codec_new_error(module, "Entangled",
+                                     "Its parts cannot travel one by one: one pickle of all can.",
+                                     state->encode_failure);
   if (state->entangled == NULL)
     return -1;
   state->packer_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lmpy_packer_spec, NULL);
@@ -102,7 +103,7 @@ exec(PyObject *module)
 }
 
 static int
-traverse(PyObject *module, visitproc visit, void *arg)
+codec_traverse(PyObject *module, visitproc visit, void *arg)
 {
   struct lmpy_codec_state *state = PyModule_GetState(module);
   Py_VISIT(state->codec_error);
@@ -125,7 +126,7 @@ traverse(PyObject *module, visitproc visit, void *arg)
 }
 
 static int
-clear(PyObject *module)
+codec_clear(PyObject *module)
 {
   struct lmpy_codec_state *state = PyModule_GetState(module);
   Py_CLEAR(state->codec_error);
@@ -152,10 +153,10 @@ clear(PyObject *module)
 }
 
 static void
-free_state(void *module)
+codec_free_state(void *module)
 {
   struct lmpy_codec_state *state = PyModule_GetState(module);
-  clear(module);
+  codec_clear(module);
   lmpy_gather_destroy(state->spare);
   state->spare = NULL;
   for (size_t i = 0; i < sizeof state->spare_bufs / sizeof state->spare_bufs[0]; i++)
@@ -168,7 +169,7 @@ free_state(void *module)
 }
 
 static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, exec},
+    {Py_mod_exec, codec_exec},
     LMPY_INTERPRETERS,
     {0, NULL},
 };
@@ -180,9 +181,9 @@ static struct PyModuleDef definition = {
     .m_size = sizeof(struct lmpy_codec_state),
     .m_methods = methods,
     .m_slots = slots,
-    .m_traverse = traverse,
-    .m_clear = clear,
-    .m_free = free_state,
+    .m_traverse = codec_traverse,
+    .m_clear = codec_clear,
+    .m_free = codec_free_state,
 };
 
 PyMODINIT_FUNC

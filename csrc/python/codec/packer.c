@@ -13,13 +13,13 @@ struct packer_object {
 };
 
 static struct lmpy_codec_state *
-state_of(PyObject *object)
+packer_state_of(PyObject *object)
 {
   return PyModule_GetState(PyType_GetModule(Py_TYPE(object)));
 }
 
 static int
-pack_spec(struct lmpy_pack *pack, PyObject *spec)
+packer_pack_spec(struct lmpy_pack *pack, PyObject *spec)
 {
   const size_t structure = pack->structure.len;
   int result = lmpy_pack_value(pack, spec);
@@ -47,10 +47,10 @@ packer_init(PyObject *object, PyObject *args, PyObject *kwargs)
     PyErr_SetString(PyExc_TypeError, "a ChunkPacker is initialised once");
     return -1;
   }
-  lmpy_pack_init(&self->pack, state_of(object), allow_pickle != 0, true);
+  lmpy_pack_init(&self->pack, packer_state_of(object), allow_pickle != 0, true);
   self->pack.eager = true;
   lm_buf_byte(&self->pack.structure, 0x92);
-  if (pack_spec(&self->pack, spec) != 0)
+  if (packer_pack_spec(&self->pack, spec) != 0)
     return -1;
   self->gather = lmpy_gather_new();
   if (self->gather == NULL) {
@@ -96,14 +96,14 @@ packer_dealloc(PyObject *object)
 }
 
 static uint32_t
-items_of(const struct packer_object *self)
+packer_items_of(const struct packer_object *self)
 {
   return self->gather == NULL ? 0 : lmpy_gather_size(self->gather);
 }
 
 /* At most: columns turn out smaller. */
 static size_t
-chunk_bytes(const struct packer_object *self)
+packer_chunk_bytes(const struct packer_object *self)
 {
   return self->pack.structure.len + self->pack.packed.len + self->pack.words.len +
          self->pack.gathered;
@@ -115,7 +115,7 @@ struct before {
 };
 
 static void
-cut(struct packer_object *self, const struct before *before, uint32_t items)
+packer_cut(struct packer_object *self, const struct before *before, uint32_t items)
 {
   struct lmpy_pack *pack = &self->pack;
   lmpy_gather_cut(self->gather, items);
@@ -129,23 +129,23 @@ cut(struct packer_object *self, const struct before *before, uint32_t items)
 
 /* Pack one item into the open chunk: 1; 0 when it does not fit and belongs to the next. */
 static int
-add(struct packer_object *self, PyObject *item, size_t max_bytes)
+packer_add(struct packer_object *self, PyObject *item, size_t max_bytes)
 {
   struct lmpy_pack *pack = &self->pack;
   const struct before before = {pack->packed.len, pack->words.len, pack->gathered};
-  uint32_t items = items_of(self);
+  uint32_t items = packer_items_of(self);
   int result = lmpy_gather_append(pack, self->gather, item);
   if (result != 0) {
-    cut(self, &before, items);
+    packer_cut(self, &before, items);
     PyObject *whole = lmpy_pack_whole(pack, item);
     if (whole != NULL && (result = lmpy_gather_append(pack, self->gather, whole)) != 0)
-      cut(self, &before, items);
+      packer_cut(self, &before, items);
     Py_XDECREF(whole);
   }
   if (result != 0)
     return -1;
-  if (items > 0 && chunk_bytes(self) > max_bytes) {
-    cut(self, &before, items);
+  if (items > 0 && packer_chunk_bytes(self) > max_bytes) {
+    packer_cut(self, &before, items);
     return 0;
   }
   self->packed++;
@@ -153,9 +153,11 @@ add(struct packer_object *self, PyObject *item, size_t max_bytes)
 }
 
 static int
-fill(struct packer_object *self, PyObject *iterator, uint32_t max_items, size_t max_bytes)
+packer_fill_chunk(struct packer_object *self, PyObject *iterator, uint32_t max_items,
+                  size_t max_bytes)
 {
-  while (items_of(self) < max_items && (items_of(self) == 0 || chunk_bytes(self) < max_bytes)) {
+  while (packer_items_of(self) < max_items &&
+         (packer_items_of(self) == 0 || packer_chunk_bytes(self) < max_bytes)) {
     PyObject *item = self->held;
     self->held = NULL;
     if (item == NULL) {
@@ -169,7 +171,7 @@ fill(struct packer_object *self, PyObject *iterator, uint32_t max_items, size_t 
         return 0;
       }
     }
-    int added = add(self, item, max_bytes);
+    int added = packer_add(self, item, max_bytes);
     if (added == 0)
       self->held = item;
     else
@@ -197,12 +199,12 @@ packer_fill(PyObject *object, PyObject *args)
     return NULL;
   }
   self->busy = true;
-  int result = fill(self, iterator, max_items < UINT32_MAX ? (uint32_t)max_items : UINT32_MAX,
-                    (size_t)max_bytes);
+  int result = packer_fill_chunk(
+      self, iterator, max_items < UINT32_MAX ? (uint32_t)max_items : UINT32_MAX, (size_t)max_bytes);
   self->busy = false;
   if (result < 0)
     return lmpy_pack_path_error(&self->pack);
-  return PyLong_FromUnsignedLong(items_of(self));
+  return PyLong_FromUnsignedLong(packer_items_of(self));
 }
 
 static PyObject *
@@ -235,12 +237,12 @@ packer_take(PyObject *object, PyObject *unused)
     lmpy_raise(&err, pack->state->encode_failure);
   lm_buf_clean_up(&frame);
   lmpy_gather_clear(self->gather);
-  cut(self, &spec, 0);
+  packer_cut(self, &spec, 0);
   return bytes;
 }
 
 static PyObject *
-get_exhausted(PyObject *object, void *unused)
+packer_get_exhausted(PyObject *object, void *unused)
 {
   struct packer_object *self = (struct packer_object *)object;
   (void)unused;
@@ -248,24 +250,24 @@ get_exhausted(PyObject *object, void *unused)
 }
 
 static PyObject *
-get_items_packed(PyObject *object, void *unused)
+packer_get_items_packed(PyObject *object, void *unused)
 {
   (void)unused;
   return PyLong_FromUnsignedLongLong(((struct packer_object *)object)->packed);
 }
 
 static PyObject *
-get_chunk_items(PyObject *object, void *unused)
+packer_get_chunk_items(PyObject *object, void *unused)
 {
   (void)unused;
-  return PyLong_FromUnsignedLong(items_of((struct packer_object *)object));
+  return PyLong_FromUnsignedLong(packer_items_of((struct packer_object *)object));
 }
 
 static PyObject *
-get_chunk_bytes(PyObject *object, void *unused)
+packer_get_chunk_bytes(PyObject *object, void *unused)
 {
   (void)unused;
-  return PyLong_FromSize_t(chunk_bytes((struct packer_object *)object));
+  return PyLong_FromSize_t(packer_chunk_bytes((struct packer_object *)object));
 }
 
 PyDoc_STRVAR(fill_doc,
@@ -283,12 +285,12 @@ static PyMethodDef packer_methods[] = {
 };
 
 static PyGetSetDef packer_getset[] = {
-    {"exhausted", get_exhausted, NULL,
+    {"exhausted", packer_get_exhausted, NULL,
      PyDoc_STR("The iterator has ended and no item is kept for the next chunk."), NULL},
-    {"items_packed", get_items_packed, NULL,
+    {"items_packed", packer_get_items_packed, NULL,
      PyDoc_STR("Items over all chunks: the index of the next one."), NULL},
-    {"chunk_items", get_chunk_items, NULL, PyDoc_STR("Items in the open chunk."), NULL},
-    {"chunk_bytes", get_chunk_bytes, NULL, PyDoc_STR("Bytes in the open chunk."), NULL},
+    {"chunk_items", packer_get_chunk_items, NULL, PyDoc_STR("Items in the open chunk."), NULL},
+    {"chunk_bytes", packer_get_chunk_bytes, NULL, PyDoc_STR("Bytes in the open chunk."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -19,7 +19,8 @@ lmpy_types_load_kinds(struct lmpy_codec_state *state)
 }
 
 static int
-take(struct lmpy_codec_state *state, PyObject *module, enum lmpy_name name, PyTypeObject **type)
+types_take(struct lmpy_codec_state *state, PyObject *module, enum lmpy_name name,
+           PyTypeObject **type)
 {
   PyObject *found;
   int result = lmpy_attr_get_ref(module, state->names[name], &found);
@@ -34,13 +35,14 @@ take(struct lmpy_codec_state *state, PyObject *module, enum lmpy_name name, PyTy
 }
 
 static int
-meet(struct lmpy_codec_state *state, const char *module, enum lmpy_name name, PyTypeObject **type)
+types_meet(struct lmpy_codec_state *state, const char *module, enum lmpy_name name,
+           PyTypeObject **type)
 {
   PyObject *loaded;
   int found = lmpy_loaded_module(module, &loaded);
   if (found <= 0)
     return found;
-  found = take(state, loaded, name, type);
+  found = types_take(state, loaded, name, type);
   Py_DECREF(loaded);
   return found;
 }
@@ -51,9 +53,9 @@ lmpy_types_meet_numpy(struct lmpy_codec_state *state)
 {
   int found = 1;
   if (state->float64 == NULL)
-    found = meet(state, "numpy", LMPY_FLOAT64, &state->float64);
+    found = types_meet(state, "numpy", LMPY_FLOAT64, &state->float64);
   if (found > 0 && state->int64 == NULL)
-    found = meet(state, "numpy", LMPY_INT64, &state->int64);
+    found = types_meet(state, "numpy", LMPY_INT64, &state->int64);
   if (found > 0 && (!PyType_IsSubtype(state->float64, &PyFloat_Type) ||
                     state->float64->tp_basicsize != PyFloat_Type.tp_basicsize ||
                     state->float64->tp_alloc == NULL)) {
@@ -70,9 +72,9 @@ lmpy_types_meet(struct lmpy_codec_state *state, PyTypeObject *type)
   if (strcmp(name, "numpy.float64") == 0 || strcmp(name, "numpy.int64") == 0)
     return state->float64 != NULL && state->int64 != NULL ? 1 : lmpy_types_meet_numpy(state);
   if (strcmp(name, "decimal.Decimal") == 0)
-    return state->decimal != NULL ? 1 : meet(state, "decimal", LMPY_DECIMAL, &state->decimal);
+    return state->decimal != NULL ? 1 : types_meet(state, "decimal", LMPY_DECIMAL, &state->decimal);
   if (strcmp(name, "DataFrame") == 0)
-    return state->frame != NULL ? 1 : meet(state, "pandas", LMPY_DATAFRAME, &state->frame);
+    return state->frame != NULL ? 1 : types_meet(state, "pandas", LMPY_DATAFRAME, &state->frame);
   return 0;
 }
 
@@ -84,7 +86,7 @@ lmpy_types_need_decimal(struct lmpy_codec_state *state)
   PyObject *module = PyImport_ImportModule("decimal");
   if (module == NULL)
     return -1;
-  int found = take(state, module, LMPY_DECIMAL, &state->decimal);
+  int found = types_take(state, module, LMPY_DECIMAL, &state->decimal);
   Py_DECREF(module);
   return found > 0 ? 0 : -1;
 }

@@ -4,7 +4,7 @@
 
 /* The low `size` bytes of n integers of the column; `size` is known to the compiler. */
 static inline void
-narrow_to(const struct lm_column *column, size_t n, uint8_t *out, size_t size)
+decode_arrays_narrow_to(const struct lm_column *column, size_t n, uint8_t *out, size_t size)
 {
   const uint8_t *data = column->data;
   const int64_t minimum = column->minimum;
@@ -20,14 +20,14 @@ narrow_to(const struct lm_column *column, size_t n, uint8_t *out, size_t size)
 }
 
 static void
-narrow(const struct lm_column *column, size_t n, size_t size, uint8_t *out)
+decode_arrays_narrow(const struct lm_column *column, size_t n, size_t size, uint8_t *out)
 {
   if (size == 1)
-    narrow_to(column, n, out, 1);
+    decode_arrays_narrow_to(column, n, out, 1);
   else if (size == 2)
-    narrow_to(column, n, out, 2);
+    decode_arrays_narrow_to(column, n, out, 2);
   else
-    narrow_to(column, n, out, 4);
+    decode_arrays_narrow_to(column, n, out, 4);
 }
 
 PyObject *
@@ -53,7 +53,7 @@ lmpy_unpack_buffer(struct lmpy_unpack *unpack, const uint8_t *at, const uint8_t 
   } else if (size == 8) {
     lm_unpack_ints(column->data, n, column->minimum, column->width, (int64_t *)(void *)out);
   } else {
-    narrow(column, n, size, out);
+    decode_arrays_narrow(column, n, size, out);
   }
   return made;
 }

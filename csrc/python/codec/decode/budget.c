@@ -43,7 +43,7 @@ lmpy_budget_over(const struct lmpy_budget *budget)
 }
 
 static void
-budget_dealloc(PyObject *object)
+decode_budget_dealloc(PyObject *object)
 {
   PyTypeObject *type = Py_TYPE(object);
   Py_DECREF(((struct lmpy_budget *)object)->failure);
@@ -52,7 +52,7 @@ budget_dealloc(PyObject *object)
 }
 
 static PyObject *
-budget_call(PyObject *object, PyObject *args, PyObject *kwargs)
+decode_budget_call(PyObject *object, PyObject *args, PyObject *kwargs)
 {
   PyObject *number;
   if (kwargs != NULL || !PyArg_ParseTuple(args, "O!", &PyLong_Type, &number))
@@ -71,7 +71,8 @@ budget_call(PyObject *object, PyObject *args, PyObject *kwargs)
 
 /* Where a key of that hash goes; counts the places that are looked at. `used` has a bit for each. */
 static size_t
-place_of(Py_hash_t hash, size_t mask, size_t run, const uint8_t *used, uint64_t *places)
+decode_budget_place_of(Py_hash_t hash, size_t mask, size_t run, const uint8_t *used,
+                       uint64_t *places)
 {
   size_t perturb = (size_t)hash, at = perturb & mask;
   for (;;) {
@@ -89,8 +90,8 @@ place_of(Py_hash_t hash, size_t mask, size_t run, const uint8_t *used, uint64_t 
 /* Places that n keys with these hashes take to find theirs in an empty table of `size`; counted up to
  * `most`. -1 and an exception. */
 static int
-count_places(const Py_hash_t *hashes, size_t n, size_t size, bool set, uint64_t most,
-             uint64_t *places)
+decode_budget_count_places(const Py_hash_t *hashes, size_t n, size_t size, bool set, uint64_t most,
+                           uint64_t *places)
 {
   uint8_t *used = lm_alloc_zero(size / 8, 1);
   if (used == NULL) {
@@ -99,7 +100,7 @@ count_places(const Py_hash_t *hashes, size_t n, size_t size, bool set, uint64_t 
   }
   *places = 0;
   for (size_t i = 0; i < n && *places < most; i++) {
-    size_t at = place_of(hashes[i], size - 1, set ? SET_RUN : 0, used, places);
+    size_t at = decode_budget_place_of(hashes[i], size - 1, set ? SET_RUN : 0, used, places);
     used[at >> 3] |= (uint8_t)(1u << (at & 7));
   }
   lm_free(used);
@@ -107,7 +108,7 @@ count_places(const Py_hash_t *hashes, size_t n, size_t size, bool set, uint64_t 
 }
 
 static int
-compare_hashes(const void *one, const void *other)
+decode_budget_compare_hashes(const void *one, const void *other)
 {
   Py_hash_t a, b;
   memcpy(&a, one, sizeof a);
@@ -117,10 +118,10 @@ compare_hashes(const void *one, const void *other)
 
 /* Pairs of the same hash; sorts them. */
 static uint64_t
-count_pairs(Py_hash_t *hashes, size_t n)
+decode_budget_count_pairs(Py_hash_t *hashes, size_t n)
 {
   uint64_t pairs = 0;
-  qsort(hashes, n, sizeof *hashes, compare_hashes);
+  qsort(hashes, n, sizeof *hashes, decode_budget_compare_hashes);
   for (size_t i = 1, same = 0; i < n; i++) {
     same = hashes[i] == hashes[i - 1] ? same + 1 : 0;
     pairs += same;
@@ -129,7 +130,7 @@ count_pairs(Py_hash_t *hashes, size_t n)
 }
 
 static int
-refuse(const struct lmpy_budget *budget)
+decode_budget_refuse(const struct lmpy_budget *budget)
 {
   PyErr_SetString(budget->failure, SAME_HASH);
   return -1;
@@ -138,29 +139,29 @@ refuse(const struct lmpy_budget *budget)
 /* Put n keys with these hashes into a dict's or a set's table as it grows, as CPython would,
  * and refuse those for which it looks at many more places than it does for others. */
 static int
-check_hashes(const struct lmpy_budget *budget, Py_hash_t *hashes, size_t n, bool set)
+decode_budget_check_hashes(const struct lmpy_budget *budget, Py_hash_t *hashes, size_t n, bool set)
 {
   bool usual = true;
   for (size_t size = 2 * FEW_KEYS, usable = 0; usable < n;) {
     usable = set ? size / 5 * 3 : size * 2 / 3;
     size_t some = n < usable ? n : usable;
     uint64_t places, most = (uint64_t)some * MOST_PLACES + PLACES_ANYWAY;
-    if (count_places(hashes, some, size, set, most, &places) != 0)
+    if (decode_budget_count_places(hashes, some, size, set, most, &places) != 0)
       return -1;
     if (places >= most)
-      return refuse(budget);
+      return decode_budget_refuse(budget);
     usual = usual && places <= (uint64_t)some * USUAL_PLACES;
     size *= set && usable <= SET_LARGE ? 4 : 2;
   }
-  if (usual || count_pairs(hashes, n) <= (uint64_t)n * MOST_PAIRS + PAIRS_ANYWAY)
+  if (usual || decode_budget_count_pairs(hashes, n) <= (uint64_t)n * MOST_PAIRS + PAIRS_ANYWAY)
     return 0;
-  return refuse(budget);
+  return decode_budget_refuse(budget);
 }
 
 /* Whether nobody can have chosen the places of these: texts and bytes, whose hash has a secret, or ints
  * that follow each other closely. */
 static bool
-are_harmless(PyObject *const *keys, size_t n, size_t stride)
+decode_budget_are_harmless(PyObject *const *keys, size_t n, size_t stride)
 {
   struct lmpy_dense dense = LMPY_DENSE;
   size_t i = 0;
@@ -186,52 +187,53 @@ struct weighed {
 };
 
 static int
-compare_weighed(const void *one, const void *other)
+decode_budget_compare_weighed(const void *one, const void *other)
 {
-  return compare_hashes(&((const struct weighed *)one)->hash,
-                        &((const struct weighed *)other)->hash);
+  return decode_budget_compare_hashes(&((const struct weighed *)one)->hash,
+                                      &((const struct weighed *)other)->hash);
 }
 
 static bool
-holds_set(PyObject *key)
+decode_budget_holds_set(PyObject *key)
 {
   if (PyFrozenSet_CheckExact(key))
     return true;
   bool found = false;
   if (PyTuple_Check(key))
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(key) && !found; i++)
-      found = holds_set(PyTuple_GET_ITEM(key, i));
+      found = decode_budget_holds_set(PyTuple_GET_ITEM(key, i));
   return found;
 }
 
-static int weigh(struct lmpy_budget *budget, PyObject *key, uint64_t *cost);
+static int decode_budget_weigh(struct lmpy_budget *budget, PyObject *key, uint64_t *cost);
 
 /* Add the compares of n keys with those of their hash among as many like them; `itself`: among them alone,
  * of which each is one. Sorts them, and weighs those that are compared. */
 static int
-weigh_all(struct lmpy_budget *budget, struct weighed *keys, size_t n, size_t itself, uint64_t *cost)
+decode_budget_weigh_all(struct lmpy_budget *budget, struct weighed *keys, size_t n, size_t itself,
+                        uint64_t *cost)
 {
-  qsort(keys, n, sizeof *keys, compare_weighed);
+  qsort(keys, n, sizeof *keys, decode_budget_compare_weighed);
   for (size_t i = 0, same; i < n; i += same) {
     uint64_t sum = 0;
     for (same = 1; i + same < n && keys[i + same].hash == keys[i].hash;)
       same++;
     for (size_t j = i; j < i + same && same > itself; j++) {
-      if (weigh(budget, keys[j].key, &keys[j].cost) != 0)
+      if (decode_budget_weigh(budget, keys[j].key, &keys[j].cost) != 0)
         return -1;
       sum += keys[j].cost;
       if (sum > COMPARES)
-        return refuse(budget);
+        return decode_budget_refuse(budget);
     }
     *cost += sum * (same - itself);
     if (*cost > COMPARES)
-      return refuse(budget);
+      return decode_budget_refuse(budget);
   }
   return 0;
 }
 
 static int
-weigh_set(struct lmpy_budget *budget, PyObject *set, uint64_t *cost)
+decode_budget_weigh_set(struct lmpy_budget *budget, PyObject *set, uint64_t *cost)
 {
   PyObject *members = PySequence_Tuple(set);
   if (members == NULL)
@@ -248,7 +250,7 @@ weigh_set(struct lmpy_budget *budget, PyObject *set, uint64_t *cost)
     if ((keys[i].hash = PyObject_Hash(keys[i].key)) == -1)
       goto done;
   }
-  result = weigh_all(budget, keys, n, 0, cost);
+  result = decode_budget_weigh_all(budget, keys, n, 0, cost);
 
 done:
   lm_free(keys);
@@ -258,32 +260,32 @@ done:
 
 /* What it takes to compare a key; what that takes is counted as well. */
 static int
-weigh(struct lmpy_budget *budget, PyObject *key, uint64_t *cost)
+decode_budget_weigh(struct lmpy_budget *budget, PyObject *key, uint64_t *cost)
 {
   *cost = 1;
   if (budget->compares == 0)
-    return refuse(budget);
+    return decode_budget_refuse(budget);
   budget->compares--;
   if (PyFrozenSet_CheckExact(key))
-    return weigh_set(budget, key, cost);
+    return decode_budget_weigh_set(budget, key, cost);
   if (PyTuple_Check(key))
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(key); i++) {
       uint64_t item;
-      if (weigh(budget, PyTuple_GET_ITEM(key, i), &item) != 0)
+      if (decode_budget_weigh(budget, PyTuple_GET_ITEM(key, i), &item) != 0)
         return -1;
       *cost += item;
       if (*cost > COMPARES)
-        return refuse(budget);
+        return decode_budget_refuse(budget);
     }
   return 0;
 }
 
 /* Count the compares that those of n keys take which hold sets and have the same hash. */
 static int
-check_sets(struct lmpy_budget *budget, PyObject *const *keys, size_t n, size_t stride)
+decode_budget_check_sets(struct lmpy_budget *budget, PyObject *const *keys, size_t n, size_t stride)
 {
   size_t first = 0, found = 0;
-  while (first < n && !holds_set(keys[first * stride]))
+  while (first < n && !decode_budget_holds_set(keys[first * stride]))
     first++;
   if (n - first < 2)
     return 0;
@@ -295,15 +297,15 @@ check_sets(struct lmpy_budget *budget, PyObject *const *keys, size_t n, size_t s
   int result = 0;
   uint64_t cost = 0;
   for (size_t i = first; i < n && result == 0; i++)
-    if (holds_set(keys[i * stride])) {
+    if (decode_budget_holds_set(keys[i * stride])) {
       with_sets[found].key = keys[i * stride];
       with_sets[found].hash = PyObject_Hash(keys[i * stride]);
       result = with_sets[found++].hash == -1 ? -1 : 0;
     }
   if (result == 0)
-    result = weigh_all(budget, with_sets, found, 1, &cost);
+    result = decode_budget_weigh_all(budget, with_sets, found, 1, &cost);
   if (result == 0 && cost > budget->compares)
-    result = refuse(budget);
+    result = decode_budget_refuse(budget);
   budget->compares -= result == 0 ? cost : 0;
   lm_free(with_sets);
   return result;
@@ -313,9 +315,9 @@ int
 lmpy_check_keys(struct lmpy_budget *budget, PyObject *const *keys, size_t n, size_t stride,
                 bool set)
 {
-  if (check_sets(budget, keys, n, stride) != 0)
+  if (decode_budget_check_sets(budget, keys, n, stride) != 0)
     return -1;
-  if (n <= FEW_KEYS || are_harmless(keys, n, stride))
+  if (n <= FEW_KEYS || decode_budget_are_harmless(keys, n, stride))
     return 0;
   Py_hash_t *hashes = lm_alloc(n * sizeof *hashes);
   if (hashes == NULL) {
@@ -327,13 +329,13 @@ lmpy_check_keys(struct lmpy_budget *budget, PyObject *const *keys, size_t n, siz
     if ((hashes[i] = PyObject_Hash(keys[i * stride])) == -1)
       result = -1;
   if (result == 0)
-    result = check_hashes(budget, hashes, n, set);
+    result = decode_budget_check_hashes(budget, hashes, n, set);
   lm_free(hashes);
   return result;
 }
 
 static PyObject *
-budget_keys(PyObject *object, PyObject *list)
+decode_budget_keys(PyObject *object, PyObject *list)
 {
   if (!PyList_CheckExact(list))
     return PyErr_Format(PyExc_TypeError, "keys() takes a list");
@@ -350,14 +352,14 @@ budget_keys(PyObject *object, PyObject *list)
 }
 
 static PyMethodDef budget_methods[] = {
-    {"keys", budget_keys, METH_O,
+    {"keys", decode_budget_keys, METH_O,
      PyDoc_STR("keys($self, keys, /)\n--\n\nRefuse what would make a dict of these keys slow.")},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot budget_slots[] = {
-    {Py_tp_dealloc, budget_dealloc},
-    {Py_tp_call, budget_call},
+    {Py_tp_dealloc, decode_budget_dealloc},
+    {Py_tp_call, decode_budget_call},
     {Py_tp_methods, budget_methods},
     {Py_tp_doc, PyDoc_STR("The bytes that a value may still take: called with a number of them, it "
                           "takes them away.")},

@@ -11,8 +11,8 @@
 
 /* n values of msgpack, stepped over; they are made when their rows are. */
 static int
-open_any(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const uint8_t **at,
-         const uint8_t *end, uint64_t n)
+decode_columns_open_any(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const uint8_t **at,
+                        const uint8_t *end, uint64_t n)
 {
   reader->at = *at;
   if (lmpy_unpack_charge(unpack, n * LM_COST_NUMBER) != 0)
@@ -42,7 +42,7 @@ lmpy_open_column(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const u
     return -1;
   switch (column->kind) {
   case LM_COLUMN_ANY:
-    return open_any(unpack, reader, at, end, n);
+    return decode_columns_open_any(unpack, reader, at, end, n);
   case LM_COLUMN_CONST:
     reader->constant = lmpy_unpack_value(unpack, at, end, 0);
     return reader->constant == NULL ? -1 : 0;
@@ -85,7 +85,8 @@ lmpy_open_column(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const u
 /* --- cells --- */
 
 static int
-fill_any(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **out, size_t n)
+decode_columns_fill_any(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **out,
+                        size_t n)
 {
   for (size_t i = 0; i < n; i++)
     if ((out[i] = lmpy_unpack_value(unpack, &reader->at, reader->end, reader->depth)) == NULL)
@@ -94,7 +95,8 @@ fill_any(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **out,
 }
 
 static int
-fill_const(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **out, size_t n)
+decode_columns_fill_const(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **out,
+                          size_t n)
 {
   (void)unpack;
   for (size_t i = 0; i < n; i++)
@@ -104,7 +106,8 @@ fill_const(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **ou
 
 /* The cells that are there, then moved to their places from behind. */
 static int
-fill_present(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **out, size_t n)
+decode_columns_fill_present(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **out,
+                            size_t n)
 {
   const uint8_t *bits = reader->column.data;
   const uint64_t next = reader->next;
@@ -119,7 +122,8 @@ fill_present(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **
 }
 
 static int
-fill_parts(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **out, size_t n)
+decode_columns_fill_parts(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **out,
+                          size_t n)
 {
   uint64_t left = reader->next < reader->first ? reader->first - reader->next : 0;
   size_t some = n < left ? n : (size_t)left;
@@ -131,19 +135,20 @@ fill_parts(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **ou
 int
 lmpy_fill_column(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **out, size_t n)
 {
-  static lmpy_fill *const kinds[LM_COLUMN_KINDS] = {[LM_COLUMN_ANY] = fill_any,
+  static lmpy_fill *const kinds[LM_COLUMN_KINDS] = {[LM_COLUMN_ANY] = decode_columns_fill_any,
                                                     [LM_COLUMN_FLOAT] = lmpy_fill_floats,
                                                     [LM_COLUMN_INT] = lmpy_fill_ints,
                                                     [LM_COLUMN_TEXT] = lmpy_fill_texts,
-                                                    [LM_COLUMN_CONST] = fill_const,
+                                                    [LM_COLUMN_CONST] = decode_columns_fill_const,
                                                     [LM_COLUMN_LIST] = lmpy_fill_lists,
                                                     [LM_COLUMN_DICT] = lmpy_fill_rows,
                                                     [LM_COLUMN_BOOL] = lmpy_fill_bools,
-                                                    [LM_COLUMN_NULLABLE] = fill_present,
+                                                    [LM_COLUMN_NULLABLE] =
+                                                        decode_columns_fill_present,
                                                     [LM_COLUMN_DECIMAL] = lmpy_fill_floats,
                                                     [LM_COLUMN_UNIQUE] = lmpy_fill_unique,
                                                     [LM_COLUMN_TUPLE] = lmpy_fill_rows,
-                                                    [LM_COLUMN_SPLIT] = fill_parts,
+                                                    [LM_COLUMN_SPLIT] = decode_columns_fill_parts,
                                                     [LM_COLUMN_FRAMES] = lmpy_fill_frames};
   return lmpy_fill_by(kinds[reader->column.kind], unpack, reader, out, n);
 }

@@ -6,7 +6,7 @@
 #include "wire/columns.h"
 
 static int
-load(void)
+decode_dates_load(void)
 {
   if (PyDateTimeAPI == NULL)
     PyDateTime_IMPORT;
@@ -26,7 +26,7 @@ lmpy_date_from(uint8_t element, int64_t n)
     PyErr_SetString(PyExc_OverflowError, "a date outside of the years 1 to 9999");
     return NULL;
   }
-  if (PyDateTimeAPI == NULL && load() != 0)
+  if (PyDateTimeAPI == NULL && decode_dates_load() != 0)
     return NULL;
   lmpy_split_days(days, &year, &month, &day);
   if (element == LM_INT_DATE)

@@ -8,7 +8,7 @@
 
 /* Whether a signal's handler has raised it, in the middle of what lambdamap.shipping.kinds does. */
 static bool
-is_from_signal(struct lmpy_codec_state *state, PyObject *error)
+decode_frame_is_from_signal(struct lmpy_codec_state *state, PyObject *error)
 {
   if (state->kinds == NULL)
     return false;
@@ -21,13 +21,13 @@ is_from_signal(struct lmpy_codec_state *state, PyObject *error)
 
 /* What a broken value raised on the way is the frame's fault: DecodeFailure, caused by it. */
 static void
-blame_frame(struct lmpy_codec_state *state)
+decode_frame_blame_frame(struct lmpy_codec_state *state)
 {
   if (PyErr_ExceptionMatches(state->decode_failure) || PyErr_ExceptionMatches(PyExc_MemoryError) ||
       !PyErr_ExceptionMatches(PyExc_Exception))
     return;
   PyObject *cause = lmpy_error_take();
-  if (is_from_signal(state, cause)) {
+  if (decode_frame_is_from_signal(state, cause)) {
     lmpy_error_put(cause);
     return;
   }
@@ -47,8 +47,8 @@ blame_frame(struct lmpy_codec_state *state)
 
 /* The value of a raw frame (new reference). Safe on frames that lm_mpcheck has not seen. */
 static PyObject *
-unpack_frame(struct lmpy_codec_state *state, const uint8_t *raw, size_t raw_len,
-             const struct lmpy_unpack_opts *opts)
+decode_frame_unpack_frame(struct lmpy_codec_state *state, const uint8_t *raw, size_t raw_len,
+                          const struct lmpy_unpack_opts *opts)
 {
   struct lm_frame_view view;
   struct lm_error err;
@@ -74,15 +74,16 @@ unpack_frame(struct lmpy_codec_state *state, const uint8_t *raw, size_t raw_len,
     lmpy_unpack_refuse(&unpack, wrong);
   }
   if (made == NULL && !unpack.stopped)
-    blame_frame(state);
+    decode_frame_blame_frame(state);
   return made;
 }
 
 /* --- sealed frames, and texts --- */
 
 static int
-open_frame(struct lmpy_codec_state *state, const uint8_t *bytes, size_t len, bool text,
-           const struct lm_frame_limits *limits, struct lm_buf *raw, struct lm_error *err)
+decode_frame_open_frame(struct lmpy_codec_state *state, const uint8_t *bytes, size_t len, bool text,
+                        const struct lm_frame_limits *limits, struct lm_buf *raw,
+                        struct lm_error *err)
 {
   size_t estimate;
   if (len < LMPY_RELEASE_BYTES)
@@ -101,8 +102,8 @@ open_frame(struct lmpy_codec_state *state, const uint8_t *bytes, size_t len, boo
 }
 
 static int
-take_decode_arguments(const char *function, PyObject *const *args, Py_ssize_t n, PyObject *given,
-                      struct lmpy_unpack_opts *opts)
+decode_frame_take_decode_arguments(const char *function, PyObject *const *args, Py_ssize_t n,
+                                   PyObject *given, struct lmpy_unpack_opts *opts)
 {
   static const char *const names[] = {"allow_pickle", "names", "max_output_bytes",
                                       "max_depth",    "check", NULL};
@@ -124,27 +125,27 @@ take_decode_arguments(const char *function, PyObject *const *args, Py_ssize_t n,
 }
 
 static PyObject *
-decode_bytes(struct lmpy_codec_state *state, const void *bytes, size_t len, bool text, bool changes,
-             const struct lmpy_unpack_opts *opts)
+decode_frame_decode_bytes(struct lmpy_codec_state *state, const void *bytes, size_t len, bool text,
+                          bool changes, const struct lmpy_unpack_opts *opts)
 {
   struct lm_buf raw = {.max = SIZE_MAX};
   struct lm_error err;
   PyObject *result = NULL;
   bool is_raw = !text && lm_frame_is_raw(bytes, len);
   if (is_raw && !changes)
-    return unpack_frame(state, bytes, len, opts);
+    return decode_frame_unpack_frame(state, bytes, len, opts);
   lm_buf_move(&raw, &state->spare_raw); /* unpacking may run code that comes back here */
   int failed;
   if (is_raw) { /* what was checked must not change before it is used */
     lm_buf_append(&raw, bytes, len);
     failed = lm_buf_check(&raw, "the frame", &err);
   } else {
-    failed = open_frame(state, bytes, len, text, &opts->limits, &raw, &err);
+    failed = decode_frame_open_frame(state, bytes, len, text, &opts->limits, &raw, &err);
   }
   if (failed != 0)
     lmpy_raise(&err, state->decode_failure);
   else
-    result = unpack_frame(state, raw.data, raw.len, opts);
+    result = decode_frame_unpack_frame(state, raw.data, raw.len, opts);
   lmpy_state_keep(&state->spare_raw, &raw);
   return result;
 }
@@ -154,11 +155,11 @@ lmpy_decode(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *giv
 {
   struct lmpy_unpack_opts opts;
   Py_buffer view;
-  if (take_decode_arguments("decode", args, n, given, &opts) != 0 ||
+  if (decode_frame_take_decode_arguments("decode", args, n, given, &opts) != 0 ||
       PyObject_GetBuffer(args[0], &view, PyBUF_SIMPLE) != 0)
     return NULL;
-  PyObject *result = decode_bytes(PyModule_GetState(module), view.buf, (size_t)view.len, false,
-                                  !view.readonly, &opts);
+  PyObject *result = decode_frame_decode_bytes(PyModule_GetState(module), view.buf,
+                                               (size_t)view.len, false, !view.readonly, &opts);
   PyBuffer_Release(&view);
   return result;
 }
@@ -168,7 +169,7 @@ lmpy_decode_text(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject
 {
   struct lmpy_unpack_opts opts;
   Py_buffer view;
-  if (take_decode_arguments("decode_text", args, n, given, &opts) != 0)
+  if (decode_frame_take_decode_arguments("decode_text", args, n, given, &opts) != 0)
     return NULL;
   PyObject *text = args[0];
   if (PyUnicode_Check(text)) {
@@ -177,13 +178,13 @@ lmpy_decode_text(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject
       PyErr_SetString(state->decode_failure, "the text holds characters outside base64");
       return NULL;
     }
-    return decode_bytes(state, PyUnicode_1BYTE_DATA(text), (size_t)PyUnicode_GET_LENGTH(text), true,
-                        false, &opts);
+    return decode_frame_decode_bytes(state, PyUnicode_1BYTE_DATA(text),
+                                     (size_t)PyUnicode_GET_LENGTH(text), true, false, &opts);
   }
   if (PyObject_GetBuffer(text, &view, PyBUF_SIMPLE) != 0)
     return NULL;
-  PyObject *result =
-      decode_bytes(PyModule_GetState(module), view.buf, (size_t)view.len, true, false, &opts);
+  PyObject *result = decode_frame_decode_bytes(PyModule_GetState(module), view.buf,
+                                               (size_t)view.len, true, false, &opts);
   PyBuffer_Release(&view);
   return result;
 }

@@ -15,7 +15,8 @@ lmpy_open_numbers(struct lmpy_unpack *unpack, const struct lm_column *column)
 
 /* n doubles of the column, little-endian or packed. */
 static void
-read_doubles(const struct lm_column *column, uint64_t from, size_t n, double *numbers)
+decode_numbers_read_doubles(const struct lm_column *column, uint64_t from, size_t n,
+                            double *numbers)
 {
   if (column->kind == LM_COLUMN_DECIMAL) {
     const struct lm_decimal decimal = {column->exponent, column->width, column->has_nan,
@@ -37,7 +38,7 @@ lmpy_fill_floats(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObjec
   for (size_t i = 0; i < n;) {
     size_t some = n - i < NUMBERS ? n - i : NUMBERS, j = 0;
     PyObject **place = out + i;
-    read_doubles(&reader->column, reader->next + i, some, numbers);
+    decode_numbers_read_doubles(&reader->column, reader->next + i, some, numbers);
     if (reader->column.element == LM_FLOAT)
       while (j < some && (place[j] = PyFloat_FromDouble(numbers[j])) != NULL)
         j++;
@@ -52,7 +53,7 @@ lmpy_fill_floats(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObjec
 }
 
 static PyObject *
-new_int(struct lmpy_unpack *unpack, uint8_t element, int64_t number)
+decode_numbers_new_int(struct lmpy_unpack *unpack, uint8_t element, int64_t number)
 {
   if (element == LM_INT)
     return PyLong_FromLongLong(number);
@@ -72,7 +73,7 @@ lmpy_fill_ints(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject 
     lm_unpack_ints(at, some, column->minimum, column->width, numbers);
     at += some * column->width;
     for (size_t j = 0; j < some; j++, i++)
-      if ((out[i] = new_int(unpack, column->element, numbers[j])) == NULL)
+      if ((out[i] = decode_numbers_new_int(unpack, column->element, numbers[j])) == NULL)
         return lmpy_give_up(out, i, n);
   }
   return 0;

@@ -76,7 +76,7 @@ lmpy_fill_lists(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject
 /* --- rows: the cells of n of them first, which stand behind those of the row before --- */
 
 static void
-drop_cells(struct lmpy_reader *reader, uint32_t columns, size_t from, size_t n)
+decode_rows_drop_cells(struct lmpy_reader *reader, uint32_t columns, size_t from, size_t n)
 {
   for (uint32_t i = 0; i < columns; i++)
     for (size_t row = from; row < n; row++)
@@ -84,12 +84,12 @@ drop_cells(struct lmpy_reader *reader, uint32_t columns, size_t from, size_t n)
 }
 
 static int
-fill_fields(struct lmpy_unpack *unpack, struct lmpy_reader *reader, size_t n)
+decode_rows_fill_fields(struct lmpy_unpack *unpack, struct lmpy_reader *reader, size_t n)
 {
   size_t stride = reader->group + (size_t)1;
   for (uint32_t i = 0; i < reader->n_inner; i++)
     if (lmpy_fill_column(unpack, &reader->inner[i], reader->cells + i * stride + 1, n) != 0) {
-      drop_cells(reader, i + 1, 0, n);
+      decode_rows_drop_cells(reader, i + 1, 0, n);
       return -1;
     }
   return 0;
@@ -98,7 +98,7 @@ fill_fields(struct lmpy_unpack *unpack, struct lmpy_reader *reader, size_t n)
 /* Takes the cells, which stand `stride` apart, whether it succeeds or not. A dict is cheapest as a copy
  * of the one before it, in which the cells that differ are set. */
 static PyObject *
-new_dict(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **cells)
+decode_rows_new_dict(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **cells)
 {
   uint32_t n = reader->n_inner, i = 0;
   size_t stride = reader->group + (size_t)1;
@@ -122,7 +122,7 @@ new_dict(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **cell
 }
 
 static PyObject *
-new_tuple(struct lmpy_reader *reader, PyObject **cells)
+decode_rows_new_tuple(struct lmpy_reader *reader, PyObject **cells)
 {
   size_t stride = reader->group + (size_t)1;
   PyObject *tuple = PyTuple_New(reader->n_inner);
@@ -142,12 +142,13 @@ lmpy_fill_rows(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject 
   bool dict = reader->column.kind == LM_COLUMN_DICT;
   for (size_t i = 0; i < n;) {
     size_t some = n - i < reader->group ? n - i : reader->group;
-    if (fill_fields(unpack, reader, some) != 0)
+    if (decode_rows_fill_fields(unpack, reader, some) != 0)
       return lmpy_give_up(out, i, n);
     for (size_t row = 0; row < some; row++, i++) {
       PyObject **cells = reader->cells + 1 + row;
-      if ((out[i] = dict ? new_dict(unpack, reader, cells) : new_tuple(reader, cells)) == NULL) {
-        drop_cells(reader, reader->n_inner, row + 1, some);
+      if ((out[i] = dict ? decode_rows_new_dict(unpack, reader, cells)
+                         : decode_rows_new_tuple(reader, cells)) == NULL) {
+        decode_rows_drop_cells(reader, reader->n_inner, row + 1, some);
         return lmpy_give_up(out, i, n);
       }
     }

@@ -36,7 +36,7 @@ lmpy_open_texts(struct lmpy_unpack *unpack, struct lmpy_reader *reader)
 
 /* A text that is not ASCII, or what is written as one. */
 static PyObject *
-new_text(struct lmpy_unpack *unpack, uint8_t element, const uint8_t *at, uint32_t len)
+decode_text_new_text(struct lmpy_unpack *unpack, uint8_t element, const uint8_t *at, uint32_t len)
 {
   if (element == LM_TEXT_BYTES)
     return PyBytes_FromStringAndSize((const char *)at, len);
@@ -69,7 +69,7 @@ lmpy_fill_texts(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject
     if (len == before && memcmp(at, at - len, len) == 0) /* cheaper than to make it again */
       out[i] = Py_NewRef(out[i - 1]);
     else
-      out[i] = new_text(unpack, reader->column.element, at, len);
+      out[i] = decode_text_new_text(unpack, reader->column.element, at, len);
     if (out[i] == NULL)
       return lmpy_give_up(out, i, n);
     at += len;

@@ -15,7 +15,7 @@ lmpy_unpack_refuse(struct lmpy_unpack *unpack, const char *text)
 
 /* Others may fork, or turn the collector off for good: they find it as it was. */
 static void
-collector_back(struct lmpy_unpack *unpack)
+decode_unpack_collector_back(struct lmpy_unpack *unpack)
 {
   if (unpack->collecting)
     PyGC_Enable();
@@ -24,7 +24,7 @@ collector_back(struct lmpy_unpack *unpack)
 int
 lmpy_unpack_look(struct lmpy_unpack *unpack)
 {
-  collector_back(unpack);
+  decode_unpack_collector_back(unpack);
   bool fine = PyErr_CheckSignals() == 0;
   if (fine && unpack->opts->check != Py_None) {
     PyObject *answer = PyObject_CallNoArgs(unpack->opts->check);
@@ -37,7 +37,7 @@ lmpy_unpack_look(struct lmpy_unpack *unpack)
 }
 
 static int64_t
-now_ms(void)
+decode_unpack_now_ms(void)
 {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -47,17 +47,17 @@ now_ms(void)
 int
 lmpy_unpack_pause(struct lmpy_unpack *unpack)
 {
-  int64_t now = now_ms();
+  int64_t now = decode_unpack_now_ms();
   unpack->work = 0;
   if (unpack->switched_ms == 0) {
     unpack->switched_ms = now;
   } else if (now - unpack->switched_ms >= SWITCH_MS) {
     /* More often would be in vain: the lock would be taken again before another thread wakes up. */
-    collector_back(unpack);
+    decode_unpack_collector_back(unpack);
     Py_BEGIN_ALLOW_THREADS;
     Py_END_ALLOW_THREADS;
     unpack->collecting = PyGC_Disable();
-    unpack->switched_ms = now_ms();
+    unpack->switched_ms = decode_unpack_now_ms();
   }
   return lmpy_unpack_look(unpack);
 }

@@ -15,7 +15,8 @@ enum { ITEM = LM_COST_SLOT + LM_COST_NUMBER, PAIR = LM_COST_PAIR + 2 * LM_COST_N
 static const char SAME_KEY[] = "a dict has the same key twice";
 
 static PyObject *
-list(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n, unsigned depth)
+decode_value_list(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n,
+                  unsigned depth)
 {
   if (lmpy_budget_charge(unpack->budget, LM_COST_OBJECT + (uint64_t)n * ITEM) != 0)
     return NULL;
@@ -33,8 +34,8 @@ list(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_
 /* A dict of n pairs whose keys may be anything. `made` has the first `before` of them; all others are built
  * before one is put in. */
 static int
-fill_dict(struct lmpy_unpack *unpack, PyObject *made, const uint8_t **at, const uint8_t *end,
-          size_t before, size_t n, unsigned depth)
+decode_value_fill_dict(struct lmpy_unpack *unpack, PyObject *made, const uint8_t **at,
+                       const uint8_t *end, size_t before, size_t n, unsigned depth)
 {
   if ((size_t)PyDict_GET_SIZE(made) != before) {
     lmpy_unpack_refuse(unpack, SAME_KEY);
@@ -66,7 +67,8 @@ done:
 
 /* Keys that are texts, or ints of which each has a place of its own, are put in as they come. */
 static PyObject *
-dict(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n, unsigned depth)
+decode_value_dict(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n,
+                  unsigned depth)
 {
   if (lmpy_budget_charge(unpack->budget, LM_COST_OBJECT + (uint64_t)n * PAIR) != 0)
     return NULL;
@@ -86,7 +88,7 @@ dict(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_
       key = PyLong_FromLongLong(token.value.i);
     } else {
       *at = from;
-      if (fill_dict(unpack, made, at, end, i, n, depth) != 0)
+      if (decode_value_fill_dict(unpack, made, at, end, i, n, depth) != 0)
         Py_CLEAR(made);
       break;
     }
@@ -106,7 +108,7 @@ dict(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_
 
 /* The array that is an ext's whole payload, as a tuple. */
 static PyObject *
-inner(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
+decode_value_inner(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 {
   const uint8_t *at = ext->data, *end = ext->data + ext->len;
   struct lm_mp_token token = {0};
@@ -133,9 +135,9 @@ inner(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 }
 
 static PyObject *
-set(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
+decode_value_set(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 {
-  PyObject *items = inner(unpack, ext, depth);
+  PyObject *items = decode_value_inner(unpack, ext, depth);
   if (items == NULL)
     return NULL;
   PyObject *made = NULL;
@@ -161,7 +163,7 @@ set(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 /* --- extensions --- */
 
 static PyObject *
-kind(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
+decode_value_kind(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 {
   struct lmpy_codec_state *state = unpack->state;
   PyObject *payload = NULL, *number = NULL, *made = NULL;
@@ -177,7 +179,7 @@ kind(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
                   "allow_pickle=True if you trust the other side");
     payload = PyBytes_FromStringAndSize((const char *)ext->data, ext->len);
   } else {
-    payload = inner(unpack, ext, depth);
+    payload = decode_value_inner(unpack, ext, depth);
   }
   number = PyLong_FromLong(ext->ext);
   if (payload != NULL && number != NULL)
@@ -189,7 +191,7 @@ kind(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 }
 
 static PyObject *
-extension(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
+decode_value_extension(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 {
   if (!lm_ext_is_known(ext->ext))
     return PyErr_Format(unpack->state->decode_failure,
@@ -207,7 +209,7 @@ extension(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned de
       return NULL;
     return lmpy_int_from_bytes(ext->data, ext->len);
   case LM_EXT_TUPLE:
-    return inner(unpack, ext, depth);
+    return decode_value_inner(unpack, ext, depth);
   case LM_EXT_WIDE_STR:
     if (lmpy_budget_charge(unpack->budget, (uint64_t)ext->len * 4) != 0)
       return NULL;
@@ -217,7 +219,7 @@ extension(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned de
       return NULL;
     return PyByteArray_FromStringAndSize((const char *)ext->data, ext->len);
   case LM_EXT_SET:
-    return set(unpack, ext, depth);
+    return decode_value_set(unpack, ext, depth);
   case LM_EXT_DATETIME:
   case LM_EXT_NDARRAY:
   case LM_EXT_DECIMAL:
@@ -228,7 +230,7 @@ extension(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned de
   case LM_EXT_PICKLE:
     break;
   }
-  return kind(unpack, ext, depth);
+  return decode_value_kind(unpack, ext, depth);
 }
 
 PyObject *
@@ -270,8 +272,8 @@ lmpy_unpack_value(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t 
   if (depth == 0)
     return lmpy_unpack_refuse(unpack, "the value is nested too deep");
   if (token.kind == LM_MP_ARRAY)
-    return list(unpack, at, end, token.count, depth - 1);
+    return decode_value_list(unpack, at, end, token.count, depth - 1);
   if (token.kind == LM_MP_MAP)
-    return dict(unpack, at, end, token.count, depth - 1);
-  return extension(unpack, &token, depth - 1);
+    return decode_value_dict(unpack, at, end, token.count, depth - 1);
+  return decode_value_extension(unpack, &token, depth - 1);
 }

@@ -14,7 +14,7 @@ enum items { BYTES, SIGNED, UNSIGNED, DOUBLES };
 
 /* The bytes as they are: where they are when that is allowed, else in a section. */
 static int
-write_raw(struct lmpy_pack *pack, Py_buffer *view, enum items items)
+encode_arrays_write_raw(struct lmpy_pack *pack, Py_buffer *view, enum items items)
 {
   size_t n = (size_t)view->len;
   uint8_t head[] = {LM_COLUMN_RAW, LM_RAW_WORDS};
@@ -38,7 +38,7 @@ write_raw(struct lmpy_pack *pack, Py_buffer *view, enum items items)
 
 /* Whether all fit 64 signed bits; then they are at *numbers. */
 static bool
-widen(const void *items, size_t n, size_t size, bool has_sign, int64_t *numbers)
+encode_arrays_widen(const void *items, size_t n, size_t size, bool has_sign, int64_t *numbers)
 {
 #define WIDEN(type)                                                                                \
   for (size_t i = 0; i < n; i++) {                                                                 \
@@ -76,7 +76,8 @@ widen(const void *items, size_t n, size_t size, bool has_sign, int64_t *numbers)
 
 /* Integers in fewer bytes than they have: 1; 0: there is nothing to gain, and nothing was written. */
 static int
-write_narrow(struct lmpy_pack *pack, const Py_buffer *view, size_t n, size_t size, bool has_sign)
+encode_arrays_write_narrow(struct lmpy_pack *pack, const Py_buffer *view, size_t n, size_t size,
+                           bool has_sign)
 {
   struct lm_buf numbers;
   int result = 0;
@@ -86,7 +87,7 @@ write_narrow(struct lmpy_pack *pack, const Py_buffer *view, size_t n, size_t siz
   if (place == NULL) {
     PyErr_NoMemory();
     result = -1;
-  } else if (widen(view->buf, n, size, has_sign, place)) {
+  } else if (encode_arrays_widen(view->buf, n, size, has_sign, place)) {
     for (size_t i = 0; i < n; i++) {
       low = place[i] < low ? place[i] : low;
       high = place[i] > high ? place[i] : high;
@@ -99,11 +100,11 @@ write_narrow(struct lmpy_pack *pack, const Py_buffer *view, size_t n, size_t siz
 }
 
 static int
-write_items(struct lmpy_pack *pack, Py_buffer *view, enum items items, size_t size)
+encode_arrays_write_items(struct lmpy_pack *pack, Py_buffer *view, enum items items, size_t size)
 {
   size_t n = (size_t)view->len / size;
   if (n > 0 && (items == SIGNED || items == UNSIGNED)) {
-    int written = write_narrow(pack, view, n, size, items == SIGNED);
+    int written = encode_arrays_write_narrow(pack, view, n, size, items == SIGNED);
     if (written != 0)
       return written < 0 ? -1 : 0;
   }
@@ -112,7 +113,7 @@ write_items(struct lmpy_pack *pack, Py_buffer *view, enum items items, size_t si
     if (lm_decimal_likely(view->buf, n) || (!pack->may_borrow && n < 64))
       return lmpy_write_doubles(pack, view->buf, n, LM_FLOAT, false);
   }
-  return write_raw(pack, view, items);
+  return encode_arrays_write_raw(pack, view, items);
 }
 
 int
@@ -131,7 +132,7 @@ lmpy_pack_array(struct lmpy_pack *pack, PyObject *parts)
     lmpy_pack_refuse(pack, "an array of more than 2^32 items");
   else if (lmpy_pack_begin_ext(pack, &mark) == 0 && lmpy_put(pack, &item, 1) == 0 &&
            lmpy_put_varint(pack, (uint64_t)(view.len / size)) == 0 &&
-           write_items(pack, &view, (enum items)items, (size_t)size) == 0)
+           encode_arrays_write_items(pack, &view, (enum items)items, (size_t)size) == 0)
     result = lmpy_pack_end_ext(pack, LM_EXT_BUFFER, mark);
   PyBuffer_Release(&view); /* nothing when it was borrowed: obj is NULL then */
   return result;

@@ -17,7 +17,7 @@ enum {
 
 /* A value in msgpack, which may run anybody's code. */
 static int
-append_to_tail(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
+encode_columns_append_to_tail(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 {
   struct lm_buf *tail = &gather->tail;
   if (tail->max == 0)
@@ -48,7 +48,7 @@ append_to_tail(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *val
 
 /* The kind for a first value of a type that is not Python's own. */
 static int
-begin_other(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
+encode_columns_begin_other(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 {
   struct lmpy_codec_state *state = pack->state;
   PyTypeObject *type = Py_TYPE(value);
@@ -76,7 +76,7 @@ begin_other(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 }
 
 static int
-begin(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
+encode_columns_begin(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 {
   PyTypeObject *type = Py_TYPE(value);
   int result = 0;
@@ -101,7 +101,7 @@ begin(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
   } else if (type == &PyTuple_Type) {
     result = lmpy_begin_tuple(pack, gather, value);
   } else {
-    result = begin_other(pack, gather, value);
+    result = encode_columns_begin_other(pack, gather, value);
   }
   if (result == 0 && gather->n > 0) { /* None so far */
     uint8_t *at = lmpy_gather_room(&gather->present, gather->n);
@@ -117,7 +117,8 @@ begin(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 
 /* As many cells of the column's kind as there are in a row. */
 static Py_ssize_t
-take(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *const *cells, size_t n)
+encode_columns_take(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *const *cells,
+                    size_t n)
 {
   switch (gather->kind) {
   case LMPY_TEXTS:
@@ -156,7 +157,7 @@ lmpy_cells_append(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *
       i++;
       continue;
     }
-    Py_ssize_t taken = take(pack, gather, cells + i, n - i);
+    Py_ssize_t taken = encode_columns_take(pack, gather, cells + i, n - i);
     if (taken <= 0)
       return taken < 0 ? -1 : LMPY_MISFIT;
     i += (size_t)taken;
@@ -166,7 +167,7 @@ lmpy_cells_append(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *
 
 /* 0, -1 and an exception, or LMPY_MISFIT. */
 static int
-append_fitting(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
+encode_columns_append_fitting(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 {
   switch (gather->kind) {
   case LMPY_LISTS:
@@ -199,36 +200,36 @@ int
 lmpy_gather_append(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 {
   if (gather->n_tail == 0) {
-    int result = append_fitting(pack, gather, value);
+    int result = encode_columns_append_fitting(pack, gather, value);
     if (result != LMPY_MISFIT)
       return result;
     if (gather->dense == 0) {
-      result = begin(pack, gather, value);
+      result = encode_columns_begin(pack, gather, value);
       if (result == 0)
-        result = append_fitting(pack, gather, value);
+        result = encode_columns_append_fitting(pack, gather, value);
       if (result != LMPY_MISFIT)
         return result;
     }
   }
-  return append_to_tail(pack, gather, value);
+  return encode_columns_append_to_tail(pack, gather, value);
 }
 
 /* Whether cells like those so far, however deep inside, need nobody's code. */
 static bool
-is_plain(const struct lmpy_gather *gather)
+encode_columns_is_plain(const struct lmpy_gather *gather)
 {
   if (gather->n_tail > 0 || gather->kind == LMPY_FRAMES)
     return false;
   for (uint32_t i = 0; i < gather->n_inner; i++)
-    if (!is_plain(&gather->inner[i]))
+    if (!encode_columns_is_plain(&gather->inner[i]))
       return false;
   return true;
 }
 
 /* Items from..until of a list, one by one. */
 static int
-append_singly(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *list, Py_ssize_t from,
-              Py_ssize_t until, Py_ssize_t n)
+encode_columns_append_singly(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *list,
+                             Py_ssize_t from, Py_ssize_t until, Py_ssize_t n)
 {
   for (Py_ssize_t i = from; i < until; i++) {
     if (PyList_GET_SIZE(list) != n) /* some object's own code has run */
@@ -251,7 +252,7 @@ lmpy_gather_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *l
     return lmpy_pack_refuse(pack, "more than %d items", LMPY_GATHER_BYTES);
   for (Py_ssize_t i = 0; i < n;) {
     Py_ssize_t some = n - i < GROUP ? n - i : GROUP;
-    if (gather->kind == LMPY_EMPTY || !is_plain(gather)) {
+    if (gather->kind == LMPY_EMPTY || !encode_columns_is_plain(gather)) {
       some = some < FIRST ? some : FIRST;
     } else {
       uint32_t before = lmpy_gather_size(gather);
@@ -264,7 +265,7 @@ lmpy_gather_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *l
       if (result < 0)
         return -1;
     }
-    if (append_singly(pack, gather, list, i, i + some, n) != 0)
+    if (encode_columns_append_singly(pack, gather, list, i, i + some, n) != 0)
       return -1;
     i += some;
   }
@@ -275,7 +276,7 @@ lmpy_gather_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *l
 
 /* The cells before the tail. */
 static int
-write_typed(struct lmpy_pack *pack, struct lmpy_gather *gather)
+encode_columns_write_typed(struct lmpy_pack *pack, struct lmpy_gather *gather)
 {
   static const uint8_t none[] = {LM_COLUMN_CONST, 0xc0};
   if (gather->dense == 0)
@@ -310,10 +311,10 @@ int
 lmpy_write_column(struct lmpy_pack *pack, struct lmpy_gather *gather)
 {
   if (gather->n_tail == 0)
-    return write_typed(pack, gather);
+    return encode_columns_write_typed(pack, gather);
   if (gather->n > 0) {
     if (lmpy_put_byte(pack, LM_COLUMN_SPLIT) != 0 || lmpy_put_varint(pack, gather->n) != 0 ||
-        write_typed(pack, gather) != 0)
+        encode_columns_write_typed(pack, gather) != 0)
       return -1;
   }
   if (lmpy_put_byte(pack, LM_COLUMN_ANY) != 0)

@@ -6,7 +6,7 @@
 #include "wire/columns.h"
 
 static int
-load(void)
+encode_dates_load(void)
 {
   if (PyDateTimeAPI == NULL)
     PyDateTime_IMPORT;
@@ -16,7 +16,7 @@ load(void)
 int
 lmpy_date_number(PyObject *value, uint8_t *element, int64_t *n)
 {
-  if (PyDateTimeAPI == NULL && load() != 0) {
+  if (PyDateTimeAPI == NULL && encode_dates_load() != 0) {
     PyErr_Clear(); /* without datetime nothing is a date */
     return 0;
   }

@@ -6,7 +6,8 @@
 /* Seal a frame; *result is the bytes or the text, or NULL and an exception. The module's coder serves
  * small ones under the GIL; a large one has a coder of its own, so that others may run meanwhile. */
 static PyObject *
-finish(struct lmpy_codec_state *state, const struct lmpy_pack *pack, bool compression, bool text)
+encode_frame_finish(struct lmpy_codec_state *state, const struct lmpy_pack *pack, bool compression,
+                    bool text)
 {
   struct lm_frame_view view;
   struct lm_sealed sealed;
@@ -42,7 +43,8 @@ finish(struct lmpy_codec_state *state, const struct lmpy_pack *pack, bool compre
 }
 
 static PyObject *
-encode_as(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *given, bool text)
+encode_frame_encode_as(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *given,
+                       bool text)
 {
   static const char *const names[] = {"allow_pickle", "compression", "callables", NULL};
   PyObject *found[3] = {NULL, NULL, NULL}, *result = NULL;
@@ -59,7 +61,7 @@ encode_as(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *given
   if (lmpy_pack_value(&pack, args[0]) != 0)
     lmpy_pack_path_error(&pack);
   else
-    result = finish(state, &pack, compression, text);
+    result = encode_frame_finish(state, &pack, compression, text);
   lmpy_pack_clean_up(&pack);
   return result;
 }
@@ -67,11 +69,11 @@ encode_as(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *given
 PyObject *
 lmpy_encode(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *given)
 {
-  return encode_as(module, args, n, given, false);
+  return encode_frame_encode_as(module, args, n, given, false);
 }
 
 PyObject *
 lmpy_encode_text(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *given)
 {
-  return encode_as(module, args, n, given, true);
+  return encode_frame_encode_as(module, args, n, given, true);
 }

@@ -57,7 +57,7 @@ lmpy_gather_memory(const struct lmpy_gather *gather)
 }
 
 static uint64_t
-pop_lengths(struct lm_buf *lengths, uint32_t cells)
+encode_gather_pop_lengths(struct lm_buf *lengths, uint32_t cells)
 {
   uint64_t sum = 0;
   for (; cells > 0; cells--) {
@@ -81,7 +81,8 @@ lmpy_gather_cut(struct lmpy_gather *gather, uint32_t n)
 {
   if (n < lmpy_gather_size(gather) && gather->n_tail > 0) {
     uint32_t kept = n > gather->n ? n - gather->n : 0;
-    gather->tail.len -= (size_t)pop_lengths(&gather->tail_lengths, gather->n_tail - kept);
+    gather->tail.len -=
+        (size_t)encode_gather_pop_lengths(&gather->tail_lengths, gather->n_tail - kept);
     gather->n_tail = kept;
   }
   if (n >= gather->n)
@@ -105,10 +106,10 @@ lmpy_gather_cut(struct lmpy_gather *gather, uint32_t n)
     gather->data.len = gather->dense;
     break;
   case LMPY_TEXTS:
-    gather->data.len -= (size_t)pop_lengths(&gather->lengths, gone);
+    gather->data.len -= (size_t)encode_gather_pop_lengths(&gather->lengths, gone);
     break;
   case LMPY_LISTS: {
-    uint32_t items = (uint32_t)pop_lengths(&gather->lengths, gone);
+    uint32_t items = (uint32_t)encode_gather_pop_lengths(&gather->lengths, gone);
     lmpy_gather_cut(gather->inner, lmpy_gather_size(gather->inner) - items);
     break;
   }

@@ -6,16 +6,16 @@
 
 enum { MAX_DEPTH = 56 /* the envelope around it has some more; json.h takes 64 */ };
 
-static int value(struct lmpy_pack *pack, PyObject *object);
+static int encode_json_value(struct lmpy_pack *pack, PyObject *object);
 
 static int
-put_str(struct lmpy_pack *pack, const char *text)
+encode_json_put_str(struct lmpy_pack *pack, const char *text)
 {
   return lmpy_put(pack, text, strlen(text));
 }
 
 static int
-text(struct lmpy_pack *pack, PyObject *object)
+encode_json_text(struct lmpy_pack *pack, PyObject *object)
 {
   static const char hex[] = "0123456789abcdef";
   Py_ssize_t n;
@@ -51,7 +51,7 @@ text(struct lmpy_pack *pack, PyObject *object)
 }
 
 static int
-number(struct lmpy_pack *pack, PyObject *object)
+encode_json_number(struct lmpy_pack *pack, PyObject *object)
 {
   if (PyFloat_CheckExact(object)) {
     double x = PyFloat_AS_DOUBLE(object);
@@ -60,7 +60,7 @@ number(struct lmpy_pack *pack, PyObject *object)
     char *digits = PyOS_double_to_string(x, 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
     if (digits == NULL)
       return -1;
-    int result = put_str(pack, digits);
+    int result = encode_json_put_str(pack, digits);
     PyMem_Free(digits);
     return result;
   }
@@ -77,7 +77,7 @@ number(struct lmpy_pack *pack, PyObject *object)
 }
 
 static int
-enter(struct lmpy_pack *pack)
+encode_json_enter(struct lmpy_pack *pack)
 {
   if (pack->depth == MAX_DEPTH)
     return lmpy_pack_refuse(pack, "it is nested deeper than %d levels, or contains itself",
@@ -88,14 +88,14 @@ enter(struct lmpy_pack *pack)
 
 /* Nothing below runs anybody's code, so containers stay as they are. */
 static int
-list(struct lmpy_pack *pack, PyObject *object)
+encode_json_list(struct lmpy_pack *pack, PyObject *object)
 {
-  if (enter(pack) != 0 || lmpy_put(pack, "[", 1) != 0)
+  if (encode_json_enter(pack) != 0 || lmpy_put(pack, "[", 1) != 0)
     return -1;
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(object); i++) {
     if (i > 0 && lmpy_put(pack, ",", 1) != 0)
       return -1;
-    if (value(pack, PyList_GET_ITEM(object, i)) != 0) {
+    if (encode_json_value(pack, PyList_GET_ITEM(object, i)) != 0) {
       lmpy_pack_index_step(pack, i);
       return -1;
     }
@@ -105,21 +105,21 @@ list(struct lmpy_pack *pack, PyObject *object)
 }
 
 static int
-dict(struct lmpy_pack *pack, PyObject *object)
+encode_json_dict(struct lmpy_pack *pack, PyObject *object)
 {
   PyObject *key, *cell;
   Py_ssize_t at = 0, seen = 0;
-  if (enter(pack) != 0 || lmpy_put(pack, "{", 1) != 0)
+  if (encode_json_enter(pack) != 0 || lmpy_put(pack, "{", 1) != 0)
     return -1;
   while (PyDict_Next(object, &at, &key, &cell)) {
     if (!PyUnicode_CheckExact(key))
       return lmpy_pack_refuse(pack,
                               "JSON has no keys but texts, and %R is a %s: pass a list of pairs",
                               key, Py_TYPE(key)->tp_name);
-    if ((seen++ > 0 && lmpy_put(pack, ",", 1) != 0) || text(pack, key) != 0 ||
+    if ((seen++ > 0 && lmpy_put(pack, ",", 1) != 0) || encode_json_text(pack, key) != 0 ||
         lmpy_put(pack, ":", 1) != 0)
       return -1;
-    if (value(pack, cell) != 0) {
+    if (encode_json_value(pack, cell) != 0) {
       lmpy_pack_key_step(pack, key);
       return -1;
     }
@@ -129,7 +129,7 @@ dict(struct lmpy_pack *pack, PyObject *object)
 }
 
 static int
-value(struct lmpy_pack *pack, PyObject *object)
+encode_json_value(struct lmpy_pack *pack, PyObject *object)
 {
   PyTypeObject *type = Py_TYPE(object);
   if (object == Py_None)
@@ -137,13 +137,13 @@ value(struct lmpy_pack *pack, PyObject *object)
   if (type == &PyBool_Type)
     return object == Py_True ? lmpy_put(pack, "true", 4) : lmpy_put(pack, "false", 5);
   if (type == &PyUnicode_Type)
-    return text(pack, object);
+    return encode_json_text(pack, object);
   if (type == &PyLong_Type || type == &PyFloat_Type)
-    return number(pack, object);
+    return encode_json_number(pack, object);
   if (type == &PyList_Type)
-    return list(pack, object);
+    return encode_json_list(pack, object);
   if (type == &PyDict_Type)
-    return dict(pack, object);
+    return encode_json_dict(pack, object);
   if (type == &PyTuple_Type)
     return lmpy_pack_refuse(pack, "JSON has no tuple: pass a list");
   return lmpy_pack_refuse(pack, "JSON has no %s: pass None, bool, int, float, str, list or dict",
@@ -156,7 +156,7 @@ lmpy_encode_json(PyObject *module, PyObject *object)
   struct lmpy_pack pack;
   PyObject *bytes = NULL;
   lmpy_pack_init(&pack, PyModule_GetState(module), false, false);
-  if (value(&pack, object) != 0)
+  if (encode_json_value(&pack, object) != 0)
     lmpy_pack_path_error(&pack);
   else
     bytes = PyBytes_FromStringAndSize((const char *)pack.structure.data,

@@ -6,7 +6,7 @@
 enum { MANY = 512 /* doubles, from which on a copy is saved */ };
 
 static int
-add_int(struct lmpy_pack *pack, struct lmpy_gather *gather, int64_t number)
+encode_numbers_add_int(struct lmpy_pack *pack, struct lmpy_gather *gather, int64_t number)
 {
   if (lmpy_gather_push(&gather->data, &number, sizeof number) != 0)
     return lmpy_gather_no_memory(pack);
@@ -14,25 +14,26 @@ add_int(struct lmpy_pack *pack, struct lmpy_gather *gather, int64_t number)
 }
 
 static int
-add_numpy_int(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
+encode_numbers_add_numpy_int(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 {
   PyObject *number = PyNumber_Index(value); /* numpy's own code */
   int64_t n;
   if (number == NULL)
     return -1;
-  int result = lmpy_int_value(number, &n) != 0 ? LMPY_MISFIT : add_int(pack, gather, n);
+  int result =
+      lmpy_int_value(number, &n) != 0 ? LMPY_MISFIT : encode_numbers_add_int(pack, gather, n);
   Py_DECREF(number);
   return result;
 }
 
 static int
-add_date(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
+encode_numbers_add_date(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 {
   uint8_t element;
   int64_t number;
   if (lmpy_date_number(value, &element, &number) != 1 || element != gather->element)
     return LMPY_MISFIT;
-  return add_int(pack, gather, number);
+  return encode_numbers_add_int(pack, gather, number);
 }
 
 Py_ssize_t
@@ -44,9 +45,9 @@ lmpy_take_int_like(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject 
   int result = 0;
   for (; i < n && result == 0; i += result == 0)
     if (!numpy)
-      result = add_date(pack, gather, cells[i]);
+      result = encode_numbers_add_date(pack, gather, cells[i]);
     else if (Py_IS_TYPE(cells[i], pack->state->int64))
-      result = add_numpy_int(pack, gather, cells[i]);
+      result = encode_numbers_add_numpy_int(pack, gather, cells[i]);
     else
       result = LMPY_MISFIT;
   return result < 0 ? -1 : (Py_ssize_t)i;
@@ -56,8 +57,8 @@ lmpy_take_int_like(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject 
 
 /* The end of a head of INT or DECIMAL, and the integers to the packed section. */
 static int
-write_packed(struct lmpy_pack *pack, const int64_t *numbers, size_t n, int64_t minimum,
-             unsigned width)
+encode_numbers_write_packed(struct lmpy_pack *pack, const int64_t *numbers, size_t n,
+                            int64_t minimum, unsigned width)
 {
   uint8_t *at = lm_buf_reserve(&pack->packed, n * width + LM_SLACK);
   if (at == NULL)
@@ -83,11 +84,12 @@ lmpy_write_ints(struct lmpy_pack *pack, int64_t *numbers, size_t n, uint8_t elem
   const uint8_t head[] = {LM_COLUMN_INT, element};
   if (lmpy_put(pack, head, sizeof head) != 0)
     return -1;
-  return write_packed(pack, numbers, n, low, lm_width_of((uint64_t)high - (uint64_t)low));
+  return encode_numbers_write_packed(pack, numbers, n, low,
+                                     lm_width_of((uint64_t)high - (uint64_t)low));
 }
 
 static bool
-all_same_bits(const double *doubles, size_t n)
+encode_numbers_all_same_bits(const double *doubles, size_t n)
 {
   for (size_t i = 1; i < n; i++)
     if (memcmp(doubles, doubles + i, sizeof *doubles) != 0)
@@ -109,9 +111,9 @@ lmpy_write_doubles(struct lmpy_pack *pack, const double *doubles, size_t n, uint
                             (uint8_t)(decimal.exponent | (decimal.has_nan ? 0x80 : 0))};
     if (lmpy_put(pack, head, sizeof head) != 0)
       return -1;
-    return write_packed(pack, numbers, n, decimal.minimum, decimal.width);
+    return encode_numbers_write_packed(pack, numbers, n, decimal.minimum, decimal.width);
   }
-  if (may_be_const && element == LM_FLOAT && all_same_bits(doubles, n)) {
+  if (may_be_const && element == LM_FLOAT && encode_numbers_all_same_bits(doubles, n)) {
     uint8_t head[10] = {LM_COLUMN_CONST, 0xcb};
     uint64_t bits;
     memcpy(&bits, doubles, 8);
@@ -140,7 +142,7 @@ lmpy_write_doubles(struct lmpy_pack *pack, const double *doubles, size_t n, uint
 
 /* Many doubles that become the words as they are: no copy. */
 static int
-give_doubles(struct lmpy_pack *pack, struct lmpy_gather *gather)
+encode_numbers_give_doubles(struct lmpy_pack *pack, struct lmpy_gather *gather)
 {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
   const uint8_t head[] = {LM_COLUMN_FLOAT, gather->element, 0};
@@ -160,7 +162,7 @@ lmpy_write_floats(struct lmpy_pack *pack, struct lmpy_gather *gather)
 {
   const double *doubles = (const double *)(const void *)gather->data.data;
   if (pack->words.len == 0 && gather->dense >= MANY && !lm_decimal_likely(doubles, gather->dense))
-    return give_doubles(pack, gather);
+    return encode_numbers_give_doubles(pack, gather);
   return lmpy_write_doubles(pack, doubles, gather->dense, gather->element, true);
 }
 

@@ -8,7 +8,7 @@ enum {
 };
 
 static struct lm_buf *
-buffer(struct lmpy_pack *pack, int i)
+encode_pack_buffer(struct lmpy_pack *pack, int i)
 {
   struct lm_buf *all[] = {&pack->structure, &pack->packed, &pack->words, &pack->scratch};
   return all[i];
@@ -20,8 +20,8 @@ lmpy_pack_init(struct lmpy_pack *pack, struct lmpy_codec_state *state, bool allo
 {
   *pack = (struct lmpy_pack){.state = state, .allow_pickle = allow_pickle, .callables = callables};
   for (int i = 0; i < 4; i++) {
-    lm_buf_move(buffer(pack, i), &state->spare_bufs[i]);
-    buffer(pack, i)->max = MAX_SECTION;
+    lm_buf_move(encode_pack_buffer(pack, i), &state->spare_bufs[i]);
+    encode_pack_buffer(pack, i)->max = MAX_SECTION;
   }
 }
 
@@ -30,7 +30,7 @@ lmpy_pack_clean_up(struct lmpy_pack *pack)
 {
   for (int i = 0; i < 4; i++)
     if (pack->state != NULL)
-      lmpy_state_keep(&pack->state->spare_bufs[i], buffer(pack, i));
+      lmpy_state_keep(&pack->state->spare_bufs[i], encode_pack_buffer(pack, i));
   if (pack->blob.obj != NULL)
     PyBuffer_Release(&pack->blob);
   Py_CLEAR(pack->path);
@@ -48,7 +48,7 @@ lmpy_pack_view(const struct lmpy_pack *pack, struct lm_frame_view *view)
 
 /* Put one step of the way to the failing value in front. The exception is kept whatever happens. */
 static void
-add_step(struct lmpy_pack *pack, const char *format, PyObject *step)
+encode_pack_add_step(struct lmpy_pack *pack, const char *format, PyObject *step)
 {
   PyObject *error = lmpy_error_take();
   PyObject *text = PyUnicode_FromFormat(format, step);
@@ -68,14 +68,14 @@ lmpy_pack_index_step(struct lmpy_pack *pack, Py_ssize_t index)
   PyObject *number = PyLong_FromSsize_t(index);
   lmpy_error_put(error);
   if (number != NULL)
-    add_step(pack, "[%R]", number);
+    encode_pack_add_step(pack, "[%R]", number);
   Py_XDECREF(number);
 }
 
 void
 lmpy_pack_key_step(struct lmpy_pack *pack, PyObject *key)
 {
-  add_step(pack, "[%.200R]", key);
+  encode_pack_add_step(pack, "[%.200R]", key);
 }
 
 int
@@ -94,7 +94,7 @@ lmpy_pack_refuse(struct lmpy_pack *pack, const char *format, ...)
 
 /* Leave the middle of a long way out. Whether it worked. */
 static bool
-shorten(PyObject *steps)
+encode_pack_shorten(PyObject *steps)
 {
   Py_ssize_t n = PyList_GET_SIZE(steps);
   if (n <= 2 * STEPS_SHOWN)
@@ -118,7 +118,7 @@ lmpy_pack_path_error(struct lmpy_pack *pack)
   PyObject *before = PyObject_GetAttrString(error, "args");
   PyObject *empty = PyUnicode_FromString("");
   if (before != NULL && empty != NULL) {
-    if (steps != NULL && PyList_Reverse(steps) == 0 && shorten(steps))
+    if (steps != NULL && PyList_Reverse(steps) == 0 && encode_pack_shorten(steps))
       way = PyUnicode_Join(empty, steps);
     else
       way = Py_NewRef(empty);

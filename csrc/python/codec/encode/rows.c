@@ -16,7 +16,7 @@ enum {
 };
 
 static inline bool
-is_same_key(PyObject *mine, PyObject *theirs)
+encode_rows_is_same_key(PyObject *mine, PyObject *theirs)
 {
   if (mine == theirs)
     return true;
@@ -30,7 +30,7 @@ is_same_key(PyObject *mine, PyObject *theirs)
 /* --- beginning --- */
 
 static int
-begin_fields(struct lmpy_pack *pack, struct lmpy_gather *gather, uint32_t n)
+encode_rows_begin_fields(struct lmpy_pack *pack, struct lmpy_gather *gather, uint32_t n)
 {
   gather->inner = lm_alloc_zero(n > 0 ? n : 1, sizeof *gather->inner);
   if (gather->inner == NULL)
@@ -42,7 +42,7 @@ begin_fields(struct lmpy_pack *pack, struct lmpy_gather *gather, uint32_t n)
 int
 lmpy_begin_list(struct lmpy_pack *pack, struct lmpy_gather *gather)
 {
-  int result = begin_fields(pack, gather, 1);
+  int result = encode_rows_begin_fields(pack, gather, 1);
   if (result == 0)
     gather->kind = LMPY_LISTS;
   return result;
@@ -61,7 +61,7 @@ lmpy_begin_dict(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *di
       return LMPY_MISFIT;
     }
   gather->keys = lm_alloc_zero((size_t)n, sizeof(PyObject *));
-  if (gather->keys == NULL || begin_fields(pack, gather, (uint32_t)n) != 0) {
+  if (gather->keys == NULL || encode_rows_begin_fields(pack, gather, (uint32_t)n) != 0) {
     lm_free(gather->keys);
     gather->keys = NULL;
     return lmpy_gather_no_memory(pack);
@@ -78,7 +78,7 @@ lmpy_begin_tuple(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *t
 {
   if (PyTuple_GET_SIZE(tuple) > MAX_PLACES)
     return LMPY_MISFIT;
-  int result = begin_fields(pack, gather, (uint32_t)PyTuple_GET_SIZE(tuple));
+  int result = encode_rows_begin_fields(pack, gather, (uint32_t)PyTuple_GET_SIZE(tuple));
   if (result == 0)
     gather->kind = LMPY_TUPLES;
   return result;
@@ -129,7 +129,7 @@ lmpy_add_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *list
 
 /* The end of a row that was begun: its cells count, or none of them. */
 static int
-end_row(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *row, int result)
+encode_rows_end_row(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *row, int result)
 {
   Py_DECREF(row);
   pack->depth--;
@@ -152,7 +152,7 @@ lmpy_add_dict(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *dict
   int result = 0;
   Py_INCREF(dict);
   while (PyDict_Next(dict, &at, &key, &value)) {
-    if (i == n || !is_same_key(gather->keys[i], key)) {
+    if (i == n || !encode_rows_is_same_key(gather->keys[i], key)) {
       result = LMPY_MISFIT;
       break;
     }
@@ -165,7 +165,7 @@ lmpy_add_dict(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *dict
   }
   if (result == 0 && (i != n || PyDict_GET_SIZE(dict) != (Py_ssize_t)n))
     result = lmpy_pack_refuse(pack, "the dict was changed while it was read");
-  return end_row(pack, gather, dict, result);
+  return encode_rows_end_row(pack, gather, dict, result);
 }
 
 int
@@ -183,7 +183,7 @@ lmpy_add_tuple(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *tup
     if (result != 0)
       lmpy_pack_index_step(pack, i);
   }
-  return end_row(pack, gather, tuple, result);
+  return encode_rows_end_row(pack, gather, tuple, result);
 }
 
 int
@@ -241,8 +241,8 @@ lmpy_take_lists(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *co
 
 /* Columns inside of dicts and tuples: all or none of n rows. */
 static Py_ssize_t
-take_fields(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *const *matrix,
-            size_t stride, size_t n)
+encode_rows_take_fields(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *const *matrix,
+                        size_t stride, size_t n)
 {
   int result = 0;
   if (lmpy_pack_enter(pack) != 0)
@@ -272,14 +272,14 @@ lmpy_take_dicts(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *co
     if (!PyDict_CheckExact(dict) || PyDict_GET_SIZE(dict) != (Py_ssize_t)columns)
       break;
     for (; PyDict_Next(dict, &at, &key, &value); keys++, place += stride) {
-      if (key != *keys && !is_same_key(*keys, key))
+      if (key != *keys && !encode_rows_is_same_key(*keys, key))
         goto misfit;
       *place = value;
       __builtin_prefetch(value); /* read soon, by column */
     }
   }
 misfit:
-  return take_fields(pack, gather, matrix, stride, row);
+  return encode_rows_take_fields(pack, gather, matrix, stride, row);
 }
 
 Py_ssize_t
@@ -297,7 +297,7 @@ lmpy_take_tuples(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *c
     for (size_t column = 0; column < columns; column++)
       matrix[column * stride + row] = PyTuple_GET_ITEM(tuple, (Py_ssize_t)column);
   }
-  return take_fields(pack, gather, matrix, stride, row);
+  return encode_rows_take_fields(pack, gather, matrix, stride, row);
 }
 
 /* --- writing --- */

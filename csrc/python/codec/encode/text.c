@@ -16,7 +16,7 @@ enum {
 
 /* NULL without an exception: it has lone surrogates, or there is no memory for it. */
 static const void *
-wide_text(PyObject *text, size_t *len)
+encode_text_wide_text(PyObject *text, size_t *len)
 {
   Py_ssize_t n;
   const char *bytes = PyUnicode_AsUTF8AndSize(text, &n);
@@ -46,7 +46,7 @@ lmpy_take_texts(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *co
     if (lmpy_is_ascii(cell)) {
       text = PyUnicode_1BYTE_DATA(cell);
       len = (size_t)PyUnicode_GET_LENGTH(cell);
-    } else if ((text = wide_text(cell, &len)) != NULL) {
+    } else if ((text = encode_text_wide_text(cell, &len)) != NULL) {
       gather->ascii = false;
     } else {
       break;
@@ -70,7 +70,8 @@ lmpy_take_texts(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *co
 }
 
 static int
-add_bytes(struct lmpy_pack *pack, struct lmpy_gather *gather, const void *bytes, Py_ssize_t n)
+encode_text_add_bytes(struct lmpy_pack *pack, struct lmpy_gather *gather, const void *bytes,
+                      Py_ssize_t n)
 {
   uint32_t length = (uint32_t)n;
   if ((size_t)n > LMPY_GATHER_BYTES)
@@ -84,14 +85,14 @@ add_bytes(struct lmpy_pack *pack, struct lmpy_gather *gather, const void *bytes,
 }
 
 static int
-add_decimal(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
+encode_text_add_decimal(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 {
   PyObject *text = PyObject_Str(value); /* decimal's own code */
   if (text == NULL)
     return -1;
-  int result = lmpy_is_ascii(text)
-                   ? add_bytes(pack, gather, PyUnicode_1BYTE_DATA(text), PyUnicode_GET_LENGTH(text))
-                   : LMPY_MISFIT;
+  int result = lmpy_is_ascii(text) ? encode_text_add_bytes(pack, gather, PyUnicode_1BYTE_DATA(text),
+                                                           PyUnicode_GET_LENGTH(text))
+                                   : LMPY_MISFIT;
   Py_DECREF(text);
   return result;
 }
@@ -105,9 +106,9 @@ lmpy_take_text_like(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject
   size_t i = 0;
   int result = 0;
   for (; i < n && result == 0 && Py_IS_TYPE(cells[i], type); i += result == 0)
-    result = decimals
-                 ? add_decimal(pack, gather, cells[i])
-                 : add_bytes(pack, gather, PyBytes_AS_STRING(cells[i]), PyBytes_GET_SIZE(cells[i]));
+    result = decimals ? encode_text_add_decimal(pack, gather, cells[i])
+                      : encode_text_add_bytes(pack, gather, PyBytes_AS_STRING(cells[i]),
+                                              PyBytes_GET_SIZE(cells[i]));
   return result < 0 ? -1 : (Py_ssize_t)i;
 }
 
@@ -127,7 +128,7 @@ struct unique {
 
 /* The first 8 bytes, zeros where the text is shorter. Gathers leave room to read them. */
 static inline uint64_t
-first_bytes(const uint8_t *at, uint32_t len)
+encode_text_first_bytes(const uint8_t *at, uint32_t len)
 {
   uint64_t first;
   memcpy(&first, at, sizeof first);
@@ -142,7 +143,7 @@ first_bytes(const uint8_t *at, uint32_t len)
 }
 
 static inline uint32_t
-slot_of(const uint8_t *at, uint32_t len, uint64_t first)
+encode_text_slot_of(const uint8_t *at, uint32_t len, uint64_t first)
 {
   uint64_t hash = (first ^ len) * UINT64_C(0xff51afd7ed558ccd);
   if (len > 8) {
@@ -155,15 +156,15 @@ slot_of(const uint8_t *at, uint32_t len, uint64_t first)
 
 /* Which of the different texts each cell is, at *indices; false: they are too many. */
 static bool
-find_unique(const struct lmpy_gather *gather, struct unique *unique, uint16_t *indices)
+encode_text_find_unique(const struct lmpy_gather *gather, struct unique *unique, uint16_t *indices)
 {
   const uint32_t *lengths = (const uint32_t *)(const void *)gather->lengths.data;
   const uint8_t *data = gather->data.data, *at = data;
   uint32_t n = gather->dense, looked_at = 16;
   for (uint32_t i = 0; i < n; at += lengths[i++]) {
     uint32_t len = lengths[i];
-    uint64_t first = first_bytes(at, len);
-    uint32_t slot = slot_of(at, len, first) & unique->mask, index;
+    uint64_t first = encode_text_first_bytes(at, len);
+    uint32_t slot = encode_text_slot_of(at, len, first) & unique->mask, index;
     for (; (index = unique->slots[slot]) != 0; slot = (slot + 1) & unique->mask) {
       const struct text *text = &unique->texts[--index];
       if (text->first == first && text->len == len &&
@@ -188,8 +189,8 @@ find_unique(const struct lmpy_gather *gather, struct unique *unique, uint16_t *i
 }
 
 static int
-write_text_column(struct lmpy_pack *pack, uint8_t element, const struct lm_buf *lengths,
-                  const struct lm_buf *bytes, uint32_t n)
+encode_text_write_text_column(struct lmpy_pack *pack, uint8_t element, const struct lm_buf *lengths,
+                              const struct lm_buf *bytes, uint32_t n)
 {
   const uint8_t head[] = {LM_COLUMN_TEXT, element};
   if (lmpy_put(pack, head, sizeof head) != 0 || lmpy_write_lengths(pack, lengths, n) != 0)
@@ -199,7 +200,7 @@ write_text_column(struct lmpy_pack *pack, uint8_t element, const struct lm_buf *
 
 /* One text for all cells. */
 static int
-write_same_text(struct lmpy_pack *pack, const uint8_t *bytes, uint32_t n)
+encode_text_write_same_text(struct lmpy_pack *pack, const uint8_t *bytes, uint32_t n)
 {
   uint8_t *at = lmpy_put_room(pack, (size_t)n + 6);
   if (at == NULL)
@@ -210,8 +211,8 @@ write_same_text(struct lmpy_pack *pack, const uint8_t *bytes, uint32_t n)
 }
 
 static int
-write_unique(struct lmpy_pack *pack, const struct lmpy_gather *gather, uint8_t element,
-             const struct unique *unique, const uint16_t *indices)
+encode_text_write_unique(struct lmpy_pack *pack, const struct lmpy_gather *gather, uint8_t element,
+                         const struct unique *unique, const uint16_t *indices)
 {
   struct lm_buf lengths, bytes;
   int result = -1;
@@ -228,7 +229,7 @@ write_unique(struct lmpy_pack *pack, const struct lmpy_gather *gather, uint8_t e
     goto done;
   }
   if (lmpy_put(pack, head, sizeof head) != 0 || lmpy_put_varint(pack, unique->n) != 0 ||
-      write_text_column(pack, element, &lengths, &bytes, unique->n) != 0)
+      encode_text_write_text_column(pack, element, &lengths, &bytes, unique->n) != 0)
     goto done;
   uint8_t *at = lmpy_put_room(pack, (size_t)gather->dense * width);
   if (at == NULL) {
@@ -251,7 +252,7 @@ done:
 
 /* As few different texts, where they are: 1; 0 and nothing written where they are not. */
 static int
-write_few(struct lmpy_pack *pack, const struct lmpy_gather *gather, uint8_t element)
+encode_text_write_few(struct lmpy_pack *pack, const struct lmpy_gather *gather, uint8_t element)
 {
   uint16_t few_slots[FEW_SLOTS];
   struct text few_texts[FEW_UNIQUE];
@@ -278,16 +279,16 @@ write_few(struct lmpy_pack *pack, const struct lmpy_gather *gather, uint8_t elem
   int result = -1;
   if (indices == NULL)
     lmpy_pack_no_memory(pack);
-  else if (!find_unique(gather, &unique, indices))
+  else if (!encode_text_find_unique(gather, &unique, indices))
     result = 0;
   else
-    result = write_unique(pack, gather, element, &unique, indices) != 0 ? -1 : 1;
+    result = encode_text_write_unique(pack, gather, element, &unique, indices) != 0 ? -1 : 1;
   lm_free(large);
   return result;
 }
 
 static bool
-are_same_texts(const struct lmpy_gather *gather)
+encode_text_are_same_texts(const struct lmpy_gather *gather)
 {
   const uint32_t *lengths = (const uint32_t *)(const void *)gather->lengths.data;
   const uint8_t *data = gather->data.data;
@@ -304,12 +305,14 @@ lmpy_write_texts(struct lmpy_pack *pack, const struct lmpy_gather *gather)
   uint8_t element = gather->element;
   if (element == LM_TEXT_ASCII && !gather->ascii)
     element = LM_TEXT_UTF8;
-  if (element <= LM_TEXT_UTF8 && are_same_texts(gather))
-    return write_same_text(pack, gather->data.data, (uint32_t)(gather->data.len / gather->dense));
+  if (element <= LM_TEXT_UTF8 && encode_text_are_same_texts(gather))
+    return encode_text_write_same_text(pack, gather->data.data,
+                                       (uint32_t)(gather->data.len / gather->dense));
   if (gather->dense >= MIN_UNIQUE_CELLS && element <= LM_TEXT_UTF8) {
-    int written = write_few(pack, gather, element);
+    int written = encode_text_write_few(pack, gather, element);
     if (written != 0)
       return written < 0 ? -1 : 0;
   }
-  return write_text_column(pack, element, &gather->lengths, &gather->data, gather->dense);
+  return encode_text_write_text_column(pack, element, &gather->lengths, &gather->data,
+                                       gather->dense);
 }

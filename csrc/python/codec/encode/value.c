@@ -16,7 +16,8 @@ enum {
 
 /* msgpack's head of a str, bin, array or map; room for it must be there. Returns its bytes. */
 static inline size_t
-head(uint8_t *at, uint32_t n, uint8_t fix, uint32_t fix_max, uint8_t code8, uint8_t code16)
+encode_value_head(uint8_t *at, uint32_t n, uint8_t fix, uint32_t fix_max, uint8_t code8,
+                  uint8_t code16)
 {
   if (fix != 0 && n <= fix_max) {
     at[0] = (uint8_t)(fix | n);
@@ -38,26 +39,26 @@ head(uint8_t *at, uint32_t n, uint8_t fix, uint32_t fix_max, uint8_t code8, uint
 }
 
 static int
-put_container(struct lmpy_pack *pack, Py_ssize_t n, uint8_t fix, uint8_t code16)
+encode_value_put_container(struct lmpy_pack *pack, Py_ssize_t n, uint8_t fix, uint8_t code16)
 {
   if (n > UINT32_MAX)
     return lmpy_pack_refuse(pack, "a container of more than 2^32 items");
   uint8_t *at = lm_buf_reserve(&pack->structure, 5);
   if (at == NULL)
     return lmpy_pack_no_memory(pack);
-  pack->structure.len += head(at, (uint32_t)n, fix, 15, 0, code16);
+  pack->structure.len += encode_value_head(at, (uint32_t)n, fix, 15, 0, code16);
   return 0;
 }
 
 static int
-put_ext(struct lmpy_pack *pack, int ext, const void *bytes, size_t n)
+encode_value_put_ext(struct lmpy_pack *pack, int ext, const void *bytes, size_t n)
 {
   if (n > UINT32_MAX)
     return lmpy_pack_refuse(pack, "a value of more than 4 GB");
   uint8_t *at = lm_buf_reserve(&pack->structure, n + 6);
   if (at == NULL)
     return lmpy_pack_no_memory(pack);
-  size_t used = head(at, (uint32_t)n, 0, 0, 0xc7, 0xc8);
+  size_t used = encode_value_head(at, (uint32_t)n, 0, 0, 0xc7, 0xc8);
   at[used++] = (uint8_t)ext;
   memcpy(at + used, bytes, n);
   pack->structure.len += used + n;
@@ -67,7 +68,7 @@ put_ext(struct lmpy_pack *pack, int ext, const void *bytes, size_t n)
 /* --- scalars --- */
 
 static int
-pack_int(struct lmpy_pack *pack, PyObject *value)
+encode_value_int(struct lmpy_pack *pack, PyObject *value)
 {
   int64_t n;
   int over = lmpy_int_value(value, &n);
@@ -87,9 +88,10 @@ pack_int(struct lmpy_pack *pack, PyObject *value)
   if (over != 0) {
     Py_ssize_t size = lmpy_int_bytes(value);
     PyObject *bytes = size < 0 ? NULL : lmpy_int_to_bytes(value, size);
-    int result = bytes == NULL ? -1
-                               : put_ext(pack, LM_EXT_BIG_INT, PyBytes_AS_STRING(bytes),
-                                         (size_t)PyBytes_GET_SIZE(bytes));
+    int result = bytes == NULL
+                     ? -1
+                     : encode_value_put_ext(pack, LM_EXT_BIG_INT, PyBytes_AS_STRING(bytes),
+                                            (size_t)PyBytes_GET_SIZE(bytes));
     Py_XDECREF(bytes);
     return result;
   }
@@ -114,7 +116,7 @@ pack_int(struct lmpy_pack *pack, PyObject *value)
 }
 
 static int
-pack_float(struct lmpy_pack *pack, double value)
+encode_value_float(struct lmpy_pack *pack, double value)
 {
   uint64_t bits;
   memcpy(&bits, &value, 8);
@@ -128,7 +130,7 @@ pack_float(struct lmpy_pack *pack, double value)
 }
 
 static int
-pack_str(struct lmpy_pack *pack, PyObject *value)
+encode_value_str(struct lmpy_pack *pack, PyObject *value)
 {
   Py_ssize_t n;
   const char *text = PyUnicode_AsUTF8AndSize(value, &n);
@@ -137,9 +139,10 @@ pack_str(struct lmpy_pack *pack, PyObject *value)
       return -1;
     PyErr_Clear();
     PyObject *bytes = PyUnicode_AsEncodedString(value, "utf-8", "surrogatepass");
-    int result = bytes == NULL ? -1
-                               : put_ext(pack, LM_EXT_WIDE_STR, PyBytes_AS_STRING(bytes),
-                                         (size_t)PyBytes_GET_SIZE(bytes));
+    int result = bytes == NULL
+                     ? -1
+                     : encode_value_put_ext(pack, LM_EXT_WIDE_STR, PyBytes_AS_STRING(bytes),
+                                            (size_t)PyBytes_GET_SIZE(bytes));
     Py_XDECREF(bytes);
     return result;
   }
@@ -148,21 +151,21 @@ pack_str(struct lmpy_pack *pack, PyObject *value)
   uint8_t *at = lm_buf_reserve(&pack->structure, (size_t)n + 5);
   if (at == NULL)
     return lmpy_pack_no_memory(pack);
-  size_t used = head(at, (uint32_t)n, 0xa0, 31, 0xd9, 0xda);
+  size_t used = encode_value_head(at, (uint32_t)n, 0xa0, 31, 0xd9, 0xda);
   memcpy(at + used, text, (size_t)n);
   pack->structure.len += used + (size_t)n;
   return 0;
 }
 
 static int
-pack_bytes(struct lmpy_pack *pack, const char *bytes, Py_ssize_t n)
+encode_value_bytes(struct lmpy_pack *pack, const char *bytes, Py_ssize_t n)
 {
   if (n > UINT32_MAX)
     return lmpy_pack_refuse(pack, "more than 4 GB of bytes");
   uint8_t *at = lm_buf_reserve(&pack->structure, (size_t)n + 5);
   if (at == NULL)
     return lmpy_pack_no_memory(pack);
-  size_t used = head(at, (uint32_t)n, 0, 0, 0xc4, 0xc5);
+  size_t used = encode_value_head(at, (uint32_t)n, 0, 0, 0xc4, 0xc5);
   memcpy(at + used, bytes, (size_t)n);
   pack->structure.len += used + (size_t)n;
   return 0;
@@ -172,7 +175,7 @@ pack_bytes(struct lmpy_pack *pack, const char *bytes, Py_ssize_t n)
 
 /* Whether a list looks as if it were of one kind: its first, middle and last item are. */
 static bool
-looks_even(PyObject *list, Py_ssize_t n)
+encode_value_looks_even(PyObject *list, Py_ssize_t n)
 {
   PyTypeObject *type = NULL;
   const Py_ssize_t places[] = {0, n / 2, n - 1};
@@ -190,18 +193,18 @@ looks_even(PyObject *list, Py_ssize_t n)
 }
 
 static int
-pack_list(struct lmpy_pack *pack, PyObject *list)
+encode_value_list(struct lmpy_pack *pack, PyObject *list)
 {
   Py_ssize_t n = PyList_GET_SIZE(list);
   if (lmpy_pack_enter(pack) != 0)
     return -1;
-  if (n >= MIN_COLUMN && looks_even(list, n)) {
+  if (n >= MIN_COLUMN && encode_value_looks_even(list, n)) {
     int result = lmpy_pack_column(pack, list);
     if (result == 0)
       pack->depth--;
     return result;
   }
-  if (put_container(pack, n, 0x90, 0xdc) != 0)
+  if (encode_value_put_container(pack, n, 0x90, 0xdc) != 0)
     return -1;
   for (Py_ssize_t i = 0; i < n; i++) {
     if (PyList_GET_SIZE(list) != n) /* some object's own code has run */
@@ -219,12 +222,12 @@ pack_list(struct lmpy_pack *pack, PyObject *list)
 }
 
 static int
-pack_tuple(struct lmpy_pack *pack, PyObject *tuple)
+encode_value_tuple(struct lmpy_pack *pack, PyObject *tuple)
 {
   size_t mark;
   Py_ssize_t n = PyTuple_GET_SIZE(tuple);
   if (lmpy_pack_enter(pack) != 0 || lmpy_pack_begin_ext(pack, &mark) != 0 ||
-      put_container(pack, n, 0x90, 0xdc) != 0)
+      encode_value_put_container(pack, n, 0x90, 0xdc) != 0)
     return -1;
   for (Py_ssize_t i = 0; i < n; i++)
     if (lmpy_pack_value(pack, PyTuple_GET_ITEM(tuple, i)) != 0) {
@@ -236,11 +239,11 @@ pack_tuple(struct lmpy_pack *pack, PyObject *tuple)
 }
 
 static int
-pack_dict(struct lmpy_pack *pack, PyObject *dict)
+encode_value_dict(struct lmpy_pack *pack, PyObject *dict)
 {
   Py_ssize_t n = PyDict_GET_SIZE(dict), at = 0, seen = 0;
   PyObject *key, *value;
-  if (lmpy_pack_enter(pack) != 0 || put_container(pack, n, 0x80, 0xde) != 0)
+  if (lmpy_pack_enter(pack) != 0 || encode_value_put_container(pack, n, 0x80, 0xde) != 0)
     return -1;
   while (PyDict_Next(dict, &at, &key, &value)) {
     if (seen++ == n)
@@ -264,7 +267,7 @@ pack_dict(struct lmpy_pack *pack, PyObject *dict)
 }
 
 static int
-pack_set(struct lmpy_pack *pack, PyObject *set)
+encode_value_set(struct lmpy_pack *pack, PyObject *set)
 {
   size_t mark;
   PyObject *items = PySequence_List(set); /* its own copy */
@@ -273,7 +276,7 @@ pack_set(struct lmpy_pack *pack, PyObject *set)
   int result = -1;
   Py_ssize_t n = PyList_GET_SIZE(items);
   if (lmpy_pack_enter(pack) == 0 && lmpy_pack_begin_ext(pack, &mark) == 0 &&
-      put_container(pack, n + 1, 0x90, 0xdc) == 0 &&
+      encode_value_put_container(pack, n + 1, 0x90, 0xdc) == 0 &&
       lmpy_put(pack, PyFrozenSet_CheckExact(set) ? "\xc3" : "\xc2", 1) == 0) {
     result = 0;
     for (Py_ssize_t i = 0; i < n && result == 0; i++)
@@ -294,7 +297,7 @@ lmpy_pack_parts(struct lmpy_pack *pack, int ext, PyObject *parts)
 {
   size_t mark;
   Py_ssize_t n = PyTuple_GET_SIZE(parts);
-  if (lmpy_pack_begin_ext(pack, &mark) != 0 || put_container(pack, n, 0x90, 0xdc) != 0)
+  if (lmpy_pack_begin_ext(pack, &mark) != 0 || encode_value_put_container(pack, n, 0x90, 0xdc) != 0)
     return -1;
   for (Py_ssize_t i = 0; i < n; i++)
     if (lmpy_pack_value(pack, PyTuple_GET_ITEM(parts, i)) != 0)
@@ -303,7 +306,7 @@ lmpy_pack_parts(struct lmpy_pack *pack, int ext, PyObject *parts)
 }
 
 static int
-pack_kind(struct lmpy_pack *pack, PyObject *value)
+encode_value_kind(struct lmpy_pack *pack, PyObject *value)
 {
   struct lmpy_codec_state *state = pack->state;
   if (lmpy_types_load_kinds(state) != 0)
@@ -325,7 +328,8 @@ pack_kind(struct lmpy_pack *pack, PyObject *value)
   } else if (ext == 0) { /* as another value, which means the same */
     result = lmpy_pack_value(pack, payload);
   } else if (ext == LM_EXT_PICKLE) {
-    result = put_ext(pack, ext, PyBytes_AS_STRING(payload), (size_t)PyBytes_GET_SIZE(payload));
+    result = encode_value_put_ext(pack, ext, PyBytes_AS_STRING(payload),
+                                  (size_t)PyBytes_GET_SIZE(payload));
   } else {
     result = lmpy_pack_parts(pack, ext, payload);
   }
@@ -341,27 +345,27 @@ lmpy_pack_value(struct lmpy_pack *pack, PyObject *value)
 {
   PyTypeObject *type = Py_TYPE(value);
   if (type == &PyUnicode_Type)
-    return pack_str(pack, value);
+    return encode_value_str(pack, value);
   if (type == &PyLong_Type)
-    return pack_int(pack, value);
+    return encode_value_int(pack, value);
   if (type == &PyFloat_Type)
-    return pack_float(pack, PyFloat_AS_DOUBLE(value));
+    return encode_value_float(pack, PyFloat_AS_DOUBLE(value));
   if (type == &PyDict_Type)
-    return pack_dict(pack, value);
+    return encode_value_dict(pack, value);
   if (type == &PyList_Type)
-    return pack_list(pack, value);
+    return encode_value_list(pack, value);
   if (value == Py_None)
     return lmpy_put(pack, "\xc0", 1);
   if (type == &PyBool_Type)
     return lmpy_put(pack, value == Py_True ? "\xc3" : "\xc2", 1);
   if (type == &PyTuple_Type)
-    return pack_tuple(pack, value);
+    return encode_value_tuple(pack, value);
   if (type == &PyBytes_Type)
-    return pack_bytes(pack, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value));
+    return encode_value_bytes(pack, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value));
   if (type == &PyByteArray_Type)
-    return put_ext(pack, LM_EXT_BYTEARRAY, PyByteArray_AS_STRING(value),
-                   (size_t)PyByteArray_GET_SIZE(value));
+    return encode_value_put_ext(pack, LM_EXT_BYTEARRAY, PyByteArray_AS_STRING(value),
+                                (size_t)PyByteArray_GET_SIZE(value));
   if (type == &PySet_Type || type == &PyFrozenSet_Type)
-    return pack_set(pack, value);
-  return pack_kind(pack, value);
+    return encode_value_set(pack, value);
+  return encode_value_kind(pack, value);
 }
