@@ -219,9 +219,8 @@ static int
 mpcheck_walk_ext(struct walk *walk, const struct lm_mp_token *token, unsigned depth)
 {
   if (!lm_ext_is_known(token->ext))
-    return lm_error_at(walk->err, LM_E_VERSION, (size_t)(token->data - walk->start),
-                       "the frame holds extension type %d; 1 to %d and %d are known", token->ext,
-                       LM_EXT_FRAMES, LM_EXT_PICKLE);
+    return lm_error_at(walk->err, LM_E_VERSION, (size_t)(token->data - walk->start), LM_WRONG_EXT,
+                       token->ext, LM_EXT_FRAMES, LM_EXT_PICKLE);
   switch ((enum lm_ext)token->ext) {
   case LM_EXT_LIST:
     return mpcheck_walk_list(walk, token, depth);

@@ -71,7 +71,7 @@ lmpy_open_column(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const u
   case LM_COLUMN_DICT:
   case LM_COLUMN_TUPLE:
     if (depth == 0)
-      return lmpy_unpack_bad(unpack, "the value is nested too deep");
+      return lmpy_unpack_bad(unpack, LM_WRONG_DEPTH);
     if (column->kind == LM_COLUMN_LIST)
       return lmpy_open_lists(unpack, reader, at, end, depth - 1);
     return lmpy_open_fields(unpack, reader, at, end, n, depth - 1);

@@ -4,6 +4,7 @@
 #include "codec/decode/text.h"
 #include "codec/decode/value.h"
 #include "wire/mpread.h"
+#include "wire/rules.h"
 
 enum {
   FEW_KEYS = 5,     /* up to here a dict grows faster than another is copied */
@@ -54,7 +55,7 @@ lmpy_open_frames(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const u
   if (reader->constant == NULL)
     return -1;
   if (!PyList_CheckExact(reader->constant) || PyList_GET_SIZE(reader->constant) != (Py_ssize_t)n)
-    return lmpy_unpack_bad(unpack, "a column of more or fewer frames than it has cells");
+    return lmpy_unpack_bad(unpack, "FRAMES column has another number of frames than cells");
   return 0;
 }
 
@@ -114,7 +115,7 @@ decode_rows_new_dict(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyO
     Py_DECREF(cells[0]);
   if (dict != NULL && PyDict_GET_SIZE(dict) != (Py_ssize_t)n) {
     Py_CLEAR(dict);
-    lmpy_unpack_refuse(unpack, "a dict has the same key twice");
+    lmpy_unpack_refuse(unpack, LM_WRONG_SAME_KEY);
   }
   if (n > FEW_KEYS)
     Py_XSETREF(reader->row, Py_XNewRef(dict));

@@ -12,8 +12,6 @@
 /* Of which none is more than lm_mpcheck counts. */
 enum { ITEM = LM_COST_SLOT + LM_COST_NUMBER, PAIR = LM_COST_PAIR + 2 * LM_COST_NUMBER };
 
-static const char SAME_KEY[] = "a dict has the same key twice";
-
 static PyObject *
 decode_value_list(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end, uint32_t n,
                   unsigned depth)
@@ -38,7 +36,7 @@ decode_value_fill_dict(struct lmpy_unpack *unpack, PyObject *made, const uint8_t
                        const uint8_t *end, size_t before, size_t n, unsigned depth)
 {
   if ((size_t)PyDict_GET_SIZE(made) != before) {
-    lmpy_unpack_refuse(unpack, SAME_KEY);
+    lmpy_unpack_refuse(unpack, LM_WRONG_SAME_KEY);
     return -1;
   }
   PyObject **cells = lm_alloc_zero(n, 2 * sizeof *cells), *key, *item;
@@ -101,7 +99,7 @@ decode_value_dict(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t 
   }
   if (made != NULL && PyDict_GET_SIZE(made) != (Py_ssize_t)n) {
     Py_DECREF(made);
-    return lmpy_unpack_refuse(unpack, SAME_KEY);
+    return lmpy_unpack_refuse(unpack, LM_WRONG_SAME_KEY);
   }
   return made;
 }
@@ -116,7 +114,7 @@ decode_value_inner(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, un
   if (token.kind != LM_MP_ARRAY)
     return lmpy_unpack_refuse(unpack, LM_WRONG_ARRAY);
   if (depth == 0)
-    return lmpy_unpack_refuse(unpack, "the value is nested too deep");
+    return lmpy_unpack_refuse(unpack, LM_WRONG_DEPTH);
   if (lmpy_budget_charge(unpack->budget, LM_COST_OBJECT + (uint64_t)token.count * ITEM) != 0)
     return NULL;
   PyObject *made = PyTuple_New(token.count);
@@ -144,7 +142,7 @@ decode_value_set(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsi
   Py_ssize_t n = PyTuple_GET_SIZE(items);
   PyObject *const *members = PySequence_Fast_ITEMS(items) + 1;
   if (n == 0 || !PyBool_Check(PyTuple_GET_ITEM(items, 0))) {
-    lmpy_unpack_refuse(unpack, "a set that does not say which kind it is");
+    lmpy_unpack_refuse(unpack, "SET extension does not say whether it is frozen");
   } else if (lmpy_budget_charge(unpack->budget, (uint64_t)n * LM_COST_MEMBER) == 0 &&
              lmpy_check_keys(unpack->budget, members, (size_t)n - 1, 1, true) == 0) {
     PyObject *rest = PyTuple_GetSlice(items, 1, n);
@@ -194,9 +192,8 @@ static PyObject *
 decode_value_extension(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsigned depth)
 {
   if (!lm_ext_is_known(ext->ext))
-    return PyErr_Format(unpack->state->decode_failure,
-                        "it holds extension type %d; 1 to %d and %d are known", ext->ext,
-                        LM_EXT_FRAMES, LM_EXT_PICKLE);
+    return PyErr_Format(unpack->state->decode_failure, LM_WRONG_EXT, ext->ext, LM_EXT_FRAMES,
+                        LM_EXT_PICKLE);
   switch ((enum lm_ext)ext->ext) {
   case LM_EXT_LIST:
     return lmpy_unpack_list(unpack, ext->data, ext->data + ext->len, depth);
@@ -270,7 +267,7 @@ lmpy_unpack_value(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t 
     break;
   }
   if (depth == 0)
-    return lmpy_unpack_refuse(unpack, "the value is nested too deep");
+    return lmpy_unpack_refuse(unpack, LM_WRONG_DEPTH);
   if (token.kind == LM_MP_ARRAY)
     return decode_value_list(unpack, at, end, token.count, depth - 1);
   if (token.kind == LM_MP_MAP)
