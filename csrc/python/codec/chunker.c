@@ -3,7 +3,8 @@
 #include "policy/chunk.h"
 
 struct chunker_object {
-  PyObject_HEAD struct lm_chunker chunker;
+  PyObject_HEAD
+  struct lm_chunker chunker;
 };
 
 static int

@@ -4,7 +4,8 @@
 #include "codec/encode/value.h"
 
 struct packer_object {
-  PyObject_HEAD struct lmpy_pack pack;
+  PyObject_HEAD
+  struct lmpy_pack pack;
   size_t spec_structure, spec_packed, spec_words; /* what every chunk begins with */
   struct lmpy_gather *gather;                     /* the open chunk's items; owned */
   uint64_t packed;                                /* over all chunks */

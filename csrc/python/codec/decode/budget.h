@@ -8,9 +8,10 @@
 
 /* Counts bytes down. An object that may be kept: lambdamap.shipping.kinds calls it. */
 struct lmpy_budget {
-  PyObject_HEAD size_t left, max; /* bytes */
-  uint64_t compares;              /* of keys that hold sets; see lmpy_check_keys */
-  PyObject *failure;              /* DecodeFailure; strong */
+  PyObject_HEAD
+  size_t left, max;  /* bytes */
+  uint64_t compares; /* of keys that hold sets; see lmpy_check_keys */
+  PyObject *failure; /* DecodeFailure; strong */
 };
 
 struct lmpy_budget *lmpy_budget_new(struct lmpy_codec_state *state, size_t max); /* or NULL */

@@ -94,10 +94,11 @@ decode_frame_open_frame(struct lmpy_codec_state *state, const uint8_t *bytes, si
   if (coder == NULL)
     return lm_error_nomem(err, 1);
   int result;
-  Py_BEGIN_ALLOW_THREADS result =
-      text ? lm_frame_from_text(coder, (const char *)bytes, len, limits, raw, &estimate, err)
-           : lm_frame_open(coder, bytes, len, limits, raw, &estimate, err);
-  Py_END_ALLOW_THREADS lmpy_state_give_coder(state, coder);
+  Py_BEGIN_ALLOW_THREADS
+  result = text ? lm_frame_from_text(coder, (const char *)bytes, len, limits, raw, &estimate, err)
+                : lm_frame_open(coder, bytes, len, limits, raw, &estimate, err);
+  Py_END_ALLOW_THREADS
+  lmpy_state_give_coder(state, coder);
   return result;
 }
 

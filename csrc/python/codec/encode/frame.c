@@ -21,7 +21,8 @@ encode_frame_finish(struct lmpy_codec_state *state, const struct lmpy_pack *pack
   if (large && (coder = lmpy_state_take_coder(state)) == NULL)
     return PyErr_NoMemory();
   if (large) {
-    Py_BEGIN_ALLOW_THREADS failed = lm_frame_prepare(coder, &view, compression, &sealed, &err);
+    Py_BEGIN_ALLOW_THREADS
+    failed = lm_frame_prepare(coder, &view, compression, &sealed, &err);
     Py_END_ALLOW_THREADS
   } else {
     failed = lm_frame_prepare(coder, &view, compression, &sealed, &err);
