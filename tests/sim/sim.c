@@ -155,6 +155,8 @@ choose_map(struct map *map, unsigned index)
       .close_ns = sim_one_in(8) ? sim_between(1, 3 * SECOND) : 0,
       .payload_bytes = sim_one_in(world.forks ? 2 : 8) ? sim_below(300000) : sim_below(2000),
   };
+  if (map->payload_bytes > 30 * sim_net.send_buffer)
+    map->payload_bytes = 30 * sim_net.send_buffer; /* or one upload takes a minute */
   map->cancelled_elsewhere = map->cancel_ns != 0 && sim_one_in(2);
   map->chunk = map->enveloped ? 1 + (unsigned)sim_below(7) : 1;
   if (map->invocation_ms < 0 && sim_lambda.silent_one_in > 0 && map->timeout_ms < 0)
