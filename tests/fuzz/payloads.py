@@ -21,7 +21,8 @@ import pandas as pd
 
 from lambdamap import _codec
 from lambdamap.shipping import kinds
-from lambdamap.shipping.kinds import parts, stdlib, tables
+from lambdamap.shipping.kinds import parts, stdlib
+from lambdamap.shipping.kinds.pandas import values
 
 MAX_BYTES = 1 << 20  # max_output_bytes of what is read
 _PEAK_BYTES = (
@@ -106,7 +107,7 @@ _ARRAYS = [
 # What a part is most often, by the types that it may have: of these a builder asks for more than it says.
 _KINDS = {(ext, tag): kind for ext, kinds in kinds.KINDS.items() for tag, kind in kinds.items()}
 _TAGS = list(_KINDS)
-_COLUMNS = list(tables.COLUMNS)
+_COLUMNS = list(values.COLUMNS)
 _PANDAS_PARTS = ("index", "range", "multi")
 
 
@@ -177,7 +178,7 @@ class Maker:
 
     def column(self, depth: int) -> Any:
         tag = self.pick(_COLUMNS)
-        return (tag, *self.content(tables.COLUMNS[tag], depth))
+        return (tag, *self.content(values.COLUMNS[tag], depth))
 
     def extension(self, depth: int) -> Any:
         ext, tag = self.pick(_TAGS)
@@ -241,7 +242,7 @@ class Maker:
 
     def index(self, depth: int) -> Any:
         tag = self.pick(_PANDAS_PARTS)
-        return Ext(parts.PANDAS, (tag, *self.content(tables.KINDS[tag], depth)))
+        return Ext(parts.PANDAS, (tag, *self.content(values.KINDS[tag], depth)))
 
 
 def tree_of(value: Any) -> Any:

@@ -290,7 +290,7 @@ def imports(path: Path) -> set[str]:
 OPEN = [
     ("flight.engine", "flight.log"),
     ("local.pool", "local.processes"),
-    ("shipping.kinds.frames", "shipping.kinds.tables"),
+    ("shipping.kinds.pandas.values", "shipping.kinds.pandas.lists"),
 ]
 
 

@@ -38,7 +38,7 @@ struct lmpy_gather {
   struct lmpy_gather *inner;  /* LIST: 1; DICT, TUPLE: n_inner; owned */
   PyObject **keys;            /* DICT: n_inner, strong; owned */
   PyObject *shape,
-      *frames; /* FRAMES: lambdamap.shipping.kinds.frames has made it; a list of copies; strong */
+      *frames; /* FRAMES: lambdamap.shipping.kinds.pandas.lists has made it; a list of copies; strong */
 };
 
 enum {

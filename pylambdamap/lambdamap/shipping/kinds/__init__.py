@@ -17,7 +17,9 @@ import weakref
 from typing import Any
 
 from lambdamap._codec import COST_FRAME, DecodeFailure, EncodeFailure, Entangled
-from lambdamap.shipping.kinds import arrays, classes, parts, stdlib, tables
+from lambdamap.shipping.kinds import classes, parts, stdlib
+from lambdamap.shipping.kinds import numpy as numpy_kinds
+from lambdamap.shipping.kinds.pandas import values as pandas_kinds
 from lambdamap.shipping.kinds.parts import Kind, Reader
 
 __all__ = [
@@ -41,9 +43,9 @@ _NEVER: dict[type, str] = {  # not even pickled
 def _reduce(value: Any, kind: type, callables: bool) -> tuple[int, Any] | None:
     found = None
     if "numpy" in sys.modules:
-        found = arrays.reduce(value, kind)
+        found = numpy_kinds.reduce(value, kind)
     if found is None and "pandas" in sys.modules:
-        found = tables.reduce(value, kind)
+        found = pandas_kinds.reduce(value, kind)
     if found is None:
         found = stdlib.reduce_late(value, kind)
     if found is None and issubclass(kind, BaseException):
@@ -87,7 +89,7 @@ def reduce(value: Any, allow_pickle: bool, callables: bool) -> tuple[int, Any]:
         raise EncodeFailure(f"a {kind.__name__} cannot be sent: {_NEVER[kind]}")
     name = _name(kind)
     if not allow_pickle:
-        why = arrays.why_none(value, kind) if "numpy" in sys.modules else None
+        why = numpy_kinds.why_none(value, kind) if "numpy" in sys.modules else None
         why = why or "has no form of its own on the wire: pass plain data, numpy or pandas"
         raise EncodeFailure(f"{name} {why}, or allow_pickle=True to pickle it")
     try:
@@ -119,31 +121,31 @@ def whole(value: Any, failure: Entangled) -> parts.Whole:
 
 
 def frame_shape(frame: Any) -> Any:
-    """The native codec's way to `_frames`, which is imported with the first frame."""
-    from lambdamap.shipping.kinds import frames
+    """The native codec's way to `lists`, which is imported with the first frame."""
+    from lambdamap.shipping.kinds.pandas import lists
 
-    return frames.shape(frame)
+    return lists.shape(frame)
 
 
 def frame_snapshot(shape: Any, frame: Any, copy: bool) -> Any:
-    from lambdamap.shipping.kinds import frames
+    from lambdamap.shipping.kinds.pandas import lists
 
-    return frames.snapshot(shape, frame, copy)
+    return lists.snapshot(shape, frame, copy)
 
 
 def frames_reduce(shape: Any, snapshots: list[Any]) -> tuple[Any, ...]:
-    from lambdamap.shipping.kinds import frames
+    from lambdamap.shipping.kinds.pandas import lists
 
-    return frames.reduce(shape, snapshots)
+    return lists.reduce(shape, snapshots)
 
 
 # --- and back -------------------------------------------------------------------------------------
 
 
 def _frames(read: Reader, *content: Any) -> list[Any]:
-    from lambdamap.shipping.kinds import frames
+    from lambdamap.shipping.kinds.pandas import lists
 
-    return frames.restore(read, *content)
+    return lists.restore(read, *content)
 
 
 def _pickle(data: bytes) -> Any:
@@ -153,15 +155,15 @@ def _pickle(data: bytes) -> Any:
 
 
 _TAGGED = {parts.TIME: stdlib.TIMES, parts.NAMED: stdlib.KINDS | classes.KINDS}
-_TAGGED[parts.PANDAS] = tables.KINDS
+_TAGGED[parts.PANDAS] = pandas_kinds.KINDS
 _FRAME_BYTES = COST_FRAME
 
 KINDS: dict[int, dict[Any, Kind]] = {
     **_TAGGED,  # by the payload's first part
     # By the number of parts.
     parts.DECIMAL: stdlib.DECIMALS,
-    parts.ARRAY: arrays.ARRAYS,
-    parts.NUMPY: arrays.SCALARS,
+    parts.ARRAY: numpy_kinds.ARRAYS,
+    parts.NUMPY: numpy_kinds.SCALARS,
     parts.FRAMES: {
         4: Kind(
             (parts.LIST, parts.ANY, parts.ANY, parts.LIST),

@@ -13,9 +13,9 @@ from operator import attrgetter
 from typing import Any
 
 from lambdamap._codec import DecodeFailure
-from lambdamap.shipping.kinds import tables
-from lambdamap.shipping.kinds.alike import is_same_dtype, is_same_index, is_same_label
-from lambdamap.shipping.kinds.arrays import NUMBERS
+from lambdamap.shipping.kinds.numpy import NUMBERS
+from lambdamap.shipping.kinds.pandas import values as alone
+from lambdamap.shipping.kinds.pandas.alike import is_same_dtype, is_same_index, is_same_label
 from lambdamap.shipping.kinds.parts import Reader
 
 __all__ = ["columns_of", "reduce", "restore", "shape", "snapshot"]
@@ -118,12 +118,12 @@ def shape(frame: Any) -> _Shape | None:
     try:
         found = _blocks_of(frame)
         blocks = [(b.values.dtype, b.mgr_locs.as_array.tobytes(), b.mgr_locs) for b in found]
-        known = [tables.pack_values(pandas, _rows_of(b.values)[0]) for b in found]
+        known = [alone.pack_values(pandas, _rows_of(b.values)[0]) for b in found]
     except (AttributeError, IndexError, TypeError):
         return None
     if not blocks or None in known or not frame.flags.allows_duplicate_labels:
         return None
-    if type(index) is not pandas.MultiIndex and tables.pack_values(pandas, index.array) is None:
+    if type(index) is not pandas.MultiIndex and alone.pack_values(pandas, index.array) is None:
         return None
     return _Shape(frame.columns, blocks, _Index(index))
 
@@ -206,7 +206,7 @@ def _packed(n: int, blocks: list[tuple[Any, Any]]) -> list[Any] | None:
             packed.append(("block", places, values))
             continue
         for row, place in enumerate(places.tolist()):
-            single[place] = tables.pack_values(pandas, rows[row])
+            single[place] = alone.pack_values(pandas, rows[row])
             if single[place] is None:
                 return None
     return packed + [column for column in single if column is not None]
@@ -219,7 +219,7 @@ def columns_of(frame: Any) -> list[Any] | None:
         blocks = [(block.mgr_locs.as_array, block.values) for block in _blocks_of(frame)]
     except AttributeError:
         arrays = (frame.iloc[:, place].array for place in range(frame.shape[1]))
-        columns = [tables.pack_values(pandas, array) for array in arrays]
+        columns = [alone.pack_values(pandas, array) for array in arrays]
         return None if None in columns else columns
     return _packed(frame.shape[1], blocks)
 
@@ -254,7 +254,7 @@ def restore(
     ):
         raise DecodeFailure("it holds frames of which some have no index")
     whole_index = pandas.RangeIndex(total) if ranges is not None else index
-    whole = tables.frame_of(read, columns, labels, whole_index, {})
+    whole = alone.frame_of(read, columns, labels, whole_index, {})
     if len(whole) != total:
         raise DecodeFailure("it holds frames whose rows are not as many as their columns'")
     made = []
@@ -268,5 +268,5 @@ def restore(
     if ranges is not None:
         name, *bounds = ranges
         for frame, start, stop, step in zip(made, *bounds, strict=True):
-            frame.index = tables.range_of(read, start, stop, step, name)
+            frame.index = alone.range_of(read, start, stop, step, name)
     return made

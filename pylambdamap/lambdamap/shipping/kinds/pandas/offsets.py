@@ -7,7 +7,7 @@ import re
 from typing import Any, Final
 
 from lambdamap._codec import DecodeFailure
-from lambdamap.shipping.kinds.alike import is_same_offset
+from lambdamap.shipping.kinds.pandas.alike import is_same_offset
 from lambdamap.shipping.kinds.parts import Reader
 
 __all__ = ["frequency_of", "is_text", "reduce_frequency"]

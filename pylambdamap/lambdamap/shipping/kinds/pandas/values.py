@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from lambdamap._codec import DecodeFailure, EncodeFailure
 from lambdamap.shipping.kinds import parts as p
-from lambdamap.shipping.kinds.arrays import NUMBERS
-from lambdamap.shipping.kinds.offsets import frequency_of, is_text, reduce_frequency
+from lambdamap.shipping.kinds.numpy import NUMBERS
+from lambdamap.shipping.kinds.pandas.offsets import frequency_of, is_text, reduce_frequency
 from lambdamap.shipping.kinds.parts import (
     ANY,
     DICT,
@@ -178,9 +178,9 @@ def reduce(value: Any, kind: type) -> tuple[int, Any] | None:
             p.PANDAS, ("series", packed, value.index, value.name, dict(value.attrs)),
         )  # fmt: skip
     if kind is pandas.DataFrame:
-        from lambdamap.shipping.kinds import frames
+        from lambdamap.shipping.kinds.pandas import lists
 
-        columns = frames.columns_of(value)
+        columns = lists.columns_of(value)
         if columns is None:
             return None
         return p.PANDAS, ("frame", columns, value.columns, value.index, dict(value.attrs))

@@ -1,0 +1,1 @@
+"""pandas: `values`, each on its own, and frames of a list, which share their columns (`lists`)."""
