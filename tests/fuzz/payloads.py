@@ -22,7 +22,7 @@ import pandas as pd
 from lambdamap import _codec
 from lambdamap.shipping import kinds
 from lambdamap.shipping.kinds import parts, stdlib
-from lambdamap.shipping.kinds.pandas import values
+from lambdamap.shipping.kinds.pandas import columns, values
 
 MAX_BYTES = 1 << 20  # max_output_bytes of what is read
 _PEAK_BYTES = (
@@ -107,7 +107,7 @@ _ARRAYS = [
 # What a part is most often, by the types that it may have: of these a builder asks for more than it says.
 _KINDS = {(ext, tag): kind for ext, kinds in kinds.KINDS.items() for tag, kind in kinds.items()}
 _TAGS = list(_KINDS)
-_COLUMNS = list(values.COLUMNS)
+_COLUMNS = list(columns.COLUMNS)
 _PANDAS_PARTS = ("index", "range", "multi")
 
 
@@ -178,7 +178,7 @@ class Maker:
 
     def column(self, depth: int) -> Any:
         tag = self.pick(_COLUMNS)
-        return (tag, *self.content(values.COLUMNS[tag], depth))
+        return (tag, *self.content(columns.COLUMNS[tag], depth))
 
     def extension(self, depth: int) -> Any:
         ext, tag = self.pick(_TAGS)

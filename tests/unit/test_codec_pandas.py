@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from lambdamap import _codec
-from lambdamap.shipping.kinds.pandas import lists
+from lambdamap.shipping.kinds.pandas import frames as one_frame
 from same import same
 
 pytestmark = pytest.mark.pandas
@@ -249,7 +249,7 @@ def test_frames_travel_alone_where_pandas_private_names_are_gone(
                 raise AttributeError(name)
             return Without(getattr(self._whole, name), self._rest)
 
-    look = lists._blocks_of
+    look = one_frame.blocks_of
 
     def look_in_vain(frame: Any) -> Any:
         if gone.startswith("_mgr"):
@@ -258,7 +258,7 @@ def test_frames_travel_alone_where_pandas_private_names_are_gone(
 
     frames = groups(table())
     together = len(_codec.encode(frames, compression=False))
-    monkeypatch.setattr(lists, "_blocks_of", look_in_vain)
+    monkeypatch.setattr(one_frame, "blocks_of", look_in_vain)
     encoded = _codec.encode(frames, compression=False)
     assert len(encoded) > together
     assert same(frames, _codec.decode(encoded))

@@ -33,7 +33,7 @@ import tasks
 from lambdamap import _codec
 from lambdamap.shipping import kinds, lookup
 from lambdamap.shipping.kinds import parts, stdlib
-from lambdamap.shipping.kinds.pandas import values
+from lambdamap.shipping.kinds.pandas import columns
 from same import same
 
 TIME, ARRAY, DECIMAL, NAMED, PANDAS, NUMPY, FRAMES = (
@@ -149,7 +149,7 @@ SAMPLES: dict[tuple[int | str, Any], Any] = {
 def test_every_kind_has_a_sample_and_a_bound() -> None:
     known = {(ext, tag): kind for ext, kinds in kinds.KINDS.items() for tag, kind in kinds.items()}
     del known[parts.PICKLE, 1]  # what it takes nobody knows, and it is read for those who allow it
-    known |= {("column", tag): kind for tag, kind in values.COLUMNS.items()}
+    known |= {("column", tag): kind for tag, kind in columns.COLUMNS.items()}
     assert known.keys() == SAMPLES.keys()
     for kind in known.values():
         assert kind.bound is parts.SMALL or callable(kind.bound)

@@ -290,7 +290,6 @@ def imports(path: Path) -> set[str]:
 OPEN = [
     ("flight.engine", "flight.log"),
     ("local.pool", "local.processes"),
-    ("shipping.kinds.pandas.values", "shipping.kinds.pandas.lists"),
 ]
 
 

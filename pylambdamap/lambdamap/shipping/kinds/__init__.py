@@ -4,8 +4,11 @@ The native codec asks `reduce` for every value that it does not know, and `resto
 extension that `reduce` has named. docs/wire-format.md lists the payloads. A payload is made of
 values that the codec knows, or that come back here.
 
-`KINDS` is all that can be read. Restoring imports nothing but the standard library's own types:
-numpy, pandas and what has a name come through the reader's `Names`.
+A new kind goes into the table of its library: `stdlib`, `classes` (data of the user's own classes, and
+what has a name), `numpy`, or in `pandas/`. `parts` says what a kind is. `KINDS` is all that can be read.
+
+Restoring imports nothing but the standard library's own types: numpy, pandas and what has a name come
+through the reader's `Names`.
 """
 
 from __future__ import annotations

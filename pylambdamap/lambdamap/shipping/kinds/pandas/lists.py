@@ -1,4 +1,4 @@
-"""pandas frames: their columns, and same-shaped frames as one, of whose columns each has its rows.
+"""Same-shaped frames of a list: they travel as one, of whose rows each has its own.
 
 The native codec asks `shape` for a first frame, `snapshot` for it and each one after it, and `reduce`
 when the list is complete; `restore` is the way back. Frames travel together only where all that pandas
@@ -9,26 +9,16 @@ does a frame whose blocks cannot be read.
 from __future__ import annotations
 
 import sys
-from operator import attrgetter
 from typing import Any
 
 from lambdamap._codec import DecodeFailure
-from lambdamap.shipping.kinds.numpy import NUMBERS
-from lambdamap.shipping.kinds.pandas import values as alone
+from lambdamap.shipping.kinds.pandas import frames
 from lambdamap.shipping.kinds.pandas.alike import is_same_dtype, is_same_index, is_same_label
+from lambdamap.shipping.kinds.pandas.columns import pack_values
+from lambdamap.shipping.kinds.pandas.values import range_of
 from lambdamap.shipping.kinds.parts import Reader
 
-__all__ = ["columns_of", "reduce", "restore", "shape", "snapshot"]
-
-# A block of so many columns of numbers, which have fewer rows than that, travels as one array. Others
-# take fewer bytes one by one.
-_WIDE_COLUMNS = 8
-_WIDE_ROWS = 256
-
-# Private to pandas, which has no public way to all columns of a dtype: one by one they take 15 times as
-# long, 229 instead of 15 us for a frame of 19 columns (pandas 3.1). Where a name is gone that is used of
-# them here, frames travel alone.
-_blocks_of = attrgetter("_mgr.blocks")
+__all__ = ["reduce", "restore", "shape", "snapshot"]
 
 
 class _Shape:
@@ -116,14 +106,14 @@ def shape(frame: Any) -> _Shape | None:
     if type(frame) is not pandas.DataFrame or frame.attrs or not _may_share(index):
         return None
     try:
-        found = _blocks_of(frame)
+        found = frames.blocks_of(frame)
         blocks = [(b.values.dtype, b.mgr_locs.as_array.tobytes(), b.mgr_locs) for b in found]
-        known = [alone.pack_values(pandas, _rows_of(b.values)[0]) for b in found]
+        known = [pack_values(pandas, frames.rows_of(b.values)[0]) for b in found]
     except (AttributeError, IndexError, TypeError):
         return None
     if not blocks or None in known or not frame.flags.allows_duplicate_labels:
         return None
-    if type(index) is not pandas.MultiIndex and alone.pack_values(pandas, index.array) is None:
+    if type(index) is not pandas.MultiIndex and pack_values(pandas, index.array) is None:
         return None
     return _Shape(frame.columns, blocks, _Index(index))
 
@@ -139,11 +129,6 @@ def _is_text(values: Any) -> bool:
     )
 
 
-def _rows_of(values: Any) -> Any:
-    """A block's columns: it is one array of two dimensions, or one column."""
-    return values if values.ndim == 2 else [values]
-
-
 def snapshot(shape: _Shape, frame: Any, copy: bool) -> tuple[tuple[Any, ...], int] | None:
     """The frame's data, or a copy of it, and its size in bytes; None: it has another shape."""
     index, columns = frame.index, frame.columns
@@ -151,7 +136,7 @@ def snapshot(shape: _Shape, frame: Any, copy: bool) -> tuple[tuple[Any, ...], in
         return None
     if columns is not shape.columns and not is_same_index(columns, shape.columns):
         return None
-    blocks = _blocks_of(frame)
+    blocks = frames.blocks_of(frame)
     if len(blocks) != len(shape.blocks):
         return None
     values = []
@@ -187,43 +172,6 @@ def _join(parts: list[Any]) -> Any:
     return type(parts[0])._concat_same_type(parts)
 
 
-def _packed(n: int, blocks: list[tuple[Any, Any]]) -> list[Any] | None:
-    """The columns of a frame of n, of which each block has places (intp) and values."""
-    pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
-    single: list[Any] = [None] * n
-    packed: list[Any] = []
-    # pandas 2 puts no columns in order of which one is not in the machine's byte order.
-    may_block = all(getattr(values.dtype, "isnative", True) for _, values in blocks)
-    for places, values in blocks:
-        rows = _rows_of(values)
-        if (
-            may_block
-            and isinstance(values, numpy.ndarray)
-            and values.dtype.kind in NUMBERS
-            and len(rows) >= _WIDE_COLUMNS
-            and values.shape[1] < _WIDE_ROWS
-        ):
-            packed.append(("block", places, values))
-            continue
-        for row, place in enumerate(places.tolist()):
-            single[place] = alone.pack_values(pandas, rows[row])
-            if single[place] is None:
-                return None
-    return packed + [column for column in single if column is not None]
-
-
-def columns_of(frame: Any) -> list[Any] | None:
-    """The columns of one frame; None: there is no kind for some."""
-    pandas = sys.modules["pandas"]
-    try:
-        blocks = [(block.mgr_locs.as_array, block.values) for block in _blocks_of(frame)]
-    except AttributeError:
-        arrays = (frame.iloc[:, place].array for place in range(frame.shape[1]))
-        columns = [alone.pack_values(pandas, array) for array in arrays]
-        return None if None in columns else columns
-    return _packed(frame.shape[1], blocks)
-
-
 def reduce(shape: _Shape, snapshots: list[tuple[Any, ...]]) -> tuple[Any, ...]:
     """The payload for all of them: columns, column labels, index and the rows of each."""
     numpy = sys.modules["numpy"]
@@ -234,7 +182,7 @@ def reduce(shape: _Shape, snapshots: list[tuple[Any, ...]]) -> tuple[Any, ...]:
         )
         for number, (_, places, _) in enumerate(shape.blocks)
     ]
-    columns = _packed(len(shape.columns), blocks)
+    columns = frames.pack_blocks(len(shape.columns), blocks)
     index = shape.index.joined([own for _, own, _ in snapshots])
     return columns, shape.columns, index, [rows for rows, _, _ in snapshots]
 
@@ -254,7 +202,7 @@ def restore(
     ):
         raise DecodeFailure("it holds frames of which some have no index")
     whole_index = pandas.RangeIndex(total) if ranges is not None else index
-    whole = alone.frame_of(read, columns, labels, whole_index, {})
+    whole = frames.frame_of(read, columns, labels, whole_index, {})
     if len(whole) != total:
         raise DecodeFailure("it holds frames whose rows are not as many as their columns'")
     made = []
@@ -268,5 +216,5 @@ def restore(
     if ranges is not None:
         name, *bounds = ranges
         for frame, start, stop, step in zip(made, *bounds, strict=True):
-            frame.index = alone.range_of(read, start, stop, step, name)
+            frame.index = range_of(read, start, stop, step, name)
     return made

@@ -1,0 +1,91 @@
+"""What parts of a pandas value must be, seen before pandas sees them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+from lambdamap._codec import DecodeFailure
+from lambdamap.shipping.kinds.numpy import NUMBERS
+from lambdamap.shipping.kinds.parts import Reader
+
+__all__ = [
+    "PANDAS_OBJECT", "all_different", "has_same", "index_of", "is_cell_type", "kept", "numbers_of",
+]  # fmt: skip
+
+PANDAS_OBJECT: Final = 3000  # bytes of a series, an index, or what a frame has for a column
+_UNITS: Final = ("s", "ms", "us", "ns")
+_UNIQUE_BYTES: Final = 64  # of a category or level: it stands in a hash table, too
+
+
+def is_cell_type(dtype: Any) -> bool:
+    """Whether pandas has columns of that dtype of numpy's."""
+    numpy = sys.modules["numpy"]
+    return dtype.kind in (*NUMBERS, "O") or (
+        dtype.kind in "mM" and numpy.datetime_data(dtype)[0] in _UNITS and dtype.isnative
+    )
+
+
+def numbers_of(read: Reader, values: Any, kinds: str) -> Any:
+    """One dimension of numpy's, of one of these kinds."""
+    numpy = read.names.module("numpy")
+    if type(values) is not numpy.ndarray or values.ndim != 1 or values.dtype.kind not in kinds:
+        raise DecodeFailure("it holds a pandas column of other cells than its kind has")
+    if values.dtype.kind in "mM" and not is_cell_type(values.dtype):
+        raise DecodeFailure("it holds a pandas column of times in a unit that pandas does not have")
+    return values
+
+
+def index_of(read: Reader, value: Any) -> Any:
+    if not isinstance(value, read.names.module("pandas").Index):
+        raise DecodeFailure(f"it holds a {type(value).__name__} where a pandas index belongs")
+    return value
+
+
+def kept(read: Reader, values: Any) -> type | None:
+    """The dtype to ask for: pandas makes texts of a plain array of objects unless told not to."""
+    plain = type(values) is read.names.module("numpy").ndarray
+    return object if plain and values.dtype.kind == "O" else None
+
+
+def all_different(read: Reader, index: Any) -> None:
+    """Charge for what pandas needs to see that no two are the same, and see it before pandas does.
+
+    Its hash tables have no secret: chosen keys make them slow, where sorting does not mind.
+    """
+    pandas, numpy = read.names.module("pandas"), read.names.module("numpy")
+    read.charge(_UNIQUE_BYTES * len(index))
+    if type(index) is pandas.RangeIndex:
+        return
+    values: Any = None if type(index) is pandas.MultiIndex else index.array
+    if type(index) is pandas.MultiIndex:
+        same = _has_same_row(numpy, index.codes)
+    elif type(index) is pandas.IntervalIndex:
+        same = _has_same_row(numpy, [numpy.asarray(side) for side in (index.left, index.right)])
+    elif type(index) is pandas.CategoricalIndex:
+        same = has_same(numpy, values.codes)
+    elif hasattr(values, "asi8"):
+        same = has_same(numpy, values.asi8)
+    elif hasattr(values, "_mask"):
+        same = has_same(numpy, values._data[~values._mask]) or values._mask.sum() > 1
+    elif index.dtype.kind in NUMBERS:
+        same = has_same(numpy, index.to_numpy())
+    else:
+        cells = values.to_numpy(object).tolist()
+        read.charge.keys(cells)
+        same = len(dict.fromkeys(cells)) != len(cells)
+    if same:
+        raise DecodeFailure("it holds a level or categories with the same value twice")
+    if type(getattr(index, "_cache", None)) is dict:
+        index._cache["is_unique"] = True
+
+
+def _has_same_row(numpy: Any, columns: Any) -> bool:
+    order = numpy.lexsort(list(columns))
+    rows = [column[order] for column in columns]
+    return bool(numpy.logical_and.reduce([row[1:] == row[:-1] for row in rows]).any())
+
+
+def has_same(numpy: Any, values: Any) -> bool:
+    values = numpy.sort(values)
+    return bool((values[1:] == values[:-1]).any())
