@@ -424,5 +424,9 @@ def warm() -> None:
     TREES.append(
         Ext(parts.FRAMES, ([column], tree_of(whole.columns), tree_of(whole.index), [0, 2, 1, 1, 1]))
     )
+    categories = ("cat", tree_of(np.zeros(5, "i1")), tree_of(pd.Index(["x", "y"])), False)
+    pieces = [("a", 2), (None, 0), (("b", 1), 3)]
+    TREES.append(Ext(parts.FRAMES, (categories, tree_of(pd.Index([1, 5, 2, 3, 4])), pieces)))
+    TREES.append(Ext(parts.FRAMES, (column, starts, [("a", 1)] * 5)))
     for tree in TREES:
         _codec.decode(_codec.encode(tree))

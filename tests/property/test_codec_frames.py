@@ -1,4 +1,4 @@
-"""Frames of a list are what they were, however many share a chunk: in all that pandas can show of them."""
+"""Frames and Series of a list are what they were, however many share a chunk: in all that pandas can show of them."""
 
 from __future__ import annotations
 
@@ -130,6 +130,18 @@ def frames(draw: st.DrawFn) -> pd.DataFrame:
     return made
 
 
+@st.composite
+def series(draw: st.DrawFn) -> pd.Series[Any]:
+    frame = draw(frames())
+    made = frame.iloc[:, draw(st.integers(0, frame.shape[1] - 1))]
+    made.name = draw(
+        st.sampled_from(
+            [*NAMES, pd.Timestamp("2020"), pd.Timestamp("2020", tz=BERLIN), dt.date.min]
+        )
+    )
+    return made
+
+
 def shown(index: Any) -> Any:
     """All that can be seen of an index or column, types included."""
     if isinstance(index, pd.MultiIndex):
@@ -145,19 +157,23 @@ def shown(index: Any) -> Any:
     return said
 
 
-def assert_same(one: pd.DataFrame, other: pd.DataFrame) -> None:
+def assert_same(one: Any, other: Any) -> None:
+    assert type(one) is type(other)
     assert shown(one.index) == shown(other.index)
+    assert one.attrs == other.attrs
+    assert one.flags.allows_duplicate_labels == other.flags.allows_duplicate_labels
+    if isinstance(one, pd.Series):
+        assert shown(one.array) == shown(other.array)
+        assert repr(one.name) == repr(other.name)
+        pd.testing.assert_series_equal(one, other, check_freq=True)
+        return
     assert shown(one.columns) == shown(other.columns)
     for place in range(one.shape[1]):
         assert shown(one.iloc[:, place].array) == shown(other.iloc[:, place].array)
-    assert one.attrs == other.attrs
-    assert one.flags.allows_duplicate_labels == other.flags.allows_duplicate_labels
     pd.testing.assert_frame_equal(one, other, check_freq=True, check_column_type=True)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(frames(), min_size=1, max_size=6), st.integers(1, 6), st.booleans())
-def test_frames_of_a_chunk(values: list[pd.DataFrame], size: int, again: bool) -> None:
+def check(values: list[Any], size: int, again: bool) -> None:
     values = values + values if again else values  # the same shape more often than by chance
     packer = _codec.ChunkPacker(None)
     iterator, found = iter(values), []
@@ -168,3 +184,21 @@ def test_frames_of_a_chunk(values: list[pd.DataFrame], size: int, again: bool) -
     for one, other, third in zip(values, found, found_in_list, strict=True):
         assert_same(one, other)
         assert_same(one, third)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(frames(), min_size=1, max_size=6), st.integers(1, 6), st.booleans())
+def test_frames_of_a_chunk(values: list[pd.DataFrame], size: int, again: bool) -> None:
+    check(values, size, again)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(series(), min_size=1, max_size=6), st.integers(1, 6), st.booleans())
+def test_series_of_a_chunk(values: list[pd.Series[Any]], size: int, again: bool) -> None:
+    check(values, size, again)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(frames() | series(), min_size=1, max_size=6), st.integers(1, 6))
+def test_frames_and_series_of_a_chunk(values: list[Any], size: int) -> None:
+    check(values, size, True)

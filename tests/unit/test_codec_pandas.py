@@ -223,6 +223,118 @@ def test_frames_of_a_list(frames: list[Any]) -> None:
     assert same(frames, _codec.decode(packer.take())[1])
 
 
+CATEGORIES = pd.CategoricalDtype([f"category {n}" for n in range(1000)])
+
+
+def categorical(rows: int = 2000) -> pd.Series[Any]:
+    codes = np.random.default_rng(4).integers(-1, 1000, rows)
+    return pd.Series(pd.Categorical.from_codes(codes, dtype=CATEGORIES), name="c")
+
+
+def pieces(series: pd.Series[Any]) -> list[pd.Series[Any]]:
+    return [group for _, group in series.groupby(np.arange(len(series)) % 100)]
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        pieces(categorical()),
+        [piece.reset_index(drop=True) for piece in pieces(categorical())],
+        [piece.rename(n) for n, piece in enumerate(pieces(categorical()))],
+        [group[name] for name in table().columns for group in groups(table())],
+        [row for _, row in table()[["delay", "ratio"]].iterrows()],
+        [row for _, row in table().set_index("time")[["delay", "ratio"]].iterrows()],
+        [row for _, row in table().iterrows()],
+        [pd.Series([1.5, n], name=name) for n, name in enumerate([None, 1, True, 1.0, "a", ("a", 1), ("a", True)])],
+        [pd.Series([1.5, n], name=name) for n, name in enumerate(["a", "b", np.int64(1), dt.date.min, "c"])],
+        [pd.Series([n], pd.MultiIndex.from_tuples([(n, "a")])) for n in range(5)],
+        [pd.Series(["x", None, np.nan], dtype=object)] * 5,
+        [*pieces(categorical()), pd.Series([1.5]), pd.DataFrame({"c": categorical()})],
+        [pd.DataFrame({"c": categorical()}), *pieces(categorical())],
+        [pieces(categorical())[0], None, pieces(categorical())[1], None],
+        [piece.iloc[:0] for piece in pieces(categorical())],
+    ],
+    ids=lambda series: f"{len(series)}-{type(series[0].index).__name__}",
+)  # fmt: skip
+def test_series_of_a_list(series: list[Any]) -> None:
+    for value in (
+        series,
+        [(i, one) for i, one in enumerate(series)],
+        [{"a": one} for one in series],
+    ):
+        for compression in (True, False):
+            again = _codec.decode(_codec.encode(value, compression=compression))
+            assert same(value, again)
+
+
+def test_categories_of_series_travel_once() -> None:
+    for series in (
+        pieces(categorical()),
+        [one.rename(str(n)) for n, one in enumerate(pieces(categorical()))],
+    ):
+        for value in (
+            series,
+            [(n, one) for n, one in enumerate(series)],
+            [[one] for one in series],
+        ):
+            assert len(_codec.encode(value, compression=False)) < 40_000
+            packer = _codec.ChunkPacker(None)
+            packer.fill(iter(value), 1000, 1 << 30)
+            assert len(packer.take()) < 40_000
+
+
+def test_series_of_categories_in_another_order_keep_theirs() -> None:
+    """Equal is not the same: neither for categories, nor for what is said of them."""
+    kinds = [
+        pd.CategoricalDtype([1, 2]), pd.CategoricalDtype([2, 1]), pd.CategoricalDtype([1, 2], ordered=True),
+        pd.CategoricalDtype([1.0, 2.0]), pd.CategoricalDtype([1, 2, 3]), pd.CategoricalDtype(pd.RangeIndex(1, 3)),
+        pd.CategoricalDtype(pd.Index([1, 2], name="n")), pd.CategoricalDtype(pd.Index([True, 2], dtype=object)),
+    ]  # fmt: skip
+    for first in kinds:
+        for second in kinds:
+            series = [
+                pd.Series([1, 2], dtype=kind) for kind in (first, second, first, second, first)
+            ]
+            again = _codec.decode(_codec.encode(series))
+            for one, other in zip(series, again, strict=True):
+                assert same(one, other)
+                assert one.dtype.ordered is other.dtype.ordered
+                assert one.cat.codes.tolist() == other.cat.codes.tolist()
+                assert type(one.cat.categories) is type(other.cat.categories)
+                assert repr(one.cat.categories) == repr(other.cat.categories)
+
+
+def test_series_that_came_together_can_be_changed() -> None:
+    """Without one seeing another's change."""
+    for series in (pieces(categorical(300)), [pd.Series([1.5, n], [n, n + 1]) for n in range(9)]):
+        again = _codec.decode(_codec.encode(series))
+        again[0].iloc[:] = series[1].iloc[0]
+        again[1].index = ["a"] * len(again[1])
+        again[2].name = "other"
+        again[3].attrs["a"] = 1
+        again[4].loc[10**6] = series[0].iloc[0]
+        assert same(again[5:], series[5:])
+        assert same(
+            again[0],
+            pd.Series(
+                [series[1].iloc[0]] * len(series[0]),
+                series[0].index,
+                series[0].dtype,
+                series[0].name,
+            ),
+        )
+
+
+@pytest.mark.parametrize("dtype", ["string", "str", "object"])
+@pytest.mark.parametrize("form", [pd.Series.to_frame, pd.Series])
+def test_long_texts_fill_a_chunk(dtype: str, form: Any) -> None:
+    """Texts are counted by their length: a chunk does not take a hundred times what it may."""
+    items = [form(pd.Series(["x" * 10_000 + str(n)] * 50, dtype=dtype)) for n in range(20)]
+    packer = _codec.ChunkPacker(None)
+    taken = packer.fill(iter(items), 100, 1 << 20)
+    assert taken == 2 and packer.chunk_bytes > 1_000_000
+
+
 def test_same_shaped_frames_share_their_columns() -> None:
     frames = groups(table(60))
     together = len(_codec.encode(frames, compression=False))

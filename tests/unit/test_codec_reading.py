@@ -135,6 +135,7 @@ SAMPLES: dict[tuple[int | str, Any], Any] = {
     (PANDAS, "series"): pd.Series(range(N)), (PANDAS, "frame"): pd.DataFrame({f"{i}": [i] for i in range(200)}),
     (PANDAS, "array"): pd.array([1, None] * N),
     (PANDAS, "unique"): pd.Series(range(N)).set_flags(allows_duplicate_labels=False), (PANDAS, "catdtype"): pd.CategoricalDtype(range(N)),
+    (FRAMES, 3): [pd.Series([1.5], [i], name=f"n{i}") for i in range(200)],
     (FRAMES, 4): [pd.DataFrame({"a": [1.5], "b": [i]}) for i in range(200)],
     ("column", "np"): pd.Series(np.arange(N) / 7),
     ("column", "nan"): pd.Series([np.nan, 1] * N, dtype=object),
@@ -283,6 +284,15 @@ HOSTILE: dict[str, Ext] = {
     "a range of a huge number": Ext(PANDAS, "range", 0, 10**400, 1, None),
     "frames of no rows": Ext(FRAMES, [], index(), ("x", [0] * 10**5, [0] * 10**5, [1] * 10**5), [0] * 10**5),
     "frames with rows that are not there": Ext(FRAMES, [("np", NUMBER)], index(1), LONG_INDEX, [10**9]),
+    "Series of no rows": Ext(FRAMES, ("np", np.zeros(0)), ("x", [0] * 10**5, [0] * 10**5, [1] * 10**5), [("a", 0)] * 10**5),
+    "Series with rows that are not there": Ext(FRAMES, ("np", NUMBER), LONG_INDEX, [("a", 10**9)]),
+    "Series of ranges": Ext(FRAMES, ("np", NUMBER), ("x", [0] * 9, [10**9] * 9, [1] * 9), [("a", 1)] + [("a", 0)] * 8),
+    "Series with fewer indexes": Ext(FRAMES, ("np", NUMBER), ("x", [0], [1], [1]), [("a", 1), ("a", 0)]),
+    "Series without names": Ext(FRAMES, ("np", NUMBER), index(1), [1]),
+    "a Series with more than a name": Ext(FRAMES, ("np", NUMBER), index(1), [("a", 1, 2)]),
+    "a Series of a name that is a list": Ext(FRAMES, ("np", NUMBER), index(1), [([], 1)]),
+    "a Series of fewer than no rows": Ext(FRAMES, ("np", NUMBER), index(1), [("a", -1), ("a", 2)]),
+    "Series of many categories": Ext(FRAMES, ("cat", NUMBER, MANY, False), index(1), [("a", 1)]),
     "a row with code for a name": Ext(NAMED, "namedtuple", None, ("A", ("x=print(1)",), ""), (1,)),
     "a row of a class with code": Ext(NAMED, "namedtuple", None, ("A: print(1)", ("x",), ""), (1,)),
     "a row with a field twice": Ext(NAMED, "namedtuple", None, ("A", ("x", "x"), ""), (1, 2)),
@@ -547,7 +557,7 @@ LONG_VALUES: dict[str, Callable[[int], Any]] = {
     "rows": lambda n: [{"a": i, "b": f"{i}"} for i in range(n)],
     "keys": lambda n: {i * 7919: i for i in range(n)},
     "kinds": lambda n: [dt.timedelta(i) if i % 2 else i for i in range(n)],
-    "series": lambda n: [pd.Series([i]) for i in range(n // 50)],
+    "indexes": lambda n: [pd.Index([i]) for i in range(n // 50)],
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import golden
@@ -27,9 +28,9 @@ def test_golden_frames(vector: golden.Vector) -> None:
     value = vector.value()
     for frame in (vector.raw, vector.sealed):
         assert same(_codec.decode(frame), value)
-        assert same(reference_decoder.decode(frame), value)
-    assert same(reference_decoder.decode(_codec.encode(value)), value)
-    assert same(reference_decoder.decode_text(_codec.encode_text(value)), value)
+        assert same(put_together(reference_decoder.decode(frame)), value)
+    assert same(put_together(reference_decoder.decode(_codec.encode(value))), value)
+    assert same(put_together(reference_decoder.decode_text(_codec.encode_text(value))), value)
 
 
 def test_every_vector_has_a_frame_and_they_cover_every_kind_of_column() -> None:
@@ -47,15 +48,21 @@ def test_every_vector_has_a_frame_and_they_cover_every_kind_of_column() -> None:
         structure, _, packed, _, words, _, blobs = (view.varint() for _ in range(7))
         inner = reference_decoder._Bytes(view.take(structure))
         Watched(view.take(packed), view.take(8 * words), view.take(8 * blobs)).value(inner)
-    assert read == set(range(13))  # the others hold arrays and frames
+    assert read == {*range(13), 14}  # the other one holds arrays
 
 
-def unpack_numpy(value: Any) -> Any:
-    """The second reader's parts of arrays and scalars, put together."""
+def put_together(value: Any) -> Any:
+    """The second reader's parts of what is numpy's or pandas', as the page says."""
     if isinstance(value, list):
-        return [unpack_numpy(item) for item in value]
+        return [put_together(item) for item in value]
     if not isinstance(value, Ext):
         return value
+    if value.kind == 14:
+        return one_of_many(*value.payload)
+    if value.kind == 11:
+        tag, *content = value.payload
+        assert tag == "index" and content[2] is None
+        return pd.Index(column_of(content[0]), name=content[1])
     if value.kind == 12:
         dtype = dtype_of(value.payload[0])
         return np.frombuffer(value.payload[1], dtype)[0] if len(value.payload) == 2 else dtype
@@ -64,6 +71,31 @@ def unpack_numpy(value: Any) -> Any:
         return np.array(data, dtype_of(descr)).reshape(shape, order=order)
     made = np.frombuffer(data, dtype_of(descr)).reshape(shape, order=order)
     return made.view(np.recarray) if kind == ["recarray"] else made
+
+
+def column_of(parts: Any) -> Any:
+    """The page's columns `np` and `cat`."""
+    tag, *content = map(put_together, parts)
+    return content[0] if tag == "np" else pd.Categorical.from_codes(*content)
+
+
+def one_of_many(place: int, *payload: Any) -> Any:
+    """One of the frames or Series of a list, by its place."""
+    *columns, index, pieces = payload
+    counts = [piece[1] if isinstance(piece, tuple) else piece for piece in pieces]
+    start = sum(counts[:place])
+    rows = slice(start, start + counts[place])
+    if isinstance(index, tuple):
+        name, *bounds = index
+        own = pd.RangeIndex(*(bound[place] for bound in bounds), name=name)
+    else:
+        own = put_together(index)[rows]
+    if len(payload) == 3:
+        return pd.Series(column_of(columns[0])[rows], own, name=pieces[place][0])
+    values = [column_of(parts)[rows] for parts in columns[0]]
+    frame = pd.DataFrame(dict(enumerate(values)), index=own)
+    frame.columns = put_together(columns[1])
+    return frame
 
 
 def dtype_of(descr: Any) -> Any:
@@ -108,14 +140,14 @@ def test_arrays(array: Any) -> None:
     for compression in (True, False):
         frame = _codec.encode(array, compression=compression)
         assert same(_codec.decode(frame), array)
-        assert same(unpack_numpy(reference_decoder.decode(frame)), array)
+        assert same(put_together(reference_decoder.decode(frame)), array)
 
 
 def test_numpy_scalars_in_lists() -> None:
     for value in ([np.float64(i / 3) for i in range(20)], [np.int64(i) for i in range(-20, 20)]):
         frame = _codec.encode(value)
         assert same(_codec.decode(frame), value)
-        assert same(unpack_numpy(reference_decoder.decode(frame)), value)
+        assert same(put_together(reference_decoder.decode(frame)), value)
 
 
 def test_the_example_of_the_page() -> None:

@@ -21,7 +21,7 @@ enum lm_ext {
   LM_EXT_PANDAS = 11,
   LM_EXT_NUMPY = 12,
   LM_EXT_BUFFER = 13, /* an array's bytes as one column: item size, count, column */
-  LM_EXT_FRAMES = 14, /* one array; rows of one pandas frame */
+  LM_EXT_FRAMES = 14, /* one array; rows of one pandas frame or Series */
   LM_EXT_PICKLE = 127
 };
 
@@ -48,7 +48,7 @@ enum lm_column_kind {
   LM_COLUMN_TUPLE = 11,   /* rows: tuples of one length, a column for each place */
   LM_COLUMN_SPLIT = 12,   /* columns: two columns, one after the other */
   LM_COLUMN_RAW = 13,     /* arrays: the items' bytes, at an lm_raw_place; only in buffers */
-  LM_COLUMN_FRAMES = 14   /* rows: one LM_EXT_FRAMES, which is all cells: pandas frames */
+  LM_COLUMN_FRAMES = 14   /* rows: one LM_EXT_FRAMES, which is all cells: pandas frames or Series */
 };
 enum { LM_COLUMN_KINDS = LM_COLUMN_FRAMES + 1 };
 

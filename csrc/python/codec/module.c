@@ -61,9 +61,9 @@ static int
 codec_exec(PyObject *module)
 {
   static const char *const names[] = {
-      "reduce",    "restore",     "float64",        "int64",         "Decimal",
-      "DataFrame", "frame_shape", "frame_snapshot", "frames_reduce", "DATA",
-      "TRUSTED",   "module",      "numpy",          "from_signal",   "whole"};
+      "reduce", "restore",     "float64",        "int64",         "Decimal", "DataFrame",
+      "Series", "frame_shape", "frame_snapshot", "frames_reduce", "DATA",    "TRUSTED",
+      "module", "numpy",       "from_signal",    "whole"};
   struct lmpy_codec_state *state = PyModule_GetState(module);
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
     if ((state->names[i] = PyUnicode_InternFromString(names[i])) == NULL)
@@ -122,6 +122,7 @@ codec_traverse(PyObject *module, visitproc visit, void *arg)
   Py_VISIT(state->int64);
   Py_VISIT(state->decimal);
   Py_VISIT(state->frame);
+  Py_VISIT(state->series);
   return 0;
 }
 
@@ -145,6 +146,7 @@ codec_clear(PyObject *module)
   Py_CLEAR(state->int64);
   Py_CLEAR(state->decimal);
   Py_CLEAR(state->frame);
+  Py_CLEAR(state->series);
   for (size_t i = 0; i < sizeof state->names / sizeof state->names[0]; i++)
     Py_CLEAR(state->names[i]);
   for (size_t i = 0; i < LMPY_KEYS; i++)

@@ -25,7 +25,7 @@ struct lmpy_codec_state {
   PyObject *reduce, *restore; /* its functions; strong or NULL */
   PyObject *data, *trusted;   /* lambdamap.shipping.lookup.DATA and TRUSTED; strong or NULL */
   /* numpy's, decimal's and pandas', once met; strong or NULL */
-  PyTypeObject *float64, *int64, *decimal, *frame;
+  PyTypeObject *float64, *int64, *decimal, *frame, *series;
   PyObject *names[16];          /* interned texts; strong */
   struct lm_coder *coder;       /* owned; under the GIL */
   struct lm_coder *spare_coder; /* owned or NULL; who takes it may use it without the GIL */
@@ -42,6 +42,7 @@ enum lmpy_name {
   LMPY_INT64,
   LMPY_DECIMAL,
   LMPY_DATAFRAME,
+  LMPY_SERIES,
   LMPY_FRAME_SHAPE,
   LMPY_FRAME_SNAPSHOT,
   LMPY_FRAMES_REDUCE,

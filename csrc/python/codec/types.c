@@ -75,6 +75,8 @@ lmpy_types_meet(struct lmpy_codec_state *state, PyTypeObject *type)
     return state->decimal != NULL ? 1 : types_meet(state, "decimal", LMPY_DECIMAL, &state->decimal);
   if (strcmp(name, "DataFrame") == 0)
     return state->frame != NULL ? 1 : types_meet(state, "pandas", LMPY_DATAFRAME, &state->frame);
+  if (strcmp(name, "Series") == 0)
+    return state->series != NULL ? 1 : types_meet(state, "pandas", LMPY_SERIES, &state->series);
   return 0;
 }
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 FILE = Path(__file__).parents[2] / "golden" / "v1.txt"
 
 _ROWS = "[{'id': i, 'name': f'n{i}', 'x': i / 4 + 1e-9 * i * i, 'on': i in (0, 3, 9), 'tags': ['a', str(i)]} for i in range(%d)]"
@@ -48,11 +50,14 @@ VECTORS = {
     "rows": _ROWS % 30,
     "many-rows": _ROWS % 300,
     "rows-of-two-shapes": f"({_ROWS % 6}) + [{{'other': 1}}] + ({_ROWS % 2})",
+    "frames-of-a-list": "[pd.DataFrame({7: [i / 4, 2.5], 3: [i, -i], 4: [i > 1, True]}, index=[i, i + 9]) for i in range(5)]",
+    "series-of-a-list": "[pd.Series(pd.Categorical.from_codes([2, -1, i % 3], pd.Index([30, 10, 20]), ordered=True), index=[i, 9, 5], name=f's{i}') for i in range(5)]",
+    "series-of-ranges": "[pd.Series([i / 4] * i, pd.RangeIndex(i, 2 * i), float, ('a', i)) for i in range(5)]",
     "nested-rows": "[{'a': {'b': i, 'c': [None, {'d': i}]}} for i in range(8)]",
 }
 NAMESPACE: dict[str, Any] = {
     "D": dt.date, "DT": dt.datetime, "TD": dt.timedelta, "T": dt.time, "UTC": dt.timezone.utc,
-    "Decimal": decimal.Decimal,
+    "Decimal": decimal.Decimal, "pd": pd,
 }  # fmt: skip
 
 

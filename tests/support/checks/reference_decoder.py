@@ -1,7 +1,8 @@
 """A second reader of the wire format: plain Python, written from docs/wire-format.md alone.
 
 It shares no code with the package. Slow, and trusting: it is for frames that should be right.
-numpy and pandas extensions come back as `Ext`, their payload decoded.
+numpy and pandas extensions come back as `Ext`, their payload decoded; of frames and Series of a list, each with
+its place before the payload of all.
 """
 
 from __future__ import annotations
@@ -315,7 +316,8 @@ class _Reader:
         return self.column(source, first) + self.column(source, n - first)
 
     def column_14(self, source: _Bytes, n: int) -> list[Any]:
-        return [self.value(source)] * n
+        whole = self.value(source)
+        return [Ext(whole.kind, [place, *whole.payload]) for place in range(n)]
 
     def buffer(self, source: _Bytes, n: int, size: int) -> bytearray:
         kind = source.byte()

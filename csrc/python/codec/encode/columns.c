@@ -62,7 +62,7 @@ encode_columns_begin_other(struct lmpy_pack *pack, struct lmpy_gather *gather, P
   } else if (type == state->int64) {
     gather->kind = LMPY_INTS;
     gather->element = LM_INT_NUMPY;
-  } else if (type == state->frame) {
+  } else if (type == state->frame || type == state->series) {
     return lmpy_begin_frames(state, gather, value);
   } else if (type == state->decimal) {
     gather->kind = LMPY_TEXTS;
@@ -183,7 +183,7 @@ encode_columns_append_fitting(struct lmpy_pack *pack, struct lmpy_gather *gather
       return lmpy_add_tuple(pack, gather, value);
     break;
   case LMPY_FRAMES:
-    if (Py_IS_TYPE(value, pack->state->frame))
+    if (Py_IS_TYPE(value, pack->state->frame) || Py_IS_TYPE(value, pack->state->series))
       return lmpy_add_frame(pack, gather, value);
     break;
   case LMPY_EMPTY:

@@ -37,8 +37,7 @@ struct lmpy_gather {
   struct lm_buf tail_lengths; /* uint32_t */
   struct lmpy_gather *inner;  /* LIST: 1; DICT, TUPLE: n_inner; owned */
   PyObject **keys;            /* DICT: n_inner, strong; owned */
-  PyObject *shape,
-      *frames; /* FRAMES: lambdamap.shipping.kinds.pandas.lists has made it; a list of copies; strong */
+  PyObject *shape, *frames;   /* FRAMES: a Shape of kinds.pandas.lists, and its snapshots; strong */
 };
 
 enum {

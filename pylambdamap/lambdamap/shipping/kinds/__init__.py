@@ -17,13 +17,16 @@ import signal
 import sys
 import types
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lambdamap._codec import COST_FRAME, DecodeFailure, EncodeFailure, Entangled
 from lambdamap.shipping.kinds import classes, parts, stdlib
 from lambdamap.shipping.kinds import numpy as numpy_kinds
 from lambdamap.shipping.kinds.pandas import values as pandas_kinds
 from lambdamap.shipping.kinds.parts import Kind, Reader
+
+if TYPE_CHECKING:
+    from lambdamap.shipping.kinds.pandas import lists
 
 __all__ = [
     "KINDS", "frame_shape", "frame_snapshot", "frames_reduce", "from_signal", "reduce", "restore", "whole",
@@ -123,23 +126,21 @@ def whole(value: Any, failure: Entangled) -> parts.Whole:
         raise failure from error
 
 
-def frame_shape(frame: Any) -> Any:
-    """The native codec's way to `lists`, which is imported with the first frame."""
+def frame_shape(value: Any) -> lists.Shape | None:
+    """The native codec's way to `lists`, which is imported with the first frame or Series."""
     from lambdamap.shipping.kinds.pandas import lists
 
-    return lists.shape(frame)
+    return lists.shape(value)
 
 
-def frame_snapshot(shape: Any, frame: Any, copy: bool) -> Any:
-    from lambdamap.shipping.kinds.pandas import lists
+def frame_snapshot(
+    shape: lists.Shape, value: Any, copy: bool
+) -> tuple[tuple[Any, ...], int] | None:
+    return shape.snapshot(value, copy)
 
-    return lists.snapshot(shape, frame, copy)
 
-
-def frames_reduce(shape: Any, snapshots: list[Any]) -> tuple[Any, ...]:
-    from lambdamap.shipping.kinds.pandas import lists
-
-    return lists.reduce(shape, snapshots)
+def frames_reduce(shape: lists.Shape, snapshots: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    return shape.reduce(snapshots)
 
 
 # --- and back -------------------------------------------------------------------------------------
@@ -148,7 +149,13 @@ def frames_reduce(shape: Any, snapshots: list[Any]) -> tuple[Any, ...]:
 def _frames(read: Reader, *content: Any) -> list[Any]:
     from lambdamap.shipping.kinds.pandas import lists
 
-    return lists.restore(read, *content)
+    return lists.frames_of(read, *content)
+
+
+def _series(read: Reader, *content: Any) -> list[Any]:
+    from lambdamap.shipping.kinds.pandas import lists
+
+    return lists.series_of(read, *content)
 
 
 def _pickle(data: bytes) -> Any:
@@ -171,7 +178,11 @@ KINDS: dict[int, dict[Any, Kind]] = {
         4: Kind(
             (parts.LIST, parts.ANY, parts.ANY, parts.LIST),
             lambda _, __, ___, rows: _FRAME_BYTES * len(rows), _frames, reads=True,
-        )
+        ),
+        3: Kind(
+            (parts.TUPLE, parts.ANY, parts.LIST),
+            lambda _, __, pieces: _FRAME_BYTES * len(pieces), _series, reads=True,
+        ),
     },
     # Only where the caller of the codec allows it; nobody knows what it takes.
     parts.PICKLE: {1: Kind(((bytes,),), lambda data: 8 * len(data), _pickle)},

@@ -1,29 +1,65 @@
-"""Same-shaped frames of a list: they travel as one, of whose rows each has its own.
+"""Frames or Series of a list that travel as one, each of which has some of its rows.
 
-The native codec asks `shape` for a first frame, `snapshot` for it and each one after it, and `reduce`
-when the list is complete; `restore` is the way back. Frames travel together only where all that pandas
-can show of them is the same but their cells and the values of their index; others travel alone, and so
-does a frame whose blocks cannot be read.
+The native codec asks `shape` for the first one, the shape's `snapshot` for it and each one after it,
+and the shape's `reduce` when the list is complete. `frames_of` and `series_of` are the way back. What
+all have in common travels once: dtypes with their categories, column labels, names and levels of the
+index. Frames travel together only where everything that pandas can show of them is the same, except
+for their values and those of their index; Series may differ in their names, too. All others travel
+alone, and so does a frame whose blocks cannot be read.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Final, Protocol
 
 from lambdamap._codec import DecodeFailure
 from lambdamap.shipping.kinds.pandas import frames
 from lambdamap.shipping.kinds.pandas.alike import is_same_dtype, is_same_index, is_same_label
 from lambdamap.shipping.kinds.pandas.columns import pack_values
-from lambdamap.shipping.kinds.pandas.values import range_of
+from lambdamap.shipping.kinds.pandas.values import one_series, range_of
 from lambdamap.shipping.kinds.parts import Reader
 
-__all__ = ["reduce", "restore", "shape", "snapshot"]
+__all__ = ["Shape", "frames_of", "series_of", "shape"]
+
+_SAMPLE: Final = 64  # texts of which the length is looked at
+_BESIDE: Final = 64  # bytes of a frame or Series beside its values
 
 
-class _Shape:
-    """What frames have in common that travel together."""
+class Shape(Protocol):
+    """What frames or Series have in common that travel together."""
 
+    def snapshot(self, value: Any, copy: bool) -> tuple[tuple[Any, ...], int] | None:
+        """Return its data, or a copy, and about how many bytes it takes; None: it has another shape."""
+
+    def reduce(self, snapshots: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Return the payload for all of them."""
+
+
+def shape(value: Any) -> Shape | None:
+    """Return the shape of a frame or Series; None: it travels alone."""
+    pandas = sys.modules["pandas"]
+    index = value.index
+    if value.attrs or not value.flags.allows_duplicate_labels or not _may_share(index):
+        return None
+    if type(index) is not pandas.MultiIndex and not _has_form(index.array):
+        return None
+    if type(value) is pandas.Series:
+        array = _values_of(value)
+        return _Series(array.dtype, _Index(index)) if _has_form(array) else None
+    try:
+        found = frames.blocks_of(value)
+        blocks = [(b.values.dtype, b.mgr_locs.as_array.tobytes(), b.mgr_locs) for b in found]
+        known = all(_has_form(frames.rows_of(b.values)[0]) for b in found)
+    except (AttributeError, IndexError, TypeError):
+        return None
+    return _Frames(value.columns, blocks, _Index(index)) if blocks and known else None
+
+
+# --- there ----------------------------------------------------------------------------------------
+
+
+class _Frames:
     __slots__ = ("blocks", "columns", "index")
 
     def __init__(self, columns: Any, blocks: list[tuple[Any, bytes, Any]], index: _Index) -> None:
@@ -31,9 +67,71 @@ class _Shape:
         self.blocks = blocks  # dtype, the columns' places (intp), and the object that says them
         self.index = index
 
+    def snapshot(self, value: Any, copy: bool) -> tuple[tuple[Any, ...], int] | None:
+        if type(value) is not sys.modules["pandas"].DataFrame or not self.index.fits(value):
+            return None
+        columns = value.columns
+        if columns is not self.columns and not is_same_index(columns, self.columns):
+            return None
+        blocks = frames.blocks_of(value)
+        if len(blocks) != len(self.blocks):
+            return None
+        arrays = []
+        rows = len(value)
+        size = _BESIDE
+        for block, (dtype, places, same_places) in zip(blocks, self.blocks, strict=True):
+            array = block.values
+            own_places = block.mgr_locs
+            if not _has_dtype(array, dtype) or (
+                own_places is not same_places and own_places.as_array.tobytes() != places
+            ):
+                return None
+            size += _size_of(array, len(places) // 8 * rows)
+            arrays.append(array.copy() if copy else array)
+        own, own_size = self.index.values(value.index, copy)
+        return (rows, own, arrays), size + own_size
+
+    def reduce(self, snapshots: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Columns, column labels, index, and how many rows each one has."""
+        numpy = sys.modules["numpy"]
+        blocks = [
+            (
+                numpy.frombuffer(places, numpy.intp),
+                _join([arrays[number] for _, _, arrays in snapshots]),
+            )
+            for number, (_, places, _) in enumerate(self.blocks)
+        ]
+        columns = frames.pack_blocks(len(self.columns), blocks)
+        index = self.index.joined([own for _, own, _ in snapshots])
+        return columns, self.columns, index, [rows for rows, _, _ in snapshots]
+
+
+class _Series:
+    __slots__ = ("dtype", "index")
+
+    def __init__(self, dtype: Any, index: _Index) -> None:
+        self.dtype = dtype
+        self.index = index
+
+    def snapshot(self, value: Any, copy: bool) -> tuple[tuple[Any, ...], int] | None:
+        if type(value) is not sys.modules["pandas"].Series or not self.index.fits(value):
+            return None
+        array, name = _values_of(value), value.name
+        if not _has_dtype(array, self.dtype) or not _is_simple_name(name):
+            return None
+        own, own_size = self.index.values(value.index, copy)
+        size = _BESIDE + _size_of(array, len(array)) + own_size
+        return (name, own, array.copy() if copy else array), size
+
+    def reduce(self, snapshots: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Column, index, and of each one the name and how many rows it has."""
+        names, owns, arrays = map(list, zip(*snapshots, strict=True))
+        column = pack_values(sys.modules["pandas"], _join(arrays))
+        return column, self.index.joined(owns), list(zip(names, map(len, arrays), strict=True))
+
 
 class _Index:
-    """What the indexes of frames have in common that travel together: all but their values."""
+    """What the indexes of frames or Series have in common that travel together: all but their values."""
 
     __slots__ = ("dtype", "kind", "levels", "name", "names")
 
@@ -44,8 +142,12 @@ class _Index:
         self.levels = list(index.levels) if hasattr(index, "levels") else None
         self.dtype = None if self.levels else index.dtype
 
-    def fits(self, index: Any) -> bool:
+    def fits(self, value: Any) -> bool:
+        """Whether a frame or Series has such an index, and nothing of its own beside its values."""
+        index = value.index
         if type(index) is not self.kind:
+            return False
+        if value.attrs or not value.flags.allows_duplicate_labels:
             return False
         if self.levels is not None:
             names, levels = index.names, index.levels
@@ -62,7 +164,7 @@ class _Index:
         )
 
     def values(self, index: Any, copy: bool) -> tuple[Any, int]:
-        """Of one frame, and their size in bytes."""
+        """Return those of one index, and their size in bytes."""
         pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
         if self.kind is pandas.RangeIndex:
             return (index.start, index.stop, index.step), 0
@@ -75,6 +177,7 @@ class _Index:
         return own.copy() if copy else own, size
 
     def joined(self, values: list[Any]) -> Any:
+        """Return the index of all rows; of RangeIndexes the name, starts, stops and steps."""
         pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
         if self.kind is pandas.RangeIndex:
             return (self.names[0], *map(list, zip(*values, strict=True)))
@@ -84,8 +187,8 @@ class _Index:
                 levels=self.levels, codes=codes, names=self.names, verify_integrity=False
             )
         joined = _join(values)
-        kept = object if joined.dtype.kind == "O" and isinstance(joined, numpy.ndarray) else None
-        return pandas.Index(joined, dtype=kept, name=self.names[0])
+        dtype = object if joined.dtype.kind == "O" and isinstance(joined, numpy.ndarray) else None
+        return pandas.Index(joined, dtype=dtype, name=self.names[0])
 
 
 def _may_share(index: Any) -> bool:
@@ -99,23 +202,33 @@ def _may_share(index: Any) -> bool:
     return index.dtype.kind != "O" or _is_text(index.array)
 
 
-def shape(frame: Any) -> _Shape | None:
-    """What the frames after this one must have in common with it; None: it travels alone."""
-    pandas = sys.modules["pandas"]
-    index = frame.index
-    if type(frame) is not pandas.DataFrame or frame.attrs or not _may_share(index):
-        return None
-    try:
-        found = frames.blocks_of(frame)
-        blocks = [(b.values.dtype, b.mgr_locs.as_array.tobytes(), b.mgr_locs) for b in found]
-        known = [pack_values(pandas, frames.rows_of(b.values)[0]) for b in found]
-    except (AttributeError, IndexError, TypeError):
-        return None
-    if not blocks or None in known or not frame.flags.allows_duplicate_labels:
-        return None
-    if type(index) is not pandas.MultiIndex and pack_values(pandas, index.array) is None:
-        return None
-    return _Shape(frame.columns, blocks, _Index(index))
+def _values_of(series: Any) -> Any:
+    """A Series' array: numpy's own, where pandas has wrapped that."""
+    array = series.array
+    return array.to_numpy() if type(array).__name__ == "NumpyExtensionArray" else array
+
+
+def _is_simple_name(name: Any) -> bool:
+    """Whether it is certain that the name can travel."""
+    kind = type(name)
+    if name is None or kind in (str, int, float, bool):
+        return True
+    if kind is tuple:
+        return all(map(_is_simple_name, name))
+    return kind is sys.modules["pandas"].Timestamp and name.tz is None
+
+
+def _has_form(array: Any) -> bool:
+    """Whether there is a kind of column for such an array, which its dtype says."""
+    few = array if len(array) <= _SAMPLE else array[:0]
+    return pack_values(sys.modules["pandas"], few) is not None
+
+
+def _has_dtype(array: Any, dtype: Any) -> bool:
+    """Whether an array has the dtype, and all its values can travel."""
+    if array.dtype is not dtype and not is_same_dtype(array.dtype, dtype):
+        return False
+    return dtype.kind != "O" or _is_text(array)
 
 
 def _is_text(values: Any) -> bool:
@@ -129,35 +242,21 @@ def _is_text(values: Any) -> bool:
     )
 
 
-def snapshot(shape: _Shape, frame: Any, copy: bool) -> tuple[tuple[Any, ...], int] | None:
-    """The frame's data, or a copy of it, and its size in bytes; None: it has another shape."""
-    index, columns = frame.index, frame.columns
-    if frame.attrs or not frame.flags.allows_duplicate_labels or not shape.index.fits(index):
-        return None
-    if columns is not shape.columns and not is_same_index(columns, shape.columns):
-        return None
-    blocks = frames.blocks_of(frame)
-    if len(blocks) != len(shape.blocks):
-        return None
-    values = []
-    rows = len(index)
-    size = 64
-    for block, (dtype, places, same_places) in zip(blocks, shape.blocks, strict=True):
-        value = block.values
-        if value.dtype is not dtype and not is_same_dtype(value.dtype, dtype):
-            return None
-        own_places = block.mgr_locs
-        if own_places is not same_places and own_places.as_array.tobytes() != places:
-            return None
-        if dtype.kind == "O":
-            if not _is_text(value):
-                return None
-            size += 24 * rows * len(places) // 8
-        else:
-            size += rows * len(places)
-        values.append(value.copy() if copy else value)
-    own, own_size = shape.index.values(index, copy)
-    return (rows, own, values), size + own_size
+def _size_of(values: Any, n: int) -> int:
+    """About how many bytes n values take. Of texts some are looked at."""
+    pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
+    dtype = values.dtype
+    if dtype.kind != "O":
+        return 8 * n
+    if isinstance(dtype, pandas.CategoricalDtype):
+        return int(values.codes.nbytes)
+    if not isinstance(dtype, (numpy.dtype, pandas.StringDtype)):
+        return 16 * n
+    step = n // _SAMPLE + 1
+    if step > 1:
+        values = (values.flat if isinstance(values, numpy.ndarray) else values)[::step]
+    texts = numpy.asarray(values).ravel().tolist()
+    return 8 * n + step * sum(len(text) for text in texts if type(text) is str)
 
 
 def _join(parts: list[Any]) -> Any:
@@ -172,49 +271,59 @@ def _join(parts: list[Any]) -> Any:
     return type(parts[0])._concat_same_type(parts)
 
 
-def reduce(shape: _Shape, snapshots: list[tuple[Any, ...]]) -> tuple[Any, ...]:
-    """The payload for all of them: columns, column labels, index and the rows of each."""
-    numpy = sys.modules["numpy"]
-    blocks = [
-        (
-            numpy.frombuffer(places, numpy.intp),
-            _join([values[number] for _, _, values in snapshots]),
-        )
-        for number, (_, places, _) in enumerate(shape.blocks)
-    ]
-    columns = frames.pack_blocks(len(shape.columns), blocks)
-    index = shape.index.joined([own for _, own, _ in snapshots])
-    return columns, shape.columns, index, [rows for rows, _, _ in snapshots]
+# --- and back -------------------------------------------------------------------------------------
 
 
-def restore(
+def frames_of(
     read: Reader, columns: list[Any], labels: Any, index: Any, rows: list[Any]
 ) -> list[Any]:
-    """The frames: slices of one that nobody else holds, no row of it in two of them."""
-    pandas = read.names.module("pandas")
-    if any(type(n) is not int or n < 0 for n in rows):
-        raise DecodeFailure("it holds frames with a number of rows that cannot be")
-    total = sum(rows)
-    ranges = index if type(index) is tuple else None
-    if ranges is not None and (
-        len(ranges) != 4
-        or any(type(part) is not list or len(part) != len(rows) for part in ranges[1:])
-    ):
-        raise DecodeFailure("it holds frames of which some have no index")
-    whole_index = pandas.RangeIndex(total) if ranges is not None else index
+    """Return the frames: slices of one that nobody else holds, no row of it in two of them."""
+    whole_index, ranges = _index_of_all(read, index, rows)
     whole = frames.frame_of(read, columns, labels, whole_index, {})
-    if len(whole) != total:
-        raise DecodeFailure("it holds frames whose rows are not as many as their columns'")
+    return _cut(read, whole, rows, ranges)
+
+
+def series_of(read: Reader, column: tuple[Any, ...], index: Any, pieces: list[Any]) -> list[Any]:
+    """Return the Series: slices, as with frames."""
+    if any(type(piece) is not tuple or len(piece) != 2 for piece in pieces):
+        raise DecodeFailure("a list of Series in which one has no name and number of rows")
+    rows = [n for _, n in pieces]
+    whole_index, ranges = _index_of_all(read, index, rows)
+    made = _cut(read, one_series(read, column, whole_index, None, {}), rows, ranges)
+    for series, (name, _) in zip(made, pieces, strict=True):
+        series.name = name
+    return made
+
+
+def _index_of_all(read: Reader, index: Any, rows: list[Any]) -> tuple[Any, tuple[Any, ...] | None]:
+    """Return the index of all rows, and what `joined` has made of RangeIndexes."""
+    if any(type(n) is not int or n < 0 for n in rows):
+        raise DecodeFailure("a list of frames or Series of which one has an invalid number of rows")
+    if type(index) is not tuple:
+        return index, None
+    if len(index) != 4 or any(
+        type(part) is not list or len(part) != len(rows) for part in index[1:]
+    ):
+        raise DecodeFailure("a list of frames or Series of which one has no index")
+    return read.names.module("pandas").RangeIndex(sum(rows)), index
+
+
+def _cut(read: Reader, whole: Any, rows: list[int], ranges: tuple[Any, ...] | None) -> list[Any]:
+    """Return the parts of a frame or Series that have so many rows each."""
+    if len(whole) != sum(rows):
+        raise DecodeFailure(
+            "a list of frames or Series whose rows do not add up to those of their columns"
+        )
     made = []
     at = 0
     for n in rows:
-        frame = whole.iloc[at : at + n]
+        part = whole.iloc[at : at + n]
         at += n
-        if getattr(frame, "_is_copy", None) is not None:
-            frame._is_copy = None  # pandas 2 would warn of a change to it
-        made.append(frame)
+        if getattr(part, "_is_copy", None) is not None:
+            part._is_copy = None  # pandas 2 would warn of a change to it
+        made.append(part)
     if ranges is not None:
         name, *bounds = ranges
-        for frame, start, stop, step in zip(made, *bounds, strict=True):
-            frame.index = range_of(read, start, stop, step, name)
+        for part, start, stop, step in zip(made, *bounds, strict=True):
+            part.index = range_of(read, start, stop, step, name)
     return made

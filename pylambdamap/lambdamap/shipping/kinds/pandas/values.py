@@ -38,7 +38,7 @@ from lambdamap.shipping.kinds.parts import (
     Reader,
 )
 
-__all__ = ["KINDS", "range_of", "reduce"]
+__all__ = ["KINDS", "one_series", "range_of", "reduce"]
 
 _SHORT_LEVEL: Final = 64  # of a MultiIndex: travels as it is
 _STEP_BYTES: Final = 1000  # of a step of a frequency that is found by Python's code
@@ -207,7 +207,7 @@ def _levels(read: Reader, levels: list[Any], codes: list[Any], names: list[Any])
     return pandas.MultiIndex(levels=levels, codes=codes, names=names)
 
 
-def _series(
+def one_series(
     read: Reader, packed: tuple[Any, ...], index: Any, name: Any, attributes: dict[Any, Any]
 ) -> Any:
     values = column_of(read, packed)
@@ -254,7 +254,7 @@ KINDS: dict[Any, Kind] = {
         (TUPLE, ANY, (str, tuple, type(None))), lambda *_: PANDAS_OBJECT, _one_level, reads=True
     ),
     "multi": Kind((LIST, LIST, LIST), lambda *_: PANDAS_OBJECT, _levels, reads=True),
-    "series": Kind((TUPLE, ANY, ANY, DICT), lambda *_: PANDAS_OBJECT, _series, reads=True),
+    "series": Kind((TUPLE, ANY, ANY, DICT), lambda *_: PANDAS_OBJECT, one_series, reads=True),
     "frame": Kind((LIST, ANY, ANY, DICT), lambda *_: PANDAS_OBJECT, frame_of, reads=True),
     "array": Kind((TUPLE,), SMALL, _extension_array, reads=True),
     "unique": Kind((ANY,), SMALL, _unique, reads=True),
