@@ -689,7 +689,7 @@ def _in_main_thread() -> bool:
 def _items_of(completion: Completion | PlainCompletion) -> list[Any]:
     """The items of a request that was packed here, to be packed again."""
     chunk = completion.request_frame()
-    if json_codec.is_plain(chunk):
+    if json_codec.is_json(chunk):
         return json_codec.items_of(chunk)
     items: list[Any] = _codec.decode(chunk, allow_pickle=True)[1]
     return items

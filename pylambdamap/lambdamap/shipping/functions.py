@@ -75,12 +75,12 @@ def _name(function: Any) -> tuple[str, str]:
     return getattr(function, "__module__", None) or "", getattr(function, "__qualname__", "") or ""
 
 
-def _why_no_path(function: Any) -> str | None:
-    """Why the callable cannot be found by its name, or None when it can."""
+def _why_no_path(function: Any, may_be_ours: bool = False) -> str | None:
+    """Return why the callable cannot be found by its name; None: it can."""
     module, qualname = _name(function)
     if not isinstance(module, str) or not isinstance(qualname, str) or not module or not qualname:
         return f"it is an object of the class {type(function).__name__}, which has no import path"
-    if lookup.is_ours(module):
+    if lookup.is_ours(module) and not may_be_ours:
         return "it is lambdamap's own, which no caller may name"
     return lookup.why_not_found(function, module, qualname)
 
@@ -186,15 +186,10 @@ def path_of(function: Callable[..., Any]) -> str:
     EncodeError
         It cannot.
     """
-    module, qualname = _name(function)
-    why = (
-        lookup.why_not_found(function, module, qualname)
-        if module and qualname
-        else "it has no name"
-    )
-    if why is not None:
-        raise EncodeError(f"{module}:{qualname} cannot be shipped by import path: {why}")
-    return f"{module}:{qualname}"
+    path = "{}:{}".format(*_name(function))
+    if (why := _why_no_path(function, may_be_ours=True)) is not None:
+        raise EncodeError(f"{path} cannot be shipped by import path: {why}")
+    return path
 
 
 def _encoded(spec: dict[str, Any]) -> bytes:

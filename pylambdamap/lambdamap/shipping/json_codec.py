@@ -15,12 +15,12 @@ from lambdamap import _codec
 from lambdamap._codec import DecodeFailure
 from lambdamap.shipping import envelope
 
-__all__ = ["JsonPacker", "is_plain", "items_of", "results_of"]
+__all__ = ["JsonPacker", "is_json", "items_of", "results_of"]
 
 
-def is_plain(chunk: Any) -> bool:
-    """Whether a chunk or a result is JSON rather than a frame."""
-    return isinstance(chunk, dict) or (not isinstance(chunk, str) and bytes(chunk[:1]) == b"{")
+def is_json(chunk: bytes) -> bool:
+    """Return whether a chunk is JSON rather than a frame."""
+    return chunk[:1] == b"{"
 
 
 class JsonPacker:

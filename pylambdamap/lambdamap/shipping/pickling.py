@@ -34,7 +34,6 @@ __all__ = [
 ]
 
 _WEAK: Final = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
-_NEVER: Final = (weakref.ProxyType, weakref.CallableProxyType, weakref.finalize)
 _Cached = type(functools.lru_cache(len))
 
 
@@ -106,9 +105,9 @@ def _pickler() -> Any:
                 members = list(obj if kind is weakref.WeakSet else obj.items())
                 # Filled last: its members may refer to it.
                 return kind, (), members, None, None, hold_weakly
-            if kind in _NEVER:
+            if kind in stdlib.NEVER:
                 raise pickle.PicklingError(
-                    f"a weakref.{kind.__name__} cannot be sent: send the object itself"
+                    f"a {kind.__name__} cannot be sent: {stdlib.NEVER[kind]}"
                 )
             if lookup.type_name(kind) in ("LongLongDType", "ULongLongDType"):
                 metadata = None if obj.metadata is None else dict(obj.metadata)

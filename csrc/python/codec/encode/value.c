@@ -325,8 +325,6 @@ encode_value_kind(struct lmpy_pack *pack, PyObject *value)
     goto done;
   if (ext == LM_EXT_BUFFER) {
     result = lmpy_pack_array(pack, payload);
-  } else if (ext == 0) { /* as another value, which means the same */
-    result = lmpy_pack_value(pack, payload);
   } else if (ext == LM_EXT_PICKLE) {
     result = encode_value_put_ext(pack, ext, PyBytes_AS_STRING(payload),
                                   (size_t)PyBytes_GET_SIZE(payload));

@@ -221,8 +221,10 @@ def pack(error: BaseException, allow_pickle: bool, max_chars: int) -> str | None
         for chain in (True, False):
             with contextlib.suppress(_codec.EncodeFailure):  # they are too many
                 nodes = nodes_of(error, allow_pickle, True, chain)
-                _lighten(nodes, max_chars * 3 // 4 - 64)
                 text = _codec.encode_text(nodes, compression=False)
+                if len(text) > max_chars:
+                    _lighten(nodes, (len(text) - max_chars) * 3 // 4 + 64)
+                    text = _codec.encode_text(nodes, compression=False)
                 if len(text) <= max_chars:
                     return text
         why = {"args": "they are too large"}
@@ -234,9 +236,8 @@ def pack(error: BaseException, allow_pickle: bool, max_chars: int) -> str | None
         return None
 
 
-def _lighten(nodes: list[dict[str, Any]], max_bytes: int) -> None:
-    """Leave out the largest parts until the rest takes about so many bytes."""
-    excess = len(_codec.encode(nodes, compression=False)) - max_bytes
+def _lighten(nodes: list[dict[str, Any]], excess: int) -> None:
+    """Leave out the largest parts until about so many bytes are gone."""
     parts = [
         (len(frame), place, part, name)
         for place, node in enumerate(nodes)

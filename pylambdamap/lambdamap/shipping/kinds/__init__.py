@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import types
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from lambdamap._codec import COST_FRAME, DecodeFailure, EncodeFailure, Entangled
@@ -31,17 +29,6 @@ if TYPE_CHECKING:
 __all__ = [
     "KINDS", "frame_shape", "frame_snapshot", "frames_reduce", "from_signal", "reduce", "restore", "whole",
 ]  # fmt: skip
-
-_NEVER: dict[type, str] = {  # not even pickled
-    types.GeneratorType: "make it a list",
-    types.CoroutineType: "await it, or call asyncio.run() with it, and take what it gives",
-    types.AsyncGeneratorType: "make it a list",
-    weakref.ReferenceType: "send the object itself",
-    weakref.ProxyType: "send the object itself",
-    weakref.CallableProxyType: "send the object itself",
-    weakref.finalize: "send the object itself",
-}
-
 
 # --- there ----------------------------------------------------------------------------------------
 
@@ -91,8 +78,8 @@ def reduce(value: Any, allow_pickle: bool, callables: bool) -> tuple[int, Any]:
     found = _reduce(value, kind, callables) if exact is None else exact(value)
     if found is not None:
         return found
-    if kind in _NEVER:
-        raise EncodeFailure(f"a {kind.__name__} cannot be sent: {_NEVER[kind]}")
+    if kind in stdlib.NEVER:
+        raise EncodeFailure(f"a {kind.__name__} cannot be sent: {stdlib.NEVER[kind]}")
     name = _name(kind)
     if not allow_pickle:
         why = numpy_kinds.why_none(value, kind) if "numpy" in sys.modules else None

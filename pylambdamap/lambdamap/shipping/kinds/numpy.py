@@ -25,7 +25,7 @@ from lambdamap.shipping.kinds.parts import (
     Reader,
 )
 
-__all__ = ["ARRAYS", "NUMBERS", "SCALARS", "dtype_of", "reduce", "why_none"]
+__all__ = ["ARRAYS", "NUMBERS", "SCALARS", "reduce", "why_none"]
 
 NUMBERS: Final = "biufc"  # kinds of dtypes
 
@@ -293,7 +293,7 @@ def _checked_shape(shape: Any) -> tuple[int, ...]:
     return shape
 
 
-def dtype_of(read: Reader, descr: Any) -> Any:
+def _dtype_of(read: Reader, descr: Any) -> Any:
     """The dtype of items that stand as bytes."""
     dtype = _built(read, descr)
     if dtype.hasobject:
@@ -313,7 +313,7 @@ def _array(read: Reader, descr: Any, shape: Any, order: str, data: Any) -> Any:
         raise DecodeFailure("an array whose items have no order")
     if type(data) is list:
         return _objects(read, descr, shape, order, data)
-    dtype = dtype_of(read, descr)
+    dtype = _dtype_of(read, descr)
     if math.prod(_checked_shape(shape)) * dtype.itemsize != len(data):
         raise DecodeFailure("an array whose bytes are not as many as its shape says")
     if not data:
@@ -342,7 +342,7 @@ def _recarray(read: Reader, descr: Any, shape: Any, order: str, data: Any, kind:
 
 def _scalar(read: Reader, descr: Any, data: bytes | bytearray) -> Any:
     numpy = read.names.module("numpy")
-    dtype = dtype_of(read, descr)
+    dtype = _dtype_of(read, descr)
     if len(data) != dtype.itemsize:
         raise DecodeFailure("a numpy scalar of another size than its type")
     # An array drops zeros at the end of a text, which a scalar keeps.

@@ -26,11 +26,9 @@ from lambdamap.shipping import lookup
 
 __all__ = [
     "ANY", "ARRAY", "BUFFER", "BYTES", "DECIMAL", "DICT", "FLAG", "FRAMES", "INT", "LIST", "NAMED",
-    "NUMPY", "OBJECT", "PAIR", "PANDAS", "PICKLE", "SLOT", "SMALL", "TEXT", "TIME", "TUPLE", "VALUE", "Buffer",
+    "NUMPY", "OBJECT", "PAIR", "PANDAS", "PICKLE", "SLOT", "SMALL", "TEXT", "TIME", "TUPLE", "Buffer",
     "Charge", "Kind", "Names", "Reader", "Whole", "build", "optional",
 ]  # fmt: skip
-
-VALUE: Final = 0  # no extension: another value stands for this one
 
 Names = lookup.Names
 

@@ -6,6 +6,8 @@ import collections
 import datetime
 import math
 import re
+import types
+import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -35,7 +37,17 @@ from lambdamap.shipping.kinds.parts import (
     Kind,
 )
 
-__all__ = ["DECIMALS", "EXACT", "KINDS", "TIMES", "named", "reduce_late", "view_of", "view_parts"]
+__all__ = [
+    "DECIMALS",
+    "EXACT",
+    "KINDS",
+    "NEVER",
+    "TIMES",
+    "named",
+    "reduce_late",
+    "view_of",
+    "view_parts",
+]
 
 _PATHS: Final = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
 # A name of the time zone database. ZoneInfo looks for a file of that name, or a package's.
@@ -43,6 +55,19 @@ _ZONE: Final = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}")
 _CHECKED_BITS: Final = (
     4096  # up to here it takes no time to see that a fraction has its lowest terms
 )
+
+
+# What to do instead of sending one. None is pickled, either, although cloudpickle takes some for what
+# they stand for.
+NEVER: Final[dict[type, str]] = {
+    types.GeneratorType: "make it a list",
+    types.CoroutineType: "await it, or call asyncio.run() with it, and take what it gives",
+    types.AsyncGeneratorType: "make it a list",
+    weakref.ReferenceType: "send the object itself",
+    weakref.ProxyType: "send the object itself",
+    weakref.CallableProxyType: "send the object itself",
+    weakref.finalize: "send the object itself",
+}
 
 
 def named(tag: str, *parts: Any) -> tuple[int, Any]:
