@@ -89,7 +89,7 @@ class TestMaps:
 
     def test_exceptions_that_cannot_come_back(self) -> None:
         for function, why in [
-            (tasks.fail_with_a_lock, "not a ValueError: its args did not travel: .*lock"),
+            (tasks.fail_with_a_lock, "not a ValueError: its args were not sent: .*lock"),
             (tasks.stop, "not a StopIteration: .* control flow"),
             (tasks.leave, "not a SystemExit: .* control flow"),
         ]:
@@ -102,7 +102,7 @@ class TestMaps:
             lambdamap.my_map(lambda x: {"deep": [0, (y for y in x)]}, [[3]], 1)
         assert str(caught.value) == (
             "item 0: f's result cannot be sent back: at result['deep'][1]: a generator cannot be "
-            "sent: make it a list"
+            "sent: convert it to a list"
         )
         assert caught.value.ran == "RAN"
 

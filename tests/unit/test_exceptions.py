@@ -182,7 +182,7 @@ def test_a_class_that_looks_different_here() -> None:
     nodes[0]["fields"]["more"] = _codec.encode(1)
     again = exceptions.unpack(_codec.encode_text(nodes), False, LIMIT)
     assert again.place == 5  # type: ignore[union-attr]
-    assert any("more did not travel: its class has no such slot" in note for note in notes(again))  # type: ignore[arg-type]
+    assert any("more was not sent: its class has no such slot" in note for note in notes(again))  # type: ignore[arg-type]
 
 
 # --- what it refers to ------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_a_cycle_through_a_list_is_left_out() -> None:
     error.all = [error]
     again = through(error)
     assert type(again) is ValueError and "all" not in vars(again)
-    assert "attribute all did not travel" in notes(again)[0]
+    assert "attribute all was not sent" in notes(again)[0]
     with pytest.raises(_codec.EncodeFailure):
         _codec.encode(error)
 
@@ -310,8 +310,8 @@ def test_attributes_that_cannot_travel_are_told() -> None:
     assert type(again) is tasks.QuotaError
     assert vars(again) == {"status": 3, "more": [1], "__notes__": notes(again)}
     assert notes(again) == [
-        "lambdamap: its attribute lock did not travel: _thread.lock has no form of its own on the "
-        "wire: pass plain data, numpy or pandas, or allow_pickle=True to pickle it"
+        "lambdamap: its attribute lock was not sent: _thread.lock needs pickle: pass built-in "
+        "types, numpy or pandas data, or allow_pickle=True"
     ]
     with pytest.raises(_codec.EncodeFailure, match="lock"):
         _codec.encode(error)  # a value is exact, or refused
@@ -356,7 +356,7 @@ def test_state_that_only_c_knows() -> None:
     assert type(again) is type(error) and again.errors() == error.errors()
     again = through(error)
     assert isinstance(again, lambdamap.RemoteError) and isinstance(again, ValueError)
-    assert "written in C" in notes(again)[0]
+    assert "implemented in C" in notes(again)[0]
     with pytest.raises(_codec.EncodeFailure, match="ValidationError"):
         _codec.encode(error)
 
@@ -476,7 +476,7 @@ def test_a_name_that_leads_to_another_class(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(tasks, "QuotaError", type("QuotaError", (Exception,), {}))
     again = through(error)
     assert type(again) is lambdamap.RemoteError
-    assert "no name leads to the class QuotaError" in notes(again)[0]
+    assert "the class QuotaError has no import path" in notes(again)[0]
 
 
 def test_a_class_that_travelled_by_value_is_the_one_that_travelled() -> None:
@@ -495,7 +495,7 @@ def test_large_attributes_go_first() -> None:
     error.__cause__ = KeyError("why")
     again = through(error)
     assert (again.small, again.large) == (1, "l" * 9_000)
-    assert notes(again) == ["lambdamap: its attribute larger did not travel: it takes 90,020 bytes"]
+    assert notes(again) == ["lambdamap: its attribute larger was not sent: it takes 90,020 bytes"]
     assert again.__cause__.args == ("why",)
     error.args = ("y" * 5_000,)
     again = through(error)

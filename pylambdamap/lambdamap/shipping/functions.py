@@ -79,9 +79,9 @@ def _why_no_path(function: Any, may_be_ours: bool = False) -> str | None:
     """Return why the callable cannot be found by its name; None: it can."""
     module, qualname = _name(function)
     if not isinstance(module, str) or not isinstance(qualname, str) or not module or not qualname:
-        return f"it is an object of the class {type(function).__name__}, which has no import path"
+        return f"it is an instance of {type(function).__name__}, which has no import path"
     if lookup.is_ours(module) and not may_be_ours:
-        return "it is lambdamap's own, which no caller may name"
+        return "it belongs to lambdamap, whose functions callers may not name"
     return lookup.why_not_found(function, module, qualname)
 
 
@@ -92,12 +92,12 @@ def _what_it_would_return(function: Any) -> str | None:
     name = getattr(function, "__qualname__", "the function")
     if flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE):
         return (
-            f"{name} is a coroutine function, and the worker runs plain ones: pass a plain function "
-            "that calls asyncio.run() with it"
+            f"{name} is a coroutine function, which the worker does not run: pass a function that "
+            "calls asyncio.run() with it"
         )
     if flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         return (
-            f"{name} is a generator function, and a generator cannot be sent back: return a list "
+            f"{name} is a generator function, and generators cannot be sent back: return a list "
             "instead of yielding"
         )
     return None
@@ -147,14 +147,14 @@ def ship(function: Callable[..., Any], by_value: bool | Sequence[Any] | None = N
     """
     if not callable(function):
         raise EncodeError(
-            f"the function must be callable, and an object of the class {type(function).__name__} is not"
+            f"the function must be callable, got an instance of {type(function).__name__}"
         )
     inner = _parts(function)[-1]
     if (problem := _what_it_would_return(inner)) is not None:
         raise EncodeError(problem)
     why = _why_no_path(inner)
     if why is None and inner is not function and not _is_plain_partial(function):
-        why = "it is a partial with attributes or placeholders, or of a class of its own"
+        why = "it is a partial with attributes or placeholders, or of a subclass"
     value = why is not None if by_value is None or by_value is False else True
     if isinstance(by_value, (list, tuple)):
         value = why is not None or _in_modules(inner, by_value)
@@ -173,7 +173,7 @@ def ship(function: Callable[..., Any], by_value: bool | Sequence[Any] | None = N
     if by_value is False:
         raise EncodeError(
             f"{path} cannot be shipped by import path: {why}. Move it to the top level of a module "
-            "that the worker has, or leave by_value out"
+            "that the worker has, or leave out by_value"
         )
     return Shipment(path, _pickle(function, path, by_value))
 
@@ -226,7 +226,7 @@ def _modules(function: Any, by_value: Any) -> list[types.ModuleType]:
     for given in by_value:
         module = sys.modules.get(given) if isinstance(given, str) else given
         if not isinstance(module, types.ModuleType):
-            raise EncodeError(f"by_value lists {given!r}, which is no imported module")
+            raise EncodeError(f"by_value lists {given!r}, which is not an imported module")
         found.append(module)
     return found
 
@@ -236,13 +236,15 @@ def _pickle(function: Any, path: str, by_value: Any) -> bytes:
         try:
             blob = pickling.dumps(function)
         except Exception as error:
-            mend = "make them inside the function"
+            remedy = "create them inside the function"
             if isinstance(by_value, (list, tuple)):
-                mend += ". Code that says module.name takes all of a module of by_value along: "
-                mend += "import the name instead"
+                remedy += (
+                    ". Code that uses module.name of a module in by_value sends the whole module: "
+                )
+                remedy += "import the name instead"
             raise EncodeError(
                 f"{path} cannot be shipped by value ({type(error).__name__}: {error}). Files, "
-                f"locks, connections and generators do not travel: {mend}"
+                f"locks, connections and generators cannot be sent: {remedy}"
             ) from error.with_traceback(None)
         _check_size(path, len(blob), function)
     return blob
@@ -252,11 +254,11 @@ def _check_size(path: str, size: int, function: Any) -> None:
     """Warn of what every chunk would carry, or refuse it."""
     if size <= WARN_BYTES:
         return
-    mend = "pass large data as items, or store it where the worker can read it"
+    remedy = "pass large data as items, or store it where the worker can read it"
     if size > MAX_BYTES:
-        raise EncodeError(f"{path} takes {size} bytes, above 1 MB{_largest(function)}: {mend}")
+        raise EncodeError(f"{path} takes {size} bytes, above 1 MB{_largest(function)}: {remedy}")
     warn(
-        f"{path} takes {size} bytes and travels with every chunk{_largest(function)}: {mend}",
+        f"{path} takes {size} bytes and is sent with every chunk{_largest(function)}: {remedy}",
         UserWarning,
     )
 
@@ -271,7 +273,7 @@ def _largest(function: Any) -> str:
             continue
     named = sorted(sizes.items(), key=lambda pair: -pair[1])[:3]
     text = ", ".join(f"{name} ({size} bytes)" for name, size in named if size > _WORTH_NAMING)
-    return f", most of it in {text}" if text else ""
+    return f", mostly {text}" if text else ""
 
 
 def _captured(function: Any) -> dict[str, Any]:

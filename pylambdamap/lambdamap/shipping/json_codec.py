@@ -88,13 +88,13 @@ def results_of(frame: Any) -> tuple[list[Any], dict[int, Any]]:
         text = _codec.encode_json(frame) if isinstance(frame, dict) else bytes(frame)
         found = envelope.load(text)
     except envelope.Malformed as wrong:
-        raise DecodeFailure(f"the results are not JSON: {wrong}") from None
+        raise DecodeFailure(f"the results are not valid JSON: {wrong}") from None
     except _codec.EncodeFailure as error:
-        raise DecodeFailure(f"the results are not JSON: {error.args[0]}") from None
+        raise DecodeFailure(f"the results are not valid JSON: {error.args[0]}") from None
     results = found.get("results") if isinstance(found, dict) else None
     errors = found.get("errors", {}) if isinstance(found, dict) else None
     if not isinstance(results, list) or not isinstance(errors, dict):
-        raise DecodeFailure("it holds no array of results, or errors that are not an object")
+        raise DecodeFailure("'results' is not an array, or 'errors' is not an object")
     if not all(_INDEX.fullmatch(index) for index in errors):
-        raise DecodeFailure("the key of an error is not the index of an item")
+        raise DecodeFailure("a key of 'errors' is not the index of an item")
     return results, {int(index): error for index, error in errors.items()}

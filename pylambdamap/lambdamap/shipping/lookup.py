@@ -239,8 +239,8 @@ def why_not_found(value: Any, module: str, qualname: str) -> str | None:
     if found is value or (isinstance(value, types.MethodType) and found == value):
         return None
     if isinstance(value, types.MethodType):
-        return f"it is a method of an object of the class {type(value.__self__).__name__}"
-    return f"{module}.{qualname} is another object: it was replaced or decorated"
+        return f"it is a method of an instance of {type(value.__self__).__name__}"
+    return f"{module}.{qualname} is a different object: it was replaced or decorated"
 
 
 def reference_to(kind: type) -> tuple[str, str] | None:
@@ -268,7 +268,7 @@ class _Data:
         if found is not None and is_plain(found, module, qualname):
             return found
         raise DecodeFailure(
-            f"it holds the function or class {module}:{qualname}, which could run code: pass "
+            f"the function or class {module}:{qualname} could run code: pass "
             "allow_pickle=True if you trust the other side"
         )
 
@@ -276,7 +276,7 @@ class _Data:
         found = loaded_class(module, qualname)
         if found is None:
             raise DecodeFailure(
-                f"it holds data of the class {module}:{qualname}, which is not imported here: import "
+                f"data of the class {module}:{qualname}, which is not imported here: import "
                 f"{module} first"
             )
         return found
@@ -284,9 +284,7 @@ class _Data:
     def module(self, name: str) -> types.ModuleType:
         found = sys.modules.get(name)
         if found is None:
-            raise DecodeFailure(
-                f"it holds data of {name}, which is not imported here: import it first"
-            )
+            raise DecodeFailure(f"data of {name}, which is not imported here: import it first")
         return found
 
 
@@ -297,11 +295,9 @@ class _Trusted(_Data):
         try:
             found: Callable[..., Any] = find(importlib.import_module(module), qualname)
         except (ImportError, LookupError) as error:
-            raise DecodeFailure(
-                f"it holds {module}:{qualname}, which is not found here ({error})"
-            ) from error
+            raise DecodeFailure(f"{module}:{qualname} is not found here ({error})") from error
         if not callable(found):
-            raise DecodeFailure(f"it holds {module}:{qualname}, which is not callable")
+            raise DecodeFailure(f"{module}:{qualname} is not callable")
         return found
 
     def type(self, module: str, qualname: str) -> type:

@@ -52,7 +52,7 @@ def dumps(value: Any, *, is_part: bool = False) -> bytes:
         pickler = _pickler()(file, protocol=5)
         pickler.dump(value)
         if is_part and pickler.has_weak:
-            raise Entangled("a weak container and its members travel only in one pickle")
+            raise Entangled("a weak container and its members can only be sent in one pickle")
         return file.getvalue()
 
 

@@ -69,7 +69,7 @@ class _Builder:
                 self._made[place] = self._make(place)
                 stack.pop()
             elif place in open_groups:
-                raise _codec.DecodeFailure("an exception group that contains itself")
+                raise _codec.DecodeFailure("exception group contains itself")
             else:
                 open_groups.add(place)
                 stack.extend(missing)
@@ -93,13 +93,13 @@ class _Builder:
             made = self._exact(kind, node, members, lost)
         except Inexact as why:
             if not loose:
-                raise _codec.DecodeFailure(f"it holds an exception, and {why}") from None
+                raise _codec.DecodeFailure(f"exception cannot be rebuilt: {why}") from None
             self._stand_ins.add(place)
             made = self._stand_in(node, members, str(why))
         for name, why_lost in lost.items():
             if name != "args":
                 what = "notes" if name == "__notes__" else f"attribute {name[:TEXT]}"
-                errors.note(made, f"lambdamap: its {what} did not travel: {why_lost[:TEXT]}")
+                errors.note(made, f"lambdamap: its {what} was not sent: {why_lost[:TEXT]}")
         return made
 
     def _class_of(self, node: dict[str, Any]) -> type:
@@ -132,12 +132,12 @@ class _Builder:
         if "of" in node:
             args: Any = (node["message"], members if node["of"] == "list" else tuple(members))
         elif "args" not in node:
-            raise Inexact(f"its args did not travel: {lost.get('args')}")
+            raise Inexact(f"its args were not sent: {lost.get('args')}")
         else:
             try:
                 args = self._unbox(node["args"])
             except _codec.DecodeFailure as failure:
-                raise Inexact(f"its args cannot be read here: {failure}") from None
+                raise Inexact(f"its args cannot be decoded here: {failure}") from None
         if type(args) is not tuple:
             raise Inexact("its args are not a tuple")
         fields = self._opened(node, "fields", lost)
@@ -225,7 +225,7 @@ def _checked_build(builder: _Builder) -> BaseException:
         return builder.build()
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise _codec.DecodeFailure(
-            f"it holds a malformed exception ({type(error).__name__}: {error})"
+            f"malformed exception ({type(error).__name__}: {error})"
         ) from None
 
 

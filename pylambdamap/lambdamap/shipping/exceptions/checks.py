@@ -65,13 +65,13 @@ _PARTS: dict[str, Callable[[Any, int], bool]] = {
 def check_nodes(nodes: Sequence[Any]) -> None:
     """Refuse nodes that are not as docs/wire-format.md has them, before anything is made of one."""
     if not 0 < len(nodes) <= NODES:
-        raise _codec.DecodeFailure(f"it holds an exception of {len(nodes)} parts")
+        raise _codec.DecodeFailure(f"invalid number of exceptions: {len(nodes)}")
     for node in nodes:
         if type(node) is not dict or "class" not in node:
-            raise _codec.DecodeFailure("it holds an exception that is none")
+            raise _codec.DecodeFailure("exception without a class")
         for name, is_right in _PARTS.items():
             if name in node and not is_right(node[name], len(nodes)):
-                raise _codec.DecodeFailure(f"it holds an exception with another {name} than it has")
+                raise _codec.DecodeFailure(f"invalid {name!r} in an exception")
 
 
 def check_shown(nodes: Sequence[Any]) -> None:
@@ -107,7 +107,7 @@ def check_shown(nodes: Sequence[Any]) -> None:
                 path.popitem()
             if shown > SHOWN:
                 raise _codec.DecodeFailure(
-                    f"it holds exceptions that stand in each other more than {SHOWN:,} times"
+                    f"exceptions contain each other more than {SHOWN:,} times"
                 )
 
 
@@ -150,7 +150,7 @@ def take_unsafe(kind: type, fields: dict[str, Any]) -> dict[str, str]:
     if issubclass(kind, ImportError) and "name_from" in fields:
         name = fields.get("name")
         if type(name) is not str or name not in sys.modules:
-            taken["name_from"] = "Python would import the module to show it"
+            taken["name_from"] = "to show it, Python would import the module"
     if issubclass(kind, SyntaxError):
         for name in ("offset", "end_offset"):
             if type(fields.get(name)) is int and abs(fields[name]) > _COLUMNS:

@@ -105,7 +105,7 @@ def why_not_data(kind: type) -> str | None:
             or (grown > _DICT_AND_WEAKREF and "__slots__" not in own)
         ):
             return (
-                f"{type_qualname(part)} is written in C, and its state is not accessible as data: "
+                f"{type_qualname(part)} is implemented in C and its state cannot be read as data: "
                 "pass allow_pickle=True to use its pickle"
             )
     return None
@@ -143,7 +143,7 @@ def bare(kind: type, message: str = "", members: Sequence[BaseException] = ()) -
     except (TypeError, ValueError) as error:
         raise Inexact(str(error)) from None
     if type(made) is not kind:
-        raise Inexact(f"{type_qualname(base)} made a {type(made).__qualname__} of it")
+        raise Inexact(f"{type_qualname(base)} returned a {type(made).__qualname__}")
     return made
 
 
@@ -193,10 +193,10 @@ def find_class(entry: Any, find: Find) -> type:
     if module == "builtins":
         known = _BUILTIN_NAMES.get(qualname)
         if known is None:
-            raise LookupError(f"there is no exception {qualname} in this Python")
+            raise LookupError(f"unknown built-in exception {qualname}")
         return known
     if not module:
-        raise LookupError(f"no name leads to the class {qualname}")
+        raise LookupError(f"the class {qualname} has no import path")
     named = find(module, qualname)
     if not is_exception(named):
         raise LookupError(f"{module}:{qualname} is not an exception here")
@@ -206,7 +206,7 @@ def find_class(entry: Any, find: Find) -> type:
 def why_it_stays_remote(kind: type) -> str | None:
     """Why an exception of f's of that class never comes out of a map as itself; None: it does."""
     if issubclass(kind, errors.LambdaMapError):
-        return "it concerns a map that the function started"
+        return "it comes from a map that the function started"
     if issubclass(kind, _STEERING) or any(
         (type_module(part), type_qualname(part)) in _CANCELLED for part in type_mro(kind)
     ):

@@ -47,7 +47,7 @@ def nodes_of(
         place = places.setdefault(id(error), len(found))
         if place == len(found):
             if place == NODES:
-                text = f"an exception that refers to more than {NODES:,} others"
+                text = f"the exception refers to more than {NODES:,} others"
                 raise _codec.EncodeFailure(text, "")
             found.append(error)
         return place
@@ -99,7 +99,7 @@ def _node(
                 value, allow_pickle=allow_pickle, compression=False, callables=allow_pickle
             )
         if loose and not _is_simple(value, 4):
-            raise Inexact(f"in the chain of a value, a {type(value).__qualname__} is left out")
+            raise Inexact(f"a {type(value).__qualname__} is left out of the chain")
         return value
 
     def is_linked(value: Any) -> bool:

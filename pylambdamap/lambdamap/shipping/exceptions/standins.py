@@ -91,7 +91,7 @@ def _remote_class(base: type) -> type[errors.RemoteError] | None:
 def _subclass_of(base: type) -> type[errors.RemoteError] | None:
     namespace = {
         "__module__": "lambdamap.errors",
-        "__doc__": f"A {base.__qualname__} of f's that cannot be rebuilt here.",
+        "__doc__": f"A {base.__qualname__} that f raised and that cannot be rebuilt here.",
         **{name: getattr(BaseException, name) for name in _PLAIN},
         **vars(errors.RemoteError()),
         "__reduce__": lambda self: (

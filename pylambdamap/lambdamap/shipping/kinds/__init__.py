@@ -83,8 +83,8 @@ def reduce(value: Any, allow_pickle: bool, callables: bool) -> tuple[int, Any]:
     name = _name(kind)
     if not allow_pickle:
         why = numpy_kinds.why_none(value, kind) if "numpy" in sys.modules else None
-        why = why or "has no form of its own on the wire: pass plain data, numpy or pandas"
-        raise EncodeFailure(f"{name} {why}, or allow_pickle=True to pickle it")
+        why = why or "needs pickle: pass built-in types, numpy or pandas data"
+        raise EncodeFailure(f"{name} {why}, or allow_pickle=True")
     try:
         from lambdamap.shipping import pickling
 

@@ -53,7 +53,7 @@ def _reference(value: Any, callables: bool) -> tuple[str, str] | None:
     if name is not None and not callables and not lookup.is_plain(value, *name):
         kind = "class" if isinstance(value, type) else "function"
         raise EncodeFailure(
-            f"{name[0]}:{name[1]} is a {kind}: the caller takes data alone, unless it passes "
+            f"{name[0]}:{name[1]} is a {kind}, and the caller accepts only data, unless it passes "
             "allow_pickle=True"
         )
     return name
@@ -297,7 +297,7 @@ def _enum(read: Reader, module: str, qualname: str, member: str) -> Any:
     if enum.Enum not in type_mro(kind) or type(members) is not dict:
         raise DecodeFailure(f"{module}:{qualname} is not an enum here")
     if member not in members:
-        raise DecodeFailure(f"{module}:{qualname} has no {member[:80]!r} here")
+        raise DecodeFailure(f"{module}:{qualname} has no member {member[:80]!r} here")
     return members[member]
 
 
@@ -308,9 +308,9 @@ _made: Final[weakref.WeakValueDictionary[Any, type]] = weakref.WeakValueDictiona
 def _bare(read: Reader, name: Any, fields: Any, ident: Any) -> type:
     """The class of named tuples that only its name and fields, and cloudpickle's id, tell of."""
     if not type(name) is type(ident) is str or type(fields) is not tuple:
-        raise DecodeFailure("a named tuple of a class that is not described")
+        raise DecodeFailure("invalid description of a named tuple's class")
     if any(type(field) is not str for field in fields):
-        raise DecodeFailure("a named tuple with a field that has no name")
+        raise DecodeFailure("invalid field name of a named tuple")
     key = name, fields, ident
     if (found := _made.get(key)) is not None:
         return found
@@ -321,7 +321,7 @@ def _bare(read: Reader, name: Any, fields: Any, ident: Any) -> type:
     make: Any = collections.namedtuple  # mypy wants to read the fields
     made: type = make(name, fields, rename=True, module="builtins")
     if _tuple_fields(made) != fields:
-        raise DecodeFailure(f"a named tuple {name[:80]} with fields that cannot have such names")
+        raise DecodeFailure(f"invalid field names of the named tuple {name[:80]}")
     known = pickling.same_class(ident, made)
     if known is not made and _is_bare(known, fields) and lookup.type_name(known) == name:
         made = known
@@ -335,10 +335,12 @@ def _namedtuple(read: Reader, module: str | None, qualname: Any, content: tuple[
     elif module is not None and type(qualname) is str:
         kind = read.names.type(module, qualname)
     else:
-        raise DecodeFailure("a named tuple of a class that is not described")
+        raise DecodeFailure("invalid description of a named tuple's class")
     fields = _tuple_fields(kind)
     if fields is None or len(fields) != len(content):
-        raise DecodeFailure(f"{module}:{qualname} is not a named tuple of {len(content)} here")
+        raise DecodeFailure(
+            f"{module}:{qualname} is not a named tuple of {len(content)} fields here"
+        )
     return tuple.__new__(kind, content)
 
 
@@ -346,9 +348,11 @@ def _dataclass(read: Reader, module: str, qualname: str, content: dict[str, Any]
     kind = read.names.type(module, qualname)
     layout = _layout(kind)
     if layout is None:
-        raise DecodeFailure(f"{module}:{qualname} is not a dataclass of nothing but fields here")
+        raise DecodeFailure(
+            f"{module}:{qualname} is not a dataclass here, or has more state than its fields"
+        )
     if content.keys() != {*layout.slots, *layout.in_dict}:
-        raise DecodeFailure(f"the fields of {module}:{qualname} differ between the two sides")
+        raise DecodeFailure(f"the fields of {module}:{qualname} differ between caller and worker")
     made: Any = object.__new__(kind)
     for name, slot in layout.slots.items():
         slot.__set__(made, content[name])

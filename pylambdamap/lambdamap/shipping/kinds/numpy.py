@@ -196,11 +196,11 @@ def why_none(value: Any, kind: type) -> str | None:
     """What `reduce` has no form for, and what has one; None: it is nothing of numpy's."""
     numpy = sys.modules["numpy"]
     if isinstance(value, numpy.ndarray) and kind is not numpy.ndarray:
-        return "has no form of its own on the wire: pass numpy.asarray() of it"
+        return "needs pickle: pass numpy.asarray() of it"
     if isinstance(value, (numpy.ndarray, numpy.generic)):
         return (
-            f"of dtype {value.dtype} has no form of its own on the wire: pass numbers, texts, bytes, "
-            "dates, or an array of dtype object"
+            f"of dtype {value.dtype} needs pickle: pass numbers, texts, bytes, dates, or an array of "
+            "dtype object"
         )
     return None
 
@@ -215,7 +215,7 @@ def _built(read: Reader, descr: Any) -> Any:
         if (made := _of_text(numpy, descr)) is not None:
             return made
         if _LONG.fullmatch(descr):
-            raise DecodeFailure("it holds long doubles of another kind of machine")
+            raise DecodeFailure("long double of another platform")
     elif type(descr) is list:
         read.charge(_FIELD_BYTES * len(descr))
         return numpy.dtype([_field(read, field) for field in descr])
@@ -223,16 +223,16 @@ def _built(read: Reader, descr: Any) -> Any:
         read.charge(_DTYPE_BYTES)
         return _BUILDERS[descr[0]](read, *descr[1:])
     shown = descr[:80] if type(descr) is str else f"a {type(descr).__name__}"
-    raise DecodeFailure(f"it holds a dtype that numpy has no such form for: {shown}")
+    raise DecodeFailure(f"invalid dtype: {shown}")
 
 
 def _field(read: Reader, field: Any) -> tuple[Any, Any]:
     if type(field) is not tuple or len(field) != 2:
-        raise DecodeFailure("a dtype with a field that is not one")
+        raise DecodeFailure("invalid field of a dtype")
     name, descr = field
     names = name if type(name) is tuple and len(name) == 2 else (name,)
     if not all(type(part) is str and part for part in names):
-        raise DecodeFailure("a dtype with a field that has no name")
+        raise DecodeFailure("dtype field without a name")
     return name, _built(read, descr)
 
 
@@ -244,13 +244,13 @@ def _record(read: Reader, descr: Any) -> Any:
     numpy = read.names.module("numpy")
     made = _built(read, descr)
     if made.names is None or made.type is not numpy.void:
-        raise DecodeFailure("a record of no fields")
+        raise DecodeFailure("record dtype without fields")
     return numpy.dtype((numpy.record, made))
 
 
 def _with_metadata(read: Reader, descr: Any, metadata: Any) -> Any:
     if type(metadata) is not dict:
-        raise DecodeFailure("a dtype's metadata that is not a dict")
+        raise DecodeFailure("dtype metadata is not a dict")
     # numpy's `dtype` reads it and keeps a copy.
     read.charge(2 * OBJECT + p.PAIR * len(metadata))
     return read.names.module("numpy").dtype(_built(read, descr), metadata=metadata)
@@ -262,16 +262,16 @@ def _placed(
     """Fields that do not follow one another."""
     lists = (names, formats, offsets, titles)
     if not all(type(part) is list and len(part) == len(names) for part in lists):
-        raise DecodeFailure("a dtype whose fields are not as many as their names")
+        raise DecodeFailure("a dtype's names, formats, offsets and titles differ in number")
     if type(itemsize) is not int or type(aligned) is not bool:
-        raise DecodeFailure("a dtype of no size")
+        raise DecodeFailure("invalid size or alignment of a dtype")
     read.charge(_FIELD_BYTES * len(names))
     if not (
         all(type(name) is str for name in names)
         and all(type(offset) is int for offset in offsets)
         and all(title is None or type(title) is str for title in titles)
     ):
-        raise DecodeFailure("a dtype with a field that is not one")
+        raise DecodeFailure("invalid field of a dtype")
     made = [_built(read, descr) for descr in formats]
     parts = {"names": names, "formats": made, "offsets": offsets, "itemsize": itemsize}
     if any(title is not None for title in titles):
@@ -286,10 +286,10 @@ _BUILDERS: Final[dict[str, Callable[..., Any]]] = {
 
 def _checked_shape(shape: Any) -> tuple[int, ...]:
     if type(shape) is not tuple or len(shape) > _MAX_DIMS:
-        raise DecodeFailure("it holds a shape that is not one")
+        raise DecodeFailure("invalid array shape")
     for n in shape:
         if type(n) is not int or not 0 <= n < 2**63:
-            raise DecodeFailure("it holds a shape with a length that cannot be")
+            raise DecodeFailure("invalid length in an array shape")
     return shape
 
 
@@ -297,7 +297,7 @@ def _dtype_of(read: Reader, descr: Any) -> Any:
     """The dtype of items that stand as bytes."""
     dtype = _built(read, descr)
     if dtype.hasobject:
-        raise DecodeFailure("an array says that its bytes are objects")
+        raise DecodeFailure("bytes with a dtype of objects")
     return dtype
 
 
@@ -310,12 +310,12 @@ def _empty(read: Reader, dtype: Any, shape: tuple[int, ...], order: str = "C") -
 
 def _array(read: Reader, descr: Any, shape: Any, order: str, data: Any) -> Any:
     if order not in ("C", "F"):
-        raise DecodeFailure("an array whose items have no order")
+        raise DecodeFailure("invalid array order")
     if type(data) is list:
         return _objects(read, descr, shape, order, data)
     dtype = _dtype_of(read, descr)
     if math.prod(_checked_shape(shape)) * dtype.itemsize != len(data):
-        raise DecodeFailure("an array whose bytes are not as many as its shape says")
+        raise DecodeFailure("array size does not match its shape")
     if not data:
         return _empty(read, dtype, shape, order)
     if type(data) is bytes:
@@ -326,7 +326,7 @@ def _array(read: Reader, descr: Any, shape: Any, order: str, data: Any) -> Any:
 def _objects(read: Reader, descr: Any, shape: Any, order: str, items: list[Any]) -> Any:
     dtype = _built(read, descr)
     if dtype.kind != "O" or math.prod(_checked_shape(shape)) != len(items):
-        raise DecodeFailure("an array whose objects are not as many as its shape says")
+        raise DecodeFailure("number of objects does not match the shape of the array")
     # One by one: numpy would look into items that are lists.
     made = read.names.module("numpy").fromiter(items, dtype, len(items))
     return made.reshape(shape, order=order) if len(shape) != 1 else made
@@ -336,7 +336,7 @@ def _recarray(read: Reader, descr: Any, shape: Any, order: str, data: Any, kind:
     numpy = read.names.module("numpy")
     made = _array(read, descr, shape, order, data)
     if kind != _RECORDS or made.dtype.type is not numpy.record:
-        raise DecodeFailure(f"it holds an array of unknown kind {kind[:80]!r}")
+        raise DecodeFailure(f"unknown kind of array {kind[:80]!r}")
     return made.view(numpy.recarray)
 
 
@@ -344,7 +344,7 @@ def _scalar(read: Reader, descr: Any, data: bytes | bytearray) -> Any:
     numpy = read.names.module("numpy")
     dtype = _dtype_of(read, descr)
     if len(data) != dtype.itemsize:
-        raise DecodeFailure("a numpy scalar of another size than its type")
+        raise DecodeFailure("numpy scalar size does not match its dtype")
     # An array drops zeros at the end of a text, which a scalar keeps.
     if dtype.type is numpy.bytes_:
         return numpy.bytes_(data)

@@ -100,7 +100,7 @@ def _shown(tag: Any) -> str:
     """A tag in a message, whatever it is: the text of a value may take more than the value."""
     if type(tag) is int and tag.bit_length() <= 64:
         return str(tag)
-    return repr(tag[:80]) if type(tag) is str else f"of the type {type(tag).__name__}"
+    return repr(tag[:80]) if type(tag) is str else f"of type {type(tag).__name__}"
 
 
 def build(
@@ -116,13 +116,17 @@ def build(
     """
     kind = kinds.get(tag)
     if kind is None:
-        raise DecodeFailure(f"it holds a value of unknown kind {_shown(tag)}")
+        raise DecodeFailure(f"unknown kind of value {_shown(tag)}")
     if kind.fields is not None and (given := tuple(map(type, parts))) not in kind.seen:
         if len(given) != len(kind.fields):
-            raise DecodeFailure(f"a {tag} has {len(kind.fields)} parts, this one {len(given)}")
+            raise DecodeFailure(
+                f"kind {_shown(tag)}: expected {len(kind.fields)} parts, got {len(given)}"
+            )
         for part, types in zip(given, kind.fields, strict=True):
             if types is not ANY and part not in types:
-                raise DecodeFailure(f"a {tag} with a {part.__name__} in a wrong place")
+                raise DecodeFailure(
+                    f"kind {_shown(tag)}: a part has the wrong type {part.__name__}"
+                )
         if len(kind.seen) < _SEEN:
             kind.seen.add(given)
     if kind.bound is not None:

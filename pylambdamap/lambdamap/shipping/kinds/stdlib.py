@@ -60,13 +60,13 @@ _CHECKED_BITS: Final = (
 # What to do instead of sending one. None is pickled, either, although cloudpickle takes some for what
 # they stand for.
 NEVER: Final[dict[type, str]] = {
-    types.GeneratorType: "make it a list",
-    types.CoroutineType: "await it, or call asyncio.run() with it, and take what it gives",
-    types.AsyncGeneratorType: "make it a list",
-    weakref.ReferenceType: "send the object itself",
-    weakref.ProxyType: "send the object itself",
-    weakref.CallableProxyType: "send the object itself",
-    weakref.finalize: "send the object itself",
+    types.GeneratorType: "convert it to a list",
+    types.CoroutineType: "await it, or pass the result of asyncio.run()",
+    types.AsyncGeneratorType: "convert it to a list",
+    weakref.ReferenceType: "send the object it refers to",
+    weakref.ProxyType: "send the object it refers to",
+    weakref.CallableProxyType: "send the object it refers to",
+    weakref.finalize: "send the object it refers to",
 }
 
 
@@ -97,7 +97,9 @@ def _reduce_timezone(value: Any) -> tuple[int, Any]:
 
 def _reduce_zoneinfo(value: Any) -> tuple[int, Any] | None:
     if value.key is None:
-        raise EncodeFailure("a ZoneInfo that was read from a file has no key to travel by")
+        raise EncodeFailure(
+            "a ZoneInfo that was read from a file has no key and cannot be sent: use ZoneInfo(key)"
+        )
     return (p.TIME, (TIME_ZONEINFO, value.key)) if _ZONE.fullmatch(value.key) else None
 
 
@@ -118,7 +120,8 @@ def view_parts(view: memoryview) -> tuple[Any, ...]:
     except (ValueError, TypeError, NotImplementedError):
         pass
     raise EncodeFailure(
-        "a memoryview that was released, or of items that are not plain, cannot be sent: send its bytes"
+        "a memoryview that was released or has another format than memoryview.cast() knows cannot be sent: "
+        "send its bytes"
     )
 
 
@@ -210,7 +213,7 @@ def _timezone(offset: Any, name: Any) -> datetime.timezone:
 
 def _zone(key: str) -> Any:
     if not _ZONE.fullmatch(key):
-        raise DecodeFailure(f"it holds a time zone of no possible name {key[:80]!r}")
+        raise DecodeFailure(f"invalid time zone name {key[:80]!r}")
     import zoneinfo
 
     return zoneinfo.ZoneInfo(key)
@@ -239,7 +242,7 @@ DECIMALS: dict[Any, Kind] = {1: Kind((TEXT,), lambda text: OBJECT + len(text), _
 
 def _complex(real: Any, imaginary: Any) -> complex:
     if not type(real) is type(imaginary) is float:
-        raise DecodeFailure("a complex number of other parts than it has")
+        raise DecodeFailure("invalid complex number")
     return complex(real, imaginary)
 
 
@@ -247,7 +250,7 @@ def _uuid(data: Any, safe: Any = None) -> Any:
     import uuid
 
     if type(data) is not bytes or type(safe) not in (int, type(None)):
-        raise DecodeFailure("a UUID of other parts than it has")
+        raise DecodeFailure("invalid UUID")
     return uuid.UUID(bytes=data, is_safe=uuid.SafeUUID(safe))
 
 
@@ -255,7 +258,7 @@ def _path(name: str, text: str) -> Any:
     import pathlib
 
     if name not in _PATHS:
-        raise DecodeFailure(f"it holds a path of unknown kind {name[:80]!r}")
+        raise DecodeFailure(f"unknown kind of path {name[:80]!r}")
     return getattr(pathlib, name)(text)
 
 
@@ -264,10 +267,10 @@ def _fraction(numerator: int, denominator: int) -> Any:
     import fractions
 
     if denominator < 1:
-        raise DecodeFailure("it holds a fraction that nobody would write")
+        raise DecodeFailure("invalid denominator of a fraction")
     is_short = max(numerator.bit_length(), denominator.bit_length()) <= _CHECKED_BITS
     if is_short and math.gcd(numerator, denominator) != 1:
-        raise DecodeFailure("it holds a fraction that is not in its lowest terms")
+        raise DecodeFailure("fraction is not in lowest terms")
     kind: Any = fractions.Fraction
     if hasattr(kind, "_from_coprime_ints"):  # since Python 3.12
         return kind._from_coprime_ints(numerator, denominator)
@@ -282,17 +285,17 @@ def _array(code: str, data: bytes) -> Any:
 
 def _ordered(read: p.Reader, pairs: list[Any]) -> Any:
     if not all(type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs):
-        raise DecodeFailure("an odict with something that is not a pair")
+        raise DecodeFailure("an OrderedDict holds an item that is not a pair")
     read.charge.keys([key for key, _ in pairs])
     return collections.OrderedDict(pairs)
 
 
 def _view(code: str, shape: tuple[Any, ...], data: bytes | bytearray) -> memoryview:
     if any(type(n) is not int for n in shape):
-        raise DecodeFailure("a memoryview with a shape that is not one")
+        raise DecodeFailure("invalid memoryview shape")
     made = view_of(code, shape, data)
     if made.format != code or made.shape != shape or made.nbytes != len(data):
-        raise DecodeFailure("a memoryview whose bytes are not as many as its shape says")
+        raise DecodeFailure("memoryview size does not match its format and shape")
     return made
 
 

@@ -30,15 +30,15 @@ def numbers_of(read: Reader, values: Any, kinds: str) -> Any:
     """One dimension of numpy's, of one of these kinds."""
     numpy = read.names.module("numpy")
     if type(values) is not numpy.ndarray or values.ndim != 1 or values.dtype.kind not in kinds:
-        raise DecodeFailure("it holds a pandas column of other cells than its kind has")
+        raise DecodeFailure("invalid values in a pandas column")
     if values.dtype.kind in "mM" and not is_cell_type(values.dtype):
-        raise DecodeFailure("it holds a pandas column of times in a unit that pandas does not have")
+        raise DecodeFailure("unsupported time unit in a pandas column")
     return values
 
 
 def index_of(read: Reader, value: Any) -> Any:
     if not isinstance(value, read.names.module("pandas").Index):
-        raise DecodeFailure(f"it holds a {type(value).__name__} where a pandas index belongs")
+        raise DecodeFailure(f"expected a pandas index, got a {type(value).__name__}")
     return value
 
 
@@ -75,7 +75,7 @@ def all_different(read: Reader, index: Any) -> None:
         read.charge.keys(cells)
         same = len(dict.fromkeys(cells)) != len(cells)
     if same:
-        raise DecodeFailure("it holds a level or categories with the same value twice")
+        raise DecodeFailure("duplicate value in a level, in categories or in labels")
     if type(getattr(index, "_cache", None)) is dict:
         index._cache["is_unique"] = True
 

@@ -93,7 +93,7 @@ def _pack_objects(pandas: Any, values: Any) -> tuple[Any, ...]:
 def column_of(read: Reader, parts: Any) -> Any:
     """The array of a column."""
     if type(parts) is not tuple or not parts:
-        raise DecodeFailure("it holds a pandas column that is not one")
+        raise DecodeFailure("invalid pandas column")
     return p.build(COLUMNS, parts[0], parts[1:], *read)
 
 
@@ -111,12 +111,12 @@ def _taken(read: Reader, column: tuple[Any, ...], places: Any) -> Any:
     """Texts by their place. Where they are not Python's own, each one is copied."""
     numpy = read.names.module("numpy")
     if not column or column[0] != "str":
-        raise DecodeFailure("it takes out of a column that is not one of texts")
+        raise DecodeFailure("indices into a column that does not hold texts")
     values = column_of(read, column)
     places = numbers_of(read, places, "i")
     texts = column[3]
     if len(places) and not (places.min() >= -1 and places.max() < len(texts)):
-        raise DecodeFailure("it takes a text of a place that is not there")
+        raise DecodeFailure("text index out of range")
     lengths = numpy.fromiter(
         (0 if text is None else len(text) for text in texts), float, len(texts)
     )
@@ -133,7 +133,7 @@ def _categories(read: Reader, codes: Any, categories: Any, ordered: bool) -> Any
 def category_type(read: Reader, categories: Any, ordered: bool | None) -> Any:
     if categories is not None:
         if type(index_of(read, categories)) is read.names.module("pandas").MultiIndex:
-            raise DecodeFailure("it holds categories of more than one level")
+            raise DecodeFailure("categories with more than one level")
         all_different(read, categories)
     return read.names.module("pandas").CategoricalDtype(categories, ordered=ordered)
 
@@ -143,7 +143,7 @@ def _with_zone(read: Reader, values: Any, zone: Any) -> Any:
 
     values = numbers_of(read, values, "M")
     if not isinstance(zone, datetime.tzinfo):
-        raise DecodeFailure("it holds times with a time zone that is not one")
+        raise DecodeFailure("invalid time zone in a pandas column")
     pandas = read.names.module("pandas")
     return pandas.DatetimeIndex(values).tz_localize("UTC").tz_convert(zone).array
 
@@ -156,16 +156,16 @@ def _intervals(read: Reader, left: Any, right: Any, closed: str) -> Any:
         if type(ends) not in kinds and (
             type(ends) is not pandas.Index or ends.dtype.kind not in "iuf"
         ):
-            raise DecodeFailure("it holds intervals between what has no order")
+            raise DecodeFailure("invalid interval bounds")
     if closed not in CLOSED or len(left) != len(right):
-        raise DecodeFailure("it holds intervals that are closed on no side, or have one end only")
+        raise DecodeFailure("unknown closed side of intervals, or bounds of different lengths")
     read.charge(4 * SLOT * len(left))
     return pandas.arrays.IntervalArray.from_arrays(left, right, closed)
 
 
 def period_text(text: str) -> str:
     if not is_text(text):
-        raise DecodeFailure(f"it holds a frequency that pandas does not have: {text[:80]}")
+        raise DecodeFailure(f"unknown frequency {text[:80]}")
     return text
 
 
@@ -178,9 +178,7 @@ def _periods(read: Reader, ordinals: Any, frequency: str) -> Any:
 def _texts(read: Reader, storage: str, is_na: bool, texts: list[Any]) -> Any:
     pandas = read.names.module("pandas")
     if storage not in ("python", "pyarrow"):
-        raise DecodeFailure(
-            f"it holds texts in a storage that pandas does not have: {storage[:80]}"
-        )
+        raise DecodeFailure(f"unknown string storage {storage[:80]}")
     if storage == "pyarrow":
         read.names.module("pyarrow")  # pandas would import it
     size = 4 * SLOT * len(texts)
@@ -188,7 +186,7 @@ def _texts(read: Reader, storage: str, is_na: bool, texts: list[Any]) -> Any:
         if type(text) is str:
             size += 4 * len(text)
         elif text is not None:
-            raise DecodeFailure("it holds a column of texts with something else in it")
+            raise DecodeFailure("a column of texts holds another type")
     read.charge(size)
     if is_na:
         dtype = pandas.StringDtype(storage)
@@ -200,11 +198,11 @@ def _texts(read: Reader, storage: str, is_na: bool, texts: list[Any]) -> Any:
 def _masked(read: Reader, name: str, data: Any, mask: Any) -> Any:
     pandas = read.names.module("pandas")
     if name not in _MASKED:
-        raise DecodeFailure(f"it holds a pandas column of unknown dtype {name[:80]}")
+        raise DecodeFailure(f"unknown dtype of a pandas column: {name[:80]}")
     dtype, array = _MASKED[name]
     data, mask = numbers_of(read, data, "biuf"), numbers_of(read, mask, "b")
     if data.dtype != dtype or len(data) != len(mask):
-        raise DecodeFailure("it holds a column whose mask is not its own")
+        raise DecodeFailure("mask and values of a pandas column do not match")
     return getattr(pandas.arrays, array)(data, mask)
 
 

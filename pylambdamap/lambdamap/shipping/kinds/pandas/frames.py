@@ -81,11 +81,11 @@ def _block(read: Reader, n: int, rows: int, parts: tuple[Any, ...]) -> tuple[Any
     _, places, values = parts
     places = numbers_of(read, places, "i")
     if type(values) is not numpy.ndarray or values.dtype.kind not in NUMBERS:
-        raise DecodeFailure("it holds a block of columns of something that is not numbers")
+        raise DecodeFailure("block of columns that are not numbers")
     if values.shape != (len(places), rows):
-        raise DecodeFailure("it holds a block of more columns than places, or of other rows")
+        raise DecodeFailure("shape of a block does not match the frame")
     if len(places) and not (places.min() >= 0 and places.max() < n):
-        raise DecodeFailure("it holds a block with a column of a place that is not there")
+        raise DecodeFailure("column index out of range in a block")
     read.charge(values.nbytes + 4 * SLOT * len(places))
     return places, values
 
@@ -102,19 +102,19 @@ def frame_of(
         if type(parts) is tuple and len(parts) == 3 and parts[0] == "block":
             places, values = _block(read, n, rows, parts)
             if not free[places].all() or has_same(numpy, places):
-                raise DecodeFailure("it holds a frame with two columns in one place")
+                raise DecodeFailure("two columns at one position of a frame")
             free[places] = False
             frames.append(pandas.DataFrame(values.T, index=index, columns=places, copy=False))
         else:
             singles.append(parts)
     if len(singles) != int(free.sum()):
-        raise DecodeFailure("it holds a pandas frame with more columns than labels, or fewer")
+        raise DecodeFailure("number of columns does not match the labels of a frame")
     read.charge(PANDAS_OBJECT * (len(singles) + len(frames)))
     series = {}
     for place, parts in zip(free.nonzero()[0].tolist(), singles, strict=True):
         values = column_of(read, parts)
         if len(values) != rows:
-            raise DecodeFailure("it holds a pandas frame with a column that is not as long as it")
+            raise DecodeFailure("length of a column does not match the frame")
         series[place] = pandas.Series(values, index=index, dtype=kept(read, values), copy=False)
     if series or not frames:
         frames.append(pandas.DataFrame(series, index=index))

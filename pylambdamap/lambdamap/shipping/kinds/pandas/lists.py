@@ -286,7 +286,7 @@ def frames_of(
 def series_of(read: Reader, column: tuple[Any, ...], index: Any, pieces: list[Any]) -> list[Any]:
     """Return the Series: slices, as with frames."""
     if any(type(piece) is not tuple or len(piece) != 2 for piece in pieces):
-        raise DecodeFailure("a list of Series in which one has no name and number of rows")
+        raise DecodeFailure("invalid name and number of rows in a list of Series")
     rows = [n for _, n in pieces]
     whole_index, ranges = _index_of_all(read, index, rows)
     made = _cut(read, one_series(read, column, whole_index, None, {}), rows, ranges)
@@ -298,13 +298,13 @@ def series_of(read: Reader, column: tuple[Any, ...], index: Any, pieces: list[An
 def _index_of_all(read: Reader, index: Any, rows: list[Any]) -> tuple[Any, tuple[Any, ...] | None]:
     """Return the index of all rows, and what `joined` has made of RangeIndexes."""
     if any(type(n) is not int or n < 0 for n in rows):
-        raise DecodeFailure("a list of frames or Series of which one has an invalid number of rows")
+        raise DecodeFailure("invalid number of rows in a list of frames or Series")
     if type(index) is not tuple:
         return index, None
     if len(index) != 4 or any(
         type(part) is not list or len(part) != len(rows) for part in index[1:]
     ):
-        raise DecodeFailure("a list of frames or Series of which one has no index")
+        raise DecodeFailure("number of indexes does not match a list of frames or Series")
     return read.names.module("pandas").RangeIndex(sum(rows)), index
 
 
@@ -312,7 +312,7 @@ def _cut(read: Reader, whole: Any, rows: list[int], ranges: tuple[Any, ...] | No
     """Return the parts of a frame or Series that have so many rows each."""
     if len(whole) != sum(rows):
         raise DecodeFailure(
-            "a list of frames or Series whose rows do not add up to those of their columns"
+            "number of rows does not match the columns of a list of frames or Series"
         )
     made = []
     at = 0

@@ -61,11 +61,11 @@ def _is_plain(value: Any) -> bool:
 
 def _built(pandas: Any, name: Any, n: Any, normalize: Any, arguments: Any) -> Any:
     if name not in _CLASSES or type(n) is not int or type(normalize) is not bool:
-        raise DecodeFailure("it holds a frequency that pandas does not have")
+        raise DecodeFailure("unknown frequency")
     if type(arguments) is not dict or not all(
         key in _ARGUMENTS and _is_plain(value) for key, value in arguments.items()
     ):
-        raise DecodeFailure(f"it holds a frequency {name} with arguments that it does not have")
+        raise DecodeFailure(f"invalid arguments of the frequency {name}")
     return getattr(pandas.tseries.offsets, name)(n=n, normalize=normalize, **arguments)
 
 
@@ -75,7 +75,7 @@ def frequency_of(read: Reader, form: Any) -> Any:
     if is_text(form):
         return pandas.tseries.frequencies.to_offset(form)
     if type(form) is not tuple or len(form) != 4:
-        raise DecodeFailure("it holds a frequency that pandas does not have")
+        raise DecodeFailure("unknown frequency")
     if type(form[3]) is dict:
         sizes = (len(v) for v in form[3].values() if type(v) in (list, tuple))
         read.charge(_HOLIDAY_BYTES * (10 + sum(sizes)))

@@ -76,7 +76,7 @@ def _reduce_index(pandas: Any, index: Any) -> tuple[int, Any] | None:
     frequency = None if offset is None else reduce_frequency(pandas, offset)
     if offset is not None and (frequency is None or not _is_accepted(index, offset, frequency)):
         raise EncodeFailure(  # its pickle would not tell all, either
-            f"a frequency {offset!r} that is not its arguments alone cannot be sent: set the index's freq "
+            f"the frequency {offset!r} has state beside its arguments and cannot be sent: set the index's freq "
             "to None"
         )
     return p.PANDAS, ("index", packed, index.name, frequency)
@@ -151,16 +151,16 @@ def _timestamp(read: Reader, value: Any, zone: Any) -> Any:
 
     pandas = read.names.module("pandas")
     if type(value) is not read.names.module("numpy").datetime64:
-        raise DecodeFailure("it holds a timestamp that is not one")
+        raise DecodeFailure("invalid timestamp")
     if zone is not None and not isinstance(zone, datetime.tzinfo):
-        raise DecodeFailure("it holds a timestamp with a time zone that is not one")
+        raise DecodeFailure("invalid time zone of a timestamp")
     stamp = pandas.Timestamp(value)
     return stamp if zone is None else stamp.tz_localize("UTC").tz_convert(zone)
 
 
 def _timedelta(read: Reader, value: Any) -> Any:
     if type(value) is not read.names.module("numpy").timedelta64:
-        raise DecodeFailure("it holds a pandas timedelta that is not one")
+        raise DecodeFailure("invalid pandas timedelta")
     return read.names.module("pandas").Timedelta(value)
 
 
@@ -168,7 +168,7 @@ def _interval(read: Reader, left: Any, right: Any, closed: str) -> Any:
     pandas, numpy = read.names.module("pandas"), read.names.module("numpy")
     kinds = (int, float, numpy.integer, numpy.floating, pandas.Timestamp, pandas.Timedelta)
     if not isinstance(left, kinds) or not isinstance(right, kinds) or closed not in CLOSED:
-        raise DecodeFailure("it holds an interval that is not one")
+        raise DecodeFailure("invalid interval")
     return pandas.Interval(left, right, closed)
 
 
@@ -179,7 +179,7 @@ def _period(read: Reader, ordinal: int, frequency: str) -> Any:
 
 def range_of(read: Reader, start: int, stop: int, step: int, name: Any) -> Any:
     if any(type(n) is not int or abs(n) >= 2**63 for n in (start, stop, step)):
-        raise DecodeFailure("it holds a pandas range that is longer than can be")
+        raise DecodeFailure("bound of a pandas range out of range")
     return read.names.module("pandas").RangeIndex(start, stop, step, name=name)
 
 
@@ -198,10 +198,10 @@ def _one_level(read: Reader, packed: tuple[Any, ...], name: Any, frequency: Any)
 def _levels(read: Reader, levels: list[Any], codes: list[Any], names: list[Any]) -> Any:
     pandas = read.names.module("pandas")
     if not len(levels) == len(codes) == len(names):
-        raise DecodeFailure("it holds a pandas index with more levels than codes or names")
+        raise DecodeFailure("levels, codes and names of a MultiIndex differ in number")
     for level, places in zip(levels, codes, strict=True):
         if type(level) is pandas.MultiIndex:
-            raise DecodeFailure("it holds a level of more than one level")
+            raise DecodeFailure("a level of a MultiIndex is a MultiIndex")
         read.charge(PANDAS_OBJECT + 2 * SLOT * len(numbers_of(read, places, "i")))
         all_different(read, index_of(read, level))
     return pandas.MultiIndex(levels=levels, codes=codes, names=names)
@@ -212,7 +212,7 @@ def one_series(
 ) -> Any:
     values = column_of(read, packed)
     if len(values) != len(index_of(read, index)):
-        raise DecodeFailure("it holds a pandas series that is not as long as its index")
+        raise DecodeFailure("length of a pandas Series does not match its index")
     pandas = read.names.module("pandas")
     made = pandas.Series(values, index=index, name=name, dtype=kept(read, values), copy=False)
     made.attrs.update(attributes)
@@ -223,7 +223,7 @@ def _unique(read: Reader, value: Any) -> Any:
     """A series or frame that does not allow the same label twice."""
     pandas = read.names.module("pandas")
     if type(value) not in (pandas.Series, pandas.DataFrame):
-        raise DecodeFailure("it holds the flag of a series or frame, and neither of them")
+        raise DecodeFailure("flags without a Series or frame")
     for labels in value.axes:
         all_different(read, labels)
     value.flags.allows_duplicate_labels = False
