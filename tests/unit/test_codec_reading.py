@@ -337,6 +337,69 @@ def test_what_is_not_there_takes_nothing(name: str) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000  # KB
 
 
+# The first case of each text; what numpy, pandas and Python say of the others is theirs.
+TEXTS = {
+    "a deque of a range": "kind 'deque': a part has the wrong type range",
+    "a view of no length": "memoryview size does not match its format and shape",
+    "a view of a shape of texts": "invalid memoryview shape",
+    "a fraction below zero": "invalid denominator of a fraction",
+    "a fraction of texts": "fraction is not in lowest terms",
+    "a complex number of a text": "invalid complex number",
+    "a UUID of a range": "invalid UUID",
+    "a time zone that is a path": "invalid time zone name '../../etc/passwd'",
+    "a time zone of a package": "invalid time zone name 'os.path/x'",
+    "an array that is not there": "array size does not match its shape",
+    "an array of a negative length": "invalid length in an array shape",
+    "an array of objects' bytes": "invalid dtype: |O",
+    "bytes of objects": "bytes with a dtype of objects",
+    "items in no order": "invalid array order",
+    "items of numbers": "number of objects does not match the shape of the array",
+    "a record array of numbers": "unknown kind of array 'recarray'",
+    "an array of a strange kind": "unknown kind of array 'memmap'",
+    "a record of numbers": "record dtype without fields",
+    "a subarray of no shape": "invalid array shape",
+    "a builder of no name": "invalid dtype: a tuple",
+    "metadata that is none": "dtype metadata is not a dict",
+    "a long double of nobody": "long double of another platform",
+    "fields without names": "a dtype's names, formats, offsets and titles differ in number",
+    "a dtype that numpy parses": "invalid dtype: f4,f4,(1000000000,)f8",
+    "a scalar of another size": "numpy scalar size does not match its dtype",
+    "a series of one number": "invalid values in a pandas column",
+    "a series longer than its data": "length of a pandas Series does not match its index",
+    "a frame longer than its data": "length of a column does not match the frame",
+    "the same category twice": "duplicate value in a level, in categories or in labels",
+    "times in a zone that is a text": "invalid time zone in a pandas column",
+    "times in a unit of no series": "unsupported time unit in a pandas column",
+    "a mask of an unknown dtype": "unknown dtype of a pandas column: interval[int64]",
+    "texts in a strange storage": "unknown string storage somewhere",
+    "texts that are numbers": "a column of texts holds another type",
+    "taken out of a range": "indices into a column that does not hold texts",
+    "taken from a place that is not there": "text index out of range",
+    "intervals of ranges": "invalid interval bounds",
+    "an interval of tuples": "invalid interval",
+    "a range of a huge number": "bound of a pandas range out of range",
+    "Series with fewer indexes": "number of indexes does not match a list of frames or Series",
+    "Series without names": "invalid name and number of rows in a list of Series",
+    "a Series of fewer than no rows": "invalid number of rows in a list of frames or Series",
+    "a row with code for a name": "invalid field names of the named tuple A",
+    "a row with a number for a name": "invalid field name of a named tuple",
+    "a row of more than its fields": "A is not a named tuple of 2 fields here",
+    "a row of no class": "invalid description of a named tuple's class",
+    "a tag that is unknown": "unknown kind of value 'lambda'",
+    "a frequency of no offset": "unknown frequency",
+    "a frequency of a range": "invalid arguments of the frequency Week",
+    "two columns in one place": "two columns at one position of a frame",
+    "a block of other rows": "shape of a block does not match the frame",
+    "a flag of nothing": "flags without a Series or frame",
+    "a factory of one part": "kind 'partial': expected 4 parts, got 1",
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_is_wrong_is_said(name: str) -> None:
+    assert refused(HOSTILE[name]) == TEXTS[name]
+
+
 def test_one_text_in_many_cells_is_counted_where_it_is_copied() -> None:
     places = np.zeros(10**5, "i1")
     column = Ext(PANDAS, "array", ("take", ("str", "python", True, ["x" * 10**5]), places))

@@ -331,16 +331,14 @@ def _bare(read: Reader, name: Any, fields: Any, ident: Any) -> type:
 def _namedtuple(read: Reader, module: str | None, qualname: Any, content: tuple[Any, ...]) -> Any:
     if module is None and type(qualname) is tuple and len(qualname) == 3:
         kind = _bare(read, *qualname)
-        module = ""
     elif module is not None and type(qualname) is str:
         kind = read.names.type(module, qualname)
     else:
         raise DecodeFailure("invalid description of a named tuple's class")
     fields = _tuple_fields(kind)
     if fields is None or len(fields) != len(content):
-        raise DecodeFailure(
-            f"{module}:{qualname} is not a named tuple of {len(content)} fields here"
-        )
+        name = lookup.type_name(kind)
+        raise DecodeFailure(f"{name} is not a named tuple of {len(content)} fields here")
     return tuple.__new__(kind, content)
 
 
