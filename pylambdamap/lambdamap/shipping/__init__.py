@@ -1,1 +1,1 @@
-"""What travels, and as what: functions, values, exceptions, and the envelope around them."""
+"""How functions, values, exceptions and their envelope are represented on the wire."""

@@ -1,4 +1,4 @@
-"""From a callable to what travels: an import path, or the code itself."""
+"""Encode a callable: by its import path, or by value."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _WORTH_NAMING = 4096  # bytes
 
 
 class Shipment(NamedTuple):
-    """How a callable travels.
+    """How a callable is sent.
 
     Attributes
     ----------
     path : str
-        ``module:qualname``, for the worker's permissions and for people.
+        ``module:qualname``, for the worker's permissions and for messages.
     pickle : bytes or None
         The callable itself; None: the worker finds it by its path.
     args, kwargs : tuple, dict
-        What a partial that travels by path adds to each call.
+        What a partial that is sent by path adds to each call.
     source : str or None
-        File that defines it, to notice stale code on the other side.
+        File that defines it, so that stale code on the worker is noticed.
     """
 
     path: str
@@ -49,25 +49,25 @@ class Shipment(NamedTuple):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What stands before the items of each chunk."""
+        """Return what precedes the items of each chunk."""
         if self.pickle:
             return {"f": self.pickle}
         return {k: v for k, v in (("args", self.args), ("kwargs", self.kwargs)) if v}
 
     @property
     def reference(self) -> str | bytes:
-        """It as data, among the calls of several functions; without `args` and `kwargs`."""
+        """Return the function as data, for chunks of several functions; without `args` and `kwargs`."""
         return self.path if self.pickle is None else self.pickle
 
     @property
     def digest(self) -> tuple[str, bool, bytes]:
-        """The same for shipments of which one may stand for the other."""
+        """Return a key that is equal for shipments that can replace each other."""
         what = _encoded(self.spec)
         return self.path, self.by_value, hashlib.sha256(what).digest()
 
     @staticmethod
     def of_many(shipments: Sequence[Shipment]) -> Shipment:
-        """What a request says of several functions, each of which stands beside its arguments."""
+        """Return what a request says of several functions, each of which is sent with its arguments."""
         return Shipment("", b"" if any(made.by_value for made in shipments) else None)
 
 
@@ -86,7 +86,7 @@ def _why_no_path(function: Any, may_be_ours: bool = False) -> str | None:
 
 
 def _what_it_would_return(function: Any) -> str | None:
-    """Why no result of it could be sent back, which its code tells before anything is sent."""
+    """Return why its results could not be sent back, as far as its code flags tell; None: they can."""
     code = getattr(function, "__code__", None)
     flags = code.co_flags if isinstance(code, types.CodeType) else 0
     name = getattr(function, "__qualname__", "the function")
@@ -110,40 +110,40 @@ def _in_modules(function: Any, modules: Sequence[Any]) -> bool:
 
 
 def _parts(function: Any) -> list[Any]:
-    """The callable and, for a partial, what it calls."""
+    """Return the callable and, for a partial, what it calls."""
     parts = [function]
     while isinstance(parts[-1], functools.partial):
         parts.append(parts[-1].func)
     return parts
 
 
-def _is_plain_partial(function: Any) -> bool:
-    """Whether a partial is nothing but a callable and its arguments, each in its place."""
-    holes = getattr(functools, "Placeholder", None)  # from Python 3.14 on
+def _is_bare_partial(function: Any) -> bool:
+    """Return whether a partial is only a callable and its arguments, each in its position."""
+    holes = getattr(functools, "Placeholder", None)  # since Python 3.14
     return (
         type(function) is functools.partial
         and not vars(function)
-        and not isinstance(function.func, functools.partial)  # of attributes or a class of its own
+        and not isinstance(function.func, functools.partial)  # with attributes, or of a subclass
         and (holes is None or all(arg is not holes for arg in function.args))
     )
 
 
 def ship(function: Callable[..., Any], by_value: bool | Sequence[Any] | None = None) -> Shipment:
-    """Decide how a callable travels.
+    """Decide how a callable is sent.
 
     Parameters
     ----------
     function
-        A function, class, partial of one, or with `by_value` any callable that pickles.
+        A function, class, partial of one, or with `by_value` any callable that can be pickled.
     by_value
-        None: by its import path where it has one, else by value; True, False: always, never; a list
-        of modules: by value what is defined in them.
+        None: by import path if it has one, otherwise by value; True, False: always, never; a list of
+        modules: by value if it is defined in one of them.
 
     Raises
     ------
     EncodeError
-        It cannot be shipped; the message says why. Above 1 MB by value. It is a generator or
-        coroutine function, whose results could not be sent back.
+        It cannot be sent, or takes more than 1 MB by value; or it is a generator or coroutine
+        function, whose results could not be sent back. The message says which.
     """
     if not callable(function):
         raise EncodeError(
@@ -153,7 +153,7 @@ def ship(function: Callable[..., Any], by_value: bool | Sequence[Any] | None = N
     if (problem := _what_it_would_return(inner)) is not None:
         raise EncodeError(problem)
     why = _why_no_path(inner)
-    if why is None and inner is not function and not _is_plain_partial(function):
+    if why is None and inner is not function and not _is_bare_partial(function):
         why = "it is a partial with attributes or placeholders, or of a subclass"
     value = why is not None if by_value is None or by_value is False else True
     if isinstance(by_value, (list, tuple)):
@@ -179,12 +179,12 @@ def ship(function: Callable[..., Any], by_value: bool | Sequence[Any] | None = N
 
 
 def path_of(function: Callable[..., Any]) -> str:
-    """``module:qualname`` of a callable that can be imported, lambdamap's own included.
+    """Return ``module:qualname`` of a callable that can be imported, lambdamap's own included.
 
     Raises
     ------
     EncodeError
-        It cannot.
+        It cannot be imported by that name.
     """
     path = "{}:{}".format(*_name(function))
     if (why := _why_no_path(function, may_be_ours=True)) is not None:
@@ -193,7 +193,7 @@ def path_of(function: Callable[..., Any]) -> str:
 
 
 def _encoded(spec: dict[str, Any]) -> bytes:
-    """The arguments as a ChunkPacker sends them."""
+    """Return the arguments as a ChunkPacker sends them."""
     try:
         return _codec.encode(spec, allow_pickle=True, compression=False)
     except _codec.Entangled as failure:
@@ -203,7 +203,7 @@ def _encoded(spec: dict[str, Any]) -> bytes:
 
 
 def _size_of(spec: dict[str, Any]) -> int:
-    """Bytes of the arguments that travel with it; 0 when they do not, which is told later."""
+    """Return the bytes of its arguments; 0 if they cannot be sent, which is reported later."""
     try:
         return len(_encoded(spec))
     except _codec.EncodeFailure:
@@ -216,7 +216,7 @@ def _source(module: str) -> str | None:
 
 
 def _modules(function: Any, by_value: Any) -> list[types.ModuleType]:
-    """The modules whose contents travel by value."""
+    """Return the modules whose contents are sent by value."""
     if by_value is True:
         module = sys.modules.get(_name(_parts(function)[-1])[0])
         return [] if module is None else [module]
@@ -251,7 +251,7 @@ def _pickle(function: Any, path: str, by_value: Any) -> bytes:
 
 
 def _check_size(path: str, size: int, function: Any) -> None:
-    """Warn of what every chunk would carry, or refuse it."""
+    """Warn about what every chunk would carry, or refuse it."""
     if size <= WARN_BYTES:
         return
     remedy = "pass large data as items, or store it where the worker can read it"
@@ -264,7 +264,7 @@ def _check_size(path: str, size: int, function: Any) -> None:
 
 
 def _largest(function: Any) -> str:
-    """The three things captured that take most, with their sizes."""
+    """Return the three largest captured values with their sizes, as text."""
     sizes = {}
     for name, value in _captured(function).items():
         try:
@@ -277,7 +277,7 @@ def _largest(function: Any) -> str:
 
 
 def _captured(function: Any) -> dict[str, Any]:
-    """What travels with a callable, by the name under which its author knows it."""
+    """Return what is sent with a callable, by the name that its author knows."""
     found: dict[str, Any] = {}
     for part in _parts(function):
         if isinstance(part, functools.partial):
@@ -290,7 +290,7 @@ def _captured(function: Any) -> dict[str, Any]:
 
 
 def _own_state(function: Any) -> dict[str, Any]:
-    """The attributes of the object that a bound method belongs to."""
+    """Return the attributes of the object that a bound method belongs to."""
     owner = getattr(function, "__self__", None)
     if owner is None or isinstance(owner, (type, types.ModuleType)):
         return {}
@@ -298,20 +298,20 @@ def _own_state(function: Any) -> dict[str, Any]:
 
 
 def _captured_by_code(function: Any) -> dict[str, Any]:
-    """Globals, closure variables and defaults."""
+    """Return globals, closure variables and defaults."""
     code = getattr(function, "__code__", None)
     if not isinstance(code, types.CodeType):
         return {}
     names: set[str] = set()
     codes = [code]
-    while codes:  # the functions inside it name globals, too
+    while codes:  # functions defined inside it use globals as well
         inner = codes.pop()
         names.update(inner.co_names)
         codes.extend(const for const in inner.co_consts if isinstance(const, types.CodeType))
     namespace = getattr(function, "__globals__", {})
     found = {name: namespace[name] for name in names if name in namespace}
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
-        with contextlib.suppress(ValueError):  # not yet assigned
+        with contextlib.suppress(ValueError):  # not assigned yet
             found[name] = cell.cell_contents
     defaults = function.__defaults__ or ()
     arguments = code.co_varnames[: code.co_argcount]

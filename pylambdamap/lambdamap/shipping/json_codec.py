@@ -1,7 +1,7 @@
-"""codec="json": chunks and results as plain JSON, for a worker in any language.
+"""codec="json": chunks and results as JSON, for a worker in any language.
 
-A chunk is ``{"items": [...]}``, results are ``{"results": [...], "errors": {...}}``.
-docs/wire-format.md has the rest.
+A chunk is ``{"items": [...]}``, results are ``{"results": [...], "errors": {...}}``; see
+docs/wire-format.md.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def is_json(chunk: bytes) -> bool:
 
 
 class JsonPacker:
-    """`ChunkPacker` for JSON: each item is written when it comes."""
+    """`ChunkPacker` for JSON: each item is encoded as soon as it is read."""
 
     def __init__(self, star: bool) -> None:
         self._star = star
         self._items: list[bytes] = []
-        self._held: bytes | None = None  # an item that belongs to the next chunk
+        self._held: bytes | None = None  # the first item of the next chunk
         self._ended = False
         self.items_packed = 0
         self.chunk_bytes = 0
@@ -49,7 +49,7 @@ class JsonPacker:
                 except StopIteration:
                     self._ended = True
                     break
-                # The arguments of one call are a tuple only here, and a list in JSON.
+                # The arguments of one call are a tuple here and a list in JSON.
                 text = _codec.encode_json(list(item) if self._star else item)
             if self._items and self.chunk_bytes + len(text) > max_bytes:
                 self._held = text
@@ -67,7 +67,7 @@ class JsonPacker:
 
 
 def items_of(chunk: bytes) -> list[Any]:
-    """The items of a chunk that was packed here, to be packed again."""
+    """Return the items of a chunk that was packed here, to be packed again."""
     items: list[Any] = json.loads(chunk)["items"]
     return items
 
@@ -76,15 +76,15 @@ _INDEX = re.compile("0|[1-9][0-9]{0,9}")
 
 
 def results_of(frame: Any) -> tuple[list[Any], dict[int, Any]]:
-    """A reply's results, and by index the errors among them.
+    """Return the results of a reply, and the errors among them by index.
 
     Raises
     ------
     DecodeFailure
-        It is not what the format says.
+        The reply does not follow docs/wire-format.md.
     """
     try:
-        # A reply out of this process has been through no JSON yet.
+        # A reply from this process was never JSON text.
         text = _codec.encode_json(frame) if isinstance(frame, dict) else bytes(frame)
         found = envelope.load(text)
     except envelope.Malformed as wrong:

@@ -1,16 +1,16 @@
-"""Names of callables and classes, ``module:qualname``, and who may follow them.
+"""Names of callables and classes, ``module:qualname``, and who may resolve them.
 
-A name is followed through the ``vars()`` of its module and of the classes on the way: never through
-another module, and never by an attribute look-up, so that no code runs for it. Every callable and
-every class that a frame names is found here, by one of three readers:
+A name is resolved through the ``vars()`` of its module and of the classes on the way: never through
+another module, and never by attribute access, so that no code runs. Every callable and every class
+that a frame names is resolved by one of three readers:
 
 `DATA`
-    A reply that may hold data only. Classes of modules that are loaded; of callables only the few
-    that can do nothing but make a value.
+    For a reply that may hold data only: classes of modules that are loaded, and the few callables
+    that can only make a value.
 `TRUSTED`
-    A reply that may hold pickles, too, and so may run code anyway.
+    For a reply that may hold pickles as well, and so may run code anyway.
 `lambdamap.worker.allow.Permissions`
-    A request, within what the worker's owner allows.
+    For a request, within what the worker's owner allows.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = [
     "find",
     "home_of",
     "is_class",
+    "is_harmless",
     "is_main",
     "is_ours",
-    "is_plain",
     "loaded_class",
     "name_of",
     "own_dict",
@@ -48,14 +48,14 @@ __all__ = [
     "why_not_found",
 ]
 
-# What these make of plain data is a value, and nothing else happens.
-PLAIN_CALLABLES: Final = frozenset(
+# Called with data, these make a value and do nothing else.
+_HARMLESS_BUILTINS: Final = frozenset(
     (
         "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list",
         "set", "str", "tuple",
     )
 )  # fmt: skip
-_PLAIN_OTHERS: Final = frozenset(
+_HARMLESS_OTHERS: Final = frozenset(
     (
         "collections:Counter", "collections:OrderedDict", "collections:defaultdict",
         "collections:deque", "datetime:date", "datetime:datetime", "datetime:time",
@@ -65,19 +65,19 @@ _PLAIN_OTHERS: Final = frozenset(
 
 
 class Names(Protocol):
-    """Who follows the names in a frame. Each method raises rather than return anything else."""
+    """Resolves the names in a frame. Each method raises if there is nothing to return."""
 
     def callable(self, module: str, qualname: str) -> Callable[..., Any]:
-        """The callable of that name."""
+        """Return the callable of that name."""
 
     def type(self, module: str, qualname: str) -> type:
-        """The class of that name, to rebuild data of; it is not called."""
+        """Return the class of that name, whose data is rebuilt; it is not called."""
 
     def module(self, name: str) -> types.ModuleType:
-        """numpy or pandas."""
+        """Return numpy or pandas."""
 
 
-# --- following a name ------------------------------------------------------------------------------
+# --- resolving a name ------------------------------------------------------------------------------
 
 type_dict: Callable[[type], Mapping[str, Any]] = type.__dict__["__dict__"].__get__
 type_module: Callable[[type], Any] = type.__dict__["__module__"].__get__
@@ -88,12 +88,12 @@ _CYTHON = ("cython_function_or_method", "fused_cython_function")
 
 
 def is_class(value: object) -> TypeGuard[type]:
-    """As `isinstance` with `type`, but nothing that the object says of itself counts."""
+    """Like ``isinstance(value, type)``, but ignores what the object claims about its own class."""
     return issubclass(type(value), type)
 
 
 def class_attribute(kind: type, name: str) -> Any:
-    """What a class or its bases hold under a name, as it stands there; None: nothing."""
+    """Return what a class or one of its bases defines under a name, unbound; None: nothing."""
     for base in type_mro(kind):
         if name in (namespace := type_dict(base)):
             return namespace[name]
@@ -101,7 +101,7 @@ def class_attribute(kind: type, name: str) -> Any:
 
 
 def own_dict(value: object) -> Mapping[str, Any]:
-    """An object's own ``__dict__``, read past everything that its class may define; or empty."""
+    """Return an object's own ``__dict__``, bypassing what its class may define; or an empty one."""
     for kind in type_mro(type(value)):
         found = type_dict(kind).get("__dict__")
         if found is not None:
@@ -117,14 +117,14 @@ class LeadsAway(LookupError):
 
 
 def find(module: types.ModuleType, qualname: str) -> Any:
-    """What ``module:qualname`` names; static and class methods are bound.
+    """Return what ``module:qualname`` names; static and class methods are bound.
 
     Raises
     ------
     LookupError
         There is no such name.
     LeadsAway
-        The way to it is not through classes alone.
+        The name leads through something other than classes.
     """
     holder: Any = None
     found: Any = module
@@ -142,7 +142,7 @@ def find(module: types.ModuleType, qualname: str) -> Any:
 
 
 def _loaded(module: str, qualname: str) -> Any:
-    """What a module that is loaded holds under a name; None: nothing."""
+    """Return what a loaded module holds under a name; None: nothing."""
     holder = sys.modules.get(module)
     if holder is None:
         return None
@@ -153,10 +153,10 @@ def _loaded(module: str, qualname: str) -> Any:
 
 
 def home_of(value: Any) -> tuple[str, str] | None:
-    """Module and qualname under which a callable says that it was defined; None: it says nothing.
+    """Return module and qualname under which a callable says it was defined; None: it does not say.
 
-    ``functools.wraps`` and ``functools.lru_cache`` give theirs to what they make. Instances, numpy's
-    ufuncs and closures are defined nowhere that a name leads to.
+    ``functools.wraps`` and ``functools.lru_cache`` copy them to what they return. Instances, numpy's
+    ufuncs and closures are not defined under any name.
     """
     if issubclass(type(value), types.MethodType):
         value = value.__func__ if is_class(value.__self__) else None
@@ -177,15 +177,15 @@ def home_of(value: Any) -> tuple[str, str] | None:
 
 
 def is_ours(module: str) -> bool:
-    """Whether a module is of lambdamap, whose functions nobody may name."""
+    """Return whether a module belongs to lambdamap, whose functions cannot be named."""
     return module.partition(".")[0] == "lambdamap"
 
 
-def is_plain(found: object, module: str, qualname: str) -> bool:
-    """Whether a callable can do nothing but make a value."""
+def is_harmless(found: object, module: str, qualname: str) -> bool:
+    """Return whether calling it can do nothing except make a value."""
     if module == "builtins":
-        return qualname in PLAIN_CALLABLES
-    if f"{module}:{qualname}" in _PLAIN_OTHERS:
+        return qualname in _HARMLESS_BUILTINS
+    if f"{module}:{qualname}" in _HARMLESS_OTHERS:
         return True
     numpy = sys.modules.get("numpy")
     generic = None if numpy is None else own_dict(numpy).get("generic")
@@ -203,19 +203,19 @@ def is_plain(found: object, module: str, qualname: str) -> bool:
 
 
 def is_main(module: object) -> bool:
-    """Whether it is the name of the program's script, which multiprocessing's spawned children load
-    as ``__mp_main__``."""
+    """Return whether it is the name of the program's script, which multiprocessing's spawned children
+    load as ``__mp_main__``."""
     return module == "__main__" or module == "__mp_main__"
 
 
 def name_of(value: Any) -> tuple[str, str] | None:
-    """The name by which somebody else finds this very object; None: there is none.
+    """Return the name by which the other side finds this very object; None: there is none.
 
-    The names of ``__main__`` and of lambdamap's own modules lead nowhere on the other side.
+    Names of ``__main__`` and of lambdamap's own modules cannot be resolved on the other side.
     """
     try:
         module, qualname = value.__module__, value.__qualname__
-    except Exception:  # an attribute may be anything here
+    except Exception:  # an attribute may be of any type, or raise
         return None
     if type(module) is not str or type(qualname) is not str or not module or not qualname:
         return None
@@ -225,7 +225,7 @@ def name_of(value: Any) -> tuple[str, str] | None:
 
 
 def why_not_found(value: Any, module: str, qualname: str) -> str | None:
-    """Why that name does not lead to the object; None when it does."""
+    """Return why that name does not lead to the object; None: it does."""
     if is_main(module):
         return "it is defined in __main__, which the worker does not have"
     if "<lambda>" in qualname:
@@ -235,7 +235,7 @@ def why_not_found(value: Any, module: str, qualname: str) -> str | None:
     if sys.modules.get(module) is None:
         return f"its module {module} is not imported"
     found = _loaded(module, qualname)
-    # A class's method is made anew each time that it is looked up.
+    # A class's method is a new object at each access.
     if found is value or (isinstance(value, types.MethodType) and found == value):
         return None
     if isinstance(value, types.MethodType):
@@ -244,7 +244,7 @@ def why_not_found(value: Any, module: str, qualname: str) -> str | None:
 
 
 def reference_to(kind: type) -> tuple[str, str] | None:
-    """Module and qualname of a class of data, if that leads to it on the other side, too."""
+    """Return module and qualname of a class of data; None: they do not lead to it on the other side."""
     module, qualname = type_module(kind), type_qualname(kind)
     if type(module) is not str or is_main(module):
         return None
@@ -255,17 +255,17 @@ def reference_to(kind: type) -> tuple[str, str] | None:
 
 
 def loaded_class(module: str, qualname: str) -> type | None:
-    """A class of a module that is loaded; None: there is none of that name."""
+    """Return a class of a loaded module; None: there is none of that name."""
     found = _loaded(module, qualname)
     return found if is_class(found) else None
 
 
 class _Data:
-    """See the module's head."""
+    """See the module's docstring."""
 
     def callable(self, module: str, qualname: str) -> Callable[..., Any]:
         found: Callable[..., Any] | None = _loaded(module, qualname)
-        if found is not None and is_plain(found, module, qualname):
+        if found is not None and is_harmless(found, module, qualname):
             return found
         raise DecodeFailure(
             f"the function or class {module}:{qualname} could run code: pass "
@@ -289,7 +289,7 @@ class _Data:
 
 
 class _Trusted(_Data):
-    """See the module's head."""
+    """See the module's docstring."""
 
     def callable(self, module: str, qualname: str) -> Callable[..., Any]:
         try:

@@ -1,10 +1,10 @@
-"""Pickles by value: cloudpickle's, without its gaps.
+"""Pickles by value: cloudpickle with its gaps closed.
 
-cloudpickle takes a function under `functools.lru_cache` by its name alone, and before Python 3.12
-refuses a `functools.cached_property` for its lock. From 3.1 on it forgets the names of files, which
-tracebacks show. It makes a class without its slots, so that objects of the two classes have different
-layouts. A memoryview becomes bytes, and a `weakref.proxy` what it stands for. The members of a weak
-container die on the way, unless something else in the pickle holds them: here the container does.
+cloudpickle pickles a function under `functools.lru_cache` by name only, and before Python 3.12
+refuses a `functools.cached_property` because of its lock. Since 3.1 it drops file names, which
+tracebacks show. It creates a class without its slots, so that instances of the two classes differ in
+layout. A memoryview becomes bytes, and a `weakref.proxy` its referent. The members of a weak container
+are lost unless something else in the pickle holds them: here the container does.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ _Cached = type(functools.lru_cache(len))
 
 
 def dumps(value: Any, *, is_part: bool = False) -> bytes:
-    """The pickle of a value, protocol 5; classes and functions of `__main__` are in it.
+    """Pickle a value, protocol 5, with classes and functions of `__main__` by value.
 
     Raises
     ------
     Entangled
-        With `is_part`, where other parts of what is sent may hold the same objects: in the value is a
-        weak container, which would hold copies of its own.
+        With `is_part`, when other parts of what is sent may hold the same objects: the value contains
+        a weak container, which would hold copies.
     """
-    # multiprocessing's name of __main__, which cloudpickle does not know.
+    # multiprocessing's name for __main__, which cloudpickle does not know.
     script = sys.modules.get("__mp_main__")
     with by_value([script] if script else []), io.BytesIO() as file:
         pickler = _pickler()(file, protocol=5)
@@ -56,12 +56,12 @@ def dumps(value: Any, *, is_part: bool = False) -> bytes:
         return file.getvalue()
 
 
-_registry = threading.RLock()  # cloudpickle's list of modules is the process's
+_registry = threading.RLock()  # cloudpickle's list of modules is global to the process
 
 
 @contextlib.contextmanager
 def by_value(modules: Sequence[types.ModuleType]) -> Iterator[None]:
-    """While it is open, cloudpickle takes these modules' functions and classes by value."""
+    """While open, cloudpickle pickles these modules' functions and classes by value."""
     if not modules:
         yield
         return
@@ -96,14 +96,14 @@ def _pickler() -> Any:
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
         dispatch_table: ClassVar = collections.ChainMap({types.CodeType: reduce_code}, table)
 
-        has_weak = False  # has met a weak container
+        has_weak = False  # a weak container was pickled
 
         def reducer_override(self, obj: Any) -> Any:
             kind = type(obj)
             if kind in _WEAK:
                 self.has_weak = True
                 members = list(obj if kind is weakref.WeakSet else obj.items())
-                # Filled last: its members may refer to it.
+                # Filled last, because its members may refer to it.
                 return kind, (), members, None, None, hold_weakly
             if kind in stdlib.NEVER:
                 raise pickle.PicklingError(
@@ -130,15 +130,17 @@ def _pickler() -> Any:
 
 
 def _with_slots(kind: type, reduced: Any) -> Any:
-    """cloudpickle's recipe for a class, with its slots where the class is made, not set later."""
+    """Return cloudpickle's recipe for a class, with its slots defined when it is created."""
     if type(reduced) is not tuple or len(reduced) < 6 or len(reduced[1]) != 6:
-        return reduced  # by its name, or an enum
+        return reduced  # sent by name, or an enum
     maker, (meta, name, bases, namespace, *rest), (state, slot_state), *others = reduced
     typing = sys.modules.get("typing")
-    if typing is not None and typing.NamedTuple in bases:  # from Python 3.12 on; it has its own
+    if (
+        typing is not None and typing.NamedTuple in bases
+    ):  # since Python 3.12; it defines its own slots
         return reduced
     held = lookup.type_dict(kind)
-    # What the slots are made into again, under the names that private ones get.
+    # Without the descriptors, which are created from the slots again, private names mangled.
     state = {
         key: value
         for key, value in state.items()
@@ -146,7 +148,9 @@ def _with_slots(kind: type, reduced: Any) -> Any:
         and not (type(value) is types.MemberDescriptorType and held.get(key) is value)
     }
     slots = held["__slots__"]
-    if not isinstance(slots, (str, tuple, list, dict, set, frozenset)):  # an iterator, used up
+    if not isinstance(
+        slots, (str, tuple, list, dict, set, frozenset)
+    ):  # an iterator, which is exhausted
         made = (types.MemberDescriptorType, types.GetSetDescriptorType)
         slots = tuple(name for name, value in held.items() if type(value) in made)
     namespace = {**namespace, "__slots__": slots}
@@ -154,18 +158,18 @@ def _with_slots(kind: type, reduced: Any) -> Any:
 
 
 def ident_of(kind: type) -> str:
-    """The id by which cloudpickle knows a class that travels by value, on each side."""
+    """Return the id by which cloudpickle knows a class sent by value, on both sides."""
     from cloudpickle import cloudpickle
 
     ident: str = cloudpickle._get_or_create_tracker_id(kind)
     return ident
 
 
-# --- on the other side ---------------------------------------------------------------------------
+# --- unpickling ----------------------------------------------------------------------------------
 
 
 def same_class(ident: str, kind: type) -> type:
-    """The class that cloudpickle knows by this id here; from now on `kind`, if it knows none."""
+    """Return the class that cloudpickle knows by this id; if there is none, register `kind`."""
     from cloudpickle import cloudpickle
 
     known: type = cloudpickle._lookup_class_or_track(ident, kind)
@@ -173,7 +177,7 @@ def same_class(ident: str, kind: type) -> type:
 
 
 def long_long(text: str, metadata: dict[Any, Any] | None) -> Any:
-    """C's long long as a dtype of numpy's, whose own pickle is that of an int64."""
+    """Return C's long long as a numpy dtype, which numpy itself pickles as an int64."""
     import numpy
 
     make: Any = numpy.dtype
@@ -181,20 +185,20 @@ def long_long(text: str, metadata: dict[Any, Any] | None) -> Any:
 
 
 def hold_weakly(container: Any, members: list[Any]) -> None:
-    """Fill a weak container, which keeps its members alive: on the other side it was the sender."""
+    """Fill a weak container and let it keep its members alive, as the sender did."""
     container.update(members)
     container.members_here = members
 
 
 def cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
-    """A function under `functools.lru_cache`, with a cache of its own."""
+    """Wrap a function in `functools.lru_cache`, with an empty cache."""
     return functools.lru_cache(**parameters)(function)
 
 
 def cached_property(
     function: Callable[[Any], Any], name: str | None
 ) -> functools.cached_property[Any]:
-    """A `functools.cached_property` of a class that has come by value."""
+    """Make a `functools.cached_property` for a class that was sent by value."""
     made = functools.cached_property(function)
     if name is not None:
         made.__set_name__(object, name)

@@ -1,4 +1,4 @@
-"""From nodes to the exception."""
+"""Rebuild an exception from its nodes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["restore", "unpack"]
 
 
 class _Builder:
-    """Rebuilds the exceptions of a list of nodes. For one list."""
+    """Rebuilds the exceptions of one list of nodes."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class _Builder:
         self._raised = raised
         self._allow_pickle = allow_pickle
         self._made: dict[int, BaseException] = {}
-        self._stand_ins: set[int] = set()  # of those made
+        self._stand_ins: set[int] = set()  # indices in _made
 
     def build(self) -> BaseException:
         check_nodes(self._nodes)
@@ -106,7 +106,10 @@ class _Builder:
         module, qualname, _ = node["class"][0]
         try:
             return find_class(node["class"][0], self._find)
-        except (Exception, SystemExit) as error:  # of the module's import, where that is allowed
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # raised by importing the module, if that is allowed
             if not (self._raised or node.get("loose") is True):
                 raise
             if not module or isinstance(error, LookupError):
@@ -181,7 +184,7 @@ class _Builder:
         return made
 
     def _connect(self, place: int, node: dict[str, Any]) -> None:
-        """Set what refers to other exceptions."""
+        """Set the references to other exceptions."""
         made = self._made[place]
         own = errors.own_dict(made)
         fields = {name: descriptor for name, descriptor, _ in fields_of(type(made))}
@@ -205,12 +208,12 @@ class _Builder:
 
 
 def _may_be_set(name: str) -> bool:
-    """An entry of an exception's dict may not hide what every exception has, such as its reducer."""
+    """Return False for an attribute that would hide what every exception has, such as its reducer."""
     return not (name.startswith("__") and hasattr(BaseException, name))
 
 
 def restore(find: Find, nodes: Sequence[Any]) -> BaseException:
-    """The exception of `reduce`.
+    """Return the exception that `reduce` encoded.
 
     Raises
     ------
@@ -232,8 +235,8 @@ def _checked_build(builder: _Builder) -> BaseException:
 def unpack(
     text: object, allow_pickle: bool, max_chars: int, max_bytes: int = UNPACKED_BYTES
 ) -> BaseException | None:
-    """The exception of `pack`, or a `stand_in`; None: the text is not such a frame, or it would take
-    more than so many bytes."""
+    """Return the exception that `pack` encoded, or a `stand_in`; None: the text is not such a frame, or
+    would take more than `max_bytes`."""
     if not isinstance(text, str) or len(text) > max_chars:
         return None
     find = lookup.TRUSTED.type if allow_pickle else lookup.DATA.type
@@ -246,5 +249,5 @@ def unpack(
             return _codec.decode(frame, allow_pickle=allow_pickle, max_output_bytes=limit)
 
         return _checked_build(_Builder(nodes, find, unbox, True, allow_pickle))
-    except Exception:  # whatever the other side has made of it
+    except Exception:  # the text may be anything
         return None

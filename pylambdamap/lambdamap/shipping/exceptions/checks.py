@@ -1,4 +1,4 @@
-"""What nodes must be before anything is made of them, and what Python would do harm with."""
+"""Checks of nodes before anything is built of them, and of fields that would make Python do harm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lambdamap.shipping.exceptions.classes import NAME, NODES, SHOWN
 
 __all__ = ["check_nodes", "check_shown", "fits_unicode", "take_unsafe"]
 
-_COLUMNS = 10_000  # of a line that a SyntaxError shows
+_COLUMNS = 10_000  # in the source line of a SyntaxError
 
 
 def _is_entry(entry: Any) -> bool:
@@ -37,8 +37,8 @@ def _is_place(index: Any, nodes: int) -> bool:
     return type(index) is int and 0 <= index < nodes
 
 
-# Of what a node says about its exception. What that brings itself, under "args", "vars" and "fields",
-# may be any value, and "kind" and "pickle" are looked at where they are used.
+# The parts of a node that describe its exception. The values in "args", "vars" and "fields" may be
+# anything, and "kind" and "pickle" are checked where they are used.
 _PARTS: dict[str, Callable[[Any, int], bool]] = {
     "class": lambda entries, _: (
         type(entries) in (list, tuple) and len(entries) > 0 and all(map(_is_entry, entries))
@@ -63,7 +63,7 @@ _PARTS: dict[str, Callable[[Any, int], bool]] = {
 
 
 def check_nodes(nodes: Sequence[Any]) -> None:
-    """Refuse nodes that are not as docs/wire-format.md has them, before anything is made of one."""
+    """Refuse nodes that do not follow docs/wire-format.md, before anything is built of them."""
     if not 0 < len(nodes) <= NODES:
         raise _codec.DecodeFailure(f"invalid number of exceptions: {len(nodes)}")
     for node in nodes:
@@ -75,10 +75,10 @@ def check_nodes(nodes: Sequence[Any]) -> None:
 
 
 def check_shown(nodes: Sequence[Any]) -> None:
-    """Refuse exceptions that stand in each other in so many ways that to show one takes for ever.
+    """Refuse exceptions that contain each other in so many ways that formatting one would never end.
 
-    An exception that stands in two others is shown twice, and what stands in it four times, if it
-    stands in it twice.
+    An exception contained in two others is shown twice, and what it contains four times if it contains
+    it twice.
     """
     inside = [
         [*node.get("members", ()), *(i for part, _, i in node.get("links", ()) if part == "args")]
@@ -89,7 +89,7 @@ def check_shown(nodes: Sequence[Any]) -> None:
     held = {place for places in inside for place in places}
     seen: set[int] = set()
     shown = 0
-    # From those that stand in no other; the rest stand in a circle.
+    # Start with those that no other contains; the rest are in cycles.
     for root in sorted(range(len(nodes)), key=held.__contains__):
         if root in seen:
             continue
@@ -118,8 +118,11 @@ _UNICODE_FIELDS = frozenset(("encoding", "end", "object", "reason", "start"))
 
 
 def fits_unicode(kind: type, fields: Mapping[str, Any], links: Sequence[Any]) -> bool:
-    """Whether the fields are those of a UnicodeError, if it is one. ``str()`` of it takes their types for
-    granted before Python 3.14, and would read the memory of another object as if it were a text's."""
+    """Return whether the fields are valid for a UnicodeError, if it is one.
+
+    Before Python 3.14 its ``str()`` does not check their types, and would read the memory of another
+    object as if it were a str.
+    """
     if not issubclass(kind, (UnicodeDecodeError, UnicodeEncodeError, UnicodeTranslateError)):
         return True
     if any(part == "fields" and name in _UNICODE_FIELDS for part, name, _ in links):
@@ -141,10 +144,10 @@ def fits_unicode(kind: type, fields: Mapping[str, Any], links: Sequence[Any]) ->
 
 
 def take_unsafe(kind: type, fields: dict[str, Any]) -> dict[str, str]:
-    """Take out what Python would do harm with when it shows the exception; why, by name.
+    """Remove fields that make Python do harm when it shows the exception; return why, by name.
 
-    For an ImportError with a ``name_from`` it imports the module ``name`` (since 3.12), to suggest
-    another name. Under a SyntaxError's text it writes as many signs as its columns say.
+    For an ImportError with a ``name_from`` Python (since 3.12) imports the module ``name`` to suggest
+    another name. Below a SyntaxError's text it prints as many characters as its columns say.
     """
     taken = {}
     if issubclass(kind, ImportError) and "name_from" in fields:

@@ -1,4 +1,4 @@
-"""What is known of an exception's class without asking it: its built-in base, its fields, its name."""
+"""What is known of an exception's class without running its code: built-in base, fields, name."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ __all__ = [
     "why_not_data",
 ]
 
-Find = Callable[[str, str], type]  # a class by module and qualname; raises when there is none
+Find = Callable[[str, str], type]  # returns a class by module and qualname, or raises
 
-CHAIN = 16  # exceptions along __cause__ and __context__
-NODES = 10_000  # in one list
-TEXT = 1000  # characters of str() of an exception in the chain, and of what is said of one
-NAME = 4096  # characters of a class's module or qualname
-SHOWN = 100_000  # exceptions that one shows in all, each as often as it stands in others
-UNPACKED_BYTES = 64 << 20  # that all parts of a raised exception may take together
+CHAIN = 16  # maximum length of __cause__ and __context__ chains
+NODES = 10_000  # maximum in one list
+TEXT = 1000  # maximum characters of str() of an exception in the chain, and of a note
+NAME = 4096  # maximum characters of a class's module or qualname
+SHOWN = 100_000  # maximum of exceptions shown for one, counted as often as they are contained
+UNPACKED_BYTES = 64 << 20  # limit for all parts of a raised exception together
 SCALARS = frozenset((type(None), bool, int, float, complex, str, bytes))
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _DICT_AND_WEAKREF = 16  # bytes that a class statement without __slots__ may add to an instance
@@ -55,9 +55,9 @@ _BUILTINS = frozenset(
     if isinstance(kind, type) and issubclass(kind, BaseException)
 )
 _BUILTIN_NAMES = {kind.__name__: kind for kind in _BUILTINS}
-_BUILTIN_IDS = frozenset(map(id, _BUILTINS))  # a metaclass may have a say in what is equal
-GROUP: Any = vars(builtins).get("BaseExceptionGroup", ())  # no class in Python 3.10
-# They steer the interpreter or its caller, and would do so to the caller of a map.
+_BUILTIN_IDS = frozenset(map(id, _BUILTINS))  # a metaclass may define equality
+GROUP: Any = vars(builtins).get("BaseExceptionGroup", ())  # does not exist in Python 3.10
+# They control the interpreter or the calling code, and would affect the caller of a map.
 _STEERING = (StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, KeyboardInterrupt)
 _CANCELLED = (
     ("asyncio.exceptions", "CancelledError"),
@@ -74,7 +74,7 @@ SUPPRESS: Any = BaseException.__dict__["__suppress_context__"]
 
 
 class Inexact(Exception):
-    """An exception cannot be rebuilt as what it was; the text says why."""
+    """An exception cannot be rebuilt exactly; the text says why."""
 
 
 def is_exception(kind: object) -> TypeGuard[type[BaseException]]:
@@ -93,7 +93,7 @@ def is_group(kind: type) -> bool:
 
 
 def why_not_data(kind: type) -> str | None:
-    """Why there is state that only the class itself can read and set; None: there is none."""
+    """Return why some state can be read and set only by the class itself; None: none can."""
     for part in type_mro(kind):
         if _is_built_in(part) or part is object:
             continue
@@ -112,8 +112,8 @@ def why_not_data(kind: type) -> str | None:
 
 
 def fields_of(kind: type) -> Iterator[tuple[str, Any, bool]]:
-    """Name and descriptor of what an instance holds outside of its ``__dict__``, and whether the
-    descriptor is a built-in class's. None in such a field means that nothing was set."""
+    """Yield name and descriptor of what an instance holds outside its ``__dict__``, and whether the
+    descriptor belongs to a built-in class: None in such a field means that nothing was set."""
     seen = set()
     for part in type_mro(kind):
         if part is BaseException or part is object:
@@ -133,7 +133,7 @@ def fields_of(kind: type) -> Iterator[tuple[str, Any, bool]]:
 
 
 def bare(kind: type, message: str = "", members: Sequence[BaseException] = ()) -> Any:
-    """An instance on which no code of its class has run."""
+    """Return an instance on which no code of its class has run."""
     base = kind
     while not _is_built_in(base):
         base = _type_base(base)
@@ -148,19 +148,19 @@ def bare(kind: type, message: str = "", members: Sequence[BaseException] = ()) -
 
 
 def _tracker(table: str) -> Any:
-    """cloudpickle's table of the classes that have travelled by value, which no module holds."""
+    """Return cloudpickle's table of the classes sent by value, which no module holds."""
     return getattr(sys.modules.get("cloudpickle.cloudpickle"), table, None) or {}
 
 
 def _entry(kind: type) -> tuple[str, str, str]:
-    """What the other side finds a class by: module, qualname, and its id if it travelled by value.
-    The module is "" where its name leads to another class or to none."""
+    """Return what the other side finds a class by: module, qualname, and its id if it was sent by value.
+    The module is "" if the name leads to another class or to none."""
     module, qualname = type_module(kind), type_qualname(kind)
     if type(module) is not str or type(qualname) is not str:
         return "", "", ""
     try:
         ident = _tracker("_DYNAMIC_CLASS_TRACKER_BY_CLASS").get(kind) or ""
-    except Exception:  # a metaclass without a hash
+    except Exception:  # the metaclass is not hashable
         ident = ""
     if ident or lookup.is_main(module) or lookup.reference_to(kind) is not None:
         return module, qualname, str(ident)
@@ -168,7 +168,7 @@ def _entry(kind: type) -> tuple[str, str, str]:
 
 
 def lineage_of(kind: type) -> list[tuple[str, str, str]]:
-    """The class and those that it extends, down to the first that every side has."""
+    """Return entries of the class and its bases, up to the first built-in one."""
     entries = []
     for part in type_mro(kind):
         if issubclass(part, BaseException):
@@ -183,11 +183,11 @@ def _last(qualname: str) -> str:
 
 
 def find_class(entry: Any, find: Find) -> type:
-    """The class of an entry; raises when there is none, or it is not an exception."""
+    """Return the class of an entry; raise if there is none, or it is not an exception."""
     module, qualname, ident = entry
     if ident:
         found = _tracker("_DYNAMIC_CLASS_TRACKER_BY_ID").get(ident)
-        # cloudpickle makes it anew without the part of its qualname before the last dot.
+        # cloudpickle recreates it without the part of its qualname before the last dot.
         if is_exception(found) and _last(type_qualname(found)) == _last(qualname):
             return found
     if module == "builtins":
@@ -204,7 +204,7 @@ def find_class(entry: Any, find: Find) -> type:
 
 
 def why_it_stays_remote(kind: type) -> str | None:
-    """Why an exception of f's of that class never comes out of a map as itself; None: it does."""
+    """Return why a map never raises an exception of f of that class as itself; None: it does."""
     if issubclass(kind, errors.LambdaMapError):
         return "it comes from a map that the function started"
     if issubclass(kind, _STEERING) or any(

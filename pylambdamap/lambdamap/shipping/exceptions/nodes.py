@@ -1,4 +1,4 @@
-"""From an exception to its nodes."""
+"""Encode an exception as nodes."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ __all__ = ["nodes_of", "pack", "reduce"]
 def nodes_of(
     root: BaseException, allow_pickle: bool, raised: bool, chain: bool = True
 ) -> list[dict[str, Any]]:
-    """The nodes of an exception and of those that it refers to.
+    """Return the nodes of an exception and of those that it refers to.
 
     Raises
     ------
     EncodeFailure
-        They are too many.
+        There are too many.
     """
     found, places = [root], {id(root): 0}
     nodes: list[dict[str, Any]] = []
@@ -79,14 +79,14 @@ def _node(
     boxed: bool,
     loose: bool,
 ) -> dict[str, Any]:
-    """One exception.
+    """Return the node of one exception.
 
     Parameters
     ----------
     boxed
-        Each part goes into a frame of its own.
+        Each part is encoded as a frame of its own.
     loose
-        What cannot travel is left out, rather than refused.
+        What cannot be sent is left out rather than refused.
     """
     kind = type(error)
     lost: dict[str, str] = {}
@@ -134,13 +134,13 @@ def _node(
         ):
             node["of"] = type(args[1]).__name__
     if "of" not in node:
-        plain = list(args)
+        kept = list(args)
         for place, value in enumerate(args):
             if is_linked(value):
                 links.append(("args", place, refer(value)))
-                plain[place] = None
+                kept[place] = None
         try:
-            node["args"] = put(tuple(plain))
+            node["args"] = put(tuple(kept))
         except Exception as failure:
             lost["args"] = _why(failure)
     for name, descriptor, known in fields_of(kind):
@@ -151,7 +151,7 @@ def _node(
         if value is None and known:
             continue
         if name == "obj" and known and (type(value) not in SCALARS or sys.getsizeof(value) > 999):
-            continue  # what an attribute was looked for in: mostly code, and pickles have it not either
+            continue  # the object without the attribute: usually code, and pickles omit it as well
         take("fields", name, value)
     for name, value in errors.own_dict(error).items():
         if type(name) is str:
@@ -166,7 +166,7 @@ def _node(
 
 
 def _is_simple(value: Any, depth: int) -> bool:
-    """Whether it can travel for sure, by a look that costs little."""
+    """Return whether it can certainly be sent, by a cheap check."""
     kind = type(value)
     if kind in SCALARS:
         return True
@@ -187,7 +187,7 @@ def _why(failure: Exception) -> str:
 def _describe_loosely(
     error: BaseException, node: dict[str, Any], lost: dict[str, str], may_pickle: bool
 ) -> None:
-    """What stands for the parts of a node that do not travel."""
+    """Add what replaces the parts of a node that cannot be sent."""
     if lost:
         node["lost"] = lost
     try:
@@ -205,21 +205,21 @@ def _describe_loosely(
 
 
 def reduce(error: BaseException) -> tuple[Any, ...] | None:
-    """The nodes of an exception that is a value; None: only its own pickle can tell its state."""
+    """Return the nodes of an exception that is a value; None: only its own pickle can hold its state."""
     if why_not_data(type(error)) is not None:
         return None
     return tuple(nodes_of(error, False, False))
 
 
 def pack(error: BaseException, allow_pickle: bool, max_chars: int) -> str | None:
-    """An exception that f raised as a frame in text form; None: nothing of it can be told.
+    """Return an exception that f raised as a frame in text form; None: nothing of it can be sent.
 
-    Where it is longer than `max_chars`, the largest attributes are left out first, then the
-    exceptions before it, then everything but its class.
+    If it is longer than `max_chars`, the largest attributes are left out first, then the exceptions
+    before it, then everything except its class.
     """
     try:
         for chain in (True, False):
-            with contextlib.suppress(_codec.EncodeFailure):  # they are too many
+            with contextlib.suppress(_codec.EncodeFailure):  # too many
                 nodes = nodes_of(error, allow_pickle, True, chain)
                 text = _codec.encode_text(nodes, compression=False)
                 if len(text) > max_chars:
@@ -227,17 +227,17 @@ def pack(error: BaseException, allow_pickle: bool, max_chars: int) -> str | None
                     text = _codec.encode_text(nodes, compression=False)
                 if len(text) <= max_chars:
                     return text
-        why = {"args": "they are too large"}
+        why = {"args": "too large"}
         text = _codec.encode_text(
             [{"class": lineage_of(type(error)), "lost": why}], compression=False
         )
         return text if len(text) <= max_chars else None
-    except BaseException:  # of the exception's own code, where it has hooks that pickling runs
+    except BaseException:  # raised by the exception's own code, such as hooks that pickling calls
         return None
 
 
 def _lighten(nodes: list[dict[str, Any]], excess: int) -> None:
-    """Leave out the largest parts until about so many bytes are gone."""
+    """Leave out the largest parts until about `excess` bytes are gone."""
     parts = [
         (len(frame), place, part, name)
         for place, node in enumerate(nodes)

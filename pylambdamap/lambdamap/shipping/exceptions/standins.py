@@ -1,4 +1,4 @@
-"""What comes in place of an exception that cannot be rebuilt: a RemoteError of the same kind."""
+"""What replaces an exception that cannot be rebuilt: a RemoteError of the same kind."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def stand_in(
     message: str = "",
     members: Sequence[BaseException] = (),
 ) -> errors.RemoteError:
-    """A RemoteError in the place of an exception that cannot be rebuilt.
+    """Return a RemoteError in place of an exception that cannot be rebuilt.
 
     Parameters
     ----------
     lineage
-        Module, qualname and id of its class and of those that this extends: it is an instance of
-        the first one that is found here and may come out of a map.
+        Entries (module, qualname, id) of its class and the bases: the RemoteError is an instance of
+        the first one that is found here and may be raised by a map.
     find
         Finds them.
     message, members
@@ -65,12 +65,12 @@ def stand_in(
 
 
 def complete(error: errors.RemoteError, message: str, about: Mapping[str, Any]) -> None:
-    """Set the message and what is known of a stand-in."""
+    """Set the message of a stand-in, and what is known about it."""
     ARGS.__set__(error, (message,))
     errors.own_dict(error).update(about)
 
 
-# What a stand-in does not take from its base: that one's own would miss its state.
+# Not inherited from the base, whose versions would miss state that a stand-in does not have.
 _PLAIN = (
     "__delattr__", "__eq__", "__getattribute__", "__hash__", "__ne__", "__repr__", "__setattr__",
     "__str__",
@@ -78,7 +78,7 @@ _PLAIN = (
 
 
 def _remote_class(base: type) -> type[errors.RemoteError] | None:
-    """RemoteError as a class that is also a `base`; None: that takes code of the base's own."""
+    """Return a subclass of RemoteError and `base`; None: that would run code of the base's."""
     if base is Exception or base is BaseException:
         return errors.RemoteError
     hooks = [part for part in type_mro(base) if "__init_subclass__" in type_dict(part)]
@@ -101,7 +101,7 @@ def _subclass_of(base: type) -> type[errors.RemoteError] | None:
     }
     try:
         return type(f"RemoteError[{base.__qualname__}]", (errors.RemoteError, base), namespace)
-    except TypeError:  # it allows no subclass
+    except TypeError:  # it cannot be subclassed
         return None
 
 
@@ -112,7 +112,7 @@ def _members_of(error: BaseException) -> tuple[Any, ...]:
 def _read_stand_in(
     base: type, args: tuple[Any, ...], own: dict[str, Any], members: tuple[Any, ...]
 ) -> BaseException:
-    """A stand-in out of its pickle."""
+    """Return a stand-in from its pickle."""
     made: BaseException = bare(_remote_class(base) or errors.RemoteError, "", members)
     ARGS.__set__(made, args)
     errors.own_dict(made).update(own)

@@ -1,14 +1,15 @@
-"""As what rare types travel: the part of the wire format that is not worth C.
+"""Wire representations of less common types, which are not worth C.
 
 The native codec asks `reduce` for every value that it does not know, and `restore` for every
-extension that `reduce` has named. docs/wire-format.md lists the payloads. A payload is made of
-values that the codec knows, or that come back here.
+extension that `reduce` has named. A payload is made of values that the codec knows, or that `reduce`
+is asked for in turn; docs/wire-format.md lists the payloads.
 
-A new kind goes into the table of its library: `stdlib`, `classes` (data of the user's own classes, and
-what has a name), `numpy`, or in `pandas/`. `parts` says what a kind is. `KINDS` is all that can be read.
+A new kind goes into the table of its library: `stdlib`, `classes` (callables, and data of the user's
+own classes), `numpy`, or `pandas/`. `parts` says what a kind is. `KINDS` is everything that can be
+decoded.
 
-Restoring imports nothing but the standard library's own types: numpy, pandas and what has a name come
-through the reader's `Names`.
+Decoding imports the standard library's own types only: numpy, pandas and everything that has a name
+come through the reader's `Names`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = [
     "KINDS", "frame_shape", "frame_snapshot", "frames_reduce", "from_signal", "reduce", "restore", "whole",
 ]  # fmt: skip
 
-# --- there ----------------------------------------------------------------------------------------
+# --- encoding -------------------------------------------------------------------------------------
 
 
 def _reduce(value: Any, kind: type, callables: bool) -> tuple[int, Any] | None:
@@ -51,25 +52,25 @@ def _reduce(value: Any, kind: type, callables: bool) -> tuple[int, Any] | None:
 
 
 def _name(kind: type) -> str:
-    """A class for people; `exec` and `type()` make some without a module."""
+    """Return the name of a class for messages; `exec` and `type()` make some without a module."""
     module: Any = kind.__module__
     return f"{module}.{kind.__qualname__}" if type(module) is str else kind.__qualname__
 
 
 def reduce(value: Any, allow_pickle: bool, callables: bool) -> tuple[int, Any]:
-    """The extension and payload for a value that the native codec does not know.
+    """Return the extension and payload of a value that the native codec does not know.
 
     Parameters
     ----------
     allow_pickle
-        What has no form of its own is pickled.
+        What has no kind is pickled.
     callables
-        Functions and classes may be named that are more than plain: the reader follows such names.
+        Any function or class may be named, not only harmless ones: the reader asks its permissions.
 
     Raises
     ------
     EncodeFailure
-        There is none, and pickling is not allowed or fails.
+        There is no kind for it, and pickling is not allowed or fails.
     """
     kind = type(value)
     if kind is parts.Buffer:
@@ -98,12 +99,12 @@ def reduce(value: Any, allow_pickle: bool, callables: bool) -> tuple[int, Any]:
 
 
 def whole(value: Any, failure: Entangled) -> parts.Whole:
-    """One pickle of all of a value, in which what its parts share is one object.
+    """Pickle all of a value at once, so that what its parts share stays one object.
 
     Raises
     ------
     Entangled
-        The failure that came before: it cannot be pickled either.
+        The given failure: the value cannot be pickled either.
     """
     from lambdamap.shipping import pickling
 
@@ -114,7 +115,7 @@ def whole(value: Any, failure: Entangled) -> parts.Whole:
 
 
 def frame_shape(value: Any) -> lists.Shape | None:
-    """The native codec's way to `lists`, which is imported with the first frame or Series."""
+    """Call `lists.shape`; `lists` is imported with the first frame or Series."""
     from lambdamap.shipping.kinds.pandas import lists
 
     return lists.shape(value)
@@ -130,7 +131,7 @@ def frames_reduce(shape: lists.Shape, snapshots: list[tuple[Any, ...]]) -> tuple
     return shape.reduce(snapshots)
 
 
-# --- and back -------------------------------------------------------------------------------------
+# --- decoding -------------------------------------------------------------------------------------
 
 
 def _frames(read: Reader, *content: Any) -> list[Any]:
@@ -156,7 +157,7 @@ _TAGGED[parts.PANDAS] = pandas_kinds.KINDS
 _FRAME_BYTES = COST_FRAME
 
 KINDS: dict[int, dict[Any, Kind]] = {
-    **_TAGGED,  # by the payload's first part
+    **_TAGGED,  # by the first part of the payload
     # By the number of parts.
     parts.DECIMAL: stdlib.DECIMALS,
     parts.ARRAY: numpy_kinds.ARRAYS,
@@ -171,13 +172,13 @@ KINDS: dict[int, dict[Any, Kind]] = {
             lambda _, __, pieces: _FRAME_BYTES * len(pieces), _series, reads=True,
         ),
     },
-    # Only where the caller of the codec allows it; nobody knows what it takes.
+    # Only if the caller of the codec allows it. Its size is not known.
     parts.PICKLE: {1: Kind(((bytes,),), lambda data: 8 * len(data), _pickle)},
 }  # fmt: skip
 
 
 def restore(ext: int, payload: Any, names: parts.Names, charge: parts.Charge) -> Any:
-    """The value of an extension that `reduce` made."""
+    """Return the value of an extension that `reduce` has named."""
     if (kinds := _TAGGED.get(ext)) is not None:
         tag, *content = payload
         kind = kinds.get(tag)
@@ -189,7 +190,7 @@ def restore(ext: int, payload: Any, names: parts.Names, charge: parts.Charge) ->
 
 
 def from_signal(error: BaseException) -> bool:
-    """Whether the handler of a signal has raised it: it came while a value was built."""
+    """Return whether a signal's handler raised the error, while a value was built."""
     handlers = map(signal.getsignal, signal.valid_signals())
     codes = {getattr(h, "__code__", None) or getattr(type(h).__call__, "__code__", None)
              for h in handlers if callable(h)} - {None}  # fmt: skip

@@ -1,8 +1,8 @@
-"""What has a name: callables, and data of classes.
+"""Callables, which are sent by name, and data of the user's classes.
 
-A callable goes by its name alone. Data of an enum, a named tuple or a dataclass is rebuilt from its
-parts, and none of its class's code runs for that: no `__new__`, `__init__`, `__post_init__`, property
-or metaclass. A class of which that cannot be said has no form here.
+Data of an enum, a named tuple or a dataclass is rebuilt from its parts without running any code of
+its class: no `__new__`, `__init__`, `__post_init__`, property or metaclass. A class for which that is
+not certain has no kind here.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ from lambdamap.shipping.lookup import class_attribute, type_dict, type_mro
 
 __all__ = ["KINDS", "reduce_callable", "reduce_data", "reduce_exception"]
 
-_NODE_BYTES: Final = 2000  # of an exception beside what it holds
-# Of a class of named tuples that is made here. More than its memory: to make one takes 0.3 ms.
+_NODE_BYTES: Final = 2000  # bytes of an exception in addition to what it holds
+# Bytes charged for a named tuple class made here. More than its memory: creating one takes 0.3 ms.
 _ROW_CLASS_BYTES: Final = 64 << 10
 _ROW_FIELD_BYTES: Final = 2000
-_FIELD: Final = vars(dataclasses)["_FIELD"]  # as dataclasses.fields() asks, but no class is asked
-# What a class may say of how its objects are copied, or do when one is gone.
+_FIELD: Final = vars(dataclasses)[
+    "_FIELD"
+]  # marks fields, as for dataclasses.fields(), which would run code of the class
+# Hooks by which a class may define how its instances are copied.
 _OWN_SAY: Final = ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__")
 
 
@@ -48,9 +50,9 @@ _OWN_SAY: Final = ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__"
 
 
 def _reference(value: Any, callables: bool) -> tuple[str, str] | None:
-    """The name of a callable. Without `callables` of a plain one only: others are refused."""
+    """Return the name of a callable. Without `callables` only harmless ones may be named."""
     name = lookup.name_of(value)
-    if name is not None and not callables and not lookup.is_plain(value, *name):
+    if name is not None and not callables and not lookup.is_harmless(value, *name):
         kind = "class" if isinstance(value, type) else "function"
         raise EncodeFailure(
             f"{name[0]}:{name[1]} is a {kind}, and the caller accepts only data, unless it passes "
@@ -69,7 +71,7 @@ def _reduce_partial(value: Any, callables: bool) -> tuple[Any, ...] | None:
 
 
 def reduce_callable(value: Any, kind: type, callables: bool) -> tuple[int, Any] | None:
-    """A callable, or a defaultdict, which holds one."""
+    """Encode a callable, or a defaultdict, which holds one."""
     if kind is collections.defaultdict:
         factory = value.default_factory
         if factory is None:
@@ -115,13 +117,13 @@ def _has_own_say(kind: type) -> bool:
 
 
 def _tuple_fields(kind: type) -> tuple[str, ...] | None:
-    """The fields of a class of named tuples; None: it is not one."""
+    """Return the fields of a named tuple class; None: it is not one."""
     fields = class_attribute(kind, "_fields")
     is_one = tuple in type_mro(kind) and type(fields) is tuple
     return fields if is_one and class_attribute(kind, "__del__") is None else None
 
 
-# What a class gets when it is looked at, which nobody has put there.
+# Attributes that Python adds to a class when it is inspected.
 _LATE: Final = ("__slotnames__", "__annotations__", "__annotations_cache__")
 
 
@@ -131,7 +133,7 @@ def _sample() -> type:
 
 
 def _is_bare(kind: type, fields: tuple[str, ...]) -> bool:
-    """Whether a class is what ``collections.namedtuple`` makes of a name and fields, and no more."""
+    """Return whether a class is exactly what ``collections.namedtuple`` makes of a name and fields."""
     sample, held, name = type_dict(_sample()), type_dict(kind), lookup.type_name(kind)
     if type(kind) is not type or type_mro(kind) != (kind, tuple, object):
         return False
@@ -151,7 +153,9 @@ def _is_bare(kind: type, fields: tuple[str, ...]) -> bool:
         elif key == "__new__":
             if _globals_of(value).get("__name__") != f"namedtuple_{name}":
                 return False
-        elif _code_of(sample[key]) != _code_of(value):  # equal, not the same: by value comes a copy
+        elif _code_of(sample[key]) != _code_of(
+            value
+        ):  # equal, not identical: a class sent by value has copies
             return False
     return (
         sample.keys() - {"field"} <= held.keys()
@@ -177,7 +181,7 @@ def _globals_of(value: Any) -> Mapping[str, Any]:
 
 
 def _reduce_tuple(value: Any, kind: type, fields: tuple[str, ...]) -> tuple[int, Any] | None:
-    content = tuple(tuple.__iter__(value))  # whatever its class takes for its items
+    content = tuple(tuple.__iter__(value))  # the class may override __iter__
     if len(fields) != len(content) or lookup.own_dict(value) or _has_own_say(kind):
         return None
     if (reference := lookup.reference_to(kind)) is not None:
@@ -191,18 +195,18 @@ def _reduce_tuple(value: Any, kind: type, fields: tuple[str, ...]) -> tuple[int,
 
 
 class _Layout:
-    """Where objects of a dataclass hold their fields: in slots, and in a dict of their own."""
+    """Where instances of a dataclass hold their fields: in slots, and in a dict of their own."""
 
     __slots__ = ("dict", "in_dict", "slots")
 
     def __init__(self, slots: dict[str, Any], in_dict: list[str], own: Any) -> None:
-        self.slots = slots  # descriptors, by field
+        self.slots = slots  # field to descriptor
         self.in_dict = in_dict
-        self.dict = own  # the descriptor of the objects' dict, or None
+        self.dict = own  # the descriptor of the instances' __dict__, or None
 
 
 def _layout(kind: type) -> _Layout | None:
-    """None: it is not a dataclass whose objects are nothing but their fields."""
+    """Return the layout; None: it is not a dataclass whose instances are only their fields."""
     fields = class_attribute(kind, "__dataclass_fields__")
     if type(fields) is not dict or class_attribute(kind, "__del__") is not None:
         return None
@@ -251,7 +255,7 @@ def _reduce_dataclass(value: Any, kind: type) -> dict[str, Any] | None:
     if any(_is_set(slot, value) for slot in _other_slots(kind, layout.slots)):
         return None
     try:
-        object.__new__(kind)  # not for an abstract class, or one that extends a built-in
+        object.__new__(kind)  # fails for an abstract class, or one that extends a built-in
         held = {name: slot.__get__(value) for name, slot in layout.slots.items()}
     except (AttributeError, TypeError):
         return None
@@ -259,7 +263,7 @@ def _reduce_dataclass(value: Any, kind: type) -> dict[str, Any] | None:
 
 
 def reduce_data(value: Any, kind: type) -> tuple[int, Any] | None:
-    """Enums, named tuples and dataclasses: what a class statement makes."""
+    """Encode an enum member, a named tuple or an instance of a dataclass."""
     found: tuple[str, Any] | None = None
     mro = type_mro(kind)
     if enum.Enum in mro:
@@ -301,12 +305,12 @@ def _enum(read: Reader, module: str, qualname: str, member: str) -> Any:
     return members[member]
 
 
-# Of the classes that this side has made: alive as long as an object of theirs is.
+# The classes made here: alive as long as an instance is.
 _made: Final[weakref.WeakValueDictionary[Any, type]] = weakref.WeakValueDictionary()
 
 
 def _bare(read: Reader, name: Any, fields: Any, ident: Any) -> type:
-    """The class of named tuples that only its name and fields, and cloudpickle's id, tell of."""
+    """Return the named tuple class that is known only by name, fields and cloudpickle's id."""
     if not type(name) is type(ident) is str or type(fields) is not tuple:
         raise DecodeFailure("invalid description of a named tuple's class")
     if any(type(field) is not str for field in fields):
@@ -317,8 +321,8 @@ def _bare(read: Reader, name: Any, fields: Any, ident: Any) -> type:
     read.charge(_ROW_CLASS_BYTES + _ROW_FIELD_BYTES * len(fields))
     from lambdamap.shipping import pickling
 
-    # It checks the names: they become code. As pandas does, it gives `_1` to what has no name.
-    make: Any = collections.namedtuple  # mypy wants to read the fields
+    # namedtuple() checks the names, which become code. `rename` as in pandas: `_1` for an invalid name.
+    make: Any = collections.namedtuple  # mypy expects literal fields
     made: type = make(name, fields, rename=True, module="builtins")
     if _tuple_fields(made) != fields:
         raise DecodeFailure(f"invalid field names of the named tuple {name[:80]}")

@@ -1,4 +1,4 @@
-"""numpy: arrays, scalars and dtypes. An array's bytes are there, as many as its shape says."""
+"""numpy: arrays, scalars and dtypes. The size of an array must match its shape."""
 
 from __future__ import annotations
 
@@ -27,43 +27,43 @@ from lambdamap.shipping.kinds.parts import (
 
 __all__ = ["ARRAYS", "NUMBERS", "SCALARS", "reduce", "why_none"]
 
-NUMBERS: Final = "biufc"  # kinds of dtypes
+NUMBERS: Final = "biufc"  # dtype.kind of numbers
 
-# A dtype without fields: numpy's text of it, and of two kinds more than that. `q` is C's long long, where
-# it is another type than int64; a long double says how many bits its fraction has.
-_PLAIN: Final = re.compile(
+# A dtype without fields: numpy's text, with two additions. `q` is C's long long if that is not the same
+# type as int64; a long double states the bits of its fraction.
+_SIMPLE: Final = re.compile(
     r"[<>|](?:b1|[iufc]\d{1,2}|[SUV]\d{1,10}|[mM]8(?:\[\d{0,9}(?:[YMWDhms]|ms|us|ns|ps|fs|as)\])?|[qQ])|O"
 )
 _LONG: Final = re.compile(r"([<>](?:f(?:12|16)|c(?:24|32))):(\d{2,3})")
 _RECORDS: Final = "recarray"
-_FIELD_BYTES: Final = 1000  # what a field of a dtype takes, with its dtype and names
+_FIELD_BYTES: Final = 1000  # bytes of a field of a dtype, with its dtype and names
 _DTYPE_BYTES: Final = 500
 _MAX_DIMS: Final = 64
 
 
-# --- there ----------------------------------------------------------------------------------------
+# --- encoding -------------------------------------------------------------------------------------
 
 
-class _Formless(Exception):
-    """A dtype that has no description here."""
+class _Unsupported(Exception):
+    """A dtype that has no description."""
 
 
 @functools.lru_cache(256)
 def _of_text(numpy: Any, text: str) -> Any:
-    """The dtype without fields that a text describes; None: it describes none here."""
-    if _PLAIN.fullmatch(text):
+    """Return the dtype without fields that a text describes; None: the text is not valid here."""
+    if _SIMPLE.fullmatch(text):
         return numpy.dtype(text)
     long = _LONG.fullmatch(text)
     return numpy.dtype(long[1]) if long and int(long[2]) == _fraction_bits(numpy) else None
 
 
 def _fraction_bits(numpy: Any) -> int:
-    """Of a long double, whose kinds have one name: x87's and IEEE's of 128 bits."""
+    """Return the bits of a long double's fraction: x87's and IEEE's formats have the same name."""
     return int(numpy.finfo(numpy.longdouble).nmant)
 
 
-def _plain(dtype: Any) -> str:
-    """The text of a dtype without fields, which makes the very same dtype again."""
+def _text_of(dtype: Any) -> str:
+    """Return the text of a dtype without fields, from which exactly the same dtype is made."""
     if dtype.kind == "O":
         return "O"
     text: str = dtype.str
@@ -75,13 +75,13 @@ def _plain(dtype: Any) -> str:
     elif dtype.char in "gG":
         text += f":{_fraction_bits(numpy)}"
     again = _of_text(numpy, text)
-    if again is None or (again.num, again.type) != (dtype.num, dtype.type):  # another library's
-        raise _Formless
+    if again is None or (again.num, again.type) != (dtype.num, dtype.type):  # from another library
+        raise _Unsupported
     return text
 
 
 def _fields(dtype: Any) -> Any:
-    """The description of a dtype with fields."""
+    """Return the description of a dtype with fields."""
     if not dtype.names and dtype.itemsize == 0:
         return []
     found = [dtype.fields[name] for name in dtype.names]
@@ -89,7 +89,7 @@ def _fields(dtype: Any) -> Any:
     offsets = [int(offset) for _, offset, *_ in found]
     titles = [title[0] if title else None for _, _, *title in found]
     if not all(title is None or type(title) is str for title in titles):
-        raise _Formless
+        raise _Unsupported
     ends = [offset + field.itemsize for field, offset, *_ in found]
     if (
         not dtype.isalignedstruct
@@ -107,12 +107,12 @@ def _fields(dtype: Any) -> Any:
 
 
 def _descr(dtype: Any) -> Any:
-    """A dtype in values that travel, which make the very same one: numpy's `==` overlooks much.
+    """Describe a dtype so that exactly the same one can be made: numpy's `==` ignores some differences.
 
     Raises
     ------
-    _Formless
-        There are none.
+    _Unsupported
+        There is no such description.
     """
     if dtype.metadata is None:
         return _bare(dtype)
@@ -125,11 +125,11 @@ def _bare(dtype: Any) -> Any:
         base, shape = dtype.subdtype
         return ("subarray", _descr(base), tuple(shape))
     if dtype.names is None:
-        return _plain(dtype)
+        return _text_of(dtype)
     if dtype.type is numpy.record:
         return ("record", _fields(dtype))
     if dtype.type is not numpy.void:
-        raise _Formless
+        raise _Unsupported
     return _fields(dtype)
 
 
@@ -148,12 +148,12 @@ def _reduce_array(value: Any, *kind: str) -> tuple[int, Any] | None:
 
 
 def _items_of(value: Any, order: str) -> p.Buffer:
-    """The items of an array, its own memory where they lie there in order."""
+    """Return the items of an array: its own memory if they are in order there."""
     numpy = sys.modules["numpy"]
     dtype = value.dtype
     items = value.T if order == "F" else value
     if not items.flags.c_contiguous or not items.flags.aligned:
-        # Not numpy's own copy, which leaves in the gaps between fields what was in that memory before.
+        # Zeros, because numpy's own copy leaves uninitialized memory between the fields.
         packed = numpy.zeros(items.shape, dtype)
         packed[...] = items
         items = packed
@@ -188,12 +188,12 @@ def _reduce(value: Any, kind: type) -> tuple[int, Any] | None:
 def reduce(value: Any, kind: type) -> tuple[int, Any] | None:
     try:
         return _reduce(value, kind)
-    except _Formless:
+    except _Unsupported:
         return None
 
 
 def why_none(value: Any, kind: type) -> str | None:
-    """What `reduce` has no form for, and what has one; None: it is nothing of numpy's."""
+    """Return why `reduce` has no kind for it, and what has one; None: it is not a value of numpy."""
     numpy = sys.modules["numpy"]
     if isinstance(value, numpy.ndarray) and kind is not numpy.ndarray:
         return "needs pickle: pass numpy.asarray() of it"
@@ -205,11 +205,11 @@ def why_none(value: Any, kind: type) -> str | None:
     return None
 
 
-# --- and back -------------------------------------------------------------------------------------
+# --- decoding -------------------------------------------------------------------------------------
 
 
 def _built(read: Reader, descr: Any) -> Any:
-    """The dtype of a description."""
+    """Return the dtype of a description."""
     numpy = read.names.module("numpy")
     if type(descr) is str:
         if (made := _of_text(numpy, descr)) is not None:
@@ -251,7 +251,7 @@ def _record(read: Reader, descr: Any) -> Any:
 def _with_metadata(read: Reader, descr: Any, metadata: Any) -> Any:
     if type(metadata) is not dict:
         raise DecodeFailure("dtype metadata is not a dict")
-    # numpy's `dtype` reads it and keeps a copy.
+    # numpy keeps a copy.
     read.charge(2 * OBJECT + p.PAIR * len(metadata))
     return read.names.module("numpy").dtype(_built(read, descr), metadata=metadata)
 
@@ -259,7 +259,7 @@ def _with_metadata(read: Reader, descr: Any, metadata: Any) -> Any:
 def _placed(
     read: Reader, names: Any, formats: Any, offsets: Any, titles: Any, itemsize: Any, aligned: Any
 ) -> Any:
-    """Fields that do not follow one another."""
+    """Return a dtype whose fields are at explicit offsets."""
     lists = (names, formats, offsets, titles)
     if not all(type(part) is list and len(part) == len(names) for part in lists):
         raise DecodeFailure("a dtype's names, formats, offsets and titles differ in number")
@@ -294,7 +294,7 @@ def _checked_shape(shape: Any) -> tuple[int, ...]:
 
 
 def _dtype_of(read: Reader, descr: Any) -> Any:
-    """The dtype of items that stand as bytes."""
+    """Return the dtype of items that were sent as bytes."""
     dtype = _built(read, descr)
     if dtype.hasobject:
         raise DecodeFailure("bytes with a dtype of objects")
@@ -302,8 +302,8 @@ def _dtype_of(read: Reader, descr: Any) -> Any:
 
 
 def _empty(read: Reader, dtype: Any, shape: tuple[int, ...], order: str = "C") -> Any:
-    """An array of no bytes."""
-    # numpy makes a place of a text of no length, and takes one item's bytes for no items.
+    """Return an array without bytes."""
+    # numpy allocates for texts of length 0, and the bytes of one item for no items.
     read.charge(SLOT * math.prod(shape) + dtype.itemsize)
     return read.names.module("numpy").zeros(shape, dtype, order)
 
@@ -319,7 +319,7 @@ def _array(read: Reader, descr: Any, shape: Any, order: str, data: Any) -> Any:
     if not data:
         return _empty(read, dtype, shape, order)
     if type(data) is bytes:
-        data = bytearray(data)  # which may be written to
+        data = bytearray(data)  # writable
     return read.names.module("numpy").frombuffer(data, dtype).reshape(shape, order=order)
 
 
@@ -327,7 +327,7 @@ def _objects(read: Reader, descr: Any, shape: Any, order: str, items: list[Any])
     dtype = _built(read, descr)
     if dtype.kind != "O" or math.prod(_checked_shape(shape)) != len(items):
         raise DecodeFailure("number of objects does not match the shape of the array")
-    # One by one: numpy would look into items that are lists.
+    # Not numpy.array(), which would look into items that are lists.
     made = read.names.module("numpy").fromiter(items, dtype, len(items))
     return made.reshape(shape, order=order) if len(shape) != 1 else made
 
@@ -345,7 +345,7 @@ def _scalar(read: Reader, descr: Any, data: bytes | bytearray) -> Any:
     dtype = _dtype_of(read, descr)
     if len(data) != dtype.itemsize:
         raise DecodeFailure("numpy scalar size does not match its dtype")
-    # An array drops zeros at the end of a text, which a scalar keeps.
+    # An array drops trailing zeros of a text, which a scalar keeps.
     if dtype.type is numpy.bytes_:
         return numpy.bytes_(data)
     if dtype.type is numpy.str_:
@@ -353,7 +353,7 @@ def _scalar(read: Reader, descr: Any, data: bytes | bytearray) -> Any:
         return numpy.str_(bytes(data).decode(utf32, "surrogatepass"))
     if not data:
         return _empty(read, dtype, ())[()]
-    # A copy: a structured scalar would keep the read-only bytes.
+    # A copy, because a structured scalar would keep a view of the read-only bytes.
     return numpy.frombuffer(bytearray(data), dtype)[0]
 
 

@@ -1,4 +1,4 @@
-"""The standard library's types that hold data."""
+"""The standard library's data types."""
 
 from __future__ import annotations
 
@@ -50,15 +50,13 @@ __all__ = [
 ]
 
 _PATHS: Final = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
-# A name of the time zone database. ZoneInfo looks for a file of that name, or a package's.
+# A key of the time zone database. ZoneInfo opens a file of that name.
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}")
-_CHECKED_BITS: Final = (
-    4096  # up to here it takes no time to see that a fraction has its lowest terms
-)
+_CHECKED_BITS: Final = 4096  # up to this size, checking that a fraction is in lowest terms is fast
 
 
-# What to do instead of sending one. None is pickled, either, although cloudpickle takes some for what
-# they stand for.
+# What to do instead of sending one. They are not pickled either, although cloudpickle would replace some
+# by their referents.
 NEVER: Final[dict[type, str]] = {
     types.GeneratorType: "convert it to a list",
     types.CoroutineType: "await it, or pass the result of asyncio.run()",
@@ -74,7 +72,7 @@ def named(tag: str, *parts: Any) -> tuple[int, Any]:
     return p.NAMED, (tag, *parts)
 
 
-# --- there ----------------------------------------------------------------------------------------
+# --- encoding -------------------------------------------------------------------------------------
 
 
 def _reduce_datetime(value: datetime.datetime) -> tuple[int, Any]:
@@ -104,12 +102,12 @@ def _reduce_zoneinfo(value: Any) -> tuple[int, Any] | None:
 
 
 def view_parts(view: memoryview) -> tuple[Any, ...]:
-    """What `view_of` makes the same view of: format, shape and bytes, which may be written to or not.
+    """Return the arguments of `view_of` for an equal view: format, shape, and bytes or bytearray.
 
     Raises
     ------
     EncodeFailure
-        It has been released, or has a format that memoryviews do not know.
+        The view was released, or has a format that memoryview.cast() does not know.
     """
     try:
         data = view.tobytes()
@@ -125,12 +123,12 @@ def view_parts(view: memoryview) -> tuple[Any, ...]:
     )
 
 
-def view_of(code: str, shape: tuple[int, ...], data: bytes | bytearray) -> memoryview:
-    if code == "B" and len(shape) == 1:
+def view_of(format_: str, shape: tuple[int, ...], data: bytes | bytearray) -> memoryview:
+    if format_ == "B" and len(shape) == 1:
         return memoryview(data)
-    is_empty = shape == (0,)  # which cast() does not take
+    is_empty = shape == (0,)  # which cast() rejects
     cast: Callable[..., memoryview] = memoryview(type(data)(8) if is_empty else data).cast
-    return cast(code)[:0] if is_empty else cast(code, shape)
+    return cast(format_)[:0] if is_empty else cast(format_, shape)
 
 
 def _reduce_uuid(value: Any) -> tuple[int, Any]:
@@ -139,12 +137,12 @@ def _reduce_uuid(value: Any) -> tuple[int, Any]:
 
 
 def _reduce_odict(value: Any) -> tuple[int, Any] | None:
-    # With attributes beside its items it has no form.
+    # With attributes of its own it has no kind.
     return None if vars(value) else named("odict", list(value.items()))
 
 
 def _reduce_counter(value: Any) -> tuple[int, Any]:
-    if vars(value):  # which its pickle leaves out
+    if vars(value):  # which its pickle omits
         raise EncodeFailure("a Counter with attributes cannot be sent: use a class of your own")
     return named("counter", dict(value))
 
@@ -167,9 +165,9 @@ EXACT: dict[type, Callable[[Any], tuple[int, Any] | None]] = {
 
 
 def reduce_late(value: Any, kind: type) -> tuple[int, Any] | None:
-    """Types of modules that are looked up by name, so that nothing is imported for them."""
+    """Encode types of modules that are recognized by name, so that they are not imported."""
     module, name = kind.__module__, kind.__name__
-    if type(module) is not str:  # a class's own word, which may be anything
+    if type(module) is not str:  # a class may set it to anything
         return None
     if module == "decimal" and name == "Decimal":
         return p.DECIMAL, (str(value),)
@@ -186,7 +184,7 @@ def reduce_late(value: Any, kind: type) -> tuple[int, Any] | None:
     return None
 
 
-# --- and back -------------------------------------------------------------------------------------
+# --- decoding -------------------------------------------------------------------------------------
 
 
 def _time(hour: Any, minute: Any, second: Any, us: Any, fold: Any, zone: Any) -> datetime.time:
@@ -219,14 +217,14 @@ def _zone(key: str) -> Any:
     return zoneinfo.ZoneInfo(key)
 
 
-# datetime itself sees to the types, and makes nothing larger of any of them.
+# datetime checks the types itself, and makes nothing larger than its arguments.
 TIMES: dict[Any, Kind] = {
     TIME_DATE: Kind(None, SMALL, datetime.date),
     TIME_TIME: Kind(None, SMALL, _time),
     TIME_DATETIME: Kind(None, SMALL, _datetime),
     TIME_TIMEDELTA: Kind(None, SMALL, datetime.timedelta),
     TIME_TIMEZONE: Kind(None, SMALL, _timezone),
-    # One object a key, of which there are some hundreds.
+    # Cached by key; there are a few hundred keys.
     TIME_ZONEINFO: Kind((TEXT,), SMALL, _zone),
 }
 
@@ -263,7 +261,7 @@ def _path(name: str, text: str) -> Any:
 
 
 def _fraction(numerator: int, denominator: int) -> Any:
-    """As it came, in its lowest terms: to find the largest common divisor of long ones takes time."""
+    """Return the fraction, which must be in lowest terms: finding the gcd of long numbers takes time."""
     import fractions
 
     if denominator < 1:
@@ -277,10 +275,10 @@ def _fraction(numerator: int, denominator: int) -> Any:
     return kind(numerator, denominator, _normalize=False)
 
 
-def _array(code: str, data: bytes) -> Any:
+def _array(typecode: str, data: bytes) -> Any:
     import array
 
-    return array.array(code, bytes(data))
+    return array.array(typecode, bytes(data))
 
 
 def _ordered(read: p.Reader, pairs: list[Any]) -> Any:
@@ -290,11 +288,11 @@ def _ordered(read: p.Reader, pairs: list[Any]) -> Any:
     return collections.OrderedDict(pairs)
 
 
-def _view(code: str, shape: tuple[Any, ...], data: bytes | bytearray) -> memoryview:
+def _view(format_: str, shape: tuple[Any, ...], data: bytes | bytearray) -> memoryview:
     if any(type(n) is not int for n in shape):
         raise DecodeFailure("invalid memoryview shape")
-    made = view_of(code, shape, data)
-    if made.format != code or made.shape != shape or made.nbytes != len(data):
+    made = view_of(format_, shape, data)
+    if made.format != format_ or made.shape != shape or made.nbytes != len(data):
         raise DecodeFailure("memoryview size does not match its format and shape")
     return made
 
@@ -316,7 +314,7 @@ KINDS: dict[Any, Kind] = {
     "memoryview": Kind(
         (TEXT, TUPLE, BYTES), lambda _, shape, __: 3 * OBJECT + 3 * SLOT * len(shape), _view
     ),
-    # A part of the path for every two characters.
+    # Up to one part of the path for every two characters.
     "path": Kind((TEXT, TEXT), lambda _, text: 8 * OBJECT + 40 * len(text), _path),
     "fraction": Kind((INT, INT), SMALL, _fraction),
     "array": Kind((TEXT, BYTES), lambda _, data: 2 * OBJECT + 2 * len(data), _array),

@@ -1,6 +1,6 @@
-"""Whether parts of two pandas objects are one and the same, in all that pandas can show of them.
+"""Whether parts of two pandas objects are identical in everything that pandas can show of them.
 
-Equal is not enough: 1, True and 1.0 are equal labels, and so are categories in another order.
+Equality is not enough: 1, True and 1.0 are equal labels, and so are categories in another order.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def is_same_label(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(is_same_label, one, other))
     try:
         return repr(one) == repr(other) and (kind is float or bool(one == other))
-    except Exception:  # a label's own code
+    except Exception:  # raised by code of the label
         return False
 
 
 def is_same_offset(one: Any, other: Any) -> bool:
-    """Offsets compare arguments, but not what a calendar says beside them."""
+    """Compare offsets, including the calendar's weekmask and holidays, which ``==`` ignores."""
     if one is other:
         return True
     if type(one) is not type(other) or one != other:

@@ -1,4 +1,4 @@
-"""What parts of a pandas value must be, seen before pandas sees them."""
+"""Checks of the parts of a pandas value, made before pandas sees them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from lambdamap.shipping.kinds.numpy import NUMBERS
 from lambdamap.shipping.kinds.parts import Reader
 
 __all__ = [
-    "PANDAS_OBJECT", "all_different", "has_same", "index_of", "is_cell_type", "kept", "numbers_of",
+    "PANDAS_OBJECT", "all_different", "has_same", "index_of", "is_column_dtype", "kept", "numbers_of",
 ]  # fmt: skip
 
-PANDAS_OBJECT: Final = 3000  # bytes of a series, an index, or what a frame has for a column
+PANDAS_OBJECT: Final = (
+    3000  # bytes of a Series, an index, or the bookkeeping of a column in a frame
+)
 _UNITS: Final = ("s", "ms", "us", "ns")
-_UNIQUE_BYTES: Final = 64  # of a category or level: it stands in a hash table, too
+_UNIQUE_BYTES: Final = (
+    64  # bytes of a category or a value of a level, including its entry in a hash table
+)
 
 
-def is_cell_type(dtype: Any) -> bool:
-    """Whether pandas has columns of that dtype of numpy's."""
+def is_column_dtype(dtype: Any) -> bool:
+    """Return whether pandas has columns of that numpy dtype."""
     numpy = sys.modules["numpy"]
     return dtype.kind in (*NUMBERS, "O") or (
         dtype.kind in "mM" and numpy.datetime_data(dtype)[0] in _UNITS and dtype.isnative
@@ -27,11 +31,11 @@ def is_cell_type(dtype: Any) -> bool:
 
 
 def numbers_of(read: Reader, values: Any, kinds: str) -> Any:
-    """One dimension of numpy's, of one of these kinds."""
+    """Return the array, which must be one-dimensional and of one of these kinds of dtype."""
     numpy = read.names.module("numpy")
     if type(values) is not numpy.ndarray or values.ndim != 1 or values.dtype.kind not in kinds:
         raise DecodeFailure("invalid values in a pandas column")
-    if values.dtype.kind in "mM" and not is_cell_type(values.dtype):
+    if values.dtype.kind in "mM" and not is_column_dtype(values.dtype):
         raise DecodeFailure("unsupported time unit in a pandas column")
     return values
 
@@ -43,15 +47,15 @@ def index_of(read: Reader, value: Any) -> Any:
 
 
 def kept(read: Reader, values: Any) -> type | None:
-    """The dtype to ask for: pandas makes texts of a plain array of objects unless told not to."""
-    plain = type(values) is read.names.module("numpy").ndarray
-    return object if plain and values.dtype.kind == "O" else None
+    """Return the dtype to ask for: by default, pandas turns an array of objects into texts."""
+    is_numpy = type(values) is read.names.module("numpy").ndarray
+    return object if is_numpy and values.dtype.kind == "O" else None
 
 
 def all_different(read: Reader, index: Any) -> None:
-    """Charge for what pandas needs to see that no two are the same, and see it before pandas does.
+    """Check that no two values are the same, and charge for what pandas needs to check it again.
 
-    Its hash tables have no secret: chosen keys make them slow, where sorting does not mind.
+    The hash tables of pandas use no secret: chosen keys make them slow, whereas sorting stays fast.
     """
     pandas, numpy = read.names.module("pandas"), read.names.module("numpy")
     read.charge(_UNIQUE_BYTES * len(index))

@@ -1,4 +1,4 @@
-"""A column: the array of a series, an index or a frame's column, in parts that travel."""
+"""A column: the array of a Series, an index or a frame's column, as a tuple of parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lambdamap.shipping.kinds.pandas.checks import (
     PANDAS_OBJECT,
     all_different,
     index_of,
-    is_cell_type,
+    is_column_dtype,
     numbers_of,
 )
 from lambdamap.shipping.kinds.pandas.offsets import is_text
@@ -30,7 +30,7 @@ from lambdamap.shipping.kinds.parts import (
 
 __all__ = ["CLOSED", "COLUMNS", "category_type", "column_of", "pack_values", "period_text"]
 
-_MANY_TEXTS: Final = 64  # from here on, few different ones are looked for
+_MANY_TEXTS: Final = 64  # from this length on, repeated texts are looked for
 CLOSED: Final = ("left", "right", "both", "neither")
 _MASKED: Final = {
     f"{name}{bits}": (f"{name.lower()}{bits}", array)
@@ -44,11 +44,11 @@ _MASKED: Final = {
 
 
 def pack_values(pandas: Any, values: Any) -> tuple[Any, ...] | None:
-    """A column's array in parts that travel; None: there is no kind for it."""
+    """Return the parts of an array; None: there is no kind of column for it."""
     numpy = sys.modules["numpy"]
     dtype = values.dtype
     if isinstance(values, numpy.ndarray):
-        if not is_cell_type(dtype):
+        if not is_column_dtype(dtype):
             return None
         return _pack_objects(pandas, values) if dtype.kind == "O" else ("np", values)
     if isinstance(dtype, pandas.CategoricalDtype):
@@ -71,13 +71,13 @@ def pack_values(pandas: Any, values: Any) -> tuple[Any, ...] | None:
     if str(dtype) in _MASKED and hasattr(values, "_data") and hasattr(values, "_mask"):
         return ("mask", str(dtype), values._data, values._mask)
     if type(values).__name__ == "NumpyExtensionArray":
-        plain = values.to_numpy()
-        return ("np", plain) if is_cell_type(plain.dtype) else None
+        array = values.to_numpy()
+        return ("np", array) if is_column_dtype(array.dtype) else None
     return None
 
 
 def _pack_objects(pandas: Any, values: Any) -> tuple[Any, ...]:
-    """Objects where a NaN stands for what is missing go as None, which columns of texts know."""
+    """Replace NaN by None where it means missing: columns of texts know None."""
     missing = pandas.isna(values)
     gone = values[missing]
     if len(gone) == 0 or not all(type(item) is float for item in gone):
@@ -87,17 +87,17 @@ def _pack_objects(pandas: Any, values: Any) -> tuple[Any, ...]:
     return ("nan", filled)
 
 
-# --- and back --------------------------------------------------------------------------------------
+# --- decoding -------------------------------------------------------------------------------------
 
 
 def column_of(read: Reader, parts: Any) -> Any:
-    """The array of a column."""
+    """Return the array of a column."""
     if type(parts) is not tuple or not parts:
         raise DecodeFailure("invalid pandas column")
     return p.build(COLUMNS, parts[0], parts[1:], *read)
 
 
-def _plain(read: Reader, values: Any) -> Any:
+def _values(read: Reader, values: Any) -> Any:
     return numbers_of(read, values, "biufcmMO")
 
 
@@ -108,7 +108,7 @@ def _with_nan(read: Reader, values: Any) -> Any:
 
 
 def _taken(read: Reader, column: tuple[Any, ...], places: Any) -> Any:
-    """Texts by their place. Where they are not Python's own, each one is copied."""
+    """Return texts by index. In Arrow's storage each one is copied."""
     numpy = read.names.module("numpy")
     if not column or column[0] != "str":
         raise DecodeFailure("indices into a column that does not hold texts")
@@ -180,7 +180,7 @@ def _texts(read: Reader, storage: str, is_na: bool, texts: list[Any]) -> Any:
     if storage not in ("python", "pyarrow"):
         raise DecodeFailure(f"unknown string storage {storage[:80]}")
     if storage == "pyarrow":
-        read.names.module("pyarrow")  # pandas would import it
+        read.names.module("pyarrow")  # otherwise pandas would import it
     size = 4 * SLOT * len(texts)
     for text in texts:
         if type(text) is str:
@@ -206,22 +206,22 @@ def _masked(read: Reader, name: str, data: Any, mask: Any) -> Any:
     return getattr(pandas.arrays, array)(data, mask)
 
 
-def _cells(values: Any) -> int:
-    """Bytes of what may be copied of it."""
+def _nbytes(values: Any) -> int:
+    """Return the bytes that may be copied."""
     return int(getattr(values, "nbytes", 0))
 
 
 COLUMNS: dict[Any, Kind] = {
-    "np": Kind((ANY,), SMALL, _plain, reads=True),
-    "nan": Kind((ANY,), lambda values: OBJECT + _cells(values), _with_nan, reads=True),
+    "np": Kind((ANY,), SMALL, _values, reads=True),
+    "nan": Kind((ANY,), lambda values: OBJECT + _nbytes(values), _with_nan, reads=True),
     "take": Kind((TUPLE, ANY), SMALL, _taken, reads=True),
     "cat": Kind(
         (ANY, ANY, p.optional(FLAG)),
-        lambda codes, _, __: OBJECT + _cells(codes), _categories, reads=True,
+        lambda codes, _, __: OBJECT + _nbytes(codes), _categories, reads=True,
     ),
-    "tz": Kind((ANY, ANY), lambda values, _: OBJECT + 2 * _cells(values), _with_zone, reads=True),
+    "tz": Kind((ANY, ANY), lambda values, _: OBJECT + 2 * _nbytes(values), _with_zone, reads=True),
     "interval": Kind((ANY, ANY, TEXT), lambda *_: PANDAS_OBJECT, _intervals, reads=True),
-    "period": Kind((ANY, TEXT), lambda values, _: OBJECT + _cells(values), _periods, reads=True),
+    "period": Kind((ANY, TEXT), lambda values, _: OBJECT + _nbytes(values), _periods, reads=True),
     "str": Kind((TEXT, FLAG, LIST), SMALL, _texts, reads=True),
     "mask": Kind((TEXT, ANY, ANY), SMALL, _masked, reads=True),
 }  # fmt: skip

@@ -20,27 +20,27 @@ from lambdamap.shipping.kinds.parts import SLOT, Reader
 
 __all__ = ["blocks_of", "columns_of", "frame_of", "pack_blocks", "rows_of"]
 
-# A block of so many columns of numbers, which have fewer rows than that, travels as one array. Others
-# take fewer bytes one by one.
+# A block of at least so many columns of numbers, with fewer rows than that, is sent as one array. Others
+# take fewer bytes column by column.
 _WIDE_COLUMNS = 8
 _WIDE_ROWS = 256
-# Private to pandas, which has no public way to all columns of a dtype: one by one they take 15 times as
-# long, 229 instead of 15 us for a frame of 19 columns (pandas 3.1). Where a name is gone that is used of
-# them here, frames travel alone.
+# Private to pandas, which has no public access to all columns of a dtype: one by one they take 15 times as
+# long, 229 instead of 15 us for a frame of 19 columns (pandas 3.1). If a private name used here is
+# missing, frames are sent one by one.
 blocks_of = attrgetter("_mgr.blocks")
 
 
 def rows_of(values: Any) -> Any:
-    """A block's columns: it is one array of two dimensions, or one column."""
+    """Return a block's columns: it is a two-dimensional array, or one column."""
     return values if values.ndim == 2 else [values]
 
 
 def pack_blocks(n: int, blocks: list[tuple[Any, Any]]) -> list[Any] | None:
-    """The columns of a frame of n, of which each block has places (intp) and values."""
+    """Return the columns of a frame with n columns, given as blocks of positions (intp) and values."""
     pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
     single: list[Any] = [None] * n
     packed: list[Any] = []
-    # pandas 2 puts no columns in order of which one is not in the machine's byte order.
+    # pandas 2 cannot reorder columns if one is not in native byte order.
     may_block = all(getattr(values.dtype, "isnative", True) for _, values in blocks)
     for places, values in blocks:
         rows = rows_of(values)
@@ -61,7 +61,7 @@ def pack_blocks(n: int, blocks: list[tuple[Any, Any]]) -> list[Any] | None:
 
 
 def columns_of(frame: Any) -> list[Any] | None:
-    """The columns of one frame; None: there is no kind for some."""
+    """Return the columns of one frame; None: there is no kind for some."""
     pandas = sys.modules["pandas"]
     try:
         blocks = [(block.mgr_locs.as_array, block.values) for block in blocks_of(frame)]
@@ -72,11 +72,11 @@ def columns_of(frame: Any) -> list[Any] | None:
     return pack_blocks(frame.shape[1], blocks)
 
 
-# --- and back --------------------------------------------------------------------------------------
+# --- decoding -------------------------------------------------------------------------------------
 
 
 def _block(read: Reader, n: int, rows: int, parts: tuple[Any, ...]) -> tuple[Any, Any]:
-    """The places of some columns, of n, and their values, a row for each."""
+    """Return the positions of some of n columns, and their values, a row for each."""
     numpy = read.names.module("numpy")
     _, places, values = parts
     places = numbers_of(read, places, "i")

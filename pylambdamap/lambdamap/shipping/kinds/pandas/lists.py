@@ -1,11 +1,11 @@
-"""Frames or Series of a list that travel as one, each of which has some of its rows.
+"""Frames or Series of a list that are sent as one, each of which has some of its rows.
 
 The native codec asks `shape` for the first one, the shape's `snapshot` for it and each one after it,
-and the shape's `reduce` when the list is complete. `frames_of` and `series_of` are the way back. What
-all have in common travels once: dtypes with their categories, column labels, names and levels of the
-index. Frames travel together only where everything that pandas can show of them is the same, except
-for their values and those of their index; Series may differ in their names, too. All others travel
-alone, and so does a frame whose blocks cannot be read.
+and the shape's `reduce` when the list is complete; `frames_of` and `series_of` decode it. What all
+have in common is sent once: dtypes with their categories, column labels, names and levels of the
+index. Frames are sent together only if everything that pandas can show of them is the same, except
+for their values and those of their index; Series may also differ in their names. All others are sent
+one by one, and so is a frame whose blocks cannot be read.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from lambdamap.shipping.kinds.parts import Reader
 
 __all__ = ["Shape", "frames_of", "series_of", "shape"]
 
-_SAMPLE: Final = 64  # texts of which the length is looked at
-_BESIDE: Final = 64  # bytes of a frame or Series beside its values
+_SAMPLE: Final = 64  # texts whose length is measured
+_BESIDE: Final = 64  # bytes of a frame or Series in addition to its values
 
 
 class Shape(Protocol):
-    """What frames or Series have in common that travel together."""
+    """What frames or Series that are sent together have in common."""
 
     def snapshot(self, value: Any, copy: bool) -> tuple[tuple[Any, ...], int] | None:
         """Return its data, or a copy, and about how many bytes it takes; None: it has another shape."""
@@ -37,7 +37,7 @@ class Shape(Protocol):
 
 
 def shape(value: Any) -> Shape | None:
-    """Return the shape of a frame or Series; None: it travels alone."""
+    """Return the shape of a frame or Series; None: it is sent on its own."""
     pandas = sys.modules["pandas"]
     index = value.index
     if value.attrs or not value.flags.allows_duplicate_labels or not _may_share(index):
@@ -56,7 +56,7 @@ def shape(value: Any) -> Shape | None:
     return _Frames(value.columns, blocks, _Index(index)) if blocks and known else None
 
 
-# --- there ----------------------------------------------------------------------------------------
+# --- encoding -------------------------------------------------------------------------------------
 
 
 class _Frames:
@@ -64,7 +64,7 @@ class _Frames:
 
     def __init__(self, columns: Any, blocks: list[tuple[Any, bytes, Any]], index: _Index) -> None:
         self.columns = columns
-        self.blocks = blocks  # dtype, the columns' places (intp), and the object that says them
+        self.blocks = blocks  # dtype, the columns' positions (intp) as bytes, and pandas' object that holds them
         self.index = index
 
     def snapshot(self, value: Any, copy: bool) -> tuple[tuple[Any, ...], int] | None:
@@ -92,7 +92,7 @@ class _Frames:
         return (rows, own, arrays), size + own_size
 
     def reduce(self, snapshots: list[tuple[Any, ...]]) -> tuple[Any, ...]:
-        """Columns, column labels, index, and how many rows each one has."""
+        """Return columns, column labels, index, and the number of rows of each frame."""
         numpy = sys.modules["numpy"]
         blocks = [
             (
@@ -124,14 +124,14 @@ class _Series:
         return (name, own, array.copy() if copy else array), size
 
     def reduce(self, snapshots: list[tuple[Any, ...]]) -> tuple[Any, ...]:
-        """Column, index, and of each one the name and how many rows it has."""
+        """Return column, index, and the name and number of rows of each Series."""
         names, owns, arrays = map(list, zip(*snapshots, strict=True))
         column = pack_values(sys.modules["pandas"], _join(arrays))
         return column, self.index.joined(owns), list(zip(names, map(len, arrays), strict=True))
 
 
 class _Index:
-    """What the indexes of frames or Series have in common that travel together: all but their values."""
+    """What the indexes of such frames or Series have in common: all except their values."""
 
     __slots__ = ("dtype", "kind", "levels", "name", "names")
 
@@ -143,7 +143,7 @@ class _Index:
         self.dtype = None if self.levels else index.dtype
 
     def fits(self, value: Any) -> bool:
-        """Whether a frame or Series has such an index, and nothing of its own beside its values."""
+        """Return whether a frame or Series has such an index, and no attrs or flags."""
         index = value.index
         if type(index) is not self.kind:
             return False
@@ -164,7 +164,7 @@ class _Index:
         )
 
     def values(self, index: Any, copy: bool) -> tuple[Any, int]:
-        """Return those of one index, and their size in bytes."""
+        """Return the values of one index, and their size in bytes."""
         pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
         if self.kind is pandas.RangeIndex:
             return (index.start, index.stop, index.step), 0
@@ -192,7 +192,7 @@ class _Index:
 
 
 def _may_share(index: Any) -> bool:
-    """Whether an index is its values alone, and they can all travel."""
+    """Return whether an index has no state except its values, and all of them can be sent."""
     pandas = sys.modules["pandas"]
     if type(index) is pandas.MultiIndex or type(index) is pandas.RangeIndex:
         return True
@@ -203,13 +203,13 @@ def _may_share(index: Any) -> bool:
 
 
 def _values_of(series: Any) -> Any:
-    """A Series' array: numpy's own, where pandas has wrapped that."""
+    """Return a Series' array: numpy's own if pandas has wrapped it."""
     array = series.array
     return array.to_numpy() if type(array).__name__ == "NumpyExtensionArray" else array
 
 
 def _is_simple_name(name: Any) -> bool:
-    """Whether it is certain that the name can travel."""
+    """Return whether the name can certainly be sent."""
     kind = type(name)
     if name is None or kind in (str, int, float, bool):
         return True
@@ -219,20 +219,20 @@ def _is_simple_name(name: Any) -> bool:
 
 
 def _has_form(array: Any) -> bool:
-    """Whether there is a kind of column for such an array, which its dtype says."""
+    """Return whether there is a kind of column for such an array, which depends on its dtype."""
     few = array if len(array) <= _SAMPLE else array[:0]
     return pack_values(sys.modules["pandas"], few) is not None
 
 
 def _has_dtype(array: Any, dtype: Any) -> bool:
-    """Whether an array has the dtype, and all its values can travel."""
+    """Return whether an array has the dtype, and all its values can be sent."""
     if array.dtype is not dtype and not is_same_dtype(array.dtype, dtype):
         return False
     return dtype.kind != "O" or _is_text(array)
 
 
 def _is_text(values: Any) -> bool:
-    """Whether objects are texts and what stands for missing ones: those can all travel."""
+    """Return whether objects are texts or missing values, all of which can be sent."""
     pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
     if not isinstance(values.dtype, numpy.dtype):
         return True
@@ -243,7 +243,7 @@ def _is_text(values: Any) -> bool:
 
 
 def _size_of(values: Any, n: int) -> int:
-    """About how many bytes n values take. Of texts some are looked at."""
+    """Return about how many bytes n values take; of texts, a sample is measured."""
     pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
     dtype = values.dtype
     if dtype.kind != "O":
@@ -264,27 +264,27 @@ def _join(parts: list[Any]) -> Any:
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], numpy.ndarray):
-        # numpy alone would give the machine's own byte order.
+        # Without dtype, the result would be in native byte order.
         return numpy.concatenate(parts, axis=parts[0].ndim - 1, dtype=parts[0].dtype)
     if parts[0].ndim == 2:
         return type(parts[0])._concat_same_type(parts, axis=1)
     return type(parts[0])._concat_same_type(parts)
 
 
-# --- and back -------------------------------------------------------------------------------------
+# --- decoding -------------------------------------------------------------------------------------
 
 
 def frames_of(
     read: Reader, columns: list[Any], labels: Any, index: Any, rows: list[Any]
 ) -> list[Any]:
-    """Return the frames: slices of one that nobody else holds, no row of it in two of them."""
+    """Return the frames: slices of one that nobody else holds, which share no rows."""
     whole_index, ranges = _index_of_all(read, index, rows)
     whole = frames.frame_of(read, columns, labels, whole_index, {})
     return _cut(read, whole, rows, ranges)
 
 
 def series_of(read: Reader, column: tuple[Any, ...], index: Any, pieces: list[Any]) -> list[Any]:
-    """Return the Series: slices, as with frames."""
+    """Return the Series: slices of one that nobody else holds, which share no rows."""
     if any(type(piece) is not tuple or len(piece) != 2 for piece in pieces):
         raise DecodeFailure("invalid name and number of rows in a list of Series")
     rows = [n for _, n in pieces]
@@ -296,7 +296,7 @@ def series_of(read: Reader, column: tuple[Any, ...], index: Any, pieces: list[An
 
 
 def _index_of_all(read: Reader, index: Any, rows: list[Any]) -> tuple[Any, tuple[Any, ...] | None]:
-    """Return the index of all rows, and what `joined` has made of RangeIndexes."""
+    """Return the index of all rows, and what `_Index.joined` has made of RangeIndexes."""
     if any(type(n) is not int or n < 0 for n in rows):
         raise DecodeFailure("invalid number of rows in a list of frames or Series")
     if type(index) is not tuple:
@@ -309,7 +309,7 @@ def _index_of_all(read: Reader, index: Any, rows: list[Any]) -> tuple[Any, tuple
 
 
 def _cut(read: Reader, whole: Any, rows: list[int], ranges: tuple[Any, ...] | None) -> list[Any]:
-    """Return the parts of a frame or Series that have so many rows each."""
+    """Return the parts of a frame or Series, which have so many rows each."""
     if len(whole) != sum(rows):
         raise DecodeFailure(
             "number of rows does not match the columns of a list of frames or Series"

@@ -1,4 +1,4 @@
-"""pandas' frequencies: as their text where that says all, else by class and arguments."""
+"""pandas' frequencies: as text if that is enough to rebuild them, otherwise as class and arguments."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _HOLIDAY_BYTES: Final = 200
 
 
 def is_text(text: object) -> bool:
-    """Whether it may be the text of a frequency."""
+    """Return whether it may be the text of a frequency."""
     return type(text) is str and _TEXT.fullmatch(text) is not None
 
 
 def reduce_frequency(pandas: Any, offset: Any) -> str | tuple[Any, ...] | None:
-    """What says all of an offset; None: nothing does."""
+    """Return what describes an offset completely; None: nothing does."""
     try:
         text: str = offset.freqstr
         if is_text(text) and is_same_offset(pandas.tseries.frequencies.to_offset(text), offset):
@@ -53,7 +53,7 @@ def reduce_frequency(pandas: Any, offset: Any) -> str | tuple[Any, ...] | None:
         return None
 
 
-def _is_plain(value: Any) -> bool:
+def _is_argument(value: Any) -> bool:
     if type(value) in (list, tuple):
         return all(type(item) in (str, datetime.time) for item in value)
     return type(value) in (int, float, str, datetime.timedelta)
@@ -63,14 +63,14 @@ def _built(pandas: Any, name: Any, n: Any, normalize: Any, arguments: Any) -> An
     if name not in _CLASSES or type(n) is not int or type(normalize) is not bool:
         raise DecodeFailure("unknown frequency")
     if type(arguments) is not dict or not all(
-        key in _ARGUMENTS and _is_plain(value) for key, value in arguments.items()
+        key in _ARGUMENTS and _is_argument(value) for key, value in arguments.items()
     ):
         raise DecodeFailure(f"invalid arguments of the frequency {name}")
     return getattr(pandas.tseries.offsets, name)(n=n, normalize=normalize, **arguments)
 
 
 def frequency_of(read: Reader, form: Any) -> Any:
-    """The offset of `reduce_frequency`."""
+    """Return the offset that `reduce_frequency` described."""
     pandas = read.names.module("pandas")
     if is_text(form):
         return pandas.tseries.frequencies.to_offset(form)

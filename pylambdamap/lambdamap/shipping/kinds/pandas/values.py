@@ -1,4 +1,4 @@
-"""Scalars, indexes, series and frames, each on its own."""
+"""Scalars, indexes, Series and frames, each on its own."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from lambdamap.shipping.kinds.parts import (
 
 __all__ = ["KINDS", "one_series", "range_of", "reduce"]
 
-_SHORT_LEVEL: Final = 64  # of a MultiIndex: travels as it is
-_STEP_BYTES: Final = 1000  # of a step of a frequency that is found by Python's code
+_SHORT_LEVEL: Final = 64  # a level of a MultiIndex up to this length is sent as it is
+_STEP_BYTES: Final = 1000  # bytes charged for a step of a frequency that is computed in Python
 
 
 def _used_level(level: Any, codes: Any) -> tuple[Any, Any]:
-    """A level and the places in it. Of one that is longer than the index what is used: a group of a
-    long frame has the levels of all of it."""
+    """Return a level and the codes into it. A level longer than the index is reduced to the values used:
+    a group of a long frame has the levels of the whole frame."""
     pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
     if len(level) <= max(_SHORT_LEVEL, len(codes)) or type(level) is pandas.RangeIndex:
         return level, codes
@@ -71,11 +71,11 @@ def _reduce_index(pandas: Any, index: Any) -> tuple[int, Any] | None:
     packed = pack_values(pandas, index.array)
     if packed is None:
         return None
-    # A period has its frequency in its dtype.
+    # A period has its frequency in the dtype.
     offset = None if packed[0] == "period" else getattr(index, "freq", None)
     frequency = None if offset is None else reduce_frequency(pandas, offset)
     if offset is not None and (frequency is None or not _is_accepted(index, offset, frequency)):
-        raise EncodeFailure(  # its pickle would not tell all, either
+        raise EncodeFailure(  # its pickle would be incomplete as well
             f"the frequency {offset!r} has state beside its arguments and cannot be sent: set the index's freq "
             "to None"
         )
@@ -83,13 +83,13 @@ def _reduce_index(pandas: Any, index: Any) -> tuple[int, Any] | None:
 
 
 def _is_accepted(index: Any, offset: Any, form: Any) -> bool:
-    """Whether pandas takes the frequency that it has given, which it does not do for all of them."""
+    """Return whether pandas accepts the frequency for an index made anew; it rejects some of its own."""
     if type(form) is str:
         return True
-    # A new index: one frequency may belong to several.
+    # A new index without a frequency, so that pandas checks this one against the values.
     zone = getattr(index, "tz", None)
-    plain = index if zone is None else index.tz_convert("UTC").tz_localize(None)
-    bare = type(index)(plain.to_numpy(copy=True))
+    naive = index if zone is None else index.tz_convert("UTC").tz_localize(None)
+    bare = type(index)(naive.to_numpy(copy=True))
     if zone is not None:
         bare = bare.tz_localize("UTC").tz_convert(zone)
     try:
@@ -135,7 +135,7 @@ def reduce(value: Any, kind: type) -> tuple[int, Any] | None:
     return None
 
 
-# --- and back --------------------------------------------------------------------------------------
+# --- decoding -------------------------------------------------------------------------------------
 
 
 def _nat(read: Reader) -> Any:
@@ -191,7 +191,7 @@ def _one_level(read: Reader, packed: tuple[Any, ...], name: Any, frequency: Any)
         return index
     offset = frequency_of(read, frequency)
     if not isinstance(offset, pandas.tseries.offsets.Tick):
-        read.charge(_STEP_BYTES * len(index))  # pandas looks at each step
+        read.charge(_STEP_BYTES * len(index))  # pandas computes each step
     return type(index)(index, freq=offset)
 
 
@@ -220,7 +220,7 @@ def one_series(
 
 
 def _unique(read: Reader, value: Any) -> Any:
-    """A series or frame that does not allow the same label twice."""
+    """Return a Series or frame that does not allow duplicate labels."""
     pandas = read.names.module("pandas")
     if type(value) not in (pandas.Series, pandas.DataFrame):
         raise DecodeFailure("flags without a Series or frame")
