@@ -325,6 +325,15 @@ def test_series_that_came_together_can_be_changed() -> None:
         )
 
 
+@pytest.mark.parametrize("item", [pd.Series([], dtype=float), pd.DataFrame({"a": [1.5]}).iloc[:0]])
+def test_a_full_chunk_of_the_smallest_can_be_read(item: Any) -> None:
+    """A tenth of a chunk, and of what a reader allows by default."""
+    packer = _codec.ChunkPacker(None)
+    taken = packer.fill(iter([item] * 9000), 9000, 460_000)
+    assert taken < 9000
+    assert len(_codec.decode(packer.take(), max_output_bytes=(256 << 20) // 10)[1]) == taken
+
+
 @pytest.mark.parametrize("dtype", ["string", "str", "object"])
 @pytest.mark.parametrize("form", [pd.Series.to_frame, pd.Series])
 def test_long_texts_fill_a_chunk(dtype: str, form: Any) -> None:

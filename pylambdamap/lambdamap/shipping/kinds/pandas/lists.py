@@ -23,7 +23,9 @@ from lambdamap.shipping.kinds.parts import Reader
 __all__ = ["Shape", "frames_of", "series_of", "shape"]
 
 _SAMPLE: Final = 64  # texts whose length is measured
-_BESIDE: Final = 64  # bytes of a frame or Series in addition to its values
+# Bytes counted for a frame or Series in addition to its values. More than it takes on the wire: 4.6 MB of
+# the smallest must not decode to more than max_result_bytes.
+_BESIDE: Final = 128
 
 
 class Shape(Protocol):
