@@ -341,7 +341,7 @@ def test_errors_that_resist(function: Any, on_error: str) -> None:
         assert error["kind"] == "function"
         assert len(error["message"]) <= 16384
         assert len(error["traceback"]) <= 16384
-        assert "worker/call.py" not in error["traceback"].replace(os.sep, "/")
+        assert "lambdamap/worker/" not in error["traceback"].replace(os.sep, "/")
 
 
 @pytest.mark.parametrize("left_ms", [0, -5, -(2**63)])
@@ -532,7 +532,8 @@ def test_the_worker_imports_little() -> None:
 import sys, lambdamap.worker.entry
 ours = {name for name in sys.modules if name.startswith("lambdamap")}
 assert ours == {"lambdamap", "lambdamap._codec", "lambdamap._version", "lambdamap.worker", "lambdamap.shipping",
-    "lambdamap.worker.allow", "lambdamap.worker.call", "lambdamap.worker.calls", "lambdamap._process",
+    "lambdamap.worker.allow", "lambdamap.worker.call", "lambdamap.worker.calls", "lambdamap.worker.chunk",
+    "lambdamap.worker.describe", "lambdamap.worker.load", "lambdamap.worker.source", "lambdamap._process",
     "lambdamap.worker.entry", "lambdamap.worker.project", "lambdamap.shipping.lookup", "lambdamap.shipping.envelope",
     "lambdamap.worker.deadline", "lambdamap.worker.output"} | ({"lambdamap.shipping.kinds"} & ours), ours
 heavy = {"lambdamap._net", "asyncio", "click", "h11", "tqdm", "boto3", "numpy", "pandas",

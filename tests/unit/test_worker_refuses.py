@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 import lambdamap
 import tasks
 from lambdamap import _codec
+from lambdamap.shipping.envelope import PYTHON
 from lambdamap.worker import allow
-from lambdamap.worker.call import PYTHON, run_request
+from lambdamap.worker.call import run_request
 from lambdamap.worker.entry import handler, zappa_task
 from worker_requests import request, results
 
@@ -235,7 +236,7 @@ def test_events_of_others(event: Any) -> None:
         (None, "__main__:main", False),
         (None, "lambdamap.worker.call:run_request", False),
         ("*", "subprocess:run", True),
-        ("*", "lambdamap.worker.call:_load_blob", False),
+        ("*", "lambdamap.worker.load:_load_blob", False),
         ("lambdamap.*:*", "lambdamap:my_map", False),
         ("tasks:*", "tasks:square", True),
         ("tasks:*", "tasks:remembered", True),  # under functools.lru_cache
@@ -374,7 +375,7 @@ os.environ["LAMBDAMAP_BY_VALUE"] = "0"
 os.environ["LAMBDAMAP_ALLOW"] = "tasks:*"
 import lambdamap.shipping.kinds, lambdamap.shipping.pickling, tasks
 from lambdamap import _codec
-from lambdamap.worker.call import PYTHON
+from lambdamap.shipping.envelope import PYTHON
 from lambdamap.worker.entry import handler, zappa_task
 
 class Hostile:

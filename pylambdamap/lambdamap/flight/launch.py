@@ -179,7 +179,7 @@ def _head(
 ) -> dict[str, Any]:
     code = None
     if shipment.source is not None:
-        from lambdamap.worker.call import source_digest
+        from lambdamap.worker.source import source_digest
 
         code = source_digest(shipment.source)
     codec = {} if options.codec == "native" else {"codec": options.codec}

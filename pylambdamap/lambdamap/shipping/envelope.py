@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypedDict, cast
 
@@ -23,6 +24,7 @@ __all__ = [
     "CALLS",
     "ERROR",
     "MARKER",
+    "PYTHON",
     "REPLY",
     "REPLY_HEAD",
     "REQUEST",
@@ -34,6 +36,7 @@ __all__ = [
     "Request",
     "check_protocol",
     "echo",
+    "is_request",
     "load",
     "read_error",
     "read_reply",
@@ -41,6 +44,7 @@ __all__ = [
 ]
 
 MARKER: Final = "lambdamap"
+PYTHON: Final = "%d.%d" % sys.version_info[:2]  # this side's, as the field `python` has it
 REQUIRED: Final[Any] = object()  # the default of a field that must be there
 _SHOWN_CHARS = 40  # of a value, in a message
 _DEPLOY = "deploy the same release of lambdamap on both sides"
@@ -276,6 +280,11 @@ def load(text: bytes | str) -> Any:
 
 
 # --- requests -----------------------------------------------------------------------------------
+
+
+def is_request(event: object) -> bool:
+    """Return whether an event is lambdamap's: an object with an object under `MARKER` and a payload."""
+    return isinstance(event, dict) and isinstance(event.get(MARKER), dict) and "p" in event
 
 
 def read_request(event: Mapping[str, Any]) -> Request:

@@ -6,8 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from lambdamap.shipping.envelope import MARKER, is_request
 from lambdamap.worker import deadline
-from lambdamap.worker.call import MARKER, is_request, run_request, run_task
+from lambdamap.worker.call import run_request, run_task
 
 __all__ = ["Reply", "handler", "wrap", "zappa_message", "zappa_task"]
 

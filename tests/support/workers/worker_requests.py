@@ -7,7 +7,7 @@ from typing import Any
 
 from lambdamap import _codec
 from lambdamap.shipping import lookup
-from lambdamap.worker.call import PYTHON
+from lambdamap.shipping.envelope import PYTHON
 
 
 def request(function: Any, items: list[Any], /, **head: Any) -> dict[str, Any]:
