@@ -289,7 +289,6 @@ def imports(path: Path) -> set[str]:
 # Circles that are still to be opened.
 OPEN = [
     ("flight.engine", "flight.log"),
-    ("local.pool", "local.processes"),
 ]
 
 

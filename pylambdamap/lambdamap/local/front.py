@@ -14,7 +14,8 @@ from urllib.parse import parse_qs, unquote
 
 from lambdamap.local.budget import Budget
 from lambdamap.local.http import Admission, RefusedError
-from lambdamap.local.pool import Invocation, Pool
+from lambdamap.local.invocation import Invocation
+from lambdamap.local.pool import Pool
 from lambdamap.local.signature import BadSignatureError, Claim, Verifier
 
 if TYPE_CHECKING:

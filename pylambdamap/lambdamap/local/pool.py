@@ -7,70 +7,21 @@ import contextlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from lambdamap.local.processes import Lifeline, Sandbox, Surroundings
+from lambdamap.local.processes import Lifeline, Sandbox, Settings, Surroundings
 
 if TYPE_CHECKING:
-    from lambdamap.local.budget import Grant
     from lambdamap.local.http import Request
+    from lambdamap.local.invocation import Invocation
 
-__all__ = ["Invocation", "Pool", "Settings"]
+__all__ = ["Pool"]
 
 _START_ATTEMPTS = 3  # in a row, while nobody waits for a sandbox
 _INIT_S = 60.0  # for a sandbox to ask for its first invocation
 _REAP_S = 5.0
 _MEMORY_S = 0.05  # between two looks at what the sandboxes take
 _BRIEF_S = 0.01  # an invocation that cannot have taken much in between
-
-
-class Invocation:
-    """One request for the function, from its arrival to its answer."""
-
-    __slots__ = (
-        "_body", "_room", "answered", "headers", "id", "is_shown", "request", "started", "wants_log",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        id_: str,
-        request: Request | None,
-        body: bytes,
-        log_type: str,
-        headers: list[tuple[str, str]],
-        room: Grant,
-    ) -> None:
-        self.id = id_
-        self.request = request  # None: an Event, whose caller has its answer already
-        self._body = body
-        self._room = room  # that the body takes
-        self.wants_log = log_type == "Tail"  # in its reply
-        self.is_shown = log_type != "None"  # on the server's log
-        self.started = 0.0  # loop time
-        self.headers = headers  # for the Runtime API
-        self.answered = False
-
-    def take_body(self) -> bytes:
-        """Its body, which is the caller's from now on: there is nothing when asked again."""
-        body, self._body = self._body, b""
-        self._room.release()
-        return body
-
-
-class Settings(NamedTuple):
-    """What does not change while the server runs."""
-
-    sandboxes: int
-    kind: str
-    handler: str
-    timeout_s: float
-    arn: str
-    api: str
-    stop_abandoned: bool
-    memory_mb: int | None  # None: no limit
-    variables: Callable[[], dict[str, str]]
-    log: Callable[[bytes], object] | None
 
 
 class Pool:

@@ -12,16 +12,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lambdamap.local import words
 from lambdamap.local.memory import Memory
 
 if TYPE_CHECKING:
     from lambdamap.local.http import Request
-    from lambdamap.local.pool import Invocation, Settings
+    from lambdamap.local.invocation import Invocation
 
-__all__ = ["Lifeline", "Sandbox", "Surroundings"]
+__all__ = ["Lifeline", "Sandbox", "Settings", "Surroundings"]
 
 _LOG_BYTES = 4096  # what X-Amz-Log-Result holds
 _LOG_READS = 64  # of 64 KB at most at once, so that a flood does not hold up the loop
@@ -92,6 +92,21 @@ def _directory() -> str:
 def _import_path(directory: str) -> list[str]:
     entries = [entry for entry in sys.path if isinstance(entry, str)]
     return [os.path.join(directory, entry) if entry else directory for entry in entries]
+
+
+class Settings(NamedTuple):
+    """What does not change while the server runs."""
+
+    sandboxes: int
+    kind: str
+    handler: str
+    timeout_s: float
+    arn: str
+    api: str
+    stop_abandoned: bool
+    memory_mb: int | None  # None: no limit
+    variables: Callable[[], dict[str, str]]
+    log: Callable[[bytes], object] | None
 
 
 class Sandbox:

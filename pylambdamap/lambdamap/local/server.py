@@ -23,8 +23,8 @@ from typing import Any, Literal, TypeVar
 
 from lambdamap.local.front import ACCOUNT, Front
 from lambdamap.local.listener import Complaints, Listener
-from lambdamap.local.pool import Pool, Settings
-from lambdamap.local.processes import Lifeline
+from lambdamap.local.pool import Pool
+from lambdamap.local.processes import Lifeline, Settings
 from lambdamap.local.signature import Verifier
 
 __all__ = ["LocalLambda", "shared"]
