@@ -306,7 +306,7 @@ def test_memory_has_a_limit(kind: Any, greedy: Callable[[int], int]) -> None:
         with pytest.raises(lambdamap.WorkerCrashedError, match=r"Runtime\.OutOfMemory") as caught:
             lambdamap.my_map(greedy, [600], **where)
         assert (list(caught.value.indices), caught.value.ran) == ([0], "RAN")
-        assert "signal: killed" in str(caught.value)
+        assert "signal: killed, for using more than 256 MB: raise memory_mb" in str(caught.value)
         assert lambdamap.my_map(take, [30], **where) == [30]
         assert function.pids() != before
         assert function.stats["crashes"] == 1

@@ -114,6 +114,66 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         assert "Traceback" not in again.stderr
 
 
+@pytest.mark.parametrize(
+    ("source", "handler", "text"),
+    [
+        ("", "not_there.go", "No module named 'not_there'"),
+        ("", "mine.go", "has no attribute 'go'"),
+        ("def go(:", "mine.go", "invalid syntax"),
+        ("raise RuntimeError('no licence')", "mine.go", "no licence"),
+        ("import sys; sys.exit(3)", "mine.go", "exit status 3"),
+        (
+            "held = bytearray(b'x') * (300 << 20); import time; time.sleep(60)",
+            "mine.go",
+            "--memory",
+        ),
+    ],
+)  # fmt: skip
+def test_a_handler_that_cannot_be_loaded(
+    tmp_path: Path, source: str, handler: str, text: str
+) -> None:
+    (tmp_path / "mine.py").write_text(source)
+    done = subprocess.run(
+        [sys.executable, "-m", "lambdamap", "serve", "--port", "0", "--sandboxes", "1",
+         "--memory", "256", "--handler", handler],
+        capture_output=True, text=True, timeout=HANG_S, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": _path()},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == ""
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("Error: the function cannot start: ")
+    assert text in last
+    assert "--handler" in last
+
+
+def test_a_handler_that_breaks_while_it_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its author is editing it: invocations say what is wrong until it loads again."""
+    path = tmp_path / "mine.py"
+    path.write_text("def go(event, context): return event")
+    with served("--handler", "mine.go", "--sandboxes", "1", cwd=tmp_path) as (process, found):
+        for name, value in found.items():
+            monkeypatch.setenv(name, value)
+        client = boto3.session.Session().client("lambda")
+
+        def ask() -> Any:
+            return json.loads(client.invoke(FunctionName="f", Payload=b"5")["Payload"].read())
+
+        assert ask() == 5
+        for source, wanted in (
+            ("def go(:", "Runtime.UserCodeSyntaxError"),
+            ("go = max", "TypeError"),
+        ):
+            path.write_text(source)
+            ends = time.monotonic() + HANG_S
+            while (said := ask()) == 5 or said["errorType"] != wanted:
+                assert time.monotonic() < ends
+                time.sleep(0.05)
+        assert process.poll() is None
+
+
 pytest_plugins = ["pytester"]
 
 

@@ -81,5 +81,5 @@ def serve(
             self_invocation=self_invocation,
             say=click.echo,
         )
-    except (OSError, ModuleNotFoundError, ValueError) as error:
+    except (OSError, ImportError, ValueError) as error:
         raise click.ClickException(str(error)) from error

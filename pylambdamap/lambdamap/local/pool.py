@@ -42,6 +42,7 @@ class Pool:
         self._queue: deque[Invocation] = deque()
         self._dying: set[Sandbox] = set()  # killed, not yet reaped
         self._failed_starts = 0  # in a row
+        self.start_failure: str | None = None  # why the last start failed, if none succeeded since
         self._stopping = False
 
     def start(self) -> None:
@@ -147,6 +148,7 @@ class Pool:
         """It asks for an invocation."""
         sandbox.ready = True
         self._failed_starts = 0
+        self.start_failure = None
         invocation, sandbox.invocation = sandbox.invocation, None
         sandbox.stop_timer()
         if invocation is not None:
@@ -220,14 +222,16 @@ class Pool:
     def _not_started(self, sandbox: Sandbox | None, text: str) -> None:
         """Whoever waits longest learns why, instead of waiting for ever."""
         self._failed_starts += 1
+        no_memory = sandbox is not None and sandbox.out_of_memory
+        kind = "Runtime.OutOfMemory" if no_memory else "Runtime.ExitError"
+        init_error = None if sandbox is None else sandbox.init_error
+        self.start_failure = f"{kind}: {text}" if init_error is None else _shown(init_error)
         if self._queue:
             invocation = self._queue.popleft()
-            if sandbox is not None and sandbox.init_error is not None:
-                self._answer(sandbox, invocation, sandbox.init_error, True)
-            else:
-                no_memory = sandbox is not None and sandbox.out_of_memory
-                kind = "Runtime.OutOfMemory" if no_memory else "Runtime.ExitError"
+            if init_error is None:
                 self._fail(sandbox, invocation, kind, text)
+            else:
+                self._answer(sandbox, invocation, init_error, True)
         if self._queue or self._failed_starts < _START_ATTEMPTS:
             # Not at once: each failed start may have somebody else to tell.
             asyncio.get_running_loop().call_soon(self._top_up)
@@ -341,3 +345,12 @@ class Pool:
 
     def pids(self) -> list[int]:
         return [sandbox.process.pid for sandbox in self.by_token.values()]
+
+
+def _shown(body: bytes) -> str:
+    """Return the type and the message of an error that a sandbox has sent."""
+    try:
+        error = json.loads(body)
+        return f"{error['errorType']}: {error['errorMessage']}"
+    except (ValueError, TypeError, LookupError):
+        return body.decode("utf-8", "replace")

@@ -134,6 +134,7 @@ class Sandbox:
         self.out_of_memory = False
         self._on_exit = on_exit
         self._on_log = settings.log
+        self._memory_mb = settings.memory_mb
         self._loop = asyncio.get_running_loop()
         self._gone = False
         self._pid_fd = -1
@@ -250,7 +251,10 @@ class Sandbox:
         """How the process ended, in the words that Lambda uses."""
         code = self.process.returncode
         if self.out_of_memory:
-            return "Runtime exited with error: signal: killed"
+            return (
+                f"Runtime exited with error: signal: killed, for using more than {self._memory_mb} "
+                "MB: raise memory_mb (lambdamap serve --memory)"
+            )
         if code is not None and code < 0:
             names = {number.value: number.name for number in signal.Signals}
             name = names.get(-code, f"SIG{-code}")[3:].lower()

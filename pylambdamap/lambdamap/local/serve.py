@@ -12,7 +12,8 @@ from lambdamap.local.server import Kind, LocalLambda
 
 __all__ = ["serve"]
 
-_LOOK_S = 1.0  # at the source files
+_LOOK_S = 1.0  # between two checks of the source files
+_START_LOOK_S = 0.02  # between two checks whether the handler is loaded
 
 
 def serve(
@@ -29,10 +30,17 @@ def serve(
     self_invocation: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Run a local Lambda until SIGINT or SIGTERM; says how to reach it.
+    """Run a local Lambda until SIGINT or SIGTERM, and print how to reach it.
 
     The handler may be in the working directory, as in a function's task root. What it prints goes
-    to stderr. Source files that change are loaded again within a second.
+    to stderr. Source files that change are reloaded within a second.
+
+    Raises
+    ------
+    ImportError
+        The handler cannot be loaded.
+    OSError
+        The port is taken.
     """
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -52,6 +60,15 @@ def serve(
         self_invocation=self_invocation,
         log=_to_stderr,
     ) as function:
+        while not function.ready() and not over.wait(_START_LOOK_S):
+            failure = function.start_failure()
+            if failure is not None:
+                raise ImportError(
+                    f"the function cannot start: {failure}. Check --handler, which is looked for in "
+                    "the working directory first"
+                )
+        if over.is_set():
+            return
         say(f"# a Lambda with {function.sandboxes} sandboxes ({kind}) listens; stop it with Ctrl-C")
         region = "AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1"  # boto3 reads the second
         say(f"export AWS_ENDPOINT_URL_LAMBDA={function.endpoint_url} {region}")

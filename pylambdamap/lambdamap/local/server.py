@@ -349,6 +349,10 @@ class LocalLambda:
         """How many sandboxes have loaded the handler."""
         return self._on_loop(Pool.ready)
 
+    def start_failure(self) -> str | None:
+        """Why the last sandbox that was started could not load the handler, or None if one could."""
+        return self._on_loop(lambda pool: pool.start_failure)
+
     def pids(self) -> list[int]:
         """Process ids of the sandboxes."""
         return self._on_loop(Pool.pids)
