@@ -57,34 +57,40 @@ TIME_TIMEZONE: Final[int]
 TIME_ZONEINFO: Final[int]
 
 class CodecError(Exception):
-    """Base of the two below; lambdamap.errors turns them into EncodeError and DecodeError."""
+    """Base of the errors below; lambdamap.errors turns them into EncodeError and DecodeError."""
 
 class EncodeFailure(CodecError):
-    """args = (message, path) where path is the place inside the value, e.g. "['a'][3]"."""
+    """A value cannot be encoded: args are the message and the place in the value, as "['a'][3]"."""
 
 class Entangled(EncodeFailure):
-    """Its parts cannot travel one by one; where pickles are allowed, one of all of it can.
+    """Its parts cannot travel one by one; where pickles are allowed, one pickle of all of it can.
 
-    A ChunkPacker sees to that for its spec and its items.
+    A `ChunkPacker` does that for its spec and its items.
     """
 
 class DecodeFailure(CodecError):
-    """args = (message,)."""
+    """Bytes cannot be decoded: args is the message."""
 
 @final
 class Budget:
-    """The bytes that a value which is being read may still take; called with a number, it takes them away."""
+    """The bytes that a value being decoded may still take; calling it takes some of them."""
 
     def __call__(self, size: int, /) -> None: ...
     def keys(self, keys: list[Any], /) -> None:
-        """DecodeFailure for keys of which a dict would be slow."""
+        """Raise DecodeFailure if a dict of these keys would be slow."""
 
 def encode(
-    value: Any, /, *, allow_pickle: bool = False, compression: bool = True, callables: bool = True
+    value: object,
+    /,
+    *,
+    allow_pickle: bool = False,
+    compression: bool = True,
+    callables: bool = True,
 ) -> bytes:
-    """One value -> a sealed frame.
+    """Return a value as a sealed frame.
 
-    callables: functions and classes may be named in it that are more than plain; else EncodeFailure.
+    callables: functions and classes that do more than make a value may be named in it; otherwise
+    they raise EncodeFailure.
     """
 
 def decode(
@@ -97,18 +103,25 @@ def decode(
     max_depth: int = 512,
     check: Callable[[], object] | None = None,
 ) -> Any:
-    """A sealed or raw frame -> its value.
+    """Return the value of a frame, sealed or raw.
 
-    names follows the names of callables, classes and modules; None: `_names.DATA`, or `_names.TRUSTED` with
-    allow_pickle. check is called now and then, some tens of milliseconds apart at most; what it raises
-    ends the reading, and so does what the handler of a signal raises.
+    names resolves the names of callables, classes and modules; None: `shipping.lookup.DATA`, or
+    `shipping.lookup.TRUSTED` with allow_pickle. check is called every few tens of milliseconds; what
+    it raises ends the decoding, as does what a signal handler raises.
     """
 
 def encode_text(
-    value: Any, /, *, allow_pickle: bool = False, compression: bool = True, callables: bool = True
-) -> str: ...
+    value: object,
+    /,
+    *,
+    allow_pickle: bool = False,
+    compression: bool = True,
+    callables: bool = True,
+) -> str:
+    """Return a value as text: ``lm1:`` and the sealed frame in base64."""
+
 def decode_text(
-    text: str | bytes,
+    text: str | bytes | bytearray | memoryview,
     /,
     *,
     allow_pickle: bool = False,
@@ -116,44 +129,53 @@ def decode_text(
     max_output_bytes: int = 268435456,
     max_depth: int = 512,
     check: Callable[[], object] | None = None,
-) -> Any: ...
-def encode_json(value: Any, /) -> bytes:
-    """One value as plain JSON in UTF-8; EncodeFailure names the place of what JSON has no form for."""
+) -> Any:
+    """Return the value of a text that `encode_text` made; arguments as for `decode`."""
+
+def encode_json(value: object, /) -> bytes:
+    """Return a value as JSON in UTF-8; EncodeFailure names the place of what JSON cannot hold."""
 
 @final
 class ChunkPacker:
-    """Packs `[spec, [item, ...]]`, the value of every request, chunk after chunk.
+    """Packs ``[spec, [item, ...]]``, the value of every request, chunk after chunk.
 
-    spec is encoded once here and copied into each chunk.
+    spec is encoded once and copied into each chunk.
     """
 
-    def __init__(self, spec: Any, /, *, allow_pickle: bool = False) -> None: ...
-    def fill(self, iterator: Iterator[Any], max_items: int, max_bytes: int, /) -> int:
-        """Append items to the open chunk until it holds max_items or max_bytes, or the iterator ends.
+    def __init__(self, spec: object, /, *, allow_pickle: bool = False) -> None: ...
+    def fill(self, iterator: Iterator[object], max_items: int, max_bytes: int, /) -> int:
+        """Append items until the open chunk holds max_items or max_bytes, or the iterator ends.
 
-        Returns the items now in the open chunk. An item that would pass max_bytes when the chunk already holds one is
-        kept and becomes the first of the next chunk. On an exception (the iterator's own, EncodeFailure) the
-        chunk stays as it was before the item; `items_packed` says how many items were taken before it.
+        Returns the items in the open chunk. An item that would exceed max_bytes in a chunk that holds
+        others is kept and becomes the first of the next chunk. On an exception (the iterator's own, or
+        EncodeFailure) the chunk stays as it was before the item; `items_packed` says how many items
+        were taken before it.
         """
     def take(self) -> bytes:
-        """The open chunk as a raw frame; a new one is opened."""
+        """Return the open chunk as a raw frame, and open a new one."""
     @property
     def exhausted(self) -> bool:
-        """The iterator has ended and no item is held back."""
+        """Whether the iterator has ended and no item is kept for the next chunk."""
     @property
     def items_packed(self) -> int:
-        """Items appended since the start, over all chunks: the index of the next item."""
+        """Items appended over all chunks: the index of the next item."""
     @property
-    def chunk_items(self) -> int: ...
+    def chunk_items(self) -> int:
+        """Items in the open chunk."""
     @property
-    def chunk_bytes(self) -> int: ...
+    def chunk_bytes(self) -> int:
+        """Bytes in the open chunk."""
 
 @final
 class Chunker:
-    """policy/chunk.h for Python."""
+    """Chooses how many items a chunk takes (csrc/core/policy/chunk.h)."""
 
-    def __init__(self, fixed: int, /) -> None: ...
-    def next(self, window: int, left: int, deadline_left_us: int, /) -> int: ...
-    def observe(self, items: int, worker_us: int, window: int, /) -> None: ...
+    def __init__(self, fixed: int, /) -> None:
+        """fixed: the items of every chunk; 0: chosen as the map goes on."""
+    def next(self, window: int, left: int, deadline_left_us: int, /) -> int:
+        """Return the items of the next chunk; 0: wait for a reply first. -1 stands for unknown."""
+    def observe(self, items: int, worker_us: int, window: int, /) -> None:
+        """Take note of what a reply says of the cost of its items."""
     @property
-    def max_bytes(self) -> int: ...
+    def max_bytes(self) -> int:
+        """Bytes at which a chunk is full, whatever its count."""

@@ -1,80 +1,156 @@
 from collections.abc import Sequence
-from typing import Any, Final, final
+from typing import Final, Literal, final
 
 CURL_VERSION: Final[str]
 TLS_VERSION: Final[str]
 
 @final
 class Target:
-    """Where and how: endpoint, path, credentials, limiter, retry policy. Shared by the maps of one function."""
+    """Endpoint, path, credentials, limiter and retry policy; shared by the maps of one function."""
 
     @property
     def closed(self) -> bool:
-        """Its dispatcher has been shut down: open another."""
+        """Whether its dispatcher has been shut down: open another target."""
     @property
     def window(self) -> int:
-        """The limiter's present window (invocations at once)."""
+        """Invocations that one map may have in flight now."""
     @property
-    def wants_credentials(self) -> str:
-        """ "", or why nothing starts until set_credentials: "fresh" or "others" (than those that expired)."""
+    def wants_credentials(self) -> Literal["", "fresh", "others"]:
+        """Why nothing starts until `set_credentials`, or "".
+
+        "fresh": those in use expire soon. "others": AWS says that they have expired.
+        """
     def set_credentials(
         self, access_key: str, secret_key: str, token: str | None, expires_at: float | None, /
     ) -> None:
-        """Used by every attempt signed from now on; expires_at in seconds since 1970."""
+        """Sign every attempt from now on with these; expires_at in seconds since 1970."""
 
 @final
 class Completion:
-    """One finished chunk. Attributes are read-only."""
+    """One finished chunk."""
 
-    first_item: int
-    n_items: int
-    ok: bool  # frame (or body) holds results and nothing failed
-    failure: str  # "" or one of: config access_denied function_not_found service throttled connect connection_lost deadline remote worker_init worker_timeout worker_crashed too_large protocol cancelled memory system
-    ran: str  # "NOT", "MAYBE", "RAN"
-    message: str
-    stops_map: bool
-    split: bool  # 413: request_frame() gives the chunk back to be halved
-    attempts: int
-    throttles: int
-    request_id: str | None
-    status: int  # HTTP status, 0 when no head was read
-    done: int  # items the worker did (envelope "done"); n_items when complete
-    worker_us: int
-    seconds: float  # of the last attempt
-    stale_code: str | None  # raw JSON of the reply's "code"
-    error: bytes | None  # raw JSON of the envelope's "error", or of a Lambda error body
-    output: bytes | None  # raw JSON of "out"
-    frame: bytes | None  # checked raw frame of "r": give it to _codec.decode
-    body: bytes | None  # raw reply of an envelope-less map (invoke_map)
-    bytes_sent: int
-    bytes_received: int
-    executed_version: str | None
+    @property
+    def first_item(self) -> int:
+        """Index of the chunk's first item."""
+    @property
+    def n_items(self) -> int: ...
+    @property
+    def ok(self) -> bool:
+        """Whether every item has its result."""
+    @property
+    def failure(
+        self,
+    ) -> Literal[
+        "",
+        "config",
+        "access_denied",
+        "function_not_found",
+        "service",
+        "throttled",
+        "connect",
+        "connection_lost",
+        "deadline",
+        "remote",
+        "worker_init",
+        "worker_timeout",
+        "worker_crashed",
+        "too_large",
+        "protocol",
+        "cancelled",
+        "memory",
+        "system",
+    ]:
+        """The kind of failure, or ""."""
+    @property
+    def ran(self) -> Literal["NOT", "MAYBE", "RAN"]:
+        """Whether the items of the chunk have run."""
+    @property
+    def message(self) -> str:
+        """What went wrong, for people; "" without a failure."""
+    @property
+    def stops_map(self) -> bool:
+        """Whether every other chunk would fail in the same way."""
+    @property
+    def split(self) -> bool:
+        """Whether the chunk is too large to be sent: halve `request_frame()`."""
+    @property
+    def attempts(self) -> int:
+        """Attempts made; those answered 429 or 409 do not count."""
+    @property
+    def throttles(self) -> int:
+        """Attempts that were answered 429."""
+    @property
+    def request_id(self) -> str | None:
+        """AWS's id of the last attempt."""
+    @property
+    def status(self) -> int:
+        """HTTP status of the last reply, 0 if there was none."""
+    @property
+    def done(self) -> int:
+        """Items that have run, counted from the first."""
+    @property
+    def worker_us(self) -> int:
+        """Microseconds that the worker took for them."""
+    @property
+    def seconds(self) -> float:
+        """What the last attempt took, waiting for a connection included."""
+    @property
+    def stale_code(self) -> str | None:
+        """The reply's ``code`` field as JSON: the worker runs another source than the caller's."""
+    @property
+    def error(self) -> bytes | None:
+        """The reply's ``error`` field as JSON, or the body of an error of Lambda's."""
+    @property
+    def output(self) -> bytes | None:
+        """The reply's ``out`` field as JSON: what the items printed."""
+    @property
+    def frame(self) -> memoryview | None:
+        """The checked raw frame of the results, for `_codec.decode`; a view of this object."""
+    @property
+    def body(self) -> bytes | None:
+        """The reply as it came, of a map without an envelope."""
+    @property
+    def bytes_sent(self) -> int:
+        """Over all attempts, HTTP headers included."""
+    @property
+    def bytes_received(self) -> int:
+        """Over all attempts, HTTP headers included."""
+    @property
+    def executed_version(self) -> str | None:
+        """Version of the function that ran."""
     def request_frame(self) -> bytes:
-        """The raw request frame, recovered from the body; ValueError when it is gone."""
+        """Return the raw request frame; ValueError if the request holds none."""
 
 @final
 class Map:
-    """One map in flight. For one thread at a time; dropping it cancels."""
+    """One map in flight. For one thread at a time; dropping it cancels it."""
 
     def submit(
-        self, frame: bytes, first_item: int, n_items: int, durable_name: str | None = None, /
+        self,
+        frame: bytes | bytearray | memoryview,
+        first_item: int,
+        n_items: int,
+        durable_name: str | None = None,
+        /,
     ) -> bool:
-        """Queue one chunk. False: no room now (byte budget or window ahead), nothing was taken: take a completion first."""
+        """Queue one chunk. False: there is no room (byte budget or window) and nothing was taken;
+        take a completion first."""
     def take(self) -> Completion | None:
-        """A finished chunk, or None. Never blocks."""
+        """Return a finished chunk, or None. Never blocks."""
     def wait(self, timeout_s: float, /) -> bool:
-        """Wait without the GIL until a completion can be taken (True) or the time is over (False).
+        """Wait without the GIL until a completion can be taken (True) or the timeout (False).
 
-        Signals are handled meanwhile: Ctrl-C raises KeyboardInterrupt here.
+        Signal handlers run meanwhile: Ctrl-C raises KeyboardInterrupt here.
         """
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while completions wait."""
     @property
     def wants_credentials(self) -> bool:
-        """Whether chunks wait for Target.set_credentials; `wait` returns when this changes."""
+        """Whether chunks wait for `Target.set_credentials`; `wait` returns when this changes."""
     def cancel(self) -> None:
-        """Idempotent, from any thread. Every outstanding chunk completes with failure "cancelled"."""
+        """Complete every outstanding chunk with failure "cancelled". Idempotent, from any thread."""
     def quiesce(self, timeout_s: float, /) -> bool:
-        """After cancel: wait until no native thread holds a buffer of this map."""
+        """After `cancel`: wait until no native thread holds a buffer of this map; whether that is so."""
     @property
     def outstanding(self) -> int:
         """Chunks submitted and not yet taken."""
@@ -83,54 +159,73 @@ class Map:
         """requests, retries, throttles, bytes_sent, bytes_received, connections, in_flight."""
     @property
     def latency(self) -> tuple[float, float, float, float] | None:
-        """p50, p90, p99 and maximum of answered chunks' last attempts, in seconds."""
-    def notes(self) -> list[dict[str, Any]]:
-        """For the log (log.py): what happened since the last call."""
+        """p50, p90, p99 and maximum of the last attempts of answered chunks, in seconds."""
+    def notes(self) -> list[dict[str, str | int | float | None]]:
+        """Return what happened since the last call, for the log; empty unless asked for."""
 
 def open_target(
     *,
     scheme: str,
     host: str,
     port: int,
-    path: str,  # percent-encoded wire path, e.g. /2015-03-31/functions/f%3Av1/invocations
-    query: str,  # "" or Qualifier=%24LATEST
+    path: str,
+    query: str,
     region: str,
     access_key: str,
     secret_key: str,
     token: str | None,
     expires_at: float | None,
-    headers: Sequence[tuple[str, str]],  # extra constant headers (X-Amzn-Trace-Id, User-Agent ...)
-    proxy: str | None,
+    headers: Sequence[tuple[str, str]],
+    proxy: tuple[str, str, int] | None,
     ca_file: str | None,
     ca_path: str | None,
-    max_concurrency: int,  # invocations at once of one map
+    max_concurrency: int,
     max_attempts: int,
-    max_connect_ms: int,  # one attempt to connect
-    connect_patience_ms: int,  # how long connecting is tried again
-) -> Target: ...
+    max_connect_ms: int,
+    connect_patience_ms: int,
+) -> Target:
+    """Return a target for `open_map`.
+
+    scheme is http or https; path and query are percent-encoded, as they go over the wire; headers are
+    sent with each request; proxy is its URL, host and port. max_concurrency limits the invocations of
+    one map, max_connect_ms one attempt to connect, connect_patience_ms all attempts together.
+    """
+
 def open_map(
     target: Target,
     /,
     *,
-    head: bytes
-    | None,  # static JSON head of the envelope (envelope.h); None: bodies go as they are
-    map_id: str,  # 32 hex digits
+    head: bytes | str | None,
+    map_id: str,
     compression: bool,
     idempotent: bool,
-    invocation_timeout_ms: int,  # per attempt; -1 = none
-    timeout_ms: int,  # whole map from now; -1 = none
+    invocation_timeout_ms: int,
+    timeout_ms: int,
     max_result_bytes: int,
     max_reply_bytes: int,
-    notes: bool,  # keep what Map.notes() gives: retries and the like
-    trace: bool,  # every connection, request head and reply as well
-    bound_id: str,  # maps with the same one share the bound of max_concurrency
-) -> Map: ...
-def set_budget(max_inflight_bytes: int, /) -> None: ...
+    notes: bool,
+    trace: bool,
+    bound_id: str,
+) -> Map:
+    """Return a map on a target.
+
+    head is the constant start of each body, JSON to which wire/envelope.h adds what is the chunk's
+    own; None: chunks are sent as they are. map_id is 32 hex digits. Timeouts are of one attempt and of the whole map; -1:
+    none. notes: keep what `Map.notes` returns; trace: connections, request and reply heads as well.
+    Maps with the same bound_id share the limit max_concurrency.
+    """
+
+def set_budget(max_inflight_bytes: int, /) -> None:
+    """Limit the bytes of requests, expected replies and untaken results of all maps together."""
+
 def shutdown(timeout_s: float, at_exit: bool = False, /) -> None:
-    """Stop the I/O threads (atexit)."""
+    """Stop the native threads; outstanding chunks complete as cancelled.
+
+    at_exit: other threads stay in the maps that this ends, as daemon threads do at exit.
+    """
 
 def debug_periods(**seconds: float) -> dict[str, float]:
-    """The times that the dispatcher waits for, and change some of them: for tests, while no map runs."""
+    """Return the dispatcher's periods, and set some of them: for tests, while no map runs."""
 
-def debug_state() -> dict[str, Any]:
-    """Threads, descriptors, bytes and maps alive: for tests."""
+def debug_state() -> dict[str, int]:
+    """Return counts of threads, maps, bytes and invocations in flight: for tests."""

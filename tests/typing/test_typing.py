@@ -1,4 +1,4 @@
-"""The package's types, as a user's checker sees them, and the stubs against the modules."""
+"""The package's types, as a user's checker sees them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 import lambdamap
 from lambdamap import _codec, _net
@@ -17,18 +15,6 @@ def test_a_users_file_checks() -> None:
     example = Path(__file__).with_name("example.py")
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--no-incremental", str(example)],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[2],
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-
-
-@pytest.mark.parametrize("name", ["lambdamap._codec", "lambdamap._net"])
-def test_stubs_match_the_modules(name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy.stubtest", "--concise", "--ignore-disjoint-bases", name],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[2],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 import time
@@ -85,28 +86,28 @@ def open_target(
             attempts = max(1, min(100, int(os.environ.get("AWS_MAX_ATTEMPTS", ""))))
     patience_ms = max(1, int(1000 * options.connect_timeout))
     is_folder = route.ca_bundle is not None and os.path.isdir(route.ca_bundle)
-    arguments = {
-        "scheme": url.scheme,
-        "host": host,
-        "port": url.port or (443 if url.scheme == "https" else 80),
-        "path": f"{url.path.rstrip('/')}/2015-03-31/functions/{function}/invocations",
-        "query": f"Qualifier={urllib.parse.quote(route.qualifier, safe='')}"
-        if route.qualifier
-        else "",
-        "region": route.region,
-        "headers": tuple(all_headers),
-        "proxy": proxies.find(url.scheme, host),
-        "ca_file": None if is_folder else route.ca_bundle,
-        "ca_path": route.ca_bundle if is_folder else None,
-        "max_concurrency": options.max_concurrency or route.max_concurrency,
-        "max_attempts": attempts or 3,
-        "max_connect_ms": min(_CONNECT_MS, patience_ms),
-        "connect_patience_ms": patience_ms,
-    }
+    name = urllib.parse.quote(route.qualifier or "", safe="")
+    opening = functools.partial(
+        _net.open_target,
+        scheme=url.scheme,
+        host=host,
+        port=url.port or (443 if url.scheme == "https" else 80),
+        path=f"{url.path.rstrip('/')}/2015-03-31/functions/{function}/invocations",
+        query=f"Qualifier={name}" if name else "",
+        region=route.region,
+        headers=tuple(all_headers),
+        proxy=proxies.find(url.scheme, host),
+        ca_file=None if is_folder else route.ca_bundle,
+        ca_path=route.ca_bundle if is_folder else None,
+        max_concurrency=options.max_concurrency or route.max_concurrency,
+        max_attempts=attempts or 3,
+        max_connect_ms=min(_CONNECT_MS, patience_ms),
+        connect_patience_ms=patience_ms,
+    )
     keys = route.credentials
     # Renewed keys of one source go on with its Target; those of another caller have their own.
     whose = keys.access_key if keys.source == "argument" else (keys.source, options.profile)
-    key = (whose, *arguments.values())
+    key = (whose, *opening.keywords.values())
     with _lock:
         found = _targets.get(key)
         if found is not None and not found[0].closed:
@@ -118,12 +119,11 @@ def open_target(
                 _targets[key] = (target, keys)
             return target
         try:
-            target = _net.open_target(
+            target = opening(
                 access_key=keys.access_key,
                 secret_key=keys.secret_key,
                 token=keys.token,
                 expires_at=keys.expires_at,
-                **arguments,  # type: ignore[arg-type]  # the names are open_target's
             )
         except ValueError as error:  # such as CA certificates that cannot be read
             raise ConfigError(str(error)) from None
