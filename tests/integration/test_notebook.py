@@ -111,6 +111,6 @@ def test_the_application_answers_alike_here_and_there(flask: Cells) -> None:
 def test_it_is_seen_what_a_deployed_worker_refuses(flask: Cells) -> None:
     assert "200 OK" in text_of(flask["deployed"])
     shown = text_of(flask["refused"])
-    assert "doubled: this worker takes no functions by value" in shown
+    assert "doubled: this worker does not accept functions by value" in shown
     assert "does not allow df_utils:check_columns" in shown
     assert "ArithmeticError: no sum for 0" in text_of(flask["failed"])

@@ -98,5 +98,5 @@ def test_the_function_in_a_module(folder: Path, tmp_path: Path) -> None:
         # What the first snippet defines in a script is refused, and the text says what to do.
         ran = run(FIRST[1], function, folder)
     assert ran.returncode == 1
-    assert "WorkerInitError: this worker takes no functions by value" in ran.stderr
+    assert "WorkerInitError: this worker does not accept functions by value" in ran.stderr
     assert "lambdamap deploy --by-value" in ran.stderr

@@ -114,7 +114,7 @@ def test_the_standard_library_is_refused(worker: LocalLambda, function: Any, nam
 
 
 def test_nothing_travels_by_value(worker: LocalLambda) -> None:
-    text = "takes no functions by value: set LAMBDAMAP_BY_VALUE=1 on it .*--by-value.*move the function into"
+    text = "LAMBDAMAP_BY_VALUE=1 on it .*--by-value.*--module"
     refused(lambda x: x, text)
     refused(tasks.square, text, by_value=True)
 
@@ -130,7 +130,7 @@ def test_nothing_is_unpickled(worker: LocalLambda) -> None:
 
 def test_a_module_that_the_worker_does_not_have(worker: LocalLambda, here_only: Write) -> None:
     module = here_only("only_here", "def f(x): return x")
-    text = r"cannot import only_here on the worker \(ModuleNotFoundError: .*deploy it with the worker, or.*by_value=\[only_here\]"
+    text = r"cannot import only_here .*ModuleNotFoundError: .*by_value=\[only_here\]"
     refused(module.f, text)
 
 
@@ -142,15 +142,14 @@ def test_a_function_that_the_worker_does_not_have(
 
     newer.__module__, newer.__qualname__ = "tasks", "newer"
     monkeypatch.setattr(tasks, "newer", newer, raising=False)
-    refused(newer, "tasks on the worker has no newer: is its code older than the caller's?")
+    refused(newer, "tasks on the worker has no newer")
 
 
 def test_data_of_a_package_that_the_worker_does_not_have() -> None:
     import pandas as pd
 
     with deployed("without_pandas"):
-        text = "the items need pandas, which the worker does not have: deploy it there"
-        with pytest.raises(lambdamap.WorkerInitError, match=text) as caught:
+        with pytest.raises(lambdamap.WorkerInitError, match="the items need pandas") as caught:
             lambdamap.groupby_apply(tasks.identity, pd.DataFrame({"k": [1], "x": [2]}).groupby("k"))
         assert caught.value.ran == "NOT"
 
@@ -185,8 +184,7 @@ def test_a_function_by_value_that_needs_what_is_not_there(
     by_value: LocalLambda, here_only: Write
 ) -> None:
     module = here_only("near", "def g(x): return x")
-    text = r"cannot load the function that came by value \(ModuleNotFoundError: .*'near'"
-    error = refused(lambda x: module.g(x), text)
+    error = refused(lambda x: module.g(x), "ModuleNotFoundError: .*'near'")
     assert "by_value=[near]" in str(error)
     assert lambdamap.my_map(lambda x: module.g(x), [3], 1, by_value=[module]) == [3]
 

@@ -179,7 +179,7 @@ def test_an_alias_may_be_called_where_its_home_may(
     monkeypatch.setenv("LAMBDAMAP_ALLOW", "shop:* posixpath:join")
     assert allow.Permissions().function("shop", "other")("a", "b") == "a/b"
     monkeypatch.setenv("LAMBDAMAP_ALLOW", "shop:othe?")  # a wildcard spells nothing out
-    with pytest.raises(allow.Refused, match="must name shop:other itself, without"):
+    with pytest.raises(allow.Refused, match="list shop:other itself"):
         allow.Permissions().function("shop", "other")
 
 
@@ -319,7 +319,7 @@ def test_whose_a_module_is(folder: Path, loaded: bool) -> None:
 
 def test_a_distribution_without_a_record_makes_its_neighbours_doubtful(folder: Path) -> None:
     (folder / "bare-1.0.dist-info").mkdir()
-    assert "keeps no RECORD, bare" in (project.owner_of("own") or "")
+    assert "bare" in (project.owner_of("own") or "")
 
 
 def test_what_is_in_no_file_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,9 +341,9 @@ def test_nothing_is_allowed_where_metadata_is_stripped(
 def test_what_is_allowed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LAMBDAMAP_BY_VALUE", raising=False)
     for patterns, text in (
-        (None, "functions of the deployed project by name, as LAMBDAMAP_ALLOW is not set"),
+        (None, "by name the functions of the deployed project (LAMBDAMAP_ALLOW is not set)"),
         ("", "nothing by name"),
-        ("a:*, b:f", "what LAMBDAMAP_ALLOW names (a:* b:f)"),
+        ("a:*, b:f", "by name what LAMBDAMAP_ALLOW matches (a:* b:f)"),
     ):
         if patterns is None:
             monkeypatch.delenv("LAMBDAMAP_ALLOW", raising=False)

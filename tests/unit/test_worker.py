@@ -222,11 +222,11 @@ def test_results_that_fill_a_reply() -> None:
     assert len(results(run_request(request(tasks.megabytes, [1, 3, 1])))) == 2
 
 
-@pytest.mark.parametrize(("size", "mend"), [(4, "smaller chunksize"), (9, "store it")])
-def test_a_result_that_does_not_fit(size: int, mend: str) -> None:
+@pytest.mark.parametrize(("size", "remedy"), [(4, "smaller chunksize"), (9, "store the result")])
+def test_a_result_that_does_not_fit(size: int, remedy: str) -> None:
     reply = run_request(request(tasks.megabytes, [1, size, 1]))
     assert (reply["error"]["kind"], reply["error"]["index"]) == ("size", 1)
-    assert mend in reply["error"]["message"]
+    assert remedy in reply["error"]["message"]
     assert results(reply) == [b"x" * 1_000_000]
     reply = run_request(request(tasks.megabytes, [1, size, 0], on_error="return"))
     values, failed = _codec.decode_text(reply["r"])

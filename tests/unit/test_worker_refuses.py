@@ -33,8 +33,8 @@ from worker_requests import request, results
         ({"protocol": 2}, "protocol 2"),
         ({"by_value": 1}, "LAMBDAMAP_BY_VALUE=1"),
         ({"function": "os:system"}, "standard library"),
-        ({"function": "tasks:__builtins__"}, "not a path"),
-        ({"function": "tasks"}, "not a path"),
+        ({"function": "tasks:__builtins__"}, "not the path"),
+        ({"function": "tasks"}, "not the path"),
     ],
 )
 def test_refused_before_anything_is_decoded(head: dict[str, Any], text: str) -> None:
@@ -85,7 +85,7 @@ def test_a_malformed_allow_refuses_everything(
     error = run_request(request(tasks.square, [3]))["error"]
     assert (error["kind"], error["ran"]) == ("refused", "NOT")
     assert error["message"] == f"LAMBDAMAP_ALLOW on the worker contains {text}"
-    assert allow.described().startswith(f"nothing by name, as LAMBDAMAP_ALLOW contains {text}; ")
+    assert allow.described().startswith(f"nothing by name (LAMBDAMAP_ALLOW contains {text}); ")
     assert allow.Permissions(trusted=True).function("tasks", "square") is tasks.square
 
 
@@ -213,7 +213,6 @@ def test_unknown_fields_are_ignored() -> None:
 def test_as_many_items_as_the_head_says() -> None:
     error = run_request(request(tasks.square, [1, 2], items=3))["error"]
     assert (error["kind"], error["ran"]) == ("decode", "NOT")
-    assert "3 items and holds 2" in error["message"]
 
 
 @pytest.mark.parametrize("event", [None, 5, [], "x", {}, {"lambdamap": 1}, {"lambdamap": {}}])

@@ -1,4 +1,4 @@
-"""What runs inside the function: `wrap` and the handlers in `lambdamap.worker.entry`."""
+"""The worker, which runs inside the function: `wrap`, and the handlers of `lambdamap.worker.entry`."""
 
 from lambdamap.worker.entry import handler, wrap
 

@@ -1,9 +1,9 @@
-"""Which callables a caller may name: the worker's side of trust.
+"""Which callables a caller may name: the permissions on the worker's side.
 
-``LAMBDAMAP_ALLOW`` holds patterns of ``module:qualname`` (shell style, separated by commas or
-blanks); ``LAMBDAMAP_BY_VALUE`` is ``1`` or ``0``. Unset, callables of the deployed project may be
-named, and nothing travels by value. The local Lambda sets both to allow everything: it runs its own
-caller's code.
+``LAMBDAMAP_ALLOW`` contains patterns for ``module:qualname``, shell style, separated by commas or
+spaces; ``LAMBDAMAP_BY_VALUE`` is ``1`` or ``0``. By default the callables of the deployed project
+may be named, and nothing is accepted by value. The local Lambda sets both to allow everything: it
+runs its own caller's code.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _PATTERN = re.compile(rf"{_DOTTED}:{_DOTTED}|(?=.*[*?\[]){_DOTTED}")  # a wildca
 
 
 class Refused(Exception):
-    """The name may not be followed; the text names the remedy."""
+    """A name is not allowed; the message contains the remedy."""
 
 
 class NotFound(Refused):
-    """The name may be followed, but leads nowhere.
+    """A name is allowed, but does not exist.
 
     Attributes
     ----------
     trace : str
-        Traceback of the import that failed; empty when the module has no such attribute.
+        Traceback of the failed import; empty if the module lacks the attribute.
     """
 
     def __init__(self, message: str, trace: str = "") -> None:
@@ -50,7 +50,10 @@ class NotFound(Refused):
 
 
 def by_value_allowed(trusted: bool = False) -> bool:
-    """Whether functions may arrive pickled. trusted: caller and worker are one process or person."""
+    """Return whether pickled functions are accepted.
+
+    trusted: the caller and the worker are one process, or one user.
+    """
     return trusted or os.environ.get("LAMBDAMAP_BY_VALUE", "0") == "1"
 
 
@@ -75,32 +78,32 @@ def malformed(text: str) -> str:
 
 
 def described(trusted: bool = False) -> str:
-    """What a caller may make run here, for people."""
+    """Return what a caller may run here, for people to read."""
     patterns = _patterns()
-    if mistake := malformed(os.environ.get("LAMBDAMAP_ALLOW", "")):
-        named = f"nothing by name, as LAMBDAMAP_ALLOW contains {mistake}"
-    elif patterns is not None:
-        named = (
-            f"what LAMBDAMAP_ALLOW names ({' '.join(patterns)})" if patterns else "nothing by name"
-        )
-    elif project.is_stripped():
-        named = (
-            "nothing by name, as LAMBDAMAP_ALLOW is not set and the packages' metadata not deployed"
-        )
-    else:
-        named = "functions of the deployed project by name, as LAMBDAMAP_ALLOW is not set"
     if trusted:
         named = "everything by name"
+    elif mistake := malformed(os.environ.get("LAMBDAMAP_ALLOW", "")):
+        named = f"nothing by name (LAMBDAMAP_ALLOW contains {mistake})"
+    elif patterns is not None:
+        allowed = " ".join(patterns)
+        named = (
+            f"by name what LAMBDAMAP_ALLOW matches ({allowed})" if patterns else "nothing by name"
+        )
+    elif project.is_stripped():
+        named = "nothing by name (LAMBDAMAP_ALLOW is not set, and package metadata is not deployed)"
+    else:
+        named = "by name the functions of the deployed project (LAMBDAMAP_ALLOW is not set)"
     return f"{named}; {'any code' if by_value_allowed(trusted) else 'nothing'} by value"
 
 
 class Permissions:
-    """The names in a request, followed as far as this worker's owner allows; a `lookup.Names`.
+    """Resolves the names in a request that this worker's owner allows; a `lookup.Names`.
 
     Parameters
     ----------
     trusted
-        Caller and worker are one process or person: everything but lambdamap's own may be named.
+        The caller and the worker are one process, or one user: everything is allowed but
+        lambdamap's own modules.
     """
 
     def __init__(self, trusted: bool = False) -> None:
@@ -109,20 +112,20 @@ class Permissions:
         self._mistake = "" if trusted else malformed(os.environ.get("LAMBDAMAP_ALLOW", ""))
 
     def check(self, module: str, qualname: str) -> None:
-        """Refuse a callable's name before anything is imported.
+        """Check the name of a callable, before anything is imported.
 
         Raises
         ------
         Refused
-            It is not a path of a callable, or may not be called.
+            It is not the path of a callable, or is not allowed.
         """
         parts = [*module.split("."), *qualname.split(".")]
         if not all(part.isidentifier() for part in parts) or any(
             part.startswith("__") for part in qualname.split(".")
         ):
-            raise Refused(f"{module}:{qualname} is not a path of a function in a module")
+            raise Refused(f"{module}:{qualname} is not the path of a function in a module")
         if lookup.is_ours(module):
-            raise Refused(f"{module}:{qualname} is lambdamap's own, which no caller may name")
+            raise Refused(_is_ours(f"{module}:{qualname}"))
         if self._mistake:
             raise Refused(f"LAMBDAMAP_ALLOW on the worker contains {self._mistake}")
         if self._all:
@@ -131,40 +134,42 @@ class Permissions:
         if self._patterns is not None:
             if not self._fits(name):
                 raise Refused(
-                    f"LAMBDAMAP_ALLOW on the worker does not allow {name}: add it to that variable "
+                    f"LAMBDAMAP_ALLOW on the worker does not allow {name}: add it to the variable "
                     "there (lambdamap deploy --allow does)"
                 )
         elif module == "__main__":
             raise Refused(
-                f"{name} is in the program that started the worker, not in a module of yours: move "
-                f"it into one, or set LAMBDAMAP_ALLOW={name} on the worker"
+                f"{name} is in the worker's main program, not in a module of yours: move it into "
+                f"one, or set LAMBDAMAP_ALLOW={name} on the worker"
             )
         elif (owner := project.owner_of(module)) is not None:
             raise Refused(_not_the_projects(name, owner))
         elif project.is_stripped():
             raise Refused(
-                f"{name} may not be called: LAMBDAMAP_ALLOW is not set, and the worker cannot tell the "
-                "project's modules from installed packages, since the packages' metadata (their "
-                f'.dist-info folders) is not deployed: set LAMBDAMAP_ALLOW="{_all_of(module)}" on it'
+                f"{name} is not allowed: LAMBDAMAP_ALLOW is not set, and without package metadata "
+                "(.dist-info folders) the worker cannot tell the project's modules from installed "
+                f'packages: set LAMBDAMAP_ALLOW="{_all_of(module)}" on it'
             )
 
     def callable(self, module: str, qualname: str) -> Callable[..., Any]:
-        """A callable among the items and arguments: one that only makes a value, as in a
-        ``defaultdict(list)``, or one that `function` gives."""
+        """Return a callable found among the items and arguments.
+
+        It only makes a value, as `list` in a ``defaultdict(list)``, or `function` allows it.
+        """
         try:
             return lookup.DATA.callable(module, qualname)
         except _codec.DecodeFailure:
             return self.function(module, qualname)
 
     def function(self, module: str, qualname: str) -> Callable[..., Any]:
-        """The callable of that name; its module is imported.
+        """Import a module and return the callable of that name.
 
         Raises
         ------
         Refused
-            It may not be called.
+            It is not allowed.
         NotFound
-            Its module cannot be imported, or does not hold it.
+            The module cannot be imported, or does not have it.
         """
         self.check(module, qualname)
         found: Callable[..., Any] = _find(module, qualname)
@@ -174,37 +179,40 @@ class Permissions:
         return found
 
     def _check_home(self, found: Any, module: str, qualname: str) -> None:
-        """Refuse what a module merely holds, such as ``shop:pd.read_pickle``, unless the name of the
-        place where it is defined is allowed as well, or this one is spelled out."""
+        """Check the place where a callable is defined.
+
+        A name that a module has only imported, such as ``shop:read_pickle``, must be allowed in the
+        place where it is defined as well, or be listed without wildcards.
+        """
         name = f"{module}:{qualname}"
         home = lookup.home_of(found)
         if home is not None and lookup.is_ours(home[0]):
-            raise Refused(f"{name} is lambdamap's own, which no caller may name")
+            raise Refused(_is_ours(name))
         if self._all or home == (module, qualname) or name in (self._patterns or ()):
             return
-        spelled = f"LAMBDAMAP_ALLOW on the worker must name {name} itself, without * or ?"
+        listed = f"list {name} itself in LAMBDAMAP_ALLOW on the worker, without * or ?"
         if home is None:
             raise Refused(
                 f"{name} is a {type(found).__name__} object or a closure, which is not defined under "
-                f"that name: {spelled}"
+                f"that name: {listed}"
             )
         elsewhere = ":".join(home)
         if self._patterns is not None:
             if not self._fits(elsewhere):
                 raise Refused(
                     f"{name} is defined as {elsewhere}, which LAMBDAMAP_ALLOW on the worker does not "
-                    f"allow: {spelled}, or allow {elsewhere} as well"
+                    f"allow: {listed}, or allow {elsewhere} as well"
                 )
         elif (owner := project.owner_of(home[0])) is not None:
             raise Refused(f"{name} is defined as {elsewhere}. " + _not_the_projects(name, owner))
 
     def type(self, module: str, qualname: str) -> type:
-        """The class of that name, for data. Its module is imported only where it might be called.
+        """Return the class of that name, for data. A module that is not loaded must be allowed.
 
         Raises
         ------
         Refused
-            Its module is not loaded, and may not be imported.
+            The module is not loaded, and not allowed.
         NotFound
             There is no such class.
         """
@@ -213,8 +221,8 @@ class Permissions:
                 self.check(module, qualname)
             except Refused as error:
                 raise Refused(
-                    f"the items hold data of the class {module}:{qualname}, whose module the worker "
-                    f"has not loaded and may not import: {error}"
+                    f"the items contain data of the class {module}:{qualname}, whose module the "
+                    f"worker has not loaded and may not import: {error}"
                 ) from None
         found = _find(module, qualname)
         if not lookup.is_class(found):
@@ -222,7 +230,7 @@ class Permissions:
         return found
 
     def module(self, name: str) -> types.ModuleType:
-        """numpy or pandas."""
+        """Return numpy or pandas."""
         return importlib.import_module(name)
 
     def _fits(self, name: str) -> bool:
@@ -232,23 +240,27 @@ class Permissions:
 def _find(module: str, qualname: str) -> Any:
     try:
         loaded = importlib.import_module(module)
-    except BaseException as error:  # a module that ends the process must not end the worker
+    except BaseException as error:  # SystemExit in a module must not end the worker
         raise NotFound(
             f"cannot import {module} on the worker ({type(error).__name__}: {error}): "
-            f"deploy it with the worker, or ship it by value with by_value=[{module}]",
+            f"deploy it with the worker, or send it by value with by_value=[{module}]",
             traceback.format_exc(),
         ) from error
     try:
         return lookup.find(loaded, qualname)
     except lookup.LeadsAway:
         raise Refused(
-            f"{module}:{qualname} leads through something that is not a class: name what is defined in "
-            f"{module}, or a method of a class in it"
+            f"{module}:{qualname} leads through an object that is not a class: name a function "
+            f"defined in {module}, or a method of a class in it"
         ) from None
     except LookupError:
         raise NotFound(
-            f"{module} on the worker has no {qualname}: is its code older than the caller's?"
+            f"{module} on the worker has no {qualname}: deploy the caller's version of it"
         ) from None
+
+
+def _is_ours(name: str) -> str:
+    return f"{name} belongs to lambdamap itself, whose functions no caller may name"
 
 
 def _not_the_projects(name: str, owner: str) -> str:
@@ -259,8 +271,8 @@ def _not_the_projects(name: str, owner: str) -> str:
             f"LAMBDAMAP_ALLOW={name} on the worker"
         )
     return (
-        f"{name} belongs to {owner}, and with nothing set only functions of the deployed project may "
-        f'be called: set LAMBDAMAP_ALLOW="{_all_of(module)}" on the worker'
+        f"{name} belongs to {owner}; by default only functions of the deployed project are allowed: "
+        f'set LAMBDAMAP_ALLOW="{_all_of(module)}" on the worker'
     )
 
 

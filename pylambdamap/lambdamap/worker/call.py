@@ -1,7 +1,7 @@
-"""One request in, one reply out: what runs inside the function.
+"""One request in, one reply out: the worker inside the function.
 
-`run_request` never raises and always answers a JSON object, so that nothing between the function
-and its caller can take an error for a result or change one.
+`run_request` never raises and always returns a JSON object, so that nothing between the function
+and its caller can mistake an error for a result, or change it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from lambdamap.worker.source import stale_code
 
 __all__ = ["depth_left", "run_request", "run_task"]
 
-# Inside f: how many more levels of maps may run remotely. None outside any worker.
+# Inside f: how many more levels of nested maps may run remotely. None outside a worker.
 depth_left: ContextVar[int | None] = ContextVar("lambdamap_depth_left", default=None)
 
 
 def _reply(echo: Mapping[str, Any], done: int | None = None, us: int = 0) -> dict[str, Any]:
-    """Return a reply with nothing but its head. done: items that have run, None if none could."""
+    """Return a reply that consists of its head. done: items that have run; None: refused."""
     head: dict[str, Any] = {
         "protocol": _codec.PROTOCOL,
         "version": __version__,
@@ -41,12 +41,12 @@ def _reply(echo: Mapping[str, Any], done: int | None = None, us: int = 0) -> dic
 
 
 def _refused(echo: Mapping[str, Any], failure: Failure) -> dict[str, Any]:
-    """Return the reply of a request whose items have not run, or whose results are lost."""
+    """Return the reply to a request that failed as a whole."""
     return {**_reply(echo), "error": describe.of_request(failure)}
 
 
 def run_task(task: Callable[[], object]) -> dict[str, Any]:
-    """Call a function and return the reply: its JSON-able result as ``r``, or its ``error``."""
+    """Call a function and return a reply with its JSON result as ``r``, or with its ``error``."""
     try:
         result = task()
     except BaseException as error:
@@ -61,44 +61,44 @@ def run_request(
     trusted: bool = False,
     interruptible: bool = False,
 ) -> dict[str, Any]:
-    """Run the items of one request and describe what became of them.
+    """Run the items of one request.
 
     Parameters
     ----------
     event
-        A request (`lambdamap.shipping.envelope.is_request` is true for it).
+        A request, for which `lambdamap.shipping.envelope.is_request` is true.
     context
-        Lambda's context object; its remaining time stops the chunk between items.
+        Lambda's context object. The chunk stops between items before its time runs out.
     trusted
-        The caller may name and send anything: it is this process, or has started it.
+        Allow the caller everything: it is this process, or has started it.
     interruptible
-        The items run on the caller's own thread, where KeyboardInterrupt is the user's Ctrl-C: it
-        is raised, and nothing else is. Otherwise it is f's error like any other.
+        Raise KeyboardInterrupt: the items run on the caller's own thread, and it is the user's
+        Ctrl-C. Otherwise it is an error of f like any other.
 
     Returns
     -------
     dict
-        The reply, JSON-able. Errors are inside it; nothing is raised.
+        The reply, with results or errors. It can be converted to JSON.
     """
     echo = envelope.echo(event)
     started = False
     try:
         request = envelope.read_request(event)
-        chunk = Chunk(request, context, interruptible)  # its time is counted from here
+        chunk = Chunk(request, context, interruptible)  # its deadline is counted from here
         check(request, trusted)
         function, items = load(event, request, trusted)
         token = depth_left.set(request.depth)
         started = True
         try:
-            with deadline.until(context, chunk.ends):  # for maps that f calls
+            with deadline.until(context, chunk.ends):  # limits the maps that f calls
                 chunk.run(function, items)
         finally:
             depth_left.reset(token)
         if items and not chunk.results and chunk.error is None:
             raise describe.too_late()
         reply = _reply(echo, len(chunk.results), chunk.microseconds)
-        reply["r"] = chunk.encode()  # each result and error has been encoded alone already
-        stale = None if interruptible else stale_code(request)  # the caller's own code never is
+        reply["r"] = chunk.encode()  # cannot fail: each result and error was encoded once already
+        stale = None if interruptible else stale_code(request)  # in the caller it cannot be stale
         if stale is not None:
             reply[MARKER]["code"] = stale
         if chunk.error is not None:
@@ -109,7 +109,7 @@ def run_request(
         return reply
     except envelope.Malformed as wrong:
         reply = _refused(echo, Failure("protocol", str(wrong)))
-        reply[MARKER]["allow"] = allow.described(trusted)  # `lambdamap doctor` asks in this way
+        reply[MARKER]["allow"] = allow.described(trusted)  # for `lambdamap doctor`
         return reply
     except Failure as failure:
         return _refused(echo, failure)

@@ -1,7 +1,7 @@
-"""How the calls of one invocation are made: what f is called with for an item.
+"""How an item becomes a call of f.
 
-The items are of the form that docs/wire-format.md says, exactly, before a call is made of one. What
-iterates over itself or names its own keys, as data of a class may, has no say in it.
+Items must have exactly the form given in docs/wire-format.md. Their classes are not consulted:
+neither ``__iter__`` nor ``keys`` of an item is called.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ __all__ = ["caller", "calls_of"]
 
 
 def caller(calls: str, function: Callable[..., Any] | None) -> Callable[[Any], Any]:
-    """What to call with each item.
+    """Return the callable for one item.
 
     Parameters
     ----------
     calls
-        One of `lambdamap.shipping.envelope.CALLS`, as the request says it.
+        One of `lambdamap.shipping.envelope.CALLS`, from the request.
     function
-        f; None for "each", of which each item is the list of its calls, with the functions found.
+        f; None for "each", whose items are lists of calls with their functions.
     """
     if function is None:
         return _each
@@ -36,67 +36,69 @@ def caller(calls: str, function: Callable[..., Any] | None) -> Callable[[Any], A
 
 
 def _arguments(args: Any) -> Sequence[Any]:
-    """Positional arguments: a list, or a tuple, of which a named one is read past its class."""
+    """Return positional arguments as a list or a tuple; named tuples are read as tuples."""
     kind = type(args)
     if kind is tuple or kind is list:
         given: Sequence[Any] = args
         return given
     if issubclass(kind, tuple):
         return list(tuple.__iter__(args))
-    raise TypeError(f"the arguments of a call are a tuple or a list, not a {kind.__name__}")
+    raise TypeError(f"the arguments of a call must be a tuple or a list, not {kind.__name__}")
 
 
 def _parts(call: object, n: int) -> tuple[Any, ...]:
-    """The parts of a call, of which the last two are its arguments and keyword arguments."""
+    """Return the n parts of a call; the last two are its arguments and keyword arguments."""
     if type(call) is not tuple or len(call) != n:
-        raise TypeError(f"a call is a tuple of {n} parts, not a {type(call).__name__} of others")
+        raise TypeError(f"a call must be a tuple of {n} parts, not {_shown(call)}")
     *before, args, kwargs = call
     if type(kwargs) is not dict:
-        raise TypeError(
-            f"the keyword arguments of a call are a dict, not a {type(kwargs).__name__}"
-        )
+        raise TypeError(f"the keyword arguments of a call must be a dict, not {_shown(kwargs)}")
     return (*before, _arguments(args), kwargs)
 
 
+def _shown(value: object) -> str:
+    return f"of {len(value)}" if type(value) is tuple else type(value).__name__
+
+
 def calls_of(item: object, n: int) -> list[tuple[Any, ...]]:
-    """The calls of an item of "batch" (of 2 parts each) or "each" (of 3).
+    """Return the calls of an item of "batch" (n = 2 parts each) or "each" (n = 3).
 
     Raises
     ------
     TypeError
-        It is not a list of them.
+        The item is not a list of such calls.
     """
     if type(item) is not list:
-        raise TypeError(f"several calls are a list, not a {type(item).__name__}")
+        raise TypeError(f"the calls of an item must be a list, not {_shown(item)}")
     return [_parts(call, n) for call in item]
 
 
 def _star(function: Callable[..., Any], item: object) -> Any:
-    """The item is the sequence of f's arguments."""
+    """Call f with the item as its positional arguments."""
     return function(*_arguments(item))
 
 
 def _call(function: Callable[..., Any], item: object) -> Any:
-    """The item is a pair: arguments and keyword arguments."""
+    """Call f with the item, a pair of arguments and keyword arguments."""
     args, kwargs = _parts(item, 2)
     return function(*args, **kwargs)
 
 
 def _batch(function: Callable[..., Any], item: object) -> list[Any]:
-    """The item is a list of such pairs, for one call each."""
+    """Call f once for each such pair of the item."""
     calls = calls_of(item, 2)
     with _threads_inside():
         return [_once(function, args, kwargs) for args, kwargs in calls]
 
 
 def _each(calls: list[tuple[Any, ...]]) -> list[Any]:
-    """Triples: a function, arguments, keyword arguments."""
+    """Make calls given as triples of function, arguments and keyword arguments."""
     with _threads_inside():
         return [_once(*call) for call in calls]
 
 
 def _once(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """One call of several, of which a process that f forks makes no further one."""
+    """Make one of several calls. A process that f has forked ends after it."""
     pid = os.getpid()
     result = function(*args, **kwargs)
     end_copies(pid)
@@ -104,14 +106,16 @@ def _once(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, A
 
 
 def _group(function: Callable[..., Any], item: object) -> Any:
-    """The item is a key of a pandas groupby and its group, which f alone gets."""
+    """Call f with the group of the item, a pair of a pandas groupby's key and group."""
     if type(item) is not tuple or len(item) != 2:
-        raise TypeError(f"an item is a key and its group, not a {type(item).__name__}")
+        raise TypeError(f"an item must be a pair of key and group, not {_shown(item)}")
     key, group = item
     pandas = sys.modules.get("pandas")
     if pandas is None or not isinstance(group, (pandas.DataFrame, pandas.Series)):
-        raise TypeError(f"a group is a DataFrame or a Series, not a {type(group).__name__}")
-    object.__setattr__(group, "name", key)  # as pandas' apply does: no column is named here
+        raise TypeError(f"a group must be a DataFrame or a Series, not {_shown(group)}")
+    object.__setattr__(
+        group, "name", key
+    )  # as pandas' apply does; an ordinary assignment would set a column
     return function(group)
 
 
@@ -119,7 +123,7 @@ _KINDS: Final = {"star": _star, "call": _call, "batch": _batch, "group": _group}
 
 
 def _threads_inside() -> contextlib.AbstractContextManager[Any]:
-    """A joblib.Parallel inside a task uses threads, as joblib has it for every backend."""
+    """Let joblib.Parallel inside a task use threads, as with joblib's other backends."""
     try:
         from joblib import parallel_config
         from joblib._parallel_backends import ThreadingBackend

@@ -1,4 +1,4 @@
-"""One chunk: f is called on its items until they end, one fails, or time or room runs out."""
+"""One chunk: f is called on its items until all are done, one fails, or time or space runs out."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ if TYPE_CHECKING:
 __all__ = ["Chunk", "Context"]
 
 _RESULTS_BYTES = _codec.MAX_RESULTS_TEXT  # as JSON
-_BESIDE_ERROR = 24  # bytes of JSON around an error among the results: its index and a placeholder
-_NUMBER_BYTES = 20  # limit for None, a bool, a float, or an int of 64 bits, encoded
-_LONGEST_MS = 1 << 40  # limit for the caller's time: what fits a clock
-_RESERVE_S = 0.5  # kept free for encoding and sending the reply
+_BESIDE_ERROR = 24  # bytes for an error among the results: its index and a placeholder
+_NUMBER_BYTES = 20  # upper bound for None, a bool, a float or a 64-bit int, encoded
+_LONGEST_MS = 1 << 40  # limit for the caller's deadline, within the range of a clock
+_RESERVE_S = 0.5  # for encoding and sending the reply
 
 
 class Context(Protocol):
-    """What is used of Lambda's context object."""
+    """The part of Lambda's context object that is used."""
 
     def get_remaining_time_in_millis(self) -> int: ...
 
 
 class Chunk:
-    """The items of one request and what became of them.
+    """The items of one request and their results.
 
     Parameters
     ----------
     request
-        The head of the request; the caller's time is counted from now.
+        The head of the request; its deadline is counted from now.
     context
         Lambda's context object, or None outside Lambda.
     interruptible
-        KeyboardInterrupt is the user's Ctrl-C and is raised.
+        Raise KeyboardInterrupt, which is the user's Ctrl-C, instead of returning it as an error.
 
     Attributes
     ----------
     results : list
-        One for each item that has run; None in the place of an item that failed.
+        One per item that has run; None in place of an item that failed.
     error : dict or None
         The error that ended the chunk.
     output : Output
         What the items printed.
     microseconds : int
-        What `run` took.
+        The duration of `run`.
     ends : float or None
-        When the caller's time is over, by `time.monotonic`; None: never.
+        The caller's deadline on the clock of `time.monotonic`.
     """
 
     def __init__(self, request: Request, context: Context | None, interruptible: bool) -> None:
@@ -66,17 +66,17 @@ class Chunk:
         self.microseconds = 0
         left = request.left_ms
         self.ends = None if left is None else time.monotonic() + min(left, _LONGEST_MS) / 1000
-        self._errors: dict[int, ErrorObject] = {}  # of guarded items
-        self._bytes = 0  # limit for what the results take in the reply
+        self._errors: dict[int, ErrorObject] = {}  # with on_error="return", by item
+        self._bytes = 0  # upper bound for the results in the reply
         self._request = request
         self._is_json = request.codec == "json"
-        # Whether the reply may hold pickles, which another Python could not read.
+        # Another Python version could not read the pickles of this one.
         self._may_pickle = bool(request.allow_pickle) and request.python == PYTHON
         self._context = context
         self._interruptible = interruptible
 
     def _is_late(self, reserve_s: float) -> bool:
-        """Whether no more than that is left of the caller's time, or of Lambda's."""
+        """Return whether at most `reserve_s` seconds are left, of the caller's time or of Lambda's."""
         if self.ends is not None and time.monotonic() + reserve_s >= self.ends:
             return True
         if self._context is None:
@@ -84,22 +84,22 @@ class Chunk:
         return self._context.get_remaining_time_in_millis() <= reserve_s * 1000
 
     def _must_stop(self, slowest_s: float, largest: int) -> bool:
-        """Whether another item may not end in time, or its result not fit into the reply."""
-        # Three quarters stay free for a result that is larger than any before it: what has run and
-        # does not fit is lost.
+        """Return whether another item might not end in time, or its result not fit."""
+        # Three quarters stay free for a result larger than all before it: one that does not fit is
+        # lost, although f has run.
         if self._bytes + largest > _RESULTS_BYTES or self._bytes > _RESULTS_BYTES // 4:
             return True
         return self._is_late(max(_RESERVE_S, slowest_s))
 
     def run(self, function: Callable[[Any], Any], items: list[Any]) -> None:
-        """Call f on the items until they end, one fails, or a limit is reached."""
+        """Call f on the items until all are done, one fails, or a limit is reached."""
         guarded = self._request.on_error == "return"
         started = last = time.perf_counter()
         slowest, largest = 0.0, 0
         pid = os.getpid()
         with captured(self.output):
             for index, item in enumerate(items):
-                # How long the first takes is unknown: it starts while there is any time.
+                # The duration of the first item is unknown: it starts if there is any time at all.
                 if self._must_stop(slowest, largest) if index else self._is_late(0):
                     break
                 self.output.index = index
@@ -120,7 +120,7 @@ class Chunk:
                 else:
                     if self._bytes + size > _RESULTS_BYTES:
                         if self._request.idempotent and size <= _RESULTS_BYTES:
-                            break  # it may run again, as the first of the next request
+                            break  # runs again as the first item of the next request
                         failed = describe.too_large(index, size, _RESULTS_BYTES)
                 if failed is not None:
                     if not guarded:
@@ -138,20 +138,22 @@ class Chunk:
         self.microseconds = int((time.perf_counter() - started) * 1e6)
 
     def _measure(self, result: Any) -> tuple[Any, int]:
-        """Return the result in the form in which it travels, and a limit for its bytes in the reply.
+        """Return the result as it will be encoded, and an upper bound for its bytes in the reply.
 
         Raises
         ------
         EncodeFailure
-            It cannot travel.
+            The result cannot be encoded.
         """
         if self._is_json:
             try:
                 _codec.encode_json(result)
             except _codec.EncodeFailure as failure:
                 message, path = failure.args
-                raise _codec.EncodeFailure(f"the result{path} cannot be sent: {message}") from None
-            # Lambda's runtime client may escape every character beyond ASCII, as json.dumps does.
+                raise _codec.EncodeFailure(
+                    f"the result{path} cannot be encoded: {message}"
+                ) from None
+            # Lambda's runtime client may escape all non-ASCII characters, as json.dumps does.
             return result, len(json.dumps(result)) + 2
         kind = type(result)
         if result is None or kind in (float, bool) or (kind is int and result.bit_length() < 64):
@@ -173,23 +175,24 @@ class Chunk:
         except _codec.EncodeFailure as failure:
             text, path = failure.args
             if allowed != self._may_pickle:
-                text += f" ({describe.pythons_differ(self._request.python)} therefore pickles no results)"
+                differ = describe.pythons_differ(self._request.python)
+                text += f" ({differ}, so results cannot be pickled)"
             raise _codec.EncodeFailure(f"at result{path}: {text}" if path else text) from None
         size = _text_bytes(frame)
-        if size > _RESULTS_BYTES and self._request.compression:  # it may fit as it is sent
+        if size > _RESULTS_BYTES and self._request.compression:  # it may fit when compressed
             size = _text_bytes(encode(result, compression=True))
         return result, size
 
     def encode(self) -> str | dict[str, Any]:
-        """Return the results, and the errors among them, as the reply's ``r``."""
+        """Return the results and the errors among them, as the reply's ``r``."""
         if self._is_json:
             errors = {str(index): error for index, error in self._errors.items()}
             return {"results": self.results, "errors": errors}
         text = self._encode(self.results)
         if len(text) <= _RESULTS_BYTES:
             return text
-        # Together in columns, few wide numbers can make all others wide. One by one they take what
-        # was measured.
+        # In a column, a few wide numbers make all of them wide. Encoded one by one, the results take
+        # what was measured.
         return self._encode(dict(enumerate(self.results)))
 
     def _encode(self, results: list[Any] | dict[int, Any]) -> str:
@@ -203,5 +206,5 @@ class Chunk:
 
 
 def _text_bytes(frame: bytes) -> int:
-    """A limit for the bytes of a frame in base64."""
+    """Return an upper bound for the bytes of a frame in base64."""
     return 4 * len(frame) // 3 + 1

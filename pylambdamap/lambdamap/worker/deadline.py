@@ -1,4 +1,4 @@
-"""When an invocation of Lambda must be over: what maps that are called in it may take."""
+"""The deadline of the current Lambda invocation, which limits the maps called in it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from time import monotonic
 
 __all__ = ["ends", "of_runtime", "time_left", "until"]
 
-_RESERVE_S, _RESERVE_SHARE = 0.5, 0.05  # of an invocation's time, for its answer
+_RESERVE_S, _RESERVE_SHARE = 0.5, 0.05  # of an invocation's time, for sending its reply
+_RUNTIMES = ("awslambdaric.bootstrap", "lambdamap.local.sandbox")  # modules that call handlers
 
-# `time.monotonic` of the end of the present invocation; None outside of one.
+# The deadline of the current invocation on the clock of `time.monotonic`; None outside of one.
 ends: ContextVar[float | None] = ContextVar("lambdamap_invocation_ends", default=None)
 
 
 def time_left(context: object) -> float | None:
-    """Seconds until Lambda ends the invocation of this context object, less a reserve for the
-    answer: half a second, and a twentieth of it at least. None for what is no such object."""
+    """Return the seconds left in an invocation, less a reserve; None if `context` is not Lambda's.
+
+    The reserve, for sending the reply, is half a second or a twentieth of the time, whichever is
+    more.
+    """
     remaining = getattr(context, "get_remaining_time_in_millis", None)
     if remaining is None:
         return None
@@ -26,12 +30,12 @@ def time_left(context: object) -> float | None:
     return left - max(_RESERVE_S, _RESERVE_SHARE * left)
 
 
-_RUNTIMES = ("awslambdaric.bootstrap", "lambdamap.local.sandbox")
-
-
 def of_runtime() -> float | None:
-    """`time.monotonic` of the end of the invocation that this thread is called in, out of the frame
-    of the runtime client that called: for handlers that are not wrapped. None elsewhere."""
+    """Return the deadline of the invocation that this thread serves, or None outside of one.
+
+    For handlers that are not wrapped: the context object is found in the stack frame of the runtime
+    client. The deadline is on the clock of `time.monotonic`.
+    """
     frame = sys._getframe(1)
     while frame.f_back is not None:
         frame = frame.f_back
@@ -45,7 +49,7 @@ def of_runtime() -> float | None:
 
 @contextmanager
 def until(context: object, end: float | None = None) -> Iterator[None]:
-    """While it is open, maps are over before Lambda ends this invocation, and by `end` (monotonic)."""
+    """Limit the maps called in this block to Lambda's deadline, and to `end` (monotonic) if given."""
     left = time_left(context)
     if left is not None:
         end = monotonic() + left if end is None else min(end, monotonic() + left)

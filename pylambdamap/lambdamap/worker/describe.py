@@ -1,7 +1,7 @@
 """Errors as data: the ``error`` object of a reply.
 
-Its fields are those of `lambdamap.shipping.envelope.ERROR`. Texts are cut, so that no error makes
-a reply too large.
+Its fields are those of `lambdamap.shipping.envelope.ERROR`. Texts are truncated, so that no error
+makes a reply too large.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NAME_BYTES = 1024  # limit for the name of an exception's class or module, as J
 
 
 class Failure(Exception):
-    """The request as a whole failed; the error belongs to no single item.
+    """The request failed as a whole, not one of its items.
 
     Attributes
     ----------
@@ -45,12 +45,13 @@ class Failure(Exception):
 
 
 def too_late() -> Failure:
-    return Failure("deadline", "the worker had no time left to start an item")
+    """Return the failure of a request whose deadline leaves no time for a single item."""
+    return Failure("deadline", "no time left on the worker to start an item")
 
 
 def pythons_differ(python: str) -> str:
-    """Say which Python each side runs; the consequence follows."""
-    return f"the caller runs Python {python}, this worker {PYTHON}, which"
+    """Return which Python each side runs, to be followed by a comma and the consequence."""
+    return f"the caller runs Python {python} and this worker {PYTHON}"
 
 
 def of_request(failure: Failure) -> ErrorObject:
@@ -79,8 +80,8 @@ def of_item(
     index
         The item's position in the chunk.
     kind
-        "function": f raised it, and the exception itself travels; "encode": the result cannot be
-        encoded.
+        "function": raised by f; the exception itself is sent as well. "encode": the result of f
+        cannot be encoded.
     allow_pickle
         Whether the exception's state may be pickled.
     """
@@ -113,18 +114,18 @@ def of_item(
 
 
 def too_large(index: int, size: int, most: int) -> ErrorObject:
-    """Describe a result of `size` bytes that does not fit into a reply with room for `most`."""
-    mend = "return less, or store it and return where it is"
+    """Describe a result of `size` bytes that exceeds the `most` bytes of a reply's results."""
+    remedy = "return less, or store the result and return its location"
     beside = ""
     if size <= most:
-        beside = " beside the results before it"
-        mend = "use a smaller chunksize, or idempotent=True if it may run twice"
+        beside = " together with the results before it"
+        remedy = "use a smaller chunksize, or idempotent=True if f may run twice"
     return {
         "kind": "size",
         "type": "PayloadTooLargeError",
         "module": "lambdamap",
-        "message": f"f has run, and its result of {size:,} bytes of text does not fit into a reply "
-        f"of Lambda, 6 MB{beside}: {mend}",
+        "message": f"f has run, but its result of {size:,} bytes exceeds the 6 MB of a Lambda reply"
+        f"{beside}: {remedy}",
         "traceback": "",
         "index": index,
         "exception": None,
@@ -133,5 +134,5 @@ def too_large(index: int, size: int, most: int) -> ErrorObject:
 
 
 def _is_ours(path: str) -> bool:
-    """Whether a frame's source file is the worker's own, which tracebacks leave out."""
+    """Return whether a stack frame is in the worker itself, which tracebacks leave out."""
     return os.path.dirname(path) == os.path.dirname(__file__)

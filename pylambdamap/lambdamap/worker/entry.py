@@ -1,4 +1,4 @@
-"""The handlers that a Lambda function names."""
+"""Handlers for Lambda functions."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ from lambdamap.worker.call import run_request, run_task
 
 __all__ = ["Reply", "handler", "wrap", "zappa_message", "zappa_task"]
 
-_PRINTED = 200
+_SHOWN_CHARS = 200  # of a reply, in a log
 
 
 class Reply(dict[str, Any]):
-    """A reply that prints short: zappa writes every task's whole result to the log."""
+    """A reply with a short `repr`: zappa logs the whole result of every task."""
 
     def __str__(self) -> str:
         head = self.get(MARKER, {})
         text = f"<lambdamap reply, chunk {head.get('chunk')}, {head.get('done')} items done"
         if "error" in self:
             text += f", {self['error'].get('type')} at {self['error'].get('index')}"
-        return text[: _PRINTED - 1] + ">"
+        return text[: _SHOWN_CHARS - 1] + ">"
 
     __repr__ = __str__
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:
-    """The handler of a function that does nothing but lambdamap's work.
+    """Handle requests of lambdamap, for a function that serves nothing else.
 
-    Set it as ``lambdamap.worker.entry.handler``. Any event that is not lambdamap's is answered with
-    an error that says so, never with an exception.
+    Configure it as ``lambdamap.worker.entry.handler``. Any other event is answered with an error
+    object; no exception is raised.
     """
     if is_request(event):
         return run_request(event, context)
     return {
         "errorType": "NotALambdamapRequest",
-        "errorMessage": "this function runs lambdamap.worker: call it through lambdamap.map or "
-        "my_map; to serve other events too, wrap your handler with lambdamap.worker.wrap",
+        "errorMessage": "not a lambdamap request: call this function through lambdamap.map or "
+        "my_map; to serve other events as well, wrap your handler with lambdamap.worker.wrap",
     }
 
 
 def zappa_task(event: Any, context: Any) -> dict[str, Any]:
-    """What zappa's handler runs for an event whose ``command`` names this function.
+    """Handle an event for zappa, whose handler calls the function named by an event's ``command``.
 
-    It takes exactly two arguments and raises nothing: zappa calls a task again with fewer arguments
-    after a TypeError, and a project's exception handler may turn an error into a null.
+    It takes exactly two arguments and never raises: zappa repeats a call with fewer arguments after
+    a TypeError, and a project's exception handler may turn an error into null.
     """
     return Reply(handler(event, context))
 
 
 def zappa_message(event: Any, context: Any) -> dict[str, Any]:
-    """What zappa's handler runs for the message of `lambdamap.send_to_other_lambda`.
+    """Handle the message of `lambdamap.send_to_other_lambda`, which is a task message of zappa's.
 
-    It is zappa's own task message, and zappa does it. The reply holds what came of it: zappa would
-    take a TypeError for a wrong number of arguments, and write the whole result to the log.
+    zappa runs the task. Its result or error is returned in a reply: zappa would mistake a TypeError
+    for a wrong number of arguments, and log the whole result.
     """
 
     def task() -> Any:
@@ -68,15 +68,20 @@ def zappa_message(event: Any, context: Any) -> dict[str, Any]:
 
 
 def wrap(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """A handler that does lambdamap's work and passes every other event on.
+    """Return a handler that serves lambdamap's requests and passes all other events on.
 
-    A map that the handler calls goes to the function itself, unless it names another, and raises
-    `DeadlineError` before the function's time is over.
+    A map called in the handler runs on the function itself unless it names another one, and raises
+    `DeadlineError` before the invocation times out.
 
     Parameters
     ----------
     handler
         The function's own handler, called with ``(event, context)``.
+
+    Returns
+    -------
+    callable
+        The handler to configure.
 
     Examples
     --------
@@ -95,5 +100,5 @@ def wrap(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         with deadline.until(context):
             return handler(event, context)
 
-    wrapped.__lambdamap__ = True  # type: ignore[attr-defined]  # a mark for self-invocation
+    vars(wrapped)["__lambdamap__"] = True  # read by `lambdamap.backends.own_function`
     return wrapped

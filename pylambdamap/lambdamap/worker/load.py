@@ -1,7 +1,7 @@
-"""From a request to what it runs: the function and the items.
+"""From a request to the function and the items that it runs.
 
-Everything that this worker refuses is refused here, before the first item runs, and a function that
-is named by its path before anything of the payload is decoded.
+A function given by its path is resolved, or refused, before any of the payload is decoded. Every
+failure in this module comes before the first item runs.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from lambdamap.worker.describe import Failure, pythons_differ, too_late
 
 __all__ = ["check", "load"]
 
-_BLOBS = 32  # functions by value that stay loaded, the least recently used go first
+_BLOBS = 32  # functions by value kept loaded; the least recently used is dropped first
 
 _loaded: OrderedDict[bytes, Callable[..., Any]] = OrderedDict()  # by the SHA-256 of their pickles
 _loaded_lock = threading.Lock()
 
 
 def check(request: Request, trusted: bool) -> None:
-    """Refuse what the head alone shows that this worker cannot run.
+    """Check that this worker can run a request, as far as its head tells.
 
     Raises
     ------
     Failure
-        The caller's time is over, or functions by value are not allowed or come from another Python.
+        The deadline has passed, or the function is sent by value and that is not allowed, or comes
+        from another Python version.
     """
     if request.left_ms is not None and request.left_ms <= 0:
         raise too_late()
@@ -43,36 +44,36 @@ def check(request: Request, trusted: bool) -> None:
     if not allow.by_value_allowed(trusted):
         raise Failure(
             "refused",
-            "this worker takes no functions by value: set LAMBDAMAP_BY_VALUE=1 on it (lambdamap "
-            "deploy --by-value does), or move the function into a module that is deployed with it "
-            "(--module)",
+            "this worker does not accept functions by value: set LAMBDAMAP_BY_VALUE=1 on it "
+            "(lambdamap deploy --by-value does), or move the function into a module deployed with "
+            "the worker (--module)",
         )
     if request.python != PYTHON:
         raise Failure(
             "refused",
-            f"{pythons_differ(request.python)} takes no function by value: use the same Python on "
-            "both sides, or move the function into a module that is deployed with the worker",
+            f"{pythons_differ(request.python)}, so functions cannot be sent by value: use the same "
+            "Python on both sides, or move the function into a module deployed with the worker",
         )
 
 
 def load(
     event: Mapping[str, Any], request: Request, trusted: bool
 ) -> tuple[Callable[[Any], Any], list[Any]]:
-    """Return what to call with each item, and the items.
+    """Return the callable for one item, and the items.
 
     Parameters
     ----------
     event
-        The whole request, for its payload.
+        The request; its payload is decoded.
     request
-        Its head, which `check` has passed.
+        The head of the request, checked by `check`.
     trusted
-        Caller and worker are one process or person.
+        The caller and the worker are one process, or one user.
 
     Raises
     ------
     Failure
-        The function cannot be found or may not be called, or the payload cannot be decoded.
+        The function cannot be found or is not allowed, or the payload cannot be decoded.
     """
     permissions = allow.Permissions(trusted)
     calls = request.calls
@@ -83,7 +84,7 @@ def load(
     if function is not None:
         args, kwargs = spec.get("args", ()), spec.get("kwargs", {})
         if type(args) is not tuple or type(kwargs) is not dict:
-            raise Failure("decode", "the request's arguments are not a tuple and a dict")
+            raise Failure("decode", "args of the request must be a tuple, and kwargs a dict")
         if args or kwargs:
             function = functools.partial(function, *args, **kwargs)
     elif calls != "each":
@@ -113,12 +114,12 @@ def _refusal(error: allow.Refused) -> Failure:
 def _by_value(blob: object) -> Callable[..., Any]:
     function = _load_blob(blob) if isinstance(blob, bytes) else None
     if not callable(function):
-        raise Failure("decode", "the request holds no callable by value")
+        raise Failure("decode", "the request contains no pickled callable")
     return function
 
 
 def _load_blob(blob: bytes) -> Callable[..., Any]:
-    """Return the function of a pickle, unpickled once in this process."""
+    """Return the function of a pickle, which is unpickled once per process."""
     digest = hashlib.sha256(blob).digest()
     with _loaded_lock:
         if digest in _loaded:
@@ -128,13 +129,13 @@ def _load_blob(blob: bytes) -> Callable[..., Any]:
 
     try:
         function: Callable[..., Any] = pickle.loads(blob)
-    except BaseException as error:  # its imports may even end the process
-        mend = "what it uses must be importable on the worker"
+    except BaseException as error:  # what it imports may raise SystemExit
+        remedy = "the modules it uses must be importable on the worker"
         if isinstance(error, ModuleNotFoundError) and error.name:
-            mend = f"deploy {error.name} with the worker, or ship it with by_value=[{error.name}]"
+            remedy = f"deploy {error.name} with the worker, or send it with by_value=[{error.name}]"
         raise Failure(
             "init",
-            f"cannot load the function that came by value ({type(error).__name__}: {error}): {mend}",
+            f"cannot load the function sent by value ({type(error).__name__}: {error}): {remedy}",
             trace=traceback.format_exc(),
         ) from error
     with _loaded_lock:
@@ -147,20 +148,22 @@ def _load_blob(blob: bytes) -> Callable[..., Any]:
 def _with_functions(
     items: list[Any], request: Request, permissions: allow.Permissions
 ) -> list[list[tuple[Any, ...]]]:
-    """Find the functions that the items of "each" refer to: all of them, or one is refused."""
+    """Return the items of "each" with all their references resolved to functions."""
 
     def find(reference: object) -> Callable[..., Any]:
         if type(reference) is bytes and request.by_value:
             return _load_blob(reference)
         if type(reference) is str:
             return _by_path(permissions, reference)
-        text = f"a {type(reference).__name__} is not a path of a function in a module"
+        text = (
+            f"a function reference must be the path of a function, got {type(reference).__name__}"
+        )
         raise Failure("refused", text)
 
     try:
         groups = [calls_of(item, 3) for item in items]
     except TypeError as error:
-        text = f"the request's calls are not a function and its arguments each: {error}"
+        text = f"each call of the request must be a function and its arguments: {error}"
         raise Failure("decode", text) from None
     return [[(find(f), args, kwargs) for f, args, kwargs in group] for group in groups]
 
@@ -172,7 +175,7 @@ def _decode(
     event: Mapping[str, Any], request: Request, permissions: allow.Permissions, trusted: bool
 ) -> tuple[dict[str, Any], list[Any]]:
     """Return the spec and the items."""
-    # A caller that may send code may send pickles, which can hold code.
+    # A caller that may send code may send pickles, which can contain code.
     allow_pickle = allow.by_value_allowed(trusted) and request.python == PYTHON
     try:
         if request.codec == "native":
@@ -186,29 +189,29 @@ def _decode(
         if isinstance(cause, allow.Refused):
             raise _refusal(cause) from error
         if isinstance(cause, ModuleNotFoundError) and cause.name:
-            text = f"the items need {cause.name}, which the worker does not have: deploy it there"
+            text = f"the items need {cause.name}, which is not installed on the worker: deploy it"
             raise Failure("init", text) from error
         if not allow_pickle and "it holds a pickle" in str(error):
             raise Failure("refused", _no_pickles(request, trusted)) from error
         raise Failure(
-            "decode", f"cannot read the request: {type(error).__name__}: {error}"
+            "decode", f"cannot decode the request: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(spec, dict) or not isinstance(items, list):
-        raise Failure("decode", "the request does not hold a list of items")
+        raise Failure("decode", "the request contains no list of items")
     if len(items) != request.items:
-        text = f"the request says {request.items} items and holds {len(items)}"
+        text = f"the request announces {request.items} items and contains {len(items)}"
         raise Failure("decode", text)
     return spec, items
 
 
 def _no_pickles(request: Request, trusted: bool) -> str:
-    """Say why the pickled items of a request are refused, and what to do."""
+    """Return why the pickled items of a request are refused, and the remedy."""
     if allow.by_value_allowed(trusted):
         return (
-            f"{pythons_differ(request.python)} takes no pickled items: send plain data, numpy or "
-            "pandas, or use the same Python on both sides"
+            f"{pythons_differ(request.python)}, so pickled items are not accepted: send built-in "
+            "types, numpy or pandas, or use the same Python on both sides"
         )
     return (
-        "this worker takes no pickled items: send plain data, numpy or pandas, or set "
+        "this worker does not accept pickled items: send built-in types, numpy or pandas, or set "
         "LAMBDAMAP_BY_VALUE=1 on it, which allows its callers to send code"
     )

@@ -1,7 +1,7 @@
-"""What the items of a chunk print: kept with the index of the item, for the reply.
+"""Captures what the items of a chunk print, for the reply.
 
-Only what the code that runs f writes is kept: other threads of the process go on writing to the
-streams that were there before. A thread that f starts is such another thread.
+Only the context that runs f is captured. Other threads, those that f starts included, write to the
+original streams.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from lambdamap import _process
 
 __all__ = ["Output", "captured", "cut"]
 
-_LAST_CHARS = 16384  # kept of a chunk
-_JSON_BYTES = 65536  # that they may take in the reply
-_PER_ITEM = 16  # of it, for an item's index and brackets
+_LAST_CHARS = 16384  # kept per chunk
+_JSON_BYTES = 65536  # limit for the output in the reply
+_PER_ITEM = 16  # bytes of JSON for an item's index and brackets
 
 
 def cut(text: str, most: int, keep_end: bool = False) -> str:
-    """Its first, or last, characters that take so many bytes as JSON at most. A lone surrogate,
-    which cannot stand there, becomes a question mark."""
+    """Return the start (or the end) of a text that takes at most `most` bytes as JSON.
+
+    Lone surrogates, which JSON cannot contain, become question marks.
+    """
     text = text[-most:] if keep_end else text[:most]
     text = text.encode("utf-8", "replace").decode("utf-8")
     while (size := len(json.dumps(text))) > most:
@@ -36,16 +38,27 @@ def cut(text: str, most: int, keep_end: bool = False) -> str:
 
 
 class Output:
-    """Collects text with the index of the item that printed it; the last 16 K characters."""
+    """The last 16 K characters that the items of a chunk printed, with the items' indices.
+
+    Parameters
+    ----------
+    first
+        Index in the map of the chunk's first item.
+
+    Attributes
+    ----------
+    index : int
+        Position in the chunk of the item that runs now.
+    """
 
     def __init__(self, first: int = 0) -> None:
-        """first: the position in the map of the chunk's first item."""
         self.index = 0
         self._first = first
         self._pieces: list[tuple[int, str]] = []
         self._kept = 0
 
     def write(self, text: str) -> int:
+        """Add text of the current item, and return its length."""
         if text:
             if _process.keep_printed is not None:
                 _process.keep_printed(self._first + self.index, text)
@@ -56,7 +69,7 @@ class Output:
         return len(text)
 
     def _trim(self) -> None:
-        """Join what one item wrote, and drop what is older than the last characters."""
+        """Join the pieces of each item, and drop all but the last characters."""
         joined: list[tuple[int, str]] = []
         left = _LAST_CHARS
         for index, text in reversed(self._merged()):
@@ -74,7 +87,7 @@ class Output:
         return [(index, "".join(parts)) for index, parts in texts.items()]
 
     def joined(self) -> list[list[Any]]:
-        """``[[index, text], ...]``, fit for JSON; the last of it, where it would take too much."""
+        """Return ``[[index, text], ...]`` for the reply; of too much text, the end."""
         self._trim()
         kept: list[list[Any]] = []
         left = _JSON_BYTES
@@ -92,7 +105,7 @@ _current: ContextVar[Output | None] = ContextVar("lambdamap_output", default=Non
 
 
 class _Router:
-    """Stands in for a stream: text goes to the context's `Output`, everything else to the stream."""
+    """Replaces a stream: text goes to the context's `Output`, everything else to the stream."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -121,20 +134,19 @@ _lock = threading.Lock()
 _users = 0
 
 
-def _let_go() -> None:
-    """In the child of a fork: nobody will read its copy of the output, so that it writes to the
-    streams."""
+def _release() -> None:
+    """In the child of a fork, write to the streams: its copy of the output is never read."""
     global _lock
     _lock = threading.Lock()
     _current.set(None)
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_release)
 
 
 @contextmanager
 def captured(output: Output) -> Iterator[None]:
-    """While it is open, what this context writes to sys.stdout and sys.stderr goes to output."""
+    """Send what this context writes to sys.stdout and sys.stderr to `output`, within the block."""
     global _users
     token = _current.set(output)
     with _lock:
@@ -148,7 +160,7 @@ def captured(output: Output) -> Iterator[None]:
         with _lock:
             _users -= 1
             if _users == 0:
-                # A stream that f has put in its place stays.
+                # A stream that f has assigned stays.
                 if isinstance(sys.stdout, _Router):
                     sys.stdout = sys.stdout._stream
                 if isinstance(sys.stderr, _Router):

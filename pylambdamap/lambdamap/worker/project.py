@@ -1,6 +1,6 @@
-"""Whose a module is: the deployed project's, an installed distribution's, or Python's.
+"""Who owns a module: the deployed project, an installed distribution, or Python.
 
-It goes by the RECORD files beside the module, which pip and its like write, and imports nothing.
+Decided by the RECORD files that installers write beside the module. Nothing is imported.
 """
 
 from __future__ import annotations
@@ -17,18 +17,22 @@ __all__ = ["is_stripped", "owner_of"]
 
 _STANDARD = os.path.dirname(os.path.realpath(os.__file__))
 _INSTALLED = ("site-packages", "dist-packages")
-_RUNTIME = ("/var/lang/", "/var/runtime/")  # of AWS, beside the function's own folders
-_UNKNOWN = "nobody knows whom"
+_RUNTIME = ("/var/lang/", "/var/runtime/")  # AWS's, beside the function's own folders
+_UNKNOWN = "an unknown owner"
 
 
 def owner_of(module: str) -> str | None:
-    """Who owns a module, in words that follow "it belongs to"; None: the deployed project, or there
-    is no such module.
+    """Return who owns a module, in words that complete "it belongs to".
 
     Parameters
     ----------
     module
-        Its name, dotted. It is not imported, nor is any package on the way to it.
+        Its dotted name. Neither it nor its parent packages are imported.
+
+    Returns
+    -------
+    str or None
+        None for the deployed project, and if there is no such module.
     """
     if module.partition(".")[0] in sys.stdlib_module_names:
         return "the standard library"
@@ -50,17 +54,17 @@ def _owner(module: str, *places: str) -> str | None:
         if _STANDARD in (root, os.path.dirname(root)) and os.path.basename(root) not in _INSTALLED:
             return "the standard library"
         if root.startswith(_RUNTIME):
-            return "the runtime of Lambda"
+            return "Lambda's runtime"
         if (owner := _owner_below(root, parts)) is not None:
             return owner
     return None
 
 
 def _find(module: str) -> Any:
-    """The spec of a module that is not loaded."""
+    """Return the spec of a module that is not loaded."""
     parts = module.split(".")
     try:
-        # The hook that setuptools puts before the path warns of what it is only asked about.
+        # PathFinder first: setuptools' hook for distutils issues a warning when it is only asked.
         spec = PathFinder.find_spec(parts[0]) or importlib.util.find_spec(parts[0])
         for n in range(2, len(parts) + 1):
             if spec is None or spec.submodule_search_locations is None:
@@ -73,30 +77,32 @@ def _find(module: str) -> Any:
 
 
 def _places(spec: Any) -> list[str]:
-    """Paths of which so many parents, as the module's name has parts, is where it is imported from."""
+    """Return a module's real paths; its import root is one parent up per part of its name."""
     if spec.submodule_search_locations is not None:
         return [os.path.realpath(place) for place in spec.submodule_search_locations]
     return [os.path.realpath(spec.origin)] if spec.origin else []
 
 
 def _owner_below(root: str, parts: list[str]) -> str | None:
-    """The distribution that lists the module, or a package that it is in, among its files."""
+    """Return the distribution whose files include the module, or a package that contains it."""
     paths = ["/".join(parts[:n]) for n in range(1, len(parts) + 1)]
     wanted = [f"\n{path}{end}".encode() for path in paths for end in (".", "/__init__.")]
     try:
         for name, record in _records(root):
             if record is None:
-                return f"a distribution that keeps no RECORD, {name}"
+                return f"a distribution without a RECORD, {name}"
             if any(line in record for line in wanted):
                 return f"the installed distribution {name}"
     except OSError:
-        return _UNKNOWN  # a zip, or no folder that may be read
+        return _UNKNOWN  # a zip file, or an unreadable folder
     return None
 
 
 def _records(root: str, only: str = "") -> Iterator[tuple[str, bytes | None]]:
-    """The distributions that are installed into a folder, and their RECORD, each line behind a
-    newline; None: it has none. With `only` the one of that name."""
+    """Yield the distributions installed in a folder with their RECORD, or None if they have none.
+
+    A newline is added at the start of each RECORD. only: the name of the one distribution wanted.
+    """
     for entry in os.listdir(root):
         name, kind = os.path.splitext(entry)
         name = name.partition("-")[0]
@@ -114,7 +120,7 @@ def _records(root: str, only: str = "") -> Iterator[tuple[str, bytes | None]]:
 
 @functools.cache
 def is_stripped() -> bool:
-    """Whether distributions' metadata was left out of what was deployed, as lambdamap's own shows."""
+    """Return whether the deployed packages lack their metadata, judging by lambdamap's own."""
     here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
     listed = any(
         record is not None and b"\nlambdamap/__init__." in record
@@ -124,7 +130,7 @@ def is_stripped() -> bool:
 
 
 def _is_a_checkout(here: str) -> bool:
-    """Whether lambdamap is imported from its sources, which setuptools or pip have put on the path."""
+    """Return whether lambdamap is imported from its source folder, an editable installation."""
     if os.path.isdir(os.path.join(here, "lambdamap.egg-info")):
         return True
     for folder in sys.path:

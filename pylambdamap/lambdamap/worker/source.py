@@ -1,4 +1,4 @@
-"""Whether the worker runs the source that the caller has: digests of source files."""
+"""Digests of source files, which show whether the worker runs the caller's version."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def stale_code(request: Request) -> dict[str, str] | None:
 
 
 def _loaded_digest(module: ModuleType) -> str | None:
-    """Return the digest of the source that was loaded; the file may have changed since."""
+    """Return the digest of the source that was loaded, even if the file has changed since."""
     spec = getattr(module, "__spec__", None)  # replaced when the module is reloaded
     seen = _first_seen.get(module.__name__)
     if seen is None or seen[0] is not spec:
