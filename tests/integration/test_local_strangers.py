@@ -487,7 +487,7 @@ def test_whatever_our_code_raises_is_answered(
         with monkeypatch.context() as patch, dial(function) as peer:
             if place == "judge":
                 assert function._front is not None
-                patch.setattr(function._front._verifier, "check_head", broken)
+                patch.setattr(function._front._verifier, "check_headers", broken)
             else:
                 patch.setattr(Pool, "submit", broken)
             peer.sendall(signed_head(function, b"1", hashed=False) + b"1")

@@ -65,12 +65,12 @@ def hashed(body: bytes = b'{"a": 1}', **more: Any) -> tuple[str, dict[str, str],
 def test_a_head_with_the_bodys_hash_shows_the_signature() -> None:
     verifier = Verifier(KEY, SECRET)
     target, headers, body = hashed()
-    claim = verifier.check_head("POST", target, headers)
+    claim = verifier.check_headers("POST", target, headers)
     assert claim.fresh
     verifier.check_body(claim, body)
     with pytest.raises(BadSignatureError, match="does not match"):
         verifier.check_body(claim, body + b" ")
-    again = verifier.check_head("POST", target, headers)
+    again = verifier.check_headers("POST", target, headers)
     assert not again.fresh  # good, but it may have been overheard
     verifier.check_body(again, body)
     for wrong in (
@@ -79,27 +79,27 @@ def test_a_head_with_the_bodys_hash_shows_the_signature() -> None:
         {**headers, "host": "example.org"},
     ):
         with pytest.raises(BadSignatureError, match="does not match"):
-            verifier.check_head("POST", target, wrong)
+            verifier.check_headers("POST", target, wrong)
 
 
 def test_a_head_without_it_shows_the_access_key() -> None:
     target, headers, body = signed()
-    claim = VERIFIER.check_head("POST", target, headers)
+    claim = VERIFIER.check_headers("POST", target, headers)
     assert not claim.fresh
     VERIFIER.check_body(claim, body)
     target, headers, body = signed(secret="another")
-    claim = VERIFIER.check_head("POST", target, headers)
+    claim = VERIFIER.check_headers("POST", target, headers)
     with pytest.raises(BadSignatureError, match="does not match"):
         VERIFIER.check_body(claim, body)
     target, headers, body = signed()  # a hash that is not signed shows nothing
     headers["x-amz-content-sha256"] = hashlib.sha256(body).hexdigest()
-    assert not VERIFIER.check_head("POST", target, headers).fresh
+    assert not VERIFIER.check_headers("POST", target, headers).fresh
 
 
 @pytest.mark.parametrize("value", ["UNSIGNED-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", ""])
 def test_other_values_of_the_hash_show_nothing(value: str) -> None:
     target, headers, body = signed(extra={"X-Amz-Content-SHA256": value})
-    assert not VERIFIER.check_head("POST", target, headers).fresh
+    assert not VERIFIER.check_headers("POST", target, headers).fresh
     if value:
         with pytest.raises(BadSignatureError):
             check(target, headers, body)
@@ -110,7 +110,7 @@ def test_a_signature_that_was_not_just_made_shows_less(monkeypatch: pytest.Monke
     target, headers, body = hashed()
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 100)
-    claim = verifier.check_head("POST", target, headers)
+    claim = verifier.check_headers("POST", target, headers)
     assert not claim.fresh
     verifier.check_body(claim, body)
 
@@ -118,12 +118,12 @@ def test_a_signature_that_was_not_just_made_shows_less(monkeypatch: pytest.Monke
 def test_signatures_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     verifier = Verifier(KEY, SECRET)
     for number in range(10):
-        assert verifier.check_head("POST", *hashed(b"%d" % number)[:2]).fresh
-    assert len(verifier._shown) == 10
+        assert verifier.check_headers("POST", *hashed(b"%d" % number)[:2]).fresh
+    assert len(verifier._used) == 10
     later = time.monotonic() + 60
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    verifier.check_head("POST", *hashed(b"last")[:2])
-    assert len(verifier._shown) == 1
+    verifier.check_headers("POST", *hashed(b"last")[:2])
+    assert len(verifier._used) == 1
 
 
 def test_anything_changed_is_noticed() -> None:

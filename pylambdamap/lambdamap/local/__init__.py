@@ -1,4 +1,4 @@
-"""A Lambda on this machine: `LocalLambda`, and the process's own one."""
+"""The Lambda on this machine: `LocalLambda`, and the one that belongs to the process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["LocalLambda", "shared"]
 
 
 def __getattr__(name: str) -> Any:
-    # Sandboxes are in this package, too, and must start without the server's modules.
+    # Sandboxes import this package, too, and must start without the modules of the server.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from lambdamap.local import server

@@ -1,4 +1,4 @@
-"""Bytes that may be taken in sum, and who waits for some."""
+"""A shared budget of bytes, and a queue for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Budget", "Grant"]
 
 
 class Grant:
-    """Some bytes of a `Budget`, or a place in its queue; held until `release`."""
+    """Some bytes of a `Budget`, or a place in its queue, until `release`."""
 
     __slots__ = ("_budget", "_on_given", "given", "size")
 
@@ -21,7 +21,7 @@ class Grant:
         self.given = False
 
     def shrink(self, size: int) -> None:
-        """Return what is above `size` bytes."""
+        """Return the bytes above `size`."""
         if self._budget is not None and self.given and size < self.size:
             excess, self.size = self.size - size, size
             self._budget._returned(excess)
@@ -38,10 +38,10 @@ class Grant:
 
 
 class Budget:
-    """A number of bytes that is shared out, first come first served. Belongs to one loop.
+    """Bytes given out in order of request. For one event loop.
 
-    Whoever asks names all the bytes that it will need. So what was granted can always be used up
-    and returned, and nobody waits for somebody who waits.
+    A request asks for all the bytes that it will need. So each grant can be used and returned, and
+    there is no deadlock of holders that wait for more.
     """
 
     def __init__(self, limit: int) -> None:
@@ -50,8 +50,10 @@ class Budget:
         self._queue: deque[Grant] = deque()
 
     def ask(self, size: int, on_given: Callable[[], None]) -> Grant:
-        """Take `size` bytes, `limit` at most; if they are not there yet, `on_given` is called from
-        the loop when they are."""
+        """Ask for `size` bytes, at most `limit`.
+
+        If they are not available yet, `on_given` is called from the loop when they are.
+        """
         grant = Grant(self, min(size, self.limit), on_given)
         if not self._queue and self.used + grant.size <= self.limit:
             self._give(grant)
@@ -60,7 +62,7 @@ class Budget:
         return grant
 
     def take(self, size: int) -> Grant:
-        """Take `size` bytes at once, beyond the limit if need be: they are in memory already."""
+        """Take `size` bytes at once, above the limit if necessary: they are in memory already."""
         grant = Grant(self, size, lambda: None)
         self._give(grant)
         return grant

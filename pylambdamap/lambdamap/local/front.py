@@ -1,4 +1,4 @@
-"""The two HTTP APIs of a local Lambda: Invoke for callers, Runtime for sandboxes."""
+"""The two HTTP APIs of a local Lambda: the Invoke API for callers, the Runtime API for sandboxes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ MAX_REPLY_BYTES = 6_291_556
 _MAX_EVENT_BYTES = 1_048_576
 ACCOUNT = "000000000000"
 
-_BODY_BYTES = 64 * MAX_REQUEST_BYTES  # of all requests that arrive, or wait for a sandbox
-_UNPROVEN_BYTES = 4 * MAX_REQUEST_BYTES  # of it, of those that are not shown to be rightly signed
-_SMALL_BYTES = 32768  # a body that fits beside its head: a connection holds as much anyway
-_REPLIES = 2  # for each sandbox, that may arrive at once
+_BODY_BYTES = 64 * MAX_REQUEST_BYTES  # for all requests that arrive, or wait for a sandbox
+_UNPROVEN_BYTES = 4 * MAX_REQUEST_BYTES  # of these, for requests whose signature is not checked yet
+_SMALL_BYTES = 32768  # a body that needs no budget: a connection buffers as much anyway
+_REPLIES = 2  # per sandbox, that may arrive at once
 
 _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
 _RUNTIME = re.compile(r"/([\w-]{20,})/2018-06-01/runtime/(.*)")
@@ -43,7 +43,7 @@ _CLIENT_CONTEXT_BYTES = 3583
 
 
 def _for_context(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """What a request says to the handler's context, as the Runtime API says it."""
+    """Return the headers of the Runtime API that carry a request's fields of the context object."""
     passed = []
     if (trace := headers.get("x-amzn-trace-id")) is not None:
         passed.append(("Lambda-Runtime-Trace-Id", trace))
@@ -61,16 +61,16 @@ def _for_context(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     return passed
 
 
-def _no_json(name: str) -> object:
+def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not a JSON value")
 
 
-# Checks more than it makes: numbers stay text.
-_JSON = json.JSONDecoder(parse_constant=_no_json, parse_float=str, parse_int=str)
+# For checking only, so numbers are not converted.
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=str, parse_int=str)
 
 
 def _check_body(body: bytes, is_event: bool) -> None:
-    """Refuse what AWS refuses before the function runs."""
+    """Raise `RefusedError` for a body that AWS refuses before the function runs."""
     if is_event and len(body) > _MAX_EVENT_BYTES:
         text = f"{len(body)} byte payload is too large for the Event invocation type (limit "
         text += f"{_MAX_EVENT_BYTES} bytes)"
@@ -93,7 +93,7 @@ def _unsigned(error: BadSignatureError) -> RefusedError:
 
 
 class Front:
-    """Answers requests with what a `Pool` makes of them. Belongs to the server's loop."""
+    """Checks requests, passes them to a `Pool`, and answers them. For the server's event loop."""
 
     def __init__(
         self,
@@ -112,8 +112,13 @@ class Front:
         self.throttled_until = 0.0  # of time.monotonic
 
     def judge_sandbox(self, request: Request) -> Admission:
-        """Look at the head of a request to the Runtime API; raise `RefusedError` when it lacks the
-        token of a sandbox."""
+        """Judge the headers of a request to the Runtime API.
+
+        Raises
+        ------
+        RefusedError
+            The path lacks the token of a sandbox.
+        """
         runtime = _RUNTIME.fullmatch(request.target)
         sandbox = self._pool.by_token.get(runtime[1]) if runtime is not None else None
         if runtime is None or sandbox is None:
@@ -122,8 +127,13 @@ class Front:
         return Admission(serve, True, MAX_REPLY_BYTES, (self._replies,))
 
     def judge_caller(self, request: Request) -> Admission:
-        """Look at the head of a request to the Invoke API; raise `RefusedError` for what nobody may
-        send who does not have the key pair."""
+        """Judge the headers of a request to the Invoke API.
+
+        Raises
+        ------
+        RefusedError
+            It is not an invocation, is made by a web page, or is not signed with the key pair.
+        """
         path = request.target.partition("?")[0]
         invoke = _INVOKE.fullmatch(unquote(path))
         if invoke is None:
@@ -131,12 +141,14 @@ class Front:
         if request.method != "POST":
             raise RefusedError(405, "MethodNotAllowedException", _message("use POST"))
         if "origin" in request.headers:
-            text = "requests that a web page makes are refused"
+            text = "requests of web pages are refused"
             raise RefusedError(403, "AccessDeniedException", _message(text))
         claim = None
         if self._verifier is not None:
             try:
-                claim = self._verifier.check_head(request.method, request.target, request.headers)
+                claim = self._verifier.check_headers(
+                    request.method, request.target, request.headers
+                )
             except BadSignatureError as error:
                 raise _unsigned(error) from None
         serve = functools.partial(self._invoke, invoke[1], claim)
@@ -184,7 +196,7 @@ class Front:
     def _invoke(self, name: str, claim: Claim | None, request: Request) -> None:
         headers = request.headers
         if request.too_large:
-            # Its signature needs the body, which is not kept; AWS does the same.
+            # Checking its signature would need the body, which is not kept. AWS does the same.
             text = f"Request must be smaller than {MAX_REQUEST_BYTES} bytes for the InvokeFunction operation"
             raise RefusedError(413, "RequestEntityTooLargeException", _message(text))
         if claim is not None and self._verifier is not None:
@@ -232,14 +244,14 @@ class Front:
             raise
 
     def _room_of(self, request: Request) -> Grant:
-        """Of the budget of all bodies; the invocation's from now on."""
-        if not request.room:  # small
+        """Return the room of a request's body in the budget of bodies, for its invocation to keep."""
+        if not request.room:  # a small body
             return self._bodies.take(len(request.body))
-        return request.room.pop()  # the last of its budgets
+        return request.room.pop()  # the budget of bodies comes last
 
     def _check_name(self, request: Request, name: str) -> None:
         found = _NAME.fullmatch(name)
-        plain, _, qualifier = (found[1] if found else name).partition(":")
+        base, _, qualifier = (found[1] if found else name).partition(":")
         query = request.target.partition("?")[2]
         if query:
             asked = parse_qs(query).get("Qualifier", [qualifier])[0]
@@ -249,11 +261,11 @@ class Front:
                 )
                 raise RefusedError(400, "InvalidParameterValueException", _message(text))
             qualifier = asked
-        if self._function_name is not None and plain != self._function_name:
+        if self._function_name is not None and base != self._function_name:
             text = f"Function not found: arn:aws:lambda:us-east-1:{ACCOUNT}:function:{name}"
             raise RefusedError(404, "ResourceNotFoundException", _message(text))
         if qualifier not in ("", "$LATEST"):
-            text = f"Function not found: {plain}:{qualifier}: a local function has only $LATEST"
+            text = f"Function not found: {base}:{qualifier}: a local function has only $LATEST"
             raise RefusedError(404, "ResourceNotFoundException", _message(text))
 
     def _is_throttled(self) -> bool:

@@ -1,11 +1,10 @@
-"""An HTTP/1.1 server connection on asyncio: whole requests in, whole replies out.
+"""An HTTP/1.1 server connection on asyncio: complete requests in, complete replies out.
 
-h11 reads the heads (and chunked bodies), so what is malformed or ambiguous is refused; bodies of a
-known length go around it. Heads, bodies, buffered bytes and the time that a request may take to
-arrive are bounded.
+h11 parses headers and chunked bodies, and refuses what is malformed or ambiguous; bodies of a known
+length bypass it. Headers, bodies, buffered bytes and the time for a request to arrive are limited.
 
-A head is judged before any of its body is kept. The judge says who sent it and which budgets the
-body counts against; the body is not read before they have room for all of it.
+Headers are judged before any of the body is kept. The judge tells who the sender is, and which
+budgets the body counts against; the body is read once they have room for all of it.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Admission", "Connection", "Owner", "RefusedError", "Request"]
 
-_HEAD_BYTES = 32768
-_STRANGER_S = 5.0  # for a new connection to bring the head of a request that is admitted
-_UNPROVEN_BODY_S = 20.0  # for a body without which the signature cannot be checked
-_SLOW_S = 60.0  # for a body, or a further head, of someone who has the secret
-_AHEAD_BYTES = 65536  # read of further requests while one is served
-_DRAIN_BYTES = 1 << 28  # of a body that is too large, before the connection is cut
+_HEADER_BYTES = 32768
+_STRANGER_S = 5.0  # for a new connection to send the headers of a request that is admitted
+_UNPROVEN_BODY_S = 20.0  # for a body that is needed to check the signature
+_SLOW_S = 60.0  # for a body, or the next headers, from a sender that has proven to know the secret
+_AHEAD_BYTES = 65536  # read of later requests while one is served
+_DRAIN_BYTES = 1 << 28  # of a body that is too large, before the connection is closed
 _LINGER_S = 2.0  # for the peer to read the last reply
-_DISCARD_BYTES = 1 << 23  # that it may send meanwhile: a body that was refused by its head
+_DISCARD_BYTES = 1 << 23  # that it may send meanwhile: a body refused because of its headers
 
-# The head that our own sandboxes write, word by word.
-_PLAIN = re.compile(
+# The exact headers that our own sandboxes send; all others go to h11.
+_SANDBOX_HEADERS = re.compile(
     rb"(GET|POST) (/[\w/.-]{1,200}) HTTP/1\.1\r\nHost: [\w.:-]{1,80}\r\n"
     rb"(?:Content-Length: (\d{1,9})\r\n)?\r\n"
 )
@@ -45,10 +44,19 @@ _REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 
 
 class RefusedError(Exception):
-    """A request that is answered with an error."""
+    """A request is answered with an error.
+
+    Parameters
+    ----------
+    status
+        HTTP status.
+    kind
+        AWS's error type, or "".
+    body
+        JSON.
+    """
 
     def __init__(self, status: int, kind: str, body: bytes) -> None:
-        """kind: AWS's error type, or ""."""
         super().__init__(status, kind)
         self.status = status
         self.kind = kind
@@ -60,18 +68,18 @@ class RefusedError(Exception):
 
 
 class Admission(NamedTuple):
-    """What the head of a request has shown."""
+    """What the headers of a request have shown."""
 
     serve: Callable[[Request], None]  # called when the body is complete
-    proven: bool  # who sent it has the secret
+    proven: bool  # the sender knows the secret
     max_body_bytes: int
-    budgets: tuple[Budget, ...]  # of which the body needs room, in this order
+    budgets: tuple[Budget, ...]  # in which the body needs room, in this order
 
 
 class Owner(Protocol):
-    """What a connection needs of the listener that has accepted it, and tells it."""
+    """The part of a listener that its connections use."""
 
-    scratch: bytearray  # what is received, until the connection has looked at it
+    scratch: bytearray  # receives bytes, until the connection has read them
 
     @property
     def is_crowded(self) -> bool: ...
@@ -84,7 +92,7 @@ class Owner(Protocol):
 
 
 class Request:
-    """One request and the way to answer it."""
+    """One request, with methods to answer it."""
 
     __slots__ = (
         "_close", "_connection", "_id", "body", "headers", "is_chunked", "method", "on_gone", "room",
@@ -105,33 +113,33 @@ class Request:
         self.method = method
         self.target = target
         self.headers = headers  # names in lower case
-        self.is_chunked = False  # no length is known before its end
+        self.is_chunked = False  # the length is not known in advance
         self.body = b""
-        self.too_large = False  # the body was above the limit and is not kept
-        self.room: list[Grant] = []  # for the body; what is left after `serve` is returned
-        self.on_gone: Callable[[], None] | None = None  # the peer hung up before the answer
+        self.too_large = False  # the body exceeded the limit and is not kept
+        self.room: list[Grant] = []  # for the body; what `serve` leaves is returned
+        self.on_gone: Callable[[], None] | None = None  # the peer disconnected before the reply
 
     @property
     def id(self) -> str:
-        """Its id for the caller."""
+        """The request id, for the caller."""
         if not self._id:
-            # uuid4() asks the kernel each time; an id need not be hard to guess.
+            # uuid4() makes a system call each time; an id need not be unpredictable.
             self._id = str(uuid.UUID(int=random.getrandbits(128), version=4))
         return self._id
 
     def reply(
         self, status: int, body: bytes = b"", headers: list[tuple[str, str]] | None = None
     ) -> None:
-        """Answer; does nothing when the peer has gone, or for a second answer."""
+        """Send the reply; does nothing if the peer has disconnected, or after another reply."""
         self._connection.answer(self, status, headers, body, self._close)
 
     def refuse(self, refused: RefusedError) -> None:
-        """Answer with an error; whoever has not proven anything is cut off after it."""
+        """Reply with an error; a connection that is not proven is closed after it."""
         close = self._close or not self._connection.is_proven
         self._connection.answer(self, refused.status, refused.headers(self.id), refused.body, close)
 
     def prove(self) -> None:
-        """Its sender has the secret."""
+        """Record that the sender knows the secret."""
         self._connection.prove()
 
     def return_room(self) -> None:
@@ -141,7 +149,17 @@ class Request:
 
 
 class Connection(asyncio.BufferedProtocol):
-    """Serves one request after the other; pipelined ones wait their turn."""
+    """Serves one request after the other; pipelined requests wait.
+
+    Parameters
+    ----------
+    judge
+        Called with a request that has headers and no body yet; raises `RefusedError` to refuse it.
+    owner
+        The listener.
+    sock
+        The transport's socket, for `read_now`.
+    """
 
     def __init__(
         self,
@@ -149,29 +167,27 @@ class Connection(asyncio.BufferedProtocol):
         owner: Owner,
         sock: socket.socket | None = None,
     ) -> None:
-        """judge: sees the head alone, and raises `RefusedError` for what is not admitted. sock: the
-        transport's, for `read_now`."""
         self._judge = judge
         self._owner = owner
         self._sock = sock
         self._loop = asyncio.get_running_loop()
-        self.is_proven = False  # a request on it was rightly signed
-        self.idle_since = float("inf")  # loop time; infinity while it is a stranger's, or in use
+        self.is_proven = False  # a request on it had a valid signature
+        self.idle_since = float("inf")  # loop time; infinity for a stranger, or while in use
         self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray()  # bytes of requests that are not complete
-        self._looked = 0  # of _buffer, for the end of a head
-        self._reading: Request | None = None  # its head is complete, its body is not
+        self._buffer = bytearray()  # bytes of incomplete requests
+        self._searched = 0  # bytes of _buffer without the end of the headers
+        self._reading: Request | None = None  # its headers are complete, its body is not
         self._admission: Admission | None = None  # of _reading
-        self._wanted: list[Budget] = []  # not yet asked for room for the body
+        self._wanted: list[Budget] = []  # to be asked for room for the body
         self._flowing = False  # there is room for all of the body
         self._parts: list[bytes] = []
-        self._left = 0  # bytes of the body still to come
+        self._left = 0  # bytes of the body still to arrive
         self._size = 0  # of a chunked body so far
-        self._chunks: h11.Connection | None = None  # reads a chunked body
-        self._current: Request | None = None  # waits for its answer
-        self._thrown_away = 0  # bytes that came after the last reply
-        self._held = b""  # an answer that goes out with the next one
-        self._timed = False  # the time for the rest of the body runs
+        self._chunks: h11.Connection | None = None  # parses a chunked body
+        self._current: Request | None = None  # waits for its reply
+        self._discarded = 0  # bytes that arrived after the last reply
+        self._held = b""  # a reply that is sent together with the next one
+        self._timed = False  # the timer for the rest of the body is set
         self._paused = self._ending = self._busy = self._dropped = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -205,8 +221,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._ending:
-            self._thrown_away += len(data)
-            if self._thrown_away > _DISCARD_BYTES:
+            self._discarded += len(data)
+            if self._discarded > _DISCARD_BYTES:
                 self.drop()
             return
         self.idle_since = float("inf")
@@ -220,7 +236,7 @@ class Connection(asyncio.BufferedProtocol):
             self._pause()
 
     def eof_received(self) -> bool:
-        return False  # close: nobody who half-closes waits for an answer here
+        return False  # close: no client here half-closes and waits for a reply
 
     def drop(self) -> None:
         """Close at once."""
@@ -230,7 +246,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def read_now(self) -> None:
-        """Take what has arrived and waits for the loop's next turn."""
+        """Read what has arrived, without waiting for the loop's next iteration."""
         if self._sock is None or self._transport is None or self._paused or self._ending:
             return
         try:
@@ -241,14 +257,14 @@ class Connection(asyncio.BufferedProtocol):
             self.data_received(data)
 
     def prove(self) -> None:
-        """Its peer has the secret."""
+        """Record that the peer knows the secret."""
         if not self.is_proven:
             self.is_proven = True
             self._owner.proved(self)
 
     @property
     def is_over(self) -> bool:
-        """Whether the last reply has left; only its peer's end is waited for."""
+        """Whether the last reply was sent, and only the peer's close is awaited."""
         transport = self._transport
         return self._ending and (transport is None or transport.get_write_buffer_size() == 0)
 
@@ -269,9 +285,9 @@ class Connection(asyncio.BufferedProtocol):
     # --- requests -------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        """Serve what is complete; set the clock for what is not."""
+        """Serve complete requests, and set the timer for an incomplete one."""
         if self._busy:
-            return  # answered from within: the loop below goes on
+            return  # called by a reply from within `_read_all`, which goes on
         self._busy = True
         try:
             self._read_all()
@@ -283,7 +299,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _read_all(self) -> None:
         while self._current is None and not self._ending and self._transport is not None:
-            if self._reading is None and not self._read_head():
+            if self._reading is None and not self._read_headers():
                 break
             if self._reading is not None and not (self._has_room() and self._read_body()):
                 self._expect_more()
@@ -298,7 +314,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._serve(request)
 
     def _serve(self, request: Request) -> None:
-        """The one place where our code may raise what it will: it is answered."""
+        """Serve a request; any exception becomes a reply."""
         assert self._admission is not None
         try:
             self._admission.serve(request)
@@ -306,42 +322,41 @@ class Connection(asyncio.BufferedProtocol):
             request.refuse(refused)
         except Exception as error:
             self._owner.failed(f"{type(error).__name__} in a request", error)
-            # Not ServiceException, which would say that nothing can have run.
+            # Not ServiceException, which means that nothing has run.
             request.refuse(_failure("InternalFailure"))
         finally:
             request.return_room()
 
-    def _read_head(self) -> bool:
-        """Whether a head is complete and admitted; it is in _reading then."""
+    def _read_headers(self) -> bool:
+        """Return whether headers are complete and admitted; their request is in _reading then."""
         if not self._buffer:
             return False
-        end = self._buffer.find(b"\r\n\r\n", max(0, self._looked - 3))
-        if end < 0 or end > _HEAD_BYTES:
-            self._looked = len(self._buffer)
-            if self._looked > _HEAD_BYTES:
+        end = self._buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
+        if end < 0 or end > _HEADER_BYTES:
+            self._searched = len(self._buffer)
+            if self._searched > _HEADER_BYTES:
                 self._refuse(None, _refusal(431))
             return False
-        head = bytes(self._buffer[: end + 4])
+        headers = bytes(self._buffer[: end + 4])
         del self._buffer[: end + 4]
-        self._looked = 0
-        plain = _PLAIN.fullmatch(head)
-        if plain is not None:
-            self._reading = Request(self, plain[1].decode(), plain[2].decode(), {})
-            self._left = int(plain[3] or 0)
+        self._searched = 0
+        found = _SANDBOX_HEADERS.fullmatch(headers)
+        if found is not None:
+            self._reading = Request(self, found[1].decode(), found[2].decode(), {})
+            self._left = int(found[3] or 0)
         else:
-            self._parse(head)
+            self._parse(headers)
         return self._reading is not None and self._admit(self._reading)
 
     def _admit(self, request: Request) -> bool:
-        """Have the head judged. One that is refused is answered, and the connection ends: its body
-        is thrown away."""
+        """Have the headers judged. A refusal is sent, and closes the connection without the body."""
         try:
             admission = self._judge(request)
         except RefusedError as refused:
             self._refuse(request, refused)
             return False
         except Exception as error:
-            self._owner.failed(f"{type(error).__name__} in the head of a request", error)
+            self._owner.failed(f"{type(error).__name__} while judging a request", error)
             self._refuse(request, _failure("ServiceException"))
             return False
         self._admission = admission
@@ -360,8 +375,7 @@ class Connection(asyncio.BufferedProtocol):
         return True
 
     def _has_room(self) -> bool:
-        """Whether the body may be read. Until then its bytes stay in the kernel, and the peer has
-        no deadline."""
+        """Return whether the body may be read; until then it stays in the kernel, without a timer."""
         if self._flowing:
             return True
         request, admission = self._reading, self._admission
@@ -376,10 +390,10 @@ class Connection(asyncio.BufferedProtocol):
         return False
 
     def _expect_more(self) -> None:
-        """The head is admitted, and the body not complete: wait for room, or for more of it."""
+        """Wait for room, or for more of the body of an admitted request."""
         request, admission = self._reading, self._admission
         if request is None or admission is None:
-            return  # refused in its middle
+            return  # refused meanwhile
         if not self._flowing:
             self._stop_timer()
             self._pause()
@@ -390,13 +404,14 @@ class Connection(asyncio.BufferedProtocol):
                 assert self._transport is not None
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _parse(self, head: bytes) -> None:
-        parser = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * _HEAD_BYTES)
+    def _parse(self, lines: bytes) -> None:
+        """Parse the request line and the headers."""
+        parser = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * _HEADER_BYTES)
         try:
-            parser.receive_data(head)
+            parser.receive_data(lines)
             event = parser.next_event()
             if not isinstance(event, h11.Request):
-                raise h11.RemoteProtocolError("no request")
+                raise h11.RemoteProtocolError("not a request")
             headers: dict[str, str] = {}
             for raw_name, raw_value in event.headers:
                 name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
@@ -417,7 +432,7 @@ class Connection(asyncio.BufferedProtocol):
         self._chunks = parser if chunked else None
 
     def _read_body(self) -> bool:
-        """Move bytes of the body out of the buffer; whether it is complete."""
+        """Move bytes of the body out of the buffer, and return whether it is complete."""
         if self._chunks is not None:
             return self._read_chunks(self._chunks)
         if self._left and self._buffer:
@@ -465,7 +480,7 @@ class Connection(asyncio.BufferedProtocol):
             return False
 
     def _refuse(self, request: Request | None, refused: RefusedError) -> None:
-        """Answer what is not admitted, or not even a request, and end the connection."""
+        """Answer a request that is not admitted or malformed, and end the connection."""
         if self._reading is not None:
             self._reading.return_room()
         self._reading, self._chunks, self._left = None, None, 0
@@ -483,7 +498,7 @@ class Connection(asyncio.BufferedProtocol):
         body: bytes,
         close: bool,
     ) -> None:
-        """Write the reply of the request that is being served, and go on to the next one."""
+        """Send the reply to the current request, and go on to the next one."""
         if self._current is not request or self._transport is None:
             return
         self._current = None
@@ -495,30 +510,35 @@ class Connection(asyncio.BufferedProtocol):
             lines.append(f"Content-Type: application/json\r\nContent-Length: {len(body)}")
         if close:
             lines.append("Connection: close")
-        head = self._held + ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        start = self._held + ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         self._held = b""
         if status == 204:
             body = b""
         if status == 202 and self._buffer and not close:
-            self._held = head + body  # the peer has asked for more already: both go out as one
+            self._held = (
+                start + body
+            )  # the next request is here already: one write for both replies
         elif len(body) < 65536:
-            self._transport.write(head + body)
+            self._transport.write(start + body)
         else:
-            self._transport.write(head)
+            self._transport.write(start)
             self._transport.write(body)
         if close:
             self._end()
             return
         self._resume()
         if self._buffer and not self._busy:
-            # Not from here: whoever answers may be in the middle of something.
+            # Not from here: the code that sends this reply may not be done.
             self._loop.call_soon(self._read)
         elif self.is_proven:
             self.idle_since = self._loop.time()
 
     def _end(self) -> None:
-        """Let the peer read the reply, then close. What it still sends is thrown away: closing with
-        unread bytes would reset the connection under the reply."""
+        """Let the peer read the reply, then close.
+
+        What it still sends is discarded: closing with unread bytes would reset the connection, and
+        the peer might lose the reply.
+        """
         assert self._transport is not None
         self._ending = True
         self._buffer.clear()
@@ -529,7 +549,7 @@ class Connection(asyncio.BufferedProtocol):
         self._set_timer(_LINGER_S)
 
     def _set_timer(self, seconds: float) -> None:
-        """Drop the connection then, unless the timer is stopped or set anew."""
+        """Drop the connection after this time, unless the timer is stopped or set again."""
         self._stop_timer()
         self._timer = self._loop.call_later(seconds, self.drop)
 
@@ -540,12 +560,12 @@ class Connection(asyncio.BufferedProtocol):
 
 
 def _refusal(status: int) -> RefusedError:
-    """The answer to what cannot be a request."""
+    """Return the reply to a malformed request."""
     text = _REASONS.get(status, "Bad Request")
     return RefusedError(status, "", json.dumps({"message": text}).encode())
 
 
 def _failure(kind: str) -> RefusedError:
-    """The answer when our own code has raised."""
-    text = "The local Lambda has failed; its log says how."
+    """Return the reply after an exception in this package."""
+    text = "Internal error of the local Lambda; see its log."
     return RefusedError(500, kind, json.dumps({"Type": "Service", "message": text}).encode())

@@ -1,4 +1,4 @@
-"""One request for the function, between the front that takes it and the sandbox that works on it."""
+"""One invocation of the function, from the front that accepts it to the sandbox that runs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Invocation"]
 
 
 class Invocation:
-    """One request for the function, from its arrival to its answer."""
+    """One invocation, from its request to its reply."""
 
     __slots__ = (
         "_body", "_room", "answered", "headers", "id", "is_shown", "request", "started", "wants_log",
@@ -28,17 +28,17 @@ class Invocation:
         room: Grant,
     ) -> None:
         self.id = id_
-        self.request = request  # None: an Event, whose caller has its answer already
+        self.request = request  # None: of type Event, whose caller has a reply already
         self._body = body
-        self._room = room  # that the body takes
-        self.wants_log = log_type == "Tail"  # in its reply
-        self.is_shown = log_type != "None"  # on the server's log
-        self.started = 0.0  # loop time
+        self._room = room  # for the body
+        self.wants_log = log_type == "Tail"  # the end of the log goes into the reply
+        self.is_shown = log_type != "None"  # output goes to the server's log
+        self.started = 0.0  # time of the event loop
         self.headers = headers  # for the Runtime API
         self.answered = False
 
     def take_body(self) -> bytes:
-        """Its body, which is the caller's from now on: there is nothing when asked again."""
+        """Return the body and give up the space for it; b"" from the second call on."""
         body, self._body = self._body, b""
         self._room.release()
         return body

@@ -1,8 +1,8 @@
-"""The listening socket, and the connections that it may have open.
+"""The listening socket, and a limit for its connections.
 
-A connection is a stranger's until it has brought a request that is rightly signed. Strangers get a
-few slots: when these are taken, the one that came first gives way to the next. So a stranger can
-hold neither the memory nor the descriptors of the process, nor keep others out.
+A connection is a stranger's until a request on it has a valid signature. Strangers get a few slots;
+when these are taken, the oldest connection gives way to the next. So a stranger can exhaust neither
+the memory nor the descriptors of the process, nor keep others out.
 """
 
 from __future__ import annotations
@@ -22,40 +22,41 @@ __all__ = ["Complaints", "Listener"]
 
 _MAX_OPEN = 4096
 _MAX_STRANGERS = 256
-_BACKLOG = 4096  # the kernel takes its own maximum where that is less
-_AT_ONCE = 16  # connections accepted in one turn of the loop
+_BACKLOG = 4096  # the kernel may reduce it
+_AT_ONCE = 16  # connections accepted in one iteration of the loop
 _READ_BYTES = 65536  # received at once
-_GRACE_S = 0.25  # for a new connection to bring its first request before it gives way to another
-_PAUSE_S = 0.05  # between two tries when there is no room
-_IDLE_S = 5.0  # without a request, until a proven connection may give way
-_COMPLAINT_S = 60.0
+_GRACE_S = 0.25  # for the first request of a new connection, before it gives way to another
+_PAUSE_S = 0.05  # between two attempts when there is no room
+_IDLE_S = 5.0  # without a request, after which a proven connection may give way
+_COMPLAINT_S = 60.0  # between two log records
 
 _log = logging.getLogger("lambdamap")
 
 
 class Complaints:
-    """Log records of which at most one is made in a minute, each with the number left out."""
+    """Logs at most one warning a minute, with the number of those suppressed."""
 
     def __init__(self) -> None:
         self._next = 0.0
-        self._left_out = 0
+        self._suppressed = 0
 
     def say(self, text: str, error: BaseException | None = None) -> None:
+        """Log a warning, with the traceback of an error."""
         now = time.monotonic()
         if now < self._next:
-            self._left_out += 1
+            self._suppressed += 1
             return
-        more = f" ({self._left_out} like it were not logged)" if self._left_out else ""
-        self._next, self._left_out = now + _COMPLAINT_S, 0
+        more = f" ({self._suppressed} similar warnings suppressed)" if self._suppressed else ""
+        self._next, self._suppressed = now + _COMPLAINT_S, 0
         _log.warning("local Lambda: %s%s", text, more, exc_info=error)
 
     def of_loop(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What asyncio cannot tell anybody else."""
+        """Handle exceptions for asyncio (`loop.set_exception_handler`)."""
         self.say(str(context.get("message")), context.get("exception"))
 
 
 class Limits:
-    """How many connections may be open, from the descriptors that this process may have."""
+    """How many connections may be open, derived from the process's limit of descriptors."""
 
     def __init__(self, share: int) -> None:
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -63,17 +64,28 @@ class Limits:
             soft = 1 << 20
         self.open = max(16, min(_MAX_OPEN, soft // 2))
         self.strangers = max(8, min(_MAX_STRANGERS, soft // share))
-        self.descriptor = soft - soft // 8  # a number from here on: the process has few left
+        self.descriptor = soft - soft // 8  # from this number on, the process has few left
 
 
 class Listener:
-    """Accepts connections on a port of 127.0.0.1. Belongs to the loop that it is made on."""
+    """Accepts connections on a port of 127.0.0.1. For the event loop that it is created in.
+
+    Parameters
+    ----------
+    port
+        0 for any free port.
+    complaints
+        For what cannot be reported to a client.
+    share
+        Strangers get one in so many of the descriptors that this process may have.
+
+    Raises
+    ------
+    OSError
+        The port is in use.
+    """
 
     def __init__(self, port: int, complaints: Complaints, share: int) -> None:
-        """Take the port, 0 for any. Raises OSError when another has it.
-
-        share: strangers get one in so many of the descriptors that this process may have.
-        """
         self._sock = socket.socket()
         try:
             self._sock.setblocking(False)
@@ -91,13 +103,13 @@ class Listener:
         self._share = share
         self._limits = Limits(share)
         self._open: dict[Connection, None] = {}
-        self._strangers: dict[Connection, float] = {}  # and when each came, first come first
+        self._strangers: dict[Connection, float] = {}  # with loop times of arrival, oldest first
         self._starting: set[asyncio.Task[None]] = set()
         self._accepting = self._stopped = False
-        self._is_pressed = False  # the process has few descriptors left
+        self._is_short = False  # of descriptors
 
     def start(self, judge: Callable[[Request], Admission]) -> None:
-        """Accept connections, the heads of whose requests `judge` sees."""
+        """Accept connections; `judge` is called with the headers of each request."""
         self._judge = judge
         self._sock.listen(_BACKLOG)
         self._resume()
@@ -118,27 +130,27 @@ class Listener:
         await asyncio.sleep(0)  # for the transports to close
 
     def filenos(self) -> list[int]:
-        """The descriptors of the socket and of all connections."""
+        """Return the descriptors of the socket and of all connections."""
         return [self._sock.fileno(), *(connection.fileno() for connection in list(self._open))]
 
     # --- what connections say -----------------------------------------------------------------
 
     @property
     def is_crowded(self) -> bool:
-        """Whether connections should end after their present request."""
+        """Whether connections should be closed after their current request."""
         return len(self._open) - len(self._strangers) > self._limits.open * 3 // 4
 
     def proved(self, connection: Connection) -> None:
-        """It has brought a request that is rightly signed."""
+        """Note that a request on a connection had a valid signature."""
         self._strangers.pop(connection, None)
 
     def closed(self, connection: Connection) -> None:
-        """It has no descriptor any more, or will have none at the end of this turn. Idempotent."""
+        """Note that a connection is closed, or will be in this iteration of the loop. Idempotent."""
         self._open.pop(connection, None)
         self._strangers.pop(connection, None)
 
     def failed(self, text: str, error: BaseException) -> None:
-        """Our own code raised."""
+        """Log an exception in this package."""
         self._complaints.say(text, error)
 
     # --- accepting ----------------------------------------------------------------------------
@@ -178,9 +190,9 @@ class Listener:
             connection = Connection(self._judge, self, peer)
             self._open[connection] = None
             self._strangers[connection] = self._loop.time()
-            # The kernel gives the lowest number that is free.
-            self._is_pressed = peer.fileno() >= self._limits.descriptor
-            if self._is_pressed:
+            # The kernel uses the lowest free number.
+            self._is_short = peer.fileno() >= self._limits.descriptor
+            if self._is_short:
                 self._drop_strangers(_AT_ONCE, _GRACE_S)
             task = self._loop.create_task(self._start(connection, peer))
             self._starting.add(task)
@@ -195,8 +207,8 @@ class Listener:
             self._complaints.say(f"cannot serve a connection: {error}")
 
     def _has_room(self) -> bool:
-        """Whether one more may be open; one that is not needed gives way."""
-        most = min(self._limits.strangers, _AT_ONCE) if self._is_pressed else self._limits.strangers
+        """Return whether another connection may be opened, after dropping one if necessary."""
+        most = min(self._limits.strangers, _AT_ONCE) if self._is_short else self._limits.strangers
         if len(self._strangers) >= most:
             return self._drop_ended(self._strangers) or self._drop_oldest_stranger()
         if len(self._open) < self._limits.open:
@@ -214,14 +226,14 @@ class Listener:
         for connection, came in self._strangers.items():
             if self._loop.time() - came < _GRACE_S:
                 return False
-            connection.read_now()  # this turn of the loop may be a late one
+            connection.read_now()  # the loop may be late: its request may have arrived
             if connection in self._strangers:
                 connection.drop()
             return True
         return False
 
     def _drop_strangers(self, kept: int, grace_s: float) -> None:
-        """Drop all but the newest, and those that came within the grace."""
+        """Drop the strangers but for the newest `kept`, and those younger than `grace_s`."""
         latest = self._loop.time() - grace_s
         for connection, came in list(self._strangers.items())[: -kept or None]:
             if came > latest:

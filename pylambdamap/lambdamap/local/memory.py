@@ -1,4 +1,4 @@
-"""How much memory a sandbox takes, with what it has started. Linux only: elsewhere nothing is known."""
+"""The memory of a sandbox and its child processes. On Linux only: elsewhere it counts as 0."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import time
 __all__ = ["Memory"]
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_CALM = 10  # times as long as an exact look took, until the next one
+_EXACT_SHARE = 10  # exact measurements take at most a tenth of the time
 
 
 class Memory:
     """The memory of one sandbox's processes.
 
-    A cgroup would be exact, but only root may make one, and not in a container. So the resident
-    pages are counted: cheaply while their sum over all processes is within the limit, and beyond
-    it exactly, with pages that several processes share counted once.
+    A cgroup would be exact, but only root may create one, and not in a container. So resident pages
+    are counted: cheaply while the sum over all processes is within the limit, and above it exactly,
+    with pages shared by several processes counted once.
     """
 
     def __init__(self, pid: int) -> None:
@@ -25,10 +25,12 @@ class Memory:
         self._next_exact = 0.0
 
     def exceeds(self, limit: int, with_children: bool = True) -> bool:
-        """Whether the processes take more than `limit` bytes now. with_children: look for new ones,
-        which takes longer."""
+        """Return whether the processes use more than `limit` bytes now.
+
+        with_children: look for new child processes, which takes longer.
+        """
         if with_children:
-            self._look_for_children()
+            self._find_children()
         resident = sum(_resident(pid) for pid in self._family)
         if resident <= limit:
             return False
@@ -39,15 +41,15 @@ class Memory:
             return False
         exact = sum(_proportional(pid) for pid in self._family)
         now = time.monotonic()
-        self._next_exact = now + _CALM * (now - started)
+        self._next_exact = now + _EXACT_SHARE * (now - started)
         return exact > limit
 
     def exceeded(self, limit: int) -> bool:
-        """Whether the sandbox's own process has ever taken more."""
+        """Return whether the sandbox's own process has ever used more than `limit` bytes."""
         return _field(f"/proc/{self._pid}/status", "VmHWM:") > limit
 
-    def _look_for_children(self) -> None:
-        """Children of what is known. Those whose parents have ended since are known already."""
+    def _find_children(self) -> None:
+        """Add the children of known processes. Orphans are known from before their parents ended."""
         alive: set[int] = set()
         waiting = [pid for pid in self._family if pid == self._pid or _group(pid) == self._pid]
         while waiting:
@@ -78,7 +80,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _group(pid: int) -> int:
-    """Its process group; that of a number that another process has by now is another."""
+    """Return its process group, or -1; a reused process id is in another group."""
     try:
         return os.getpgid(pid)
     except OSError:
@@ -96,7 +98,7 @@ def _proportional(pid: int) -> int:
 
 
 def _field(path: str, name: str) -> int:
-    """A line's number of kB, as bytes; -1 where there is none."""
+    """Return the kB of a line as bytes, or -1 if there is no such line."""
     for line in _read(path).splitlines():
         if line.startswith(name):
             return int(line.split()[1]) * 1024

@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Pool"]
 
-_START_ATTEMPTS = 3  # in a row, while nobody waits for a sandbox
+_START_ATTEMPTS = 3  # in a row, while no invocation waits
 _INIT_S = 60.0  # for a sandbox to ask for its first invocation
-_REAP_S = 5.0
-_MEMORY_S = 0.05  # between two looks at what the sandboxes take
-_BRIEF_S = 0.01  # an invocation that cannot have taken much in between
+_REAP_S = 5.0  # for a killed process to end
+_MEMORY_S = 0.05  # between two measurements
+_BRIEF_S = 0.01  # invocations below this are not measured: they cannot have used much
 
 
 class Pool:
-    """Keeps so many sandboxes alive and gives each one invocation at a time, first come first
-    served. Belongs to the server's loop."""
+    """Keeps the sandboxes alive, and gives each one invocation at a time, in order of arrival.
+
+    For the server's event loop.
+    """
 
     def __init__(self, settings: Settings, lifeline: Lifeline, stats: dict[str, int]) -> None:
         self.settings = settings
@@ -37,8 +39,8 @@ class Pool:
         self._variables = settings.variables()
         self._limit = None if settings.memory_mb is None else settings.memory_mb << 20  # bytes
         self._watch: asyncio.TimerHandle | None = None
-        self._looks = 0
-        self._idle: list[Sandbox] = []  # parked; the one that worked last is the last
+        self._measurements = 0
+        self._idle: list[Sandbox] = []  # parked, in the order of their last invocations
         self._queue: deque[Invocation] = deque()
         self._dying: set[Sandbox] = set()  # killed, not yet reaped
         self._failed_starts = 0  # in a row
@@ -50,7 +52,7 @@ class Pool:
             self._start_sandbox()
 
     def stop(self) -> None:
-        """Kill and reap every process. Blocks for as long as the kernel takes."""
+        """Kill and reap all processes. Blocks until they have ended."""
         self._stopping = True
         if self._watch is not None:
             self._watch.cancel()
@@ -67,21 +69,24 @@ class Pool:
 
     @property
     def load(self) -> int:
-        """Invocations that run or wait."""
+        """Number of invocations that run or wait."""
         return sum(sandbox.busy for sandbox in self.by_token.values()) + len(self._queue)
 
     # --- invocations ----------------------------------------------------------------------------
 
     def submit(self, invocation: Invocation) -> None:
-        """Run it as soon as a sandbox is free. Its request is answered then."""
+        """Run an invocation as soon as a sandbox is free, and answer its request."""
         self._queue.append(invocation)
         self._pump()
         if self._queue and len(self.by_token) < self.settings.sandboxes:
-            self._start_sandbox()  # one that could not start before
+            self._start_sandbox()  # an earlier start has failed
 
     def withdraw(self, invocation: Invocation) -> None:
-        """Nobody waits for it: it does not start. If it has, its reply is thrown away, or it is
-        ended, as the settings say."""
+        """Cancel an invocation whose caller has disconnected.
+
+        If it is running already, its reply is discarded, or its sandbox is ended, depending on
+        `Settings.stop_abandoned`.
+        """
         invocation.answered = True
         invocation.take_body()
         with contextlib.suppress(ValueError):
@@ -142,17 +147,17 @@ class Pool:
         body = {"errorType": kind, "errorMessage": f"RequestId: {invocation.id} Error: {text}"}
         self._answer(sandbox, invocation, json.dumps(body).encode(), True)
 
-    # --- what a sandbox says --------------------------------------------------------------------
+    # --- requests of a sandbox ------------------------------------------------------------------
 
     def next(self, sandbox: Sandbox, request: Request) -> None:
-        """It asks for an invocation."""
+        """Give a sandbox its next invocation, when there is one."""
         sandbox.ready = True
         self._failed_starts = 0
         self.start_failure = None
         invocation, sandbox.invocation = sandbox.invocation, None
         sandbox.stop_timer()
         if invocation is not None:
-            text = "the handler's runtime asked for more before it had answered"
+            text = "the runtime asked for the next invocation without a reply to this one"
             self._fail(sandbox, invocation, "Runtime.ExitError", text)
         if sandbox.stale:
             self._replace(sandbox)
@@ -169,22 +174,22 @@ class Pool:
             self._idle.remove(sandbox)
 
     def done(self, sandbox: Sandbox, id_: str, body: bytes, error: bool) -> None:
-        """It answers an invocation; one that is not its present one is ignored."""
+        """Take a sandbox's reply; one to another than its current invocation is ignored."""
         invocation = sandbox.invocation
         if invocation is None or invocation.id != id_:
             return
         brief = asyncio.get_running_loop().time() - invocation.started < _BRIEF_S
         if self._limit is not None and not brief and sandbox.memory.exceeded(self._limit):
-            self._out_of_memory(sandbox)  # if only for a moment
+            self._out_of_memory(sandbox)  # the limit was exceeded between two measurements
             return
         if self.settings.log is not None:
-            sandbox.read_log()  # what it has printed is shown before its results
+            sandbox.read_log()  # its output is shown before its results
         sandbox.invocation = None
         sandbox.stop_timer()
         self._answer(sandbox, invocation, body, error)
 
     def too_large(self, sandbox: Sandbox, id_: str, limit: int) -> None:
-        """It answers with more than a reply may hold."""
+        """Fail an invocation whose reply exceeds the limit."""
         if sandbox.invocation is None or sandbox.invocation.id != id_:
             return
         text = f"Response payload size exceeded maximum allowed payload size ({limit} bytes)."
@@ -214,13 +219,13 @@ class Pool:
         sandbox.init_error = json.dumps(
             {
                 "errorType": "Sandbox.Timedout",
-                "errorMessage": f"the function's code was not loaded within {_INIT_S:.0f} seconds",
+                "errorMessage": f"the handler was not loaded within {_INIT_S:.0f} seconds",
             }
         ).encode()
         sandbox.kill()
 
     def _not_started(self, sandbox: Sandbox | None, text: str) -> None:
-        """Whoever waits longest learns why, instead of waiting for ever."""
+        """Note a failed start, and fail the invocation that has waited longest."""
         self._failed_starts += 1
         no_memory = sandbox is not None and sandbox.out_of_memory
         kind = "Runtime.OutOfMemory" if no_memory else "Runtime.ExitError"
@@ -233,7 +238,7 @@ class Pool:
             else:
                 self._answer(sandbox, invocation, init_error, True)
         if self._queue or self._failed_starts < _START_ATTEMPTS:
-            # Not at once: each failed start may have somebody else to tell.
+            # Not at once, so that each failed start can fail another waiting invocation.
             asyncio.get_running_loop().call_soon(self._top_up)
 
     def _top_up(self) -> None:
@@ -241,7 +246,7 @@ class Pool:
             self._start_sandbox()
 
     def _remove(self, sandbox: Sandbox) -> bool:
-        """Take it out of the game; False when it was out already."""
+        """Stop using a sandbox; return False if that was done before."""
         if self.by_token.pop(sandbox.token, None) is None:
             return False
         self._unpark(sandbox)
@@ -249,7 +254,7 @@ class Pool:
         return True
 
     def _replace(self, sandbox: Sandbox) -> None:
-        """End one that has no invocation, and start another."""
+        """End a sandbox that has no invocation, and start another."""
         if self._remove(sandbox):
             self._dying.add(sandbox)
             sandbox.kill()
@@ -273,7 +278,7 @@ class Pool:
         if invocation is None:
             return
         self.stats["timeouts"] += 1
-        sandbox.read_last_words()
+        sandbox.read_unsent()
         text = f"Task timed out after {self.settings.timeout_s:.2f} seconds"
         self._fail(sandbox, invocation, "Sandbox.Timedout", text)
         self._replace(sandbox)
@@ -281,40 +286,40 @@ class Pool:
     # --- memory ---------------------------------------------------------------------------------
 
     def _watch_memory(self) -> None:
-        """Look at what takes memory, for as long as there is a limit and something is at work."""
+        """Measure memory regularly, while there is a limit and a sandbox is busy."""
         if self._limit is not None and self._watch is None and not self._stopping:
-            self._watch = asyncio.get_running_loop().call_later(_MEMORY_S, self._look_at_memory)
+            self._watch = asyncio.get_running_loop().call_later(_MEMORY_S, self._measure_memory)
 
-    def _look_at_memory(self) -> None:
+    def _measure_memory(self) -> None:
         assert self._limit is not None
         self._watch = None
-        self._looks += 1
+        self._measurements += 1
         working = False
         for sandbox in list(self.by_token.values()):
             if not sandbox.busy and sandbox.ready:
                 continue
             working = True
-            if sandbox.memory.exceeds(self._limit, with_children=self._looks % 4 == 0):
+            if sandbox.memory.exceeds(self._limit, with_children=self._measurements % 4 == 0):
                 self._out_of_memory(sandbox)
         if working:
             self._watch_memory()
 
     def _out_of_memory(self, sandbox: Sandbox) -> None:
-        """End it as Lambda does."""
+        """End a sandbox above the memory limit, as Lambda does."""
         sandbox.out_of_memory = True
         invocation, sandbox.invocation = sandbox.invocation, None
         if invocation is None:
-            sandbox.kill()  # it was still starting
+            sandbox.kill()  # while it was loading the handler
             return
         self.stats["crashes"] += 1
-        sandbox.read_last_words()
+        sandbox.read_unsent()
         self._fail(sandbox, invocation, "Runtime.OutOfMemory", sandbox.end_of())
         self._replace(sandbox)
 
     # --- for the caller -------------------------------------------------------------------------
 
     def kill_busy(self) -> int | None:
-        """SIGKILL one that is at work; its process id, or None when none is."""
+        """Kill a busy sandbox and return its process id, or None if there is none."""
         for sandbox in self.by_token.values():
             if sandbox.busy:
                 sandbox.kill()
@@ -322,8 +327,10 @@ class Pool:
         return None
 
     def refresh(self) -> int:
-        """Replace what runs old code, or in other directories than the caller's of now; idle ones
-        at once, others after their invocation. Returns how many."""
+        """Replace sandboxes with outdated code or surroundings, and return how many.
+
+        Idle ones are replaced at once, busy ones after their invocation.
+        """
         now = Surroundings()
         moved = now.differ(self._surroundings)
         old = [

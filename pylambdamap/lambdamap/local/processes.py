@@ -1,4 +1,4 @@
-"""Sandbox processes: started, watched, ended."""
+"""Sandbox processes: their start, output and end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from lambdamap.local import words
+from lambdamap.local import unsent
 from lambdamap.local.memory import Memory
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Lifeline", "Sandbox", "Settings", "Surroundings"]
 
-_LOG_BYTES = 4096  # what X-Amz-Log-Result holds
-_LOG_READS = 64  # of 64 KB at most at once, so that a flood does not hold up the loop
-_LOOK_S = 0.05  # at a process that cannot be watched through a descriptor
+_LOG_BYTES = 4096  # limit for X-Amz-Log-Result
+_LOG_READS = 64  # of 64 KB each, so that much output does not block the loop
+_POLL_S = 0.05  # interval where a process cannot be watched through a descriptor
 
 
 def _unnamed_file() -> int:
-    """A descriptor of an empty file that nothing else has, and that a child may inherit."""
+    """Return a descriptor of an empty file without a name, for a child to inherit."""
     if hasattr(os, "memfd_create"):
         with contextlib.suppress(OSError):
             return os.memfd_create("lambdamap-sandbox")
@@ -38,13 +38,13 @@ def _unnamed_file() -> int:
 
 
 class Lifeline:
-    """A pipe whose end tells every sandbox that the caller has gone, however it went."""
+    """A pipe that is closed when the caller ends in any way, which ends the sandboxes."""
 
     def __init__(self) -> None:
         self.read_fd, self._write_fd = os.pipe()
 
     def close(self) -> None:
-        """Let go of both ends. Idempotent; for the child of a fork, too."""
+        """Close both ends. Idempotent; also for the child of a fork."""
         for fd in (self.read_fd, self._write_fd):
             if fd >= 0:
                 with contextlib.suppress(OSError):
@@ -52,12 +52,12 @@ class Lifeline:
         self.read_fd = self._write_fd = -1
 
 
-# Set anew for each test, and of no use to f: a sandbox started for another test is as good.
-_FLEETING = ("PYTEST_CURRENT_TEST",)
+# Changes with each test and is of no use to f: not a reason to replace a sandbox.
+_IGNORED = ("PYTEST_CURRENT_TEST",)
 
 
 class Surroundings:
-    """What a sandbox takes over from its caller: import path, directory, environment, arguments."""
+    """What a sandbox inherits from its caller: import path, directory, environment, arguments."""
 
     def __init__(self) -> None:
         self.directory = _directory()
@@ -66,9 +66,9 @@ class Surroundings:
         self.arguments = _arguments()
 
     def differ(self, other: Surroundings) -> bool:
-        """Whether a process that has the others is not one that has these."""
-        fleeting = {name: self.environment.get(name) for name in _FLEETING}
-        same = {**self.environment, **fleeting} == {**other.environment, **fleeting}
+        """Return whether a process with the other surroundings must be replaced."""
+        ignored = {name: self.environment.get(name) for name in _IGNORED}
+        same = {**self.environment, **ignored} == {**other.environment, **ignored}
         return not same or (self.directory, self.path, self.arguments) != (
             other.directory,
             other.path,
@@ -77,7 +77,7 @@ class Surroundings:
 
 
 def _arguments() -> list[str]:
-    # Not there in an embedded interpreter; and it may be anything.
+    # sys.argv is missing in an embedded interpreter, and may be any object.
     found = getattr(sys, "argv", [])
     return [entry for entry in found if isinstance(entry, str)] if isinstance(found, list) else []
 
@@ -86,7 +86,7 @@ def _directory() -> str:
     try:
         return os.getcwd()
     except OSError:
-        return "/"  # it has been removed
+        return "/"  # the directory was removed
 
 
 def _import_path(directory: str) -> list[str]:
@@ -95,7 +95,7 @@ def _import_path(directory: str) -> list[str]:
 
 
 class Settings(NamedTuple):
-    """What does not change while the server runs."""
+    """The constant settings of a server."""
 
     sandboxes: int
     kind: str
@@ -110,7 +110,22 @@ class Settings(NamedTuple):
 
 
 class Sandbox:
-    """One process and what the server knows of it. Belongs to the server's loop."""
+    """One process, as the server sees it. For the server's event loop.
+
+    Parameters
+    ----------
+    settings, surroundings, variables
+        What it runs, what it inherits, and the environment variables on top.
+    lifeline
+        Ends the process when the caller ends.
+    on_exit
+        Called when the process has ended.
+
+    Raises
+    ------
+    OSError
+        The process cannot be started.
+    """
 
     def __init__(
         self,
@@ -120,17 +135,16 @@ class Sandbox:
         lifeline: Lifeline,
         on_exit: Callable[[Sandbox], None],
     ) -> None:
-        """Start the process. Raises OSError when it cannot be."""
         self.token = secrets.token_urlsafe(18)
         self.ready = False  # has asked for an invocation at least once
-        self.stale = False  # is to be replaced before its next invocation
-        self.parked: Request | None = None  # its open call for the next invocation
+        self.stale = False  # to be replaced before its next invocation
+        self.parked: Request | None = None  # its open request for the next invocation
         self.invocation: Invocation | None = None
-        self.init_error: bytes | None = None  # why it cannot start, in its own words
+        self.init_error: bytes | None = None  # its report that it cannot start, as JSON
         self.timer: asyncio.TimerHandle | None = None
-        self.sources: dict[str, tuple[int, int]] = {}
-        self.log = bytearray()
-        self.is_logged = True  # what it prints is for `on_log`, too
+        self.sources: dict[str, tuple[int, int]] = {}  # file -> modification time in ns, size
+        self.log = bytearray()  # the end of its output
+        self.is_logged = True  # pass output on to the server's log
         self.out_of_memory = False
         self._on_exit = on_exit
         self._on_log = settings.log
@@ -138,19 +152,19 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self._gone = False
         self._pid_fd = -1
-        # What the process needs to know and f must not see; it takes this out of its environment.
+        # What the process needs and f must not see.
         own = {
             "arguments": surroundings.arguments,
             "lifeline": lifeline.read_fd,
             "path": surroundings.path,
-            "as_on_aws": "AWS_ENDPOINT_URL_LAMBDA" in variables,  # its own function can be reached
+            "as_on_aws": "AWS_ENDPOINT_URL_LAMBDA" in variables,  # it can invoke its own function
             "restore": {
                 name: surroundings.environment.get(name)
                 for name in ("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUNBUFFERED")
             },
         }
-        # Not in the environment, where little has room. Later the process keeps in this file what
-        # was printed and is not in a reply yet: it outlives a crash.
+        # Not in the environment, whose size is limited. Once started, the process keeps its unsent
+        # output in this file, which survives a crash.
         self._notes = _unnamed_file()
         with contextlib.ExitStack() as failed:
             failed.callback(os.close, self._notes)
@@ -166,7 +180,7 @@ class Sandbox:
             self._pid_fd = os.pidfd_open(self.process.pid)
             self._loop.add_reader(self._pid_fd, self._ended)
         except (AttributeError, OSError):
-            self._loop.call_later(_LOOK_S, self._look)
+            self._loop.call_later(_POLL_S, self._poll)
 
     def _start(
         self,
@@ -192,7 +206,7 @@ class Sandbox:
                 "LAMBDAMAP_SANDBOX": str(self._notes),
             },
             pass_fds=(lifeline.read_fd, self._notes),
-            start_new_session=True,  # Ctrl-C at the terminal is the caller's alone
+            start_new_session=True,  # Ctrl-C at the terminal must not reach it
         )
 
     @property
@@ -200,7 +214,7 @@ class Sandbox:
         return self.invocation is not None
 
     def read_log(self) -> None:
-        """Take over what the process has printed; the last bytes are kept."""
+        """Read the output of the process, and keep the end of it."""
         for _ in range(_LOG_READS):
             if self._out < 0:
                 return
@@ -216,11 +230,11 @@ class Sandbox:
                 return
             self._keep(data)
 
-    def read_last_words(self) -> None:
-        """Take over what was printed and is in no reply: the process has ended, or will."""
+    def read_unsent(self) -> None:
+        """Read the output that no reply contains, of a process that has ended or will."""
         self.read_log()
         if self._notes >= 0 and self.ready:
-            self._keep(words.read(self._notes))
+            self._keep(unsent.read(self._notes))
             os.close(self._notes)
             self._notes = -1
 
@@ -230,41 +244,41 @@ class Sandbox:
         if data and self.is_logged and self._on_log is not None:
             self._on_log(data)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         if self._gone:
             return
         if self.process.poll() is None:
-            self._loop.call_later(_LOOK_S, self._look)
+            self._loop.call_later(_POLL_S, self._poll)
         else:
             self._ended()
 
     def _ended(self) -> None:
         if self._gone:
             return
-        self.kill()  # what it has started and left behind
+        self.kill()  # processes that it has left running
         self.process.wait()
-        self.read_last_words()
+        self.read_unsent()
         self.close()
         self._on_exit(self)
 
     def end_of(self) -> str:
-        """How the process ended, in the words that Lambda uses."""
-        code = self.process.returncode
+        """Return how the process ended, in Lambda's wording."""
+        status = self.process.returncode
         if self.out_of_memory:
             return (
                 f"Runtime exited with error: signal: killed, for using more than {self._memory_mb} "
                 "MB: raise memory_mb (lambdamap serve --memory)"
             )
-        if code is not None and code < 0:
+        if status is not None and status < 0:
             names = {number.value: number.name for number in signal.Signals}
-            name = names.get(-code, f"SIG{-code}")[3:].lower()
-            return f"Runtime exited with error: signal: {'killed' if -code == 9 else name}"
-        if code:
-            return f"Runtime exited with error: exit status {code}"
+            name = names.get(-status, f"SIG{-status}")[3:].lower()
+            return f"Runtime exited with error: signal: {'killed' if -status == 9 else name}"
+        if status:
+            return f"Runtime exited with error: exit status {status}"
         return "Runtime exited without providing a reason"
 
     def kill(self) -> None:
-        """SIGKILL to it and whatever it has started."""
+        """Send SIGKILL to the process and to those that it has started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
@@ -274,7 +288,7 @@ class Sandbox:
             self.timer = None
 
     def close(self) -> None:
-        """Let go of the descriptors. Idempotent."""
+        """Close the descriptors. Idempotent."""
         self._gone = True
         self.stop_timer()
         if self._out >= 0:
@@ -291,7 +305,7 @@ class Sandbox:
             self._pid_fd = -1
 
     def is_outdated(self) -> bool:
-        """Whether a source file that it has loaded is another by now."""
+        """Return whether a source file has changed since the process loaded it."""
         for path, (mtime_ns, size) in self.sources.items():
             try:
                 facts = os.stat(path)

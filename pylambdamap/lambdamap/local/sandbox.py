@@ -1,13 +1,13 @@
-"""The process that a handler runs in: what Lambda calls an execution environment.
+"""The process that runs a handler, which Lambda calls an execution environment.
 
 Started by `lambdamap.local.processes` as ``python -m lambdamap.local.sandbox KIND HANDLER``. KIND
-``builtin`` is the loop below, three calls of Lambda's Runtime API; ``awslambdaric`` runs AWS's own
-runtime client. Either way the process ends with its caller, and tells the server which source files
-it has loaded.
+``builtin`` is the loop in this module, which uses three calls of Lambda's Runtime API;
+``awslambdaric`` is AWS's runtime client. The process ends with its caller, and reports to the server
+which source files it has loaded.
 
-The calls go over a bare socket: the peer is always the server of this package, `http.client` would
-take a third of the start, and the answer to one invocation and the request for the next can leave
-in one write.
+HTTP is spoken over a bare socket: the peer is always the server of this package, importing
+`http.client` would take a third of the start-up time, and the reply to one invocation and the request
+for the next are sent in one write.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
+from types import ModuleType
 from typing import Any, ClassVar
 
 from lambdamap import _process
 from lambdamap._process import call_once
-from lambdamap.local.words import Words
+from lambdamap.local.unsent import Unsent
 
 __all__ = ["main", "reporting_handler"]
 
 _API = "/2018-06-01/runtime"
-_HEAD_BYTES = 65536
+_HEADER_BYTES = 65536
 
 
 class _GoneError(Exception):
-    """The server has."""
+    """The server has closed the connection."""
 
 
 class _Record:
-    """Some fields of a JSON object; None for what it lacks."""
+    """Fields of a JSON object as attributes; None for missing ones."""
 
-    _fields: ClassVar[dict[str, str]] = {}  # name here: name in JSON
+    _fields: ClassVar[dict[str, str]] = {}  # attribute: name in JSON
 
     def __init__(self, data: dict[str, Any]) -> None:
         for name, key in self._fields.items():
@@ -52,7 +53,7 @@ class _Record:
 
 
 class CognitoIdentity(_Record):
-    """Who the caller is to Amazon Cognito."""
+    """The caller's identity in Amazon Cognito."""
 
     _fields: ClassVar = {
         "cognito_identity_id": "cognitoIdentityId",
@@ -61,14 +62,14 @@ class CognitoIdentity(_Record):
 
 
 class Client(_Record):
-    """The mobile application that called."""
+    """The mobile application of the caller."""
 
     _names = "installation_id app_title app_version_name app_version_code app_package_name"
     _fields: ClassVar = {name: name for name in _names.split()}
 
 
 class ClientContext(_Record):
-    """What the caller said beside the event."""
+    """The client context that the caller sent with the event."""
 
     _fields: ClassVar = {name: name for name in ("custom", "env", "client")}
     client: Any
@@ -80,7 +81,7 @@ class ClientContext(_Record):
 
 
 class LambdaContext:
-    """Lambda's context object, with the names of awslambdaric's."""
+    """Lambda's context object, with the same attributes as awslambdaric's."""
 
     def __init__(self, headers: dict[str, str]) -> None:
         self.aws_request_id = headers["lambda-runtime-aws-request-id"]
@@ -110,7 +111,7 @@ class LambdaContext:
         return max(0, self._deadline_ms - int(time.time() * 1000))
 
     def w3c(self) -> dict[str, str]:
-        """The W3C trace context of this invocation."""
+        """Return the W3C trace context of this invocation."""
         return dict(self._w3c)
 
     def log(self, message: object) -> None:
@@ -152,9 +153,9 @@ class _Api:
             raise _GoneError from None
 
     def receive(self) -> tuple[dict[str, str], bytes]:
-        """The next reply: headers, with names in lower case, and body."""
+        """Return the headers of the next reply, with names in lower case, and its body."""
         while (end := self._got.find(b"\r\n\r\n")) < 0:
-            if len(self._got) > _HEAD_BYTES:
+            if len(self._got) > _HEADER_BYTES:
                 raise _GoneError
             self._got += self._more()
         lines = self._got[:end].decode("latin-1").split("\r\n")
@@ -186,12 +187,11 @@ class _Api:
         self._socket.close()
 
 
-# --- the caller's life ----------------------------------------------------------------------------
+# --- the end of the caller ------------------------------------------------------------------------
 
 
 def _watch_caller(lifeline: int) -> None:
-    """End this process and what it has started when the inherited pipe is closed at its other end:
-    the caller is gone."""
+    """End this process and its children when the other end of the inherited pipe is closed."""
     import threading
 
     _ask_kernel(lifeline)
@@ -205,14 +205,13 @@ def _watch_caller(lifeline: int) -> None:
 
 
 def _ask_kernel(lifeline: int) -> None:
-    """Where the kernel can: let it send the SIGKILL, since code that keeps the GIL would hold up a
-    thread for as long as it likes."""
+    """Have the kernel send SIGKILL, if it can: code that holds the GIL would delay a thread."""
     import fcntl
 
     if not hasattr(fcntl, "F_SETSIG"):
         return
     try:
-        # Its owner and signal belong to an open file: this process needs one of its own.
+        # Owner and signal are set per open file description: this process needs its own.
         own = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         fcntl.fcntl(own, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(own, fcntl.F_SETSIG, 9)
@@ -221,17 +220,20 @@ def _ask_kernel(lifeline: int) -> None:
         pass
 
 
-# --- which sources are loaded -------------------------------------------------------------------
+# --- loaded source files ------------------------------------------------------------------------
 
-_loaded: dict[str, tuple[int, int]] = {}  # source file -> time and size just before it was read
-_news: dict[str, tuple[int, int]] = {}  # of it, what the server does not know
+_State = tuple[int, int]  # of a file: modification time in ns, size
+_loaded: dict[str, _State] = {}  # by source file, just before it was read
+_unreported: dict[str, _State] = {}
 _known_modules = 0
-_fixed: tuple[str, ...] = ()
+_fixed: tuple[str, ...] = ()  # folders whose files nobody edits
 
 
 def _watch_imports() -> None:
-    """Note the state of each source file when it is loaded; by the time of the report it may be
-    another. And read a file itself when its cached bytecode could be that of a version before."""
+    """Record the state of each source file when it is loaded, since it may change later.
+
+    Cached bytecode is ignored where it may belong to an earlier version of the file.
+    """
     global _fixed
     import sysconfig
     from importlib.util import cache_from_source
@@ -244,10 +246,10 @@ def _watch_imports() -> None:
         facts = _note(str(path))
         if facts is not None:
             try:
-                # The cache knows whole seconds: what was cached in the second of the last edit may
-                # be what was there before it.
+                # The cache compares whole seconds: bytecode cached in the second of the last edit
+                # may be of the version before it.
                 if os.stat(cache_from_source(path)).st_mtime_ns < facts[0] + 2_000_000_000:
-                    raise OSError("not sure that the cached bytecode is that of this file")
+                    raise OSError("the cached bytecode may be outdated")
             except FileNotFoundError:
                 pass
         return path_stats(self, path)
@@ -255,8 +257,8 @@ def _watch_imports() -> None:
     SourceFileLoader.path_stats = noting  # type: ignore[method-assign]
 
 
-def _note(path: str) -> tuple[int, int] | None:
-    """Keep the file's present state; None for what nobody edits."""
+def _note(path: str) -> _State | None:
+    """Record and return the current state of a file; None for files that nobody edits."""
     if path.startswith(_fixed) or "/site-packages/" in path or "/dist-packages/" in path:
         return None
     try:
@@ -265,29 +267,29 @@ def _note(path: str) -> tuple[int, int] | None:
         return None
     state = (facts.st_mtime_ns, facts.st_size)
     if _loaded.get(path) != state:
-        _loaded[path] = _news[path] = state
+        _loaded[path] = _unreported[path] = state
     return state
 
 
 def _report() -> bytes | None:
-    """What the server does not know yet: files outside the standard library and site-packages."""
+    """Return the loaded source files that the server does not know yet, as JSON."""
     global _known_modules
     if len(sys.modules) != _known_modules:
         _known_modules = len(sys.modules)
         for module in list(sys.modules.values()):
-            # What no SourceFileLoader has loaded: extension modules, and those of the start.
+            # Extension modules, and modules loaded before `_watch_imports`.
             path = getattr(module, "__file__", None)
             if isinstance(path, str) and path not in _loaded:
                 _note(path)
-    if not _news:
+    if not _unreported:
         return None
-    report = json.dumps(_news).encode()
-    _news.clear()
+    report = json.dumps(_unreported).encode()
+    _unreported.clear()
     return report
 
 
 def _reports() -> list[tuple[str, bytes]]:
-    """What to tell the server that it does not know yet: operation and body."""
+    """Return operations and bodies of the reports that the server needs now."""
     calls = []
     report = _report()
     if report is not None:
@@ -298,7 +300,7 @@ def _reports() -> list[tuple[str, bytes]]:
 
 
 def _send_reports() -> None:
-    """The reports over a connection of their own."""
+    """Send the reports over a separate connection."""
     for call in _reports():
         api = _Api()
         api.send(api.post(*call))
@@ -306,30 +308,31 @@ def _send_reports() -> None:
         api.close()
 
 
-# --- what f prints --------------------------------------------------------------------------------
+# --- output of f ----------------------------------------------------------------------------------
 
-_words: Words | None = None
+_unsent: Unsent | None = None
 
 
-def _forget_words() -> None:
-    """The handler has ended: what it printed is in its reply, or in the log when that has come."""
+def _forget_output() -> None:
+    """After the handler has returned: its output is in the reply, or in the log."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # f may have closed it, or put another in its place
+        with contextlib.suppress(Exception):  # f may have closed or replaced it
             stream.flush()
-    if _words is not None:
-        _words.forget()
+    if _unsent is not None:
+        _unsent.forget()
 
 
-# --- what f may break -----------------------------------------------------------------------------
+# --- modules that f may remove --------------------------------------------------------------------
 
-_needed: dict[
-    str, Any
-] = {}  # modules without which the next invocation would fail, or another's map
+_needed: dict[str, ModuleType] = {}  # without which the next invocation, or another map, would fail
 
 
 def _note_needed() -> None:
-    """Note what is loaded before the first invocation. Where f takes one of these away, as by
-    ``sys.modules.clear()``, the server replaces this process before its next invocation."""
+    """Record the modules loaded before the first invocation.
+
+    If f removes one, as with ``sys.modules.clear()``, the server replaces this process before its
+    next invocation.
+    """
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in ("lambdamap", "__main__", "builtins", "os", "sys"):
             _needed[name] = module
@@ -339,21 +342,21 @@ _wrapped: Callable[[Any, Any], Any] | None = None
 
 
 def reporting_handler(event: Any, context: Any) -> Any:
-    """The real handler, then the report; what ``awslambdaric`` is given to run."""
+    """Call the real handler, then send the reports: the handler for ``awslambdaric``."""
     global _wrapped
     if _wrapped is None:
         _wrapped = _find_handler(os.environ["_HANDLER"])
     try:
         return call_once(_wrapped, event, context)
     finally:
-        _forget_words()
+        _forget_output()
         _send_reports()
 
 
 def _find_handler(path: str) -> Callable[[Any, Any], Any]:
     module, _, name = path.replace("/", ".").rpartition(".")
     if not module:
-        raise ImportError("a handler is written module.function")
+        raise ImportError("the handler must have the form module.function")
     handler: Callable[[Any, Any], Any] = getattr(importlib.import_module(module), name)
     return handler
 
@@ -375,7 +378,7 @@ def _error_body(kind: str, error: BaseException, request_id: str, frames: list[s
 def _call(
     handler: Callable[[Any, Any], Any], event: bytes, headers: dict[str, str]
 ) -> tuple[str, bytes]:
-    """Run the handler: what to answer, "response" or "error" and its body."""
+    """Run the handler; return the reply's operation, "response" or "error", and its body."""
     request_id = headers["lambda-runtime-aws-request-id"]
     trace = headers.get("lambda-runtime-trace-id")
     if trace is not None:
@@ -398,8 +401,10 @@ def _call(
 
 
 def _load_handler(path: str) -> Callable[[Any, Any], Any]:
-    """The handler. Why it cannot be loaded is told to the server and ends this process; awslambdaric
-    would tell it to an address without a path only."""
+    """Import the handler. A failure is reported to the server and ends the process.
+
+    awslambdaric cannot report it itself: it ignores the path in the address of the Runtime API.
+    """
     try:
         return _find_handler(path)
     except Exception as error:
@@ -428,7 +433,7 @@ def _loop(path: str) -> None:
     while True:
         headers, event = api.receive()
         outcome, body = _call(handler, event, headers)
-        _forget_words()
+        _forget_output()
         request_id = headers["lambda-runtime-aws-request-id"]
         answer = api.post(f"/invocation/{request_id}/{outcome}", body) + more
         reports = [api.post(*call) for call in _reports()]
@@ -439,12 +444,12 @@ def _loop(path: str) -> None:
 
 
 def main() -> None:
-    """Run until the caller is gone."""
-    global _words
+    """Serve invocations until the caller ends."""
+    global _unsent
     kind, path = sys.argv[1:3]
     notes = int(os.environ["LAMBDAMAP_SANDBOX"])
     own = json.loads(os.pread(notes, os.fstat(notes).st_size, 0))
-    # From here on the environment is the caller's; what stays says where this code runs.
+    # From here on the environment is the caller's, but for a variable that marks a sandbox.
     if own["as_on_aws"]:
         del os.environ["LAMBDAMAP_SANDBOX"]
     else:
@@ -455,8 +460,8 @@ def main() -> None:
             os.environ[name] = value
     sys.path[:] = own["path"]
     sys.argv[:] = own["arguments"]
-    _words = Words(notes)
-    _process.keep_printed = _words.keep
+    _unsent = Unsent(notes)
+    _process.keep_printed = _unsent.keep
     os.close(notes)
     _watch_caller(own["lifeline"])
     _watch_imports()
@@ -475,6 +480,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # One module, whoever asks for it by name: awslambdaric does.
+    # awslambdaric imports this module by its name: it must not be loaded twice.
     sys.modules["lambdamap.local.sandbox"] = sys.modules["__main__"]
     main()

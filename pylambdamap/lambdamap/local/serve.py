@@ -32,15 +32,22 @@ def serve(
 ) -> None:
     """Run a local Lambda until SIGINT or SIGTERM, and print how to reach it.
 
-    The handler may be in the working directory, as in a function's task root. What it prints goes
-    to stderr. Source files that change are reloaded within a second.
+    The handler may be in the working directory, as in a function's task root. Its output goes to
+    stderr. Source files that change are reloaded within a second.
+
+    Parameters
+    ----------
+    port, sandboxes, kind, handler, function_name, timeout_s, memory_mb, concurrency_limit, auth, self_invocation
+        As for `lambdamap.local.LocalLambda`.
+    say
+        Called with each line to print.
 
     Raises
     ------
     ImportError
         The handler cannot be loaded.
     OSError
-        The port is taken.
+        The port is in use.
     """
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -64,12 +71,12 @@ def serve(
             failure = function.start_failure()
             if failure is not None:
                 raise ImportError(
-                    f"the function cannot start: {failure}. Check --handler, which is looked for in "
-                    "the working directory first"
+                    f"the function cannot start: {failure}: check --handler, which is searched in the "
+                    "working directory first"
                 )
         if over.is_set():
             return
-        say(f"# a Lambda with {function.sandboxes} sandboxes ({kind}) listens; stop it with Ctrl-C")
+        say(f"# local Lambda with {function.sandboxes} sandboxes ({kind}); press Ctrl-C to stop")
         region = "AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1"  # boto3 reads the second
         say(f"export AWS_ENDPOINT_URL_LAMBDA={function.endpoint_url} {region}")
         say(

@@ -1,9 +1,9 @@
-"""A Lambda on this machine: the Invoke API in front of warm sandbox processes.
+"""The Lambda on this machine: the Invoke API in front of warm sandbox processes.
 
-It keeps the rules that a caller meets on AWS: one invocation at a time in a sandbox, request and
-reply limits, the function's timeout, crashes, function errors, the log's tail, 429 when asked for,
-and signatures. Bodies are handed through as bytes. Everything runs on one thread with an event loop
-of its own, so that it works beside a caller's running loop.
+It behaves as AWS does for a caller: one invocation at a time per sandbox, limits for requests and
+replies, the function's timeout, crashes, function errors, the tail of the log, throttling on demand,
+and signatures. Bodies are passed on as bytes. All of it runs on one thread with its own event loop,
+so that it works beside a running loop of the caller.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from lambdamap.local.signature import Verifier
 
 __all__ = ["LocalLambda", "shared"]
 
-_MEMORY_MB = 1769  # of a function that has one core on Lambda
-# How many threads numerical libraries start. Most follow the first where their own is not set.
+_MEMORY_MB = 1769  # gives a function one core on Lambda
+# How many threads numerical libraries start. Most of them fall back to the first variable.
 _FOLLOWED = "OMP_NUM_THREADS"
 _FOLLOWING = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _UNFOLLOWING = ("VECLIB_MAXIMUM_THREADS",)
-_CALL_S = 30.0  # for the loop to do what another thread asks of it
+_CALL_S = 30.0  # timeout for calls into the loop from other threads
 
 Kind = Literal["builtin", "awslambdaric"]
 T = TypeVar("T")
@@ -46,43 +46,44 @@ class LocalLambda:
     Parameters
     ----------
     sandboxes : int, optional
-        Processes that serve invocations, one at a time each; default: the cores of this machine.
-        More requests wait.
+        Processes that each serve one invocation at a time; further requests wait. Default: the
+        number of cores.
     kind : {"builtin", "awslambdaric"}
-        What runs the handler: our own loop, or AWS's runtime client (an extra package, Linux only).
+        What runs the handler: lambdamap's own loop, or AWS's runtime client (an extra package, for
+        Linux only).
     handler : str
         Dotted path of the handler; default: lambdamap's worker.
     function_name : str, optional
-        The one name that exists; None: any name invokes the handler.
+        The only function name that exists. Default: any name invokes the handler.
     timeout_s : float
-        The function's timeout, from hand-over to a sandbox; then its process is killed.
+        Timeout in seconds of an invocation, whose sandbox is then killed.
     memory_mb : int, optional
-        What an invocation may take with all that it starts; beyond it ends as on Lambda, with
-        Runtime.OutOfMemory (on Linux). None: no limit.
+        Memory limit in MB of an invocation and the processes that it starts. Above it the
+        invocation fails as on Lambda, with Runtime.OutOfMemory (on Linux). None: no limit.
     concurrency_limit : int, optional
-        Requests beyond so many, running or waiting, are answered 429; None: they wait.
+        Answer 429 to requests above this number, running or waiting. Default: they wait.
     auth : bool
         Refuse requests that are not signed with `access_key` and `secret_key`.
     port : int
-        Port on 127.0.0.1; 0: any free one.
+        Port on 127.0.0.1; 0: any free port.
     environment : mapping, optional
-        Further variables for the sandboxes.
+        Additional environment variables for the sandboxes.
     self_invocation : bool
-        Give the sandboxes this endpoint and the key pair, as AWS gives its own to a function: a map
-        in the handler then runs on this same function. It takes two sandboxes at least.
+        Give the sandboxes this endpoint and the key pair, as AWS does for a function: a map in the
+        handler then runs on this function. Needs at least two sandboxes.
     stop_abandoned : bool
-        End a sandbox whose caller has hung up. AWS lets it run to its end; on one's own machine the
-        cores are wanted for what comes next, so the process's own local Lambda does this.
+        End a sandbox whose caller has disconnected. AWS lets it run on; the local Lambda of a
+        process ends it, because the next map needs the cores.
     log : callable, optional
-        Is called with what sandboxes print (bytes), on the server's thread.
+        Called with the output of the sandboxes (bytes), on the server's thread.
 
     Attributes
     ----------
     access_key, secret_key : str
-        The key pair that requests are signed with; made when the object is.
+        The key pair for signing requests, new for each object.
     stats : dict
         Counts since the start: invocations, cold_starts, timeouts, crashes, throttles, bytes_in and
-        bytes_out (bodies).
+        bytes_out (of bodies).
 
     Examples
     --------
@@ -108,14 +109,14 @@ class LocalLambda:
         log: Callable[[bytes], object] | None = None,
     ) -> None:
         if kind not in ("builtin", "awslambdaric"):
-            raise ValueError(f"kind must be 'builtin' or 'awslambdaric', not {kind!r}")
+            raise ValueError(f"kind must be 'builtin' or 'awslambdaric', got {kind!r}")
         least = 2 if self_invocation else 1
         if sandboxes is not None and sandboxes < least:
-            raise ValueError(f"sandboxes must be at least {least}, not {sandboxes}")
+            raise ValueError(f"sandboxes must be at least {least}, got {sandboxes}")
         if not timeout_s > 0:
-            raise ValueError(f"timeout_s must be above 0, not {timeout_s}")
+            raise ValueError(f"timeout_s must be above 0, got {timeout_s}")
         if memory_mb is not None and not memory_mb > 0:
-            raise ValueError(f"memory_mb must be above 0, not {memory_mb}")
+            raise ValueError(f"memory_mb must be above 0, got {memory_mb}")
         self.sandboxes = sandboxes or max(least, _cores())
         self.kind = kind
         self.handler = handler
@@ -125,7 +126,7 @@ class LocalLambda:
         self.concurrency_limit = concurrency_limit
         self.stop_abandoned = stop_abandoned
         self.auth = auth
-        # As hard to guess as the secret: it is all that a head can show when it lacks the body's hash.
+        # As hard to guess as the secret: the only proof in headers without the hash of the body.
         self.access_key = "AKLOCAL" + secrets.token_hex(16).upper()
         self.secret_key = secrets.token_urlsafe(30)
         names = "invocations cold_starts timeouts crashes throttles bytes_in bytes_out"
@@ -136,7 +137,7 @@ class LocalLambda:
         self._log = log
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._listeners: list[Listener] = []  # of callers; of sandboxes
+        self._listeners: list[Listener] = []  # for callers; for sandboxes
         self._lifeline: Lifeline | None = None
         self._pool: Pool | None = None
         self._front: Front | None = None
@@ -145,14 +146,14 @@ class LocalLambda:
     # --- life ---------------------------------------------------------------------------------
 
     def start(self) -> LocalLambda:
-        """Listen, and start the sandboxes; returns when requests are accepted.
+        """Listen and start the sandboxes. Returns when requests are accepted.
 
         Raises
         ------
         OSError
-            The port is taken.
+            The port is in use.
         ModuleNotFoundError
-            kind is "awslambdaric" and that package is not installed.
+            `kind` is "awslambdaric", and that package is not installed.
         """
         if self.running:
             return self
@@ -161,7 +162,7 @@ class LocalLambda:
 
             if importlib.util.find_spec("awslambdaric") is None:
                 raise ModuleNotFoundError(
-                    "local='awslambdaric' needs AWS's runtime client: pip install awslambdaric"
+                    "local='awslambdaric' needs AWS's runtime client; pip install awslambdaric"
                 )
         started: Future[None] = Future()
         self._thread = threading.Thread(
@@ -177,7 +178,7 @@ class LocalLambda:
         return self
 
     def stop(self) -> None:
-        """End the sandboxes and the server. Idempotent."""
+        """Stop the sandboxes and the server. Idempotent."""
         thread, loop = self._thread, self._loop
         self._thread = None
         _alive.discard(self)
@@ -207,7 +208,7 @@ class LocalLambda:
         return f"http://127.0.0.1:{self._port}"
 
     def _run(self, started: Future[None]) -> None:
-        loop = asyncio.SelectorEventLoop()  # whatever the caller's policy makes, uvloop's included
+        loop = asyncio.SelectorEventLoop()  # regardless of the caller's event loop policy
         self._loop = loop
         try:
             loop.run_until_complete(self._listen())
@@ -230,7 +231,7 @@ class LocalLambda:
         try:
             callers = Listener(self._port, complaints, share=8)
             self._listeners = [callers]
-            # A port of their own: whatever callers and strangers do, sandboxes can connect.
+            # A separate port: callers and strangers cannot keep sandboxes from connecting.
             sandboxes = Listener(0, complaints, share=32)
             self._listeners.append(sandboxes)
             self._port = callers.port
@@ -268,7 +269,7 @@ class LocalLambda:
             "AWS_ENDPOINT_URL_LAMBDA": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
-            "AWS_SESSION_TOKEN": "",  # the caller's belongs to other keys
+            "AWS_SESSION_TOKEN": "",  # not the caller's, which belongs to other keys
         }
         threads = str(max(1, _cores() // self.sandboxes))
         return {
@@ -283,7 +284,7 @@ class LocalLambda:
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "AWS_EXECUTION_ENV": "AWS_Lambda_python%d.%d" % sys.version_info[:2],
             "_HANDLER": self.handler,
-            # It runs its own caller's code, unless the caller wants to see what a worker refuses.
+            # It runs its caller's code: everything is allowed, unless the caller sets a limit.
             "LAMBDAMAP_ALLOW": os.environ.get("LAMBDAMAP_ALLOW", "*"),
             "LAMBDAMAP_BY_VALUE": os.environ.get("LAMBDAMAP_BY_VALUE", "1"),
             **(own if self._self_invocation else {}),
@@ -300,9 +301,12 @@ class LocalLambda:
             self._lifeline.close()
         loop.stop()
 
-    def _let_go(self) -> None:
-        """In the child of a fork: close what would keep the parent's callers and sandboxes waiting
-        if the parent died. Descriptors are replaced, not closed: their owners are still there."""
+    def _detach(self) -> None:
+        """In the child of a fork, give up the parent's sockets and lifeline.
+
+        Otherwise its callers and sandboxes would not notice its end. Descriptors are replaced, not
+        closed, because their owner objects still exist.
+        """
         self._thread = None
         fds = [fd for listener in self._listeners for fd in listener.filenos()]
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -317,7 +321,7 @@ class LocalLambda:
     # --- for tests, demos and the caller ---------------------------------------------------------
 
     def _on_loop(self, function: Callable[[Pool], T]) -> T:
-        """Run a function on the loop's thread and return what it returns."""
+        """Call a function on the loop's thread and return its result."""
 
         async def call() -> T:
             assert self._pool is not None
@@ -329,45 +333,45 @@ class LocalLambda:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_CALL_S)
 
     def kill_sandbox(self) -> int | None:
-        """SIGKILL a sandbox that is at work; its process id, or None when none is."""
+        """Kill a sandbox that is running an invocation; return its process id, or None."""
         return self._on_loop(Pool.kill_busy)
 
     def throttle(self, seconds: float) -> None:
-        """Answer every invocation with 429 for so long."""
+        """Answer every invocation with 429 for this time."""
         if self._front is not None:
             self._front.throttled_until = time.monotonic() + seconds
 
     def refresh_code(self) -> int:
-        """Replace the sandboxes that have loaded source files which have changed since, or that
-        were started when the caller had another sys.path or working directory.
+        """Replace sandboxes that run outdated code, and return how many.
 
-        An idle one is replaced at once, one at work after its invocation. Returns how many.
+        These are sandboxes whose source files have changed since they were loaded, or which were
+        started with another environment, sys.path or working directory of the caller. An idle
+        sandbox is replaced at once, a busy one after its invocation.
         """
         return self._on_loop(Pool.refresh)
 
     def ready(self) -> int:
-        """How many sandboxes have loaded the handler."""
+        """Return how many sandboxes have loaded the handler."""
         return self._on_loop(Pool.ready)
 
     def start_failure(self) -> str | None:
-        """Why the last sandbox that was started could not load the handler, or None if one could."""
+        """Return why the last start of a sandbox failed, or None if one has succeeded since."""
         return self._on_loop(lambda pool: pool.start_failure)
 
     def pids(self) -> list[int]:
-        """Process ids of the sandboxes."""
+        """Return the process ids of the sandboxes."""
         return self._on_loop(Pool.pids)
 
 
 def _thread_counts(known: Collection[str]) -> list[str]:
-    """The variables that say how many threads numerical libraries start in a process, of those
-    that nobody has set."""
+    """Return the unset environment variables that limit the threads of numerical libraries."""
     if _FOLLOWED in known:
         return [name for name in _UNFOLLOWING if name not in known]
     return [name for name in (_FOLLOWED, *_FOLLOWING, *_UNFOLLOWING) if name not in known]
 
 
 def _show(data: bytes) -> None:
-    """Print what sandboxes have printed."""
+    """Print the output of sandboxes."""
     with contextlib.suppress(Exception):  # the stream may be closed, or gone
         sys.stdout.write(data.decode("utf-8", "replace"))
         sys.stdout.flush()
@@ -387,8 +391,11 @@ _shared_lock = threading.Lock()
 
 
 def shared(kind: Kind = "builtin", memory_mb: int | None = None) -> LocalLambda:
-    """The one LocalLambda of this process, started at its first use and stopped with it; one more for
-    each other limit of memory. What its sandboxes print is printed."""
+    """Return the LocalLambda of this process, of this kind and memory limit.
+
+    It is started at its first use and stopped with the process. The output of its sandboxes is
+    printed.
+    """
     import atexit
 
     with _shared_lock:
@@ -402,10 +409,10 @@ def shared(kind: Kind = "builtin", memory_mb: int | None = None) -> LocalLambda:
 
 
 def _forget() -> None:
-    """In the child of a fork: the parent's are not ours."""
+    """In the child of a fork, forget the parent's."""
     global _shared_lock
     for function in list(_alive):
-        function._let_go()
+        function._detach()
     _alive.clear()
     _shared.clear()
     _shared_lock = threading.Lock()

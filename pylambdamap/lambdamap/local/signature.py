@@ -1,4 +1,4 @@
-"""Checks AWS Signature Version 4 on a received request, as the real endpoint would."""
+"""Checks AWS Signature Version 4 on received requests, as the real endpoint does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CREDENTIAL = re.compile(
 _STAMP = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SKEW_S = 300
-_FRESH_S = 15  # between the making of a signature and its arrival, on one machine
+_FRESH_S = 15  # between signing and arrival, on one machine
 
 
 class BadSignatureError(Exception):
@@ -38,46 +38,46 @@ def _query(query: str) -> str:
 
 
 class Claim(NamedTuple):
-    """What a head says of who sent it."""
+    """What the headers of a request say about its sender."""
 
     canonical: str  # the canonical request without the hash of the body
     scope: str
     stamp: str
     signature: str
     body_hash: str | None  # None: the signature cannot be checked without the body
-    fresh: bool  # the signature is right, recent, and was not shown before
+    fresh: bool  # the signature is valid, recent, and was not used before
 
 
 class Verifier:
-    """Knows one key pair."""
+    """Checks requests against one key pair."""
 
     def __init__(self, access_key: str, secret_key: str) -> None:
         self._access_key = access_key
         self._secret_key = secret_key
         self._scope, self._signing_key = "", b""  # of the last request
-        self._shown: dict[str, float] = {}  # signatures of the last seconds, the oldest first
+        self._used: dict[str, float] = {}  # signatures of the last seconds, oldest first
 
     def check(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> None:
-        """Raise `BadSignatureError` unless the request was signed with this key pair, just now."""
-        self.check_body(self.check_head(method, target, headers), body)
+        """Raise `BadSignatureError` unless the request was signed with this key pair just now."""
+        self.check_body(self.check_headers(method, target, headers), body)
 
-    def check_head(self, method: str, target: str, headers: Mapping[str, str]) -> Claim:
+    def check_headers(self, method: str, target: str, headers: Mapping[str, str]) -> Claim:
         """Check what can be checked without the body; `check_body` does the rest.
 
-        With the body's hash among the signed headers that is the whole signature; without, it is
-        the access key, which nobody knows to whom it was not given, and the time.
+        If the body's hash is among the signed headers, that is the whole signature. Otherwise it is
+        the time and the access key, which is as secret as the secret key here.
 
         Parameters
         ----------
         target
-            Path and query as they came over the wire.
+            Path and query as received.
         headers
-            Lower-case names.
+            With names in lower case.
 
         Raises
         ------
         BadSignatureError
-            This key pair has not signed the request, or not just now.
+            The request was not signed with this key pair, or not just now.
         """
         found = _CREDENTIAL.fullmatch(headers.get("authorization", ""))
         if found is None:
@@ -119,7 +119,7 @@ class Verifier:
         return claim._replace(body_hash=body_hash, fresh=fresh)
 
     def check_body(self, claim: Claim, body: bytes) -> None:
-        """Raise `BadSignatureError` unless it is the body that was signed."""
+        """Raise `BadSignatureError` unless this is the body that was signed."""
         body_hash = hashlib.sha256(body).hexdigest()
         if claim.body_hash is None:
             self._compare(claim, body_hash)
@@ -134,18 +134,18 @@ class Verifier:
             raise _mismatch()
 
     def _is_new(self, signature: str) -> bool:
-        """Whether it was not shown in the last seconds; from now on it was."""
+        """Remember a signature, and return whether this is its first use in the last seconds."""
         now = time.monotonic()
-        shown = self._shown
-        while shown and shown[oldest := next(iter(shown))] < now - 3 * _FRESH_S:
-            del shown[oldest]
-        if signature in shown:
+        used = self._used
+        while used and used[oldest := next(iter(used))] < now - 3 * _FRESH_S:
+            del used[oldest]
+        if signature in used:
             return False
-        shown[signature] = now
+        used[signature] = now
         return True
 
     def _check_time(self, stamp: str, date: str) -> float:
-        """How long ago it was signed, in seconds."""
+        """Return how many seconds ago the request was signed."""
         try:
             if not _STAMP.fullmatch(stamp) or not stamp.startswith(date):
                 raise ValueError

@@ -1,7 +1,7 @@
-"""What f has printed and no reply holds yet, in memory that the sandbox shares with the server.
+"""Output of f that no reply contains yet, in memory that a sandbox shares with the server.
 
-Neither a crash nor a closed descriptor loses it. It is a ring: a count of all bytes written, eight
-bytes in native order, then the last `SIZE` of them.
+It survives a crash and closed descriptors. It is a ring buffer: the count of all bytes written, as
+eight bytes in native order, then the last `SIZE` bytes.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import struct
 
-__all__ = ["SIZE", "Words", "read"]
+__all__ = ["SIZE", "Unsent", "read"]
 
 SIZE = 65536
 _COUNT = struct.Struct("=Q")
 
 
 def read(fd: int) -> bytes:
-    """The last words in a file that a sandbox has made its own."""
+    """Return the output in a file that a sandbox has taken over; b"" if none has."""
     data = os.pread(fd, _COUNT.size + SIZE, 0)
     if len(data) < _COUNT.size + SIZE:
         return b""
@@ -26,11 +26,16 @@ def read(fd: int) -> bytes:
     return ring[:count] if count <= SIZE else ring[at:] + ring[:at]
 
 
-class Words:
-    """The sandbox's side."""
+class Unsent:
+    """The writing side, in the sandbox.
+
+    Parameters
+    ----------
+    fd
+        A file, which is truncated and mapped; the descriptor may be closed afterwards.
+    """
 
     def __init__(self, fd: int) -> None:
-        """Takes the file over, whatever it held; the descriptor is not needed afterwards."""
         import mmap
 
         os.ftruncate(fd, 0)
@@ -41,7 +46,7 @@ class Words:
         self._at_line_start = True
 
     def keep(self, index: int, text: str) -> None:
-        """Add what the item at this position printed, as the caller is shown it."""
+        """Add text printed by the item of this index, in the form that the caller is shown."""
         if index != self._index and not self._at_line_start:
             self._write(b"\n")
             self._at_line_start = True
@@ -63,7 +68,7 @@ class Words:
         _COUNT.pack_into(self._memory, 0, self._count)
 
     def forget(self) -> None:
-        """A reply holds it by now."""
+        """Drop the output: a reply contains it now."""
         if self._count:
             self._count = 0
             self._at_line_start = True
