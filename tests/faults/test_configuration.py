@@ -286,7 +286,7 @@ def test_qualifier_that_contradicts_the_name(plain_site: Any) -> None:
     options = plain_site.options(server, qualifier="v2")
     function = options.pop("function")
     del options["chunksize"]
-    with pytest.raises(lambdamap.ConfigError, match="'v2' and the function's name ends in :v1"):
+    with pytest.raises(lambdamap.ConfigError, match=r"qualifier is 'v2', .*:v1"):
         lambdamap.invoke_map(f"{function}:v1", [1], **options)
     assert list(lambdamap.invoke_map(f"{function}:v2", [1], **options)) == [1]
     assert server.requests[0].target.endswith(f"{function}%3Av2/invocations")

@@ -19,21 +19,22 @@ _said = False
 
 
 def own_function() -> str | None:
-    """Inside Lambda: this function's name and running version; None elsewhere, also on the local
-    Lambda, whose name no account knows.
+    """Return the name and version of the Lambda function that this code runs in.
+
+    None outside Lambda, and on the local Lambda, whose name exists in no account.
 
     Raises
     ------
     ConfigError
-        This function's handler would not do lambdamap's work.
+        The function's handler does not serve lambdamap's requests.
     """
     name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
     if not name or "LAMBDAMAP_SANDBOX" in os.environ:
-        return None  # not in Lambda; a sandbox of the local one only looks like it
+        return None
     if not _handler_is_ours():
         raise ConfigError(
-            f"this code runs in the Lambda function {name}, whose handler does not know lambdamap: "
-            f"write `{_handler_name()} = lambdamap.worker.wrap({_handler_name()})` behind it, or name "
+            f"this code runs in the Lambda function {name}, whose handler does not serve lambdamap: "
+            f"add `{_handler_name()} = lambdamap.worker.wrap({_handler_name()})` after it, or name "
             "the function to use with lambdamap.configure(function=...)"
         )
     return f"{name}:{os.environ.get('AWS_LAMBDA_FUNCTION_VERSION', '$LATEST')}"
@@ -56,20 +57,22 @@ def _handler_is_ours() -> bool:
 
 
 def remote_depth(options: Options) -> int:
-    """Levels of maps inside f that may run remotely, for a map that is started here; -1: this one
-    may not itself. A map inside f has what its caller left, whatever its own options say."""
+    """Return how many levels of nested maps a map started here may run remotely.
+
+    -1: not even the map itself. Inside f the caller's limit applies, regardless of the options.
+    """
     call = sys.modules.get("lambdamap.worker.call")
     left = call.depth_left.get() if call is not None else None
     return options.depth if left is None else left - 1
 
 
 def choose(options: Options) -> str:
-    """The backend's name: "aws", "local", "inline" or "executor".
+    """Return the name of the backend: "aws", "local", "inline" or "executor".
 
     Raises
     ------
     ConfigError
-        "aws" without a function.
+        It is "aws", and there is no function.
     """
     global _said
     if not isinstance(options.backend, str):
@@ -87,7 +90,7 @@ def choose(options: Options) -> str:
     if not _said:
         _said = True
         _log.warning(
-            "no Lambda function is configured: using a Lambda on this machine. Set "
-            "LAMBDAMAP_FUNCTION to run on AWS, or backend='local' to say that this is meant"
+            "no Lambda function is configured, using a Lambda on this machine: set "
+            "LAMBDAMAP_FUNCTION to run on AWS, or backend='local' to avoid this warning"
         )
     return "local"

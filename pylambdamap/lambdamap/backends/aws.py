@@ -1,4 +1,4 @@
-"""AWS Lambda, or anything that speaks its Invoke API at ``endpoint_url``."""
+"""AWS Lambda, or another implementation of its Invoke API at ``endpoint_url``."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ __all__ = ["region_of", "route"]
 
 
 def region_of(function: str, options: Options) -> str:
-    """Argument, the ARN's, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, then the profile's.
+    """Return the region of a function.
+
+    The first that is set of the option, the ARN's region, ``AWS_REGION``, ``AWS_DEFAULT_REGION`` and
+    the profile's region.
 
     Raises
     ------
     ConfigError
-        None of them is there, or the ARN names another region than the argument.
+        None is set, it is not a region, or the ARN is in another region than the option.
     """
     parts = function.split(":")
     in_arn = parts[3] if parts[0] == "arn" else None
     region = options.region or in_arn
     if in_arn is not None and region != in_arn:
-        raise ConfigError(f"region is {region!r} and the function's ARN is in {in_arn!r}")
+        raise ConfigError(
+            f"region is {region!r}, but the function's ARN is in {in_arn!r}: leave region= out"
+        )
     region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if not region:
         try:
@@ -47,7 +52,7 @@ def region_of(function: str, options: Options) -> str:
     if not region:
         raise ConfigError("no AWS region: pass region=, or set AWS_REGION")
     if not is_region(region):
-        raise ConfigError(f"{region!r} is no AWS region{_fips_hint(region)}")
+        raise ConfigError(f"{region!r} is not an AWS region{_fips_hint(region)}")
     return region
 
 
@@ -58,12 +63,12 @@ def _fips_hint(region: str) -> str:
 
 
 def _qualified(function: str, options: Options) -> tuple[str, str | None]:
-    """The function, and the qualifier that is not in its name.
+    """Return the function, and its qualifier unless that is part of the name.
 
     Raises
     ------
     ConfigError
-        Its name has another one.
+        The name contains another qualifier than the option.
     """
     wanted, in_name = options.qualifier, qualifier_of(function)
     if wanted is None or in_name is None:
@@ -71,12 +76,14 @@ def _qualified(function: str, options: Options) -> tuple[str, str | None]:
     if options.function is None:  # inside Lambda: another version of this function
         return function.removesuffix(f":{in_name}"), wanted
     if in_name != wanted:
-        raise ConfigError(f"qualifier is {wanted!r} and the function's name ends in :{in_name}")
+        raise ConfigError(
+            f"qualifier is {wanted!r}, but the function's name ends with :{in_name}: leave one out"
+        )
     return function, None
 
 
 def route(options: Options, function: str) -> Route:
-    """Where a named function is invoked."""
+    """Return the route to a function on AWS."""
     region = region_of(function, options)
     name, qualifier = _qualified(function, options)
     url, ca_bundle = resolve(options, region)

@@ -1,8 +1,8 @@
-"""AWS credentials: the environment natively, everything else through botocore.
+"""AWS credentials: from the environment directly, from all other sources through botocore.
 
-Reading the environment costs nothing and imports nothing: it is how keys reach a Lambda function
-and a CI job. Profiles, SSO, containers and instance roles are botocore's business; it is asked on
-the calling thread, and only when the environment holds no keys.
+Lambda functions and CI jobs get their keys in the environment, and reading it imports nothing.
+botocore, which handles profiles, SSO, containers and instance roles, is called on the calling thread,
+and only if the environment contains no keys.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Credentials", "find"]
 
 
 class Credentials(NamedTuple):
-    """One generation of keys. Neither `repr` nor an error shows the secret or the token."""
+    """One key pair with its token. Neither `repr` nor errors show the secret or the token."""
 
     access_key: str
     secret_key: str
@@ -26,7 +26,7 @@ class Credentials(NamedTuple):
     source: str
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("AWS credentials are not pickled: let the other process find its own")
+        raise TypeError("AWS credentials cannot be pickled: let the other process find its own")
 
     def __repr__(self) -> str:
         return f"Credentials(access_key={self.access_key!r}, source={self.source!r})"
@@ -34,7 +34,7 @@ class Credentials(NamedTuple):
 
 def _clean(value: object, name: str) -> str:
     if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
-        raise ConfigError(f"{name} must hold printable ASCII only, and some of it")
+        raise ConfigError(f"{name} must be a non-empty string of printable ASCII")
     return value.strip()
 
 
@@ -55,8 +55,8 @@ def _explicit(given: Any) -> Credentials:
         token = getattr(frozen, "token", None)
     if not access or not secret:
         raise ConfigError(
-            "credentials must hold access_key and secret_key (a mapping, a tuple, or what "
-            "boto3.Session().get_credentials() returns)"
+            "credentials must contain access_key and secret_key: pass a mapping, a tuple, or the "
+            "result of boto3.Session().get_credentials()"
         )
     return Credentials(
         _clean(access, "access_key"),
@@ -68,7 +68,7 @@ def _explicit(given: Any) -> Credentials:
 
 
 def _expiry(found: Any) -> float | None:
-    """When botocore's refreshable credentials expire."""
+    """Return when botocore's refreshable credentials expire, in seconds since 1970."""
     time = getattr(found, "_expiry_time", None)
     return time.timestamp() if time is not None else None
 
@@ -83,7 +83,7 @@ def _environment_expiry() -> float | None:
         time = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         raise ConfigError(
-            f"AWS_CREDENTIAL_EXPIRATION must be a time such as 2026-01-31T12:00:00Z, not {text!r}"
+            f"AWS_CREDENTIAL_EXPIRATION must be a time such as 2026-01-31T12:00:00Z, got {text!r}"
         ) from None
     return (time if time.tzinfo else time.replace(tzinfo=timezone.utc)).timestamp()
 
@@ -94,7 +94,7 @@ def _environment() -> Credentials | None:
         return None
     secret = os.environ.get("AWS_SECRET_ACCESS_KEY")
     if not secret:
-        raise ConfigError("AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not: set both")
+        raise ConfigError("AWS_ACCESS_KEY_ID is set, but AWS_SECRET_ACCESS_KEY is not: set both")
     token = os.environ.get("AWS_SESSION_TOKEN") or os.environ.get("AWS_SECURITY_TOKEN")
     return Credentials(
         _clean(access, "AWS_ACCESS_KEY_ID"),
@@ -111,8 +111,8 @@ def _botocore(profile: str | None) -> Credentials:
         import botocore.session
     except ImportError:
         raise ConfigError(
-            "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or for profiles, "
-            "SSO and roles install boto3 (pip install 'lambdamap[aws]'); backend='local' needs none"
+            "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or, for profiles, "
+            "SSO and roles, install boto3 (pip install 'lambdamap[aws]'); backend='local' needs none"
         ) from None
     try:
         found = botocore.session.Session(profile=profile).get_credentials()
@@ -124,7 +124,7 @@ def _botocore(profile: str | None) -> Credentials:
     if frozen is None or not frozen.access_key or not frozen.secret_key:
         raise ConfigError(
             "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws "
-            "configure` or `aws sso login` (botocore finds no profile, container or instance role, "
+            "configure` or `aws sso login` (botocore found no profile, container or instance role "
             "either); backend='local' needs none"
         )
     return Credentials(
@@ -137,19 +137,19 @@ def _botocore(profile: str | None) -> Credentials:
 
 
 def find(given: Any, profile: str | None) -> Credentials:
-    """The credentials of one map.
+    """Return the credentials for one map.
 
     Parameters
     ----------
     given
         The ``credentials`` option, or None.
     profile
-        The ``profile`` option; when given, the environment's keys are not used.
+        The ``profile`` option, or None; with a profile, the environment's keys are ignored.
 
     Raises
     ------
     ConfigError
-        None are found; the message names the ways to give them.
+        There are none, or they are malformed.
     """
     if given is not None:
         return _explicit(given)

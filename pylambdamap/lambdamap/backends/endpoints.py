@@ -1,8 +1,8 @@
-"""Which URL a region's Invoke API has, and what of it a user may override.
+"""The URL of a region's Invoke API, and the settings that override it.
 
-The rules are those of botocore's endpoint rule set for Lambda and of its partitions, which the tests
-compare with these. The environment is read here; an AWS configuration file is botocore's to parse,
-and it is asked only when the file holds a word that matters.
+The rules are those of botocore's endpoint rule set for Lambda and of its partitions; tests compare
+the two. The environment is read here. AWS configuration files are parsed by botocore, and only if
+they contain a relevant setting.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ __all__ = ["Partition", "Settings", "check_url", "partition_of", "read_settings"
 
 
 class Partition(NamedTuple):
-    """A group of regions with DNS suffixes of their own."""
+    """A group of regions with its own DNS suffixes."""
 
     name: str
-    prefixes: tuple[str, ...]  # of its regions' names
+    prefixes: tuple[str, ...]  # of the names of its regions
     suffix: str
     dualstack_suffix: str
 
 
-# The first whose prefix fits; the last takes what no other does, as in botocore.
+# The first with a matching prefix applies; the last matches all regions, as in botocore.
 _PARTITIONS = (
     Partition("aws-cn", ("cn-",), "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
     Partition("aws-eusc", ("eusc-",), "amazonaws.eu", "api.amazonwebservices.eu"),
@@ -48,14 +48,14 @@ def partition_of(region: str) -> Partition:
 
 
 def url_of(region: str, *, fips: bool = False, dualstack: bool = False) -> str:
-    """Where AWS has this region's Invoke API."""
+    """Return the URL of a region's Invoke API on AWS."""
     partition = partition_of(region)
     suffix = partition.dualstack_suffix if dualstack else partition.suffix
     return f"https://lambda{'-fips' if fips else ''}.{region}.{suffix}"
 
 
 class Settings(NamedTuple):
-    """What environment and profile say of endpoints; None and False: nothing."""
+    """Settings of the environment and the profile; None and False are unset."""
 
     endpoint_url: str | None = None
     fips: bool = False
@@ -75,7 +75,7 @@ def _is_true(value: object) -> bool:
 
 
 def _file_matters() -> bool:
-    """Whether an AWS configuration file of this user has a setting that is read here."""
+    """Return whether an AWS configuration file of this user contains one of these settings."""
     places = (
         os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config",
         os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
@@ -84,7 +84,7 @@ def _file_matters() -> bool:
         try:
             if _WORDS.search(Path(os.path.expandvars(place)).expanduser().read_bytes()):
                 return True
-        except (OSError, RuntimeError):  # RuntimeError: there is no home
+        except (OSError, RuntimeError):  # RuntimeError: no home directory
             continue
     return False
 
@@ -96,8 +96,8 @@ def _from_profile(profile: str | None) -> Settings:
         import botocore.session
     except ImportError:
         raise ConfigError(
-            "the AWS configuration file sets an endpoint, FIPS, dual-stack or a CA bundle, which is "
-            "read through botocore: pip install 'lambdamap[aws]', or pass endpoint_url= and ca_bundle="
+            "the AWS configuration file sets an endpoint, FIPS, dual-stack or a CA bundle, and reading "
+            "it needs botocore: pip install 'lambdamap[aws]', or pass endpoint_url= and ca_bundle="
         ) from None
     try:
         session = botocore.session.Session(profile=profile)
@@ -121,10 +121,11 @@ def _from_profile(profile: str | None) -> Settings:
 
 
 def read_settings(options: Options) -> Settings:
-    """Environment over profile.
+    """Return the settings; the environment takes precedence over the profile.
 
-    ``AWS_ENDPOINT_URL_LAMBDA``, ``AWS_ENDPOINT_URL``, the profile's ``services`` section, its
-    ``endpoint_url``; none of them with ``AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true``.
+    The endpoint is the first that is set of ``AWS_ENDPOINT_URL_LAMBDA``, ``AWS_ENDPOINT_URL``, the
+    profile's ``services`` section and its ``endpoint_url``; none of them is used with
+    ``AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true``.
 
     Raises
     ------
@@ -147,14 +148,14 @@ def read_settings(options: Options) -> Settings:
 
 
 def check_url(url: str) -> str:
-    """Refuse what is no endpoint.
+    """Return an endpoint URL after checking it.
 
-    Plain http is for endpoints that were named, never for one that was made up here.
+    http is allowed for explicit endpoints only; AWS's own, which `url_of` derives, use https.
 
     Raises
     ------
     ConfigError
-        It is no URL of a host, or has parts that an endpoint has not.
+        It is not the URL of a host, or has a user, a query or a fragment.
     """
     try:
         parts = urllib.parse.urlsplit(url)
@@ -172,8 +173,8 @@ def check_url(url: str) -> str:
         or not all(33 <= ord(c) < 127 and c not in '\\"<>^`{|}' for c in url)
         or not set(host) <= _HOST
     ):
-        shown = re.sub(r"//[^/]*@", "//...@", url)  # a password, perhaps
-        raise ConfigError(f"endpoint_url must look like https://host[:port], not {shown!r}")
+        shown = re.sub(r"//[^/]*@", "//...@", url)  # it may contain a password
+        raise ConfigError(f"endpoint_url must look like https://host[:port], got {shown!r}")
     return url
 
 
@@ -181,12 +182,12 @@ _HOST = set("abcdefghijklmnopqrstuvwxyz0123456789-._:")
 
 
 def resolve(options: Options, region: str) -> tuple[str, str | None]:
-    """The URL to use, and the CA bundle that was named for it.
+    """Return the endpoint's URL and the CA bundle for it, or None.
 
     Raises
     ------
     ConfigError
-        A URL that cannot be one; FIPS or dual-stack together with a URL.
+        The URL is malformed, or is set together with FIPS or dual-stack.
     """
     settings = read_settings(options)
     url = options.endpoint_url or settings.endpoint_url
@@ -196,7 +197,7 @@ def resolve(options: Options, region: str) -> tuple[str, str | None]:
     for wanted, name in ((settings.fips, "FIPS"), (settings.dualstack, "DUALSTACK")):
         if wanted:
             raise ConfigError(
-                f"an endpoint_url is set and so is AWS_USE_{name}_ENDPOINT, which is for AWS's own "
-                "endpoints: unset one of them"
+                f"both endpoint_url and AWS_USE_{name}_ENDPOINT are set, and the latter is only for "
+                "AWS's own endpoints: unset one of them"
             )
     return check_url(url), ca_bundle

@@ -1,4 +1,4 @@
-"""The Lambda on this machine."""
+"""The backend that uses the Lambda on this machine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ __all__ = ["route"]
 
 
 def route(options: Options) -> Route:
-    """The process's own local Lambda, started when this is its first use. Sandboxes that run older
-    code than the files on disk are replaced."""
+    """Return the route to the local Lambda of this process, which is started at its first use.
+
+    Sandboxes with older code than the files on disk are replaced.
+    """
     from lambdamap.local.server import shared
 
     function = shared(cast("Kind", options.local), options.memory_mb)

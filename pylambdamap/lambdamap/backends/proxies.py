@@ -1,7 +1,7 @@
-"""The proxy that the environment names for an endpoint.
+"""The proxy for an endpoint, from the environment.
 
-libcurl would read the environment itself, from a native thread, while Python may be changing it. So it
-is read here, once per map, and libcurl is always told.
+libcurl would read the environment on a native thread, while Python may be changing it. So it is read
+here, once per map, and always passed to libcurl.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["find", "is_loopback"]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host surely is this machine."""
+    """Return whether a host name or address is certainly this machine."""
     if host == "localhost":
         return True
     with contextlib.suppress(ValueError):
@@ -27,7 +27,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_in_excluded_network(host: str) -> bool:
-    """NO_PROXY may name addresses and networks; urllib compares texts only."""
+    """Return whether NO_PROXY lists a network with this address; urllib compares only strings."""
     with contextlib.suppress(ValueError):
         address = ipaddress.ip_address(host)
         for word in (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(","):
@@ -38,17 +38,17 @@ def _is_in_excluded_network(host: str) -> bool:
 
 
 def find(scheme: str, host: str) -> tuple[str, str, int] | None:
-    """URL, host and port of the proxy for this host, or None; never one for loopback.
+    """Return URL, host and port of the proxy for this host, or None. Loopback is never proxied.
 
-    ``https_proxy`` or ``HTTPS_PROXY`` for an https endpoint, ``http_proxy`` for http: the upper-case
-    HTTP_PROXY is ignored, since a CGI server fills it from a request's header. ``NO_PROXY`` lists
-    names, their parent domains, addresses and networks, or is ``*``.
+    ``https_proxy`` or ``HTTPS_PROXY`` is used for https endpoints, ``http_proxy`` for http. The
+    upper-case HTTP_PROXY is ignored, because a CGI server sets it from a request header.
+    ``NO_PROXY`` lists names, parent domains, addresses and networks, or is ``*``.
 
     Raises
     ------
     ConfigError
-        The variable holds no URL of an http or https proxy. Its value, which may hold a password,
-        is not shown.
+        The variable is not the URL of an http or https proxy. Its value is not shown, because it may
+        contain a password.
     """
     if is_loopback(host) or urllib.request.proxy_bypass(host) or _is_in_excluded_network(host):
         return None

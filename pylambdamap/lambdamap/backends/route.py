@@ -1,4 +1,4 @@
-"""From options to a native Target: what the AWS and the local backend have in common."""
+"""From options to a native Target, for the AWS and the local backend."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CONNECT_MS = 5000
 
 
 class Route(NamedTuple):
-    """Where invocations go, and what is trusted there."""
+    """Where invocations go, and with which credentials."""
 
     name: str  # of the backend
     url: str
@@ -37,9 +37,9 @@ class Route(NamedTuple):
     credentials: Credentials
     max_concurrency: int
     trusted: bool  # arguments and results may be pickled by default
-    find: Callable[[], Credentials] | None = None  # looks for newer credentials
-    headers: tuple[tuple[str, str], ...] = ()  # of each request
-    qualifier: str | None = None  # alias or version, where it is not in the function's name
+    find: Callable[[], Credentials] | None = None  # finds newer credentials
+    headers: tuple[tuple[str, str], ...] = ()  # sent with each request
+    qualifier: str | None = None  # alias or version, unless it is part of the function's name
     ca_bundle: str | None = None  # file, or folder of hashed certificates; None: the system's
 
 
@@ -62,8 +62,10 @@ os.register_at_fork(after_in_child=_forget)
 def open_target(
     route: Route, options: Options, headers: tuple[tuple[str, str], ...] = ()
 ) -> Target:
-    """The native Target of a route, kept for the next map with the same one. headers: further ones
-    of each request."""
+    """Return the native Target of a route, which maps with the same settings share.
+
+    headers: additional headers, sent with each request.
+    """
     from lambdamap import _net
 
     url = urllib.parse.urlsplit(route.url)
@@ -78,7 +80,7 @@ def open_target(
     if options.client_context is not None:
         all_headers.append(("X-Amz-Client-Context", encoded_context(options.client_context)))
     if trace and os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
-        # AWS stops a function that goes on calling itself; it sees that by this header.
+        # AWS detects and stops recursive functions by this header.
         all_headers.append(("X-Amzn-Trace-Id", urllib.parse.quote(trace, safe="-=;:+&[]{}\"',")))
     attempts = options.max_attempts
     if attempts is None:
@@ -105,7 +107,7 @@ def open_target(
         connect_patience_ms=patience_ms,
     )
     keys = route.credentials
-    # Renewed keys of one source go on with its Target; those of another caller have their own.
+    # Newer keys from the same source reuse its Target; keys of another caller get their own.
     whose = keys.access_key if keys.source == "argument" else (keys.source, options.profile)
     key = (whose, *opening.keywords.values())
     with _lock:
@@ -125,7 +127,7 @@ def open_target(
                 token=keys.token,
                 expires_at=keys.expires_at,
             )
-        except ValueError as error:  # such as CA certificates that cannot be read
+        except ValueError as error:  # for example, unreadable CA certificates
             raise ConfigError(str(error)) from None
         while len(_targets) >= _MOST_TARGETS:
             _targets.pop(next(iter(_targets)))
@@ -134,15 +136,16 @@ def open_target(
 
 
 def renew(target: Target, route: Route) -> None:
-    """Bring the newer credentials that a target wants. Whoever comes first does it for all maps of
-    the process; the others wait here until it is done.
+    """Find the newer credentials that a target waits for.
+
+    The first thread does it for all maps of the process; the others wait here until it is done.
 
     Raises
     ------
     AccessDeniedError
-        There are none.
+        There are no newer credentials.
     ConfigError
-        The credentials cannot be found any more.
+        No credentials are found any more.
     """
     with _renewing:
         wanted = target.wants_credentials
@@ -160,7 +163,7 @@ def renew(target: Target, route: Route) -> None:
         if over and keys[:3] == before[:3]:
             raise AccessDeniedError(
                 f"the AWS credentials ({keys.source}) have expired and there are no newer ones: "
-                "renew them, and map again what is not done"
+                "renew them, then map the items that are not done"
             )
         target.set_credentials(keys.access_key, keys.secret_key, keys.token, keys.expires_at)
         if key is not None:
