@@ -63,5 +63,5 @@ def test_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
 def test_hostile_values() -> None:
     with pytest.raises(lambdamap.ConfigError, match="printable ASCII"):
         find(("A\r\nX: y", "S"), None)
-    with pytest.raises(lambdamap.ConfigError, match="must hold"):
+    with pytest.raises(lambdamap.ConfigError, match="access_key and secret_key"):
         find({}, None)

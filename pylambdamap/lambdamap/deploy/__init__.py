@@ -1,5 +1,5 @@
-"""From code on this machine to a Lambda function that runs it.
+"""Deployment of code on this machine as a Lambda function.
 
-`package` makes the folder and the zip, `account` talks to AWS, `image` writes a Dockerfile. Nothing
-here is needed to map; boto3 is imported when an account is touched.
+`package` makes the folder and the zip, `account` creates the function through boto3, `image` writes a
+Dockerfile. Maps do not need this package.
 """

@@ -1,7 +1,7 @@
-"""The AWS account's side of a deployment, through boto3: the role, the function, and their end.
+"""Creates, updates and deletes the function and its role in an AWS account, through boto3.
 
-Everything that is made carries the tag ``lambdamap``; what does not carry it is never changed or
-deleted. Each refusal of AWS's becomes an error that names the permission or the setting.
+Everything created has the tag ``lambdamap``; nothing without it is ever changed or deleted. Errors
+of AWS become errors that name the missing permission or the wrong setting.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ["HANDLER", "Account", "Deployed", "Wanted", "caller_policy"]
 
 HANDLER = "lambdamap.worker.entry.handler"
 TAG = "lambdamap"
-_DELAY_S = 1.0  # between two looks; the waiters' too
+_DELAY_S = 1.0  # between two polls, also of boto3's waiters
 _ROLE_S = 60.0  # until a new role can be assumed
-_READY_S = 300.0
+_READY_S = 300.0  # until a function is created or updated
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 _BAD_KEYS = (
@@ -53,7 +53,7 @@ _TRUST = {
 
 
 class Wanted(NamedTuple):
-    """What a function is to be."""
+    """The wanted state of a function."""
 
     name: str
     runtime: Runtime
@@ -62,19 +62,19 @@ class Wanted(NamedTuple):
     memory_mb: int
     timeout_s: int
     environment: dict[str, str]
-    role: str | None  # ARN; None: one of its own is made
-    bucket: str | None  # for zips that are too large for the call
+    role: str | None  # ARN; None: create one for this function
+    bucket: str | None  # for zips that are too large for the API call
 
     @property
     def digest(self) -> str | None:
-        """As Lambda's CodeSha256."""
+        """SHA-256 of the zip in base64, as in Lambda's CodeSha256; None for an image."""
         if self.archive is None:
             return None
         return base64.b64encode(hashlib.sha256(self.archive).digest()).decode()
 
 
 class Deployed(NamedTuple):
-    """The function that is there now."""
+    """The deployed function."""
 
     arn: str
     region: str
@@ -83,7 +83,7 @@ class Deployed(NamedTuple):
 
 
 def caller_policy(arn: str) -> dict[str, Any]:
-    """The least that whoever calls the function needs: itself, its versions and aliases."""
+    """Return the minimal policy for callers: to invoke the function, its versions and aliases."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -97,7 +97,7 @@ def caller_policy(arn: str) -> dict[str, Any]:
 
 
 def _log_policy(partition: str, region: str, account: str, name: str) -> dict[str, Any]:
-    """The least that the function itself needs: its own log."""
+    """Return the minimal policy for the function itself: to write its log."""
     group = f"arn:{partition}:logs:{region}:{account}:log-group:/aws/lambda/{name}"
     return {
         "Version": "2012-10-17",
@@ -113,10 +113,10 @@ def _log_policy(partition: str, region: str, account: str, name: str) -> dict[st
 
 
 def check_name(name: str) -> str:
-    """Raise ConfigError unless it can be a function's plain name."""
+    """Return a function's name, or raise ConfigError if it is malformed or more than a name."""
     if _NAME.fullmatch(name) is None:
         raise ConfigError(
-            f"a function's name has 1 to 64 letters, digits, - and _; {name!r} cannot be one"
+            f"invalid function name {name!r}: use 1 to 64 letters, digits, hyphens and underscores"
         )
     return name
 
@@ -127,16 +127,16 @@ class Account:
     Parameters
     ----------
     region, profile
-        As boto3 finds them when None.
+        None: as boto3 finds them.
     say
-        Is called with each thing that is done.
+        Called with a line for each step that is done.
     wait_s
-        Between two looks at something that is not ready.
+        Seconds between two polls.
 
     Raises
     ------
     ConfigError
-        boto3 is not installed, or there is no such region or profile, or no credentials.
+        boto3 is not installed, the region or profile does not exist, or there are no credentials.
     """
 
     def __init__(
@@ -151,9 +151,7 @@ class Account:
             import boto3
             import botocore.exceptions
         except ImportError:
-            raise ConfigError(
-                "this needs boto3: pip install boto3 (or lambdamap with its extra [aws])"
-            ) from None
+            raise ConfigError("deploying needs boto3: pip install 'lambdamap[aws]'") from None
         self._exceptions = botocore.exceptions
         self._say = say
         self._wait_s = wait_s
@@ -177,17 +175,17 @@ class Account:
     # --- the whole --------------------------------------------------------------------------------
 
     def deploy(self, wanted: Wanted) -> Deployed:
-        """Create the function, or make the one that is there be as wanted; returns when it is ready.
+        """Create or update the function. Returns when it is ready.
 
         Raises
         ------
         AccessDeniedError
-            The caller lacks a permission, which is named.
+            The caller lacks a permission; the message names it.
         ConfigError
-            Something is in the way: a function or role of that name that lambdamap did not make, a
-            zip that needs a bucket, a setting that AWS does not take.
+            A function or role of that name was not created by lambdamap, the zip needs a bucket, or
+            AWS rejects a setting.
         ServiceError
-            AWS did not do what it was asked to, or not in time.
+            AWS failed, or took too long.
         """
         check_name(wanted.name)
         before = self._find(wanted.name)
@@ -201,24 +199,24 @@ class Account:
         changed = self._update_code(wanted, before["Configuration"])
         changed |= self._update_configuration(wanted, before["Configuration"], role)
         if not changed:
-            self._say(f"{wanted.name} is so already")
+            self._say(f"{wanted.name} is up to date")
         arn = str(before["Configuration"]["FunctionArn"])
         return Deployed(arn, self.region, created=False, changed=changed)
 
     def delete(self, name: str) -> None:
-        """Delete the function and the role that were made for it. Idempotent.
+        """Delete the function and the role that was created for it. Idempotent.
 
         Raises
         ------
         ConfigError
-            lambdamap did not make that function.
+            The function was not created by lambdamap.
         AccessDeniedError
-            The caller lacks a permission, which is named.
+            The caller lacks a permission; the message names it.
         """
         check_name(name)
         found = self._find(name)
         if found is None:
-            self._say(f"there is no function {name} in {self.region}")
+            self._say(f"the function {name} does not exist in {self.region}")
         else:
             self._check_tag(found, name)
             with self._refusals("lambda:DeleteFunction"):
@@ -229,29 +227,28 @@ class Account:
     # --- the role ---------------------------------------------------------------------------------
 
     def _role(self, name: str) -> str:
-        """The ARN of the function's own role, made if it is not there."""
+        """Return the ARN of the function's own role, which is created if it does not exist."""
         role = _role_name(name)
-        with self._refusals("iam:GetRole", "pass --role with the ARN of a role that is there"):
+        other = "or pass --role with the ARN of an existing role"
+        with self._refusals("iam:GetRole", other):
             found = self._get_role(role)
         if found is None:
-            with self._refusals(
-                "iam:CreateRole and iam:TagRole", "or pass --role with the ARN of one"
-            ):
+            with self._refusals("iam:CreateRole and iam:TagRole", other):
                 found = self._iam.create_role(
                     RoleName=role,
                     AssumeRolePolicyDocument=json.dumps(_TRUST),
                     Description=f"Writes the log of the Lambda function {name}",
                     Tags=[{"Key": TAG, "Value": __version__}],
                 )["Role"]
-            self._say(f"made the role {role}")
+            self._say(f"created the role {role}")
         elif not _may_be_assumed(found):
             raise ConfigError(
-                f"the role {role} is there and Lambda may not assume it: allow sts:AssumeRole to "
+                f"Lambda may not assume the existing role {role}: allow sts:AssumeRole to "
                 "lambda.amazonaws.com in its trust policy, or pass --role with the ARN of another"
             )
         if _is_tagged(found.get("Tags", [])):
             policy = _log_policy(self.partition, self.region, self.account, name)
-            with self._refusals("iam:PutRolePolicy", "or pass --role with the ARN of a role"):
+            with self._refusals("iam:PutRolePolicy", other):
                 self._iam.put_role_policy(
                     RoleName=role,
                     PolicyName=f"log-{self.region}",
@@ -272,7 +269,7 @@ class Account:
         if found is None:
             return
         if not _is_tagged(found.get("Tags", [])):
-            self._say(f"left the role {role}, which lambdamap did not make")
+            self._say(f"kept the role {role}, which was not created by lambdamap")
             return
         with self._refusals("iam:ListRolePolicies"):
             names = self._iam.list_role_policies(RoleName=role)["PolicyNames"]
@@ -281,7 +278,7 @@ class Account:
             with self._refusals("iam:DeleteRolePolicy"):
                 self._iam.delete_role_policy(RoleName=role, PolicyName=own)
         if [name for name in names if name != own]:
-            self._say(f"left the role {role}, which has other policies or serves other regions")
+            self._say(f"kept the role {role}, which has other policies or is used in other regions")
             return
         with self._refusals("iam:DeleteRole"):
             self._iam.delete_role(RoleName=role)
@@ -300,8 +297,8 @@ class Account:
     def _check_tag(self, found: dict[str, Any], name: str) -> None:
         if TAG not in (found.get("Tags") or {}):
             raise ConfigError(
-                f"there is a function {name} in {self.region} that lambdamap did not make: choose "
-                f"another name, or tag that one `{TAG}` if it is to be lambdamap's"
+                f"the function {name} in {self.region} was not created by lambdamap: choose another "
+                f"name, or add the tag `{TAG}` to let lambdamap manage it"
             )
 
     def _check_ours(self, found: dict[str, Any], wanted: Wanted) -> None:
@@ -322,9 +319,8 @@ class Account:
             return {"ZipFile": wanted.archive}
         if wanted.bucket is None:
             raise ConfigError(
-                f"the zip has {len(wanted.archive) / 2**20:.0f} MB and AWS takes 50 MB with the "
-                f"call: pass --bucket with an S3 bucket in {self.region} to send it through, or "
-                "--image"
+                f"the zip of {len(wanted.archive) / 2**20:.0f} MB exceeds the 50 MB that AWS accepts "
+                f"directly: pass --bucket with an S3 bucket in {self.region}, or --image"
             )
         key = f"lambdamap/{wanted.name}.zip"
         with self._refusals(f"s3:PutObject on {wanted.bucket}/{key}"):
@@ -354,13 +350,13 @@ class Account:
                     created = self._lambda.create_function(**settings)
                     break
                 except self._lambda.exceptions.InvalidParameterValueException as error:
-                    # A role is known everywhere only seconds after it was made.
+                    # A new role is known everywhere only after some seconds.
                     new = wanted.role is None and "cannot be assumed" in str(error)
                     if not new or time.monotonic() > ends:
                         raise
                     self._say("waiting until the role can be assumed")
                     time.sleep(self._wait_s)
-        self._say(f"made the function {wanted.name}")
+        self._say(f"created the function {wanted.name}")
         return str(created["FunctionArn"])
 
     def _update_code(self, wanted: Wanted, before: dict[str, Any]) -> bool:
@@ -374,11 +370,11 @@ class Account:
                 **self._code(wanted),
             )
         self._ready("function_updated_v2", wanted.name)
-        self._say(f"changed the code of {wanted.name}")
+        self._say(f"updated the code of {wanted.name}")
         return True
 
     def _update_configuration(self, wanted: Wanted, before: dict[str, Any], role: str) -> bool:
-        # Variables that somebody else has set stay.
+        # Variables set by others are kept.
         variables = {**before.get("Environment", {}).get("Variables", {}), **wanted.environment}
         settings: dict[str, Any] = {
             "Role": role,
@@ -396,16 +392,16 @@ class Account:
         with self._refusals("lambda:UpdateFunctionConfiguration and iam:PassRole"):
             self._lambda.update_function_configuration(FunctionName=wanted.name, **settings)
         self._ready("function_updated_v2", wanted.name)
-        self._say(f"changed the settings of {wanted.name}")
+        self._say(f"updated the settings of {wanted.name}")
         return True
 
     def _ready(self, waiter: str, name: str) -> None:
-        """Wait until what was asked for is done.
+        """Wait until the function is created or updated.
 
         Raises
         ------
         ServiceError
-            It failed, with AWS's reason, or took longer than five minutes.
+            That failed, with AWS's reason, or took longer than five minutes.
         """
         attempts = max(1, int(_READY_S / max(self._wait_s, 0.01)))
         with self._refusals("lambda:GetFunction"):
@@ -418,15 +414,18 @@ class Account:
                 last = error.last_response.get("Configuration", {})
                 reason = last.get("StateReason") or last.get("LastUpdateStatusReason") or str(error)
                 raise ServiceError(
-                    f"{name} does not become ready: {reason}. Run the command again, or look at the "
+                    f"{name} did not become ready ({reason}): run the command again, or check the "
                     "function in the AWS console"
                 ) from error
 
-    # --- AWS's refusals ---------------------------------------------------------------------------
+    # --- errors of AWS ----------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _refusals(self, permission: str, otherwise: str = "") -> Iterator[None]:
-        """Turn what boto3 raises into what the caller can do about it."""
+        """Convert exceptions of boto3 to errors with a remedy.
+
+        permission: what the calls in this block need. otherwise: an alternative to it.
+        """
         exceptions = self._exceptions
         try:
             yield
@@ -441,7 +440,7 @@ class Account:
                 f"{error} Check the network and the region ({self.region})"
             ) from error
         except (exceptions.BotoCoreError, exceptions.HTTPClientError) as error:
-            raise ServiceError(f"{permission} could not be asked for: {error}") from error
+            raise ServiceError(f"{permission} failed: {error}: run the command again") from error
 
     def _explained(self, error: Any, permission: str, otherwise: str) -> ConfigError | ServiceError:
         code = error.response.get("Error", {}).get("Code", "")
@@ -451,30 +450,31 @@ class Account:
             lacking = named[1] if named else permission
             hint = f", {otherwise}" if otherwise else ""
             return AccessDeniedError(
-                f"the permission {lacking} is missing: have it added to the caller's policy{hint} "
-                f"({text})"
+                f"missing permission {lacking}: add it to the caller's policy{hint} ({text})"
             )
         if code in _BAD_KEYS:
             return AccessDeniedError(
-                f"AWS does not accept these credentials ({code}: {text}): check the keys, the clock "
-                f"of this machine, and that {self.region} is enabled for the account"
+                f"AWS rejected the credentials ({code}: {text}): check the keys, the clock of this "
+                f"machine, and that {self.region} is enabled for the account"
             )
         if code in ("ResourceConflictException", "TooManyRequestsException", "Throttling"):
-            return ServiceError(f"AWS is busy with something else of this ({text}): run it again")
+            return ServiceError(f"AWS is busy with another request ({text}): run the command again")
         if code == "NoSuchBucket":
             return ConfigError(f"{text}: --bucket must name an S3 bucket in {self.region}")
         if code == "ResourceNotFoundException":
             return ConfigError(f"{text}: check --region ({self.region}), --role and --image")
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500) < 500:
-            return ConfigError(f"AWS refuses {error.operation_name}: {code}: {text}")
-        return ServiceError(f"AWS failed at {error.operation_name} ({code}: {text}): run it again")
+            return ConfigError(f"AWS rejected {error.operation_name}: {code}: {text}")
+        return ServiceError(
+            f"AWS failed in {error.operation_name} ({code}: {text}): run the command again"
+        )
 
 
-# --- small parts ----------------------------------------------------------------------------------
+# --- helpers --------------------------------------------------------------------------------------
 
 
 def _role_name(function: str) -> str:
-    """IAM takes 64 characters, as many as a function's name may have."""
+    """Return the name of a function's role, in the 64 characters that IAM allows."""
     name = f"lambdamap-{function}"
     if len(name) <= 64:
         return name
@@ -486,7 +486,7 @@ def _is_tagged(tags: list[dict[str, str]]) -> bool:
 
 
 def _may_be_assumed(role: dict[str, Any]) -> bool:
-    """Whether Lambda may take the role, as far as its trust policy is plain to read."""
+    """Return whether the trust policy of a role mentions Lambda."""
     policy = role.get("AssumeRolePolicyDocument") or {}
     return "lambda.amazonaws.com" in json.dumps(policy)
 
@@ -504,4 +504,4 @@ def _checked_region(session: Any) -> str:
         return str(region)
     near = difflib.get_close_matches(region, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise ConfigError(f"there is no AWS region {region} that boto3 knows{hint}")
+    raise ConfigError(f"unknown AWS region {region!r}{hint}")

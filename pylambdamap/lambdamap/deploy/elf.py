@@ -1,7 +1,7 @@
-"""What a shared library needs of the system that loads it, read from its dynamic section.
+"""What a shared library needs from the system that loads it, according to its dynamic section.
 
-The layout is that of "Executable and Linkable Format (ELF)", parts 1 and 2, and of "Symbol
-Versioning" in the Linux Standard Base; 64-bit and little-endian only, as Lambda's processors are.
+The format is described in "Executable and Linkable Format (ELF)", parts 1 and 2, and in "Symbol
+Versioning" of the Linux Standard Base. Only 64-bit little-endian files, as Lambda's processors use.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ _RELATIVE = {"GLIBC_ABI_DT_RELR": 36}  # a feature of the loader, since that ver
 
 
 class Needs(NamedTuple):
-    """Of one library."""
+    """The requirements of one library."""
 
-    libraries: list[str]  # as "libc.so.6", in the order in which they are loaded
-    glibc_minor: int  # N of the newest symbol's version GLIBC_2.N; 0: of none
+    libraries: list[str]  # such as "libc.so.6", in load order
+    glibc_minor: int  # N of the newest symbol version GLIBC_2.N; 0: none
 
 
 def needs_of(library: Path) -> Needs:
-    """Read a library.
+    """Return the requirements of a library.
 
     Raises
     ------
     ValueError
-        It is no 64-bit little-endian ELF file, or is damaged.
+        The file is not a 64-bit little-endian ELF file, or is damaged.
     """
     data = library.read_bytes()
     if data[:6] != b"\x7fELF\x02\x01":
-        raise ValueError(f"{library.name} is no 64-bit ELF file")
+        raise ValueError(f"{library.name} is not a 64-bit ELF file")
     try:
         return _read(data)
     except (struct.error, ValueError, KeyError, StopIteration) as error:

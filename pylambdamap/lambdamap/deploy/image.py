@@ -1,4 +1,4 @@
-"""A Dockerfile for a function that is too large for a zip, or needs more than wheels."""
+"""A Dockerfile for functions that are too large for a zip, or need more than wheels."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ def dockerfile(
     wheel: str | None = None,
     environment: dict[str, str] | None = None,
 ) -> str:
-    """The text of a Dockerfile on AWS's base image for the runtime.
+    """Return the text of a Dockerfile based on AWS's image for the runtime.
 
     Parameters
     ----------
     runtime
-        Python and processor.
+        The function's Python version and processor.
     requirements, modules
-        As for `lambdamap.deploy.package.build`; they are to be in the folder that is built from.
+        As for `lambdamap.deploy.package.build`; they must be in the build folder.
     wheel
-        lambdamap's; default: ``lambdamap-*.whl`` in that folder.
+        lambdamap's wheel; default: ``lambdamap-*.whl`` in the build folder.
     environment
-        Variables to set.
+        Environment variables to set.
 
     Raises
     ------
     ConfigError
-        A module that is not there, or an image too old for lambdamap's wheel.
+        A module does not exist, or the image is too old for lambdamap's wheel.
     """
     if not runtime.is_al2023:
         raise ConfigError(
-            f"the image of {runtime.name} has glibc 2.{runtime.glibc_minor}, and pip does not install "
-            "lambdamap's wheel below 2.34: pass --runtime python3.12 or later"
+            f"the image of {runtime.name} has glibc 2.{runtime.glibc_minor}, but lambdamap's wheel "
+            "needs 2.34: pass --runtime python3.12 or later"
         )
     platform = "linux/arm64" if runtime.architecture == "arm64" else "linux/amd64"
     wheel = wheel or "lambdamap-*.whl"
     lines = [
-        "# Build in a folder that holds what is copied below; lambdamap's wheel is made by ./dev wheel.",
+        "# Build in a folder with the files copied below; ./dev wheel makes lambdamap's wheel.",
         f"#   docker build --platform {platform} --provenance=false -t NAME .",
         f"FROM public.ecr.aws/lambda/python:{runtime.python}",
         f"COPY {wheel} /tmp/",

@@ -1,8 +1,8 @@
-"""What a function's zip holds: lambdamap, the requirements as wheels, the caller's own modules.
+"""The contents of a function's zip: lambdamap, the requirements, and the user's own modules.
 
-pip does the choosing of wheels, for the function's Python and processor, so that nothing is built
-and no Docker is needed. The limits are those of "Lambda quotas" in AWS's documentation: 250 MB
-unzipped, 50 MB zipped when it is sent with the call.
+pip selects wheels for the function's Python version and processor, so nothing is built and Docker is
+not needed. Limits, from "Lambda quotas" in AWS's documentation: 250 MB unzipped, 50 MB zipped when
+sent with the API call.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 
 MAX_UNZIPPED_BYTES = 250 * 1024 * 1024
 MAX_DIRECT_BYTES = 50 * 1024 * 1024
-_NAMED = 5  # largest parts that a refusal names
+_NAMED = 5  # largest parts, named in the message
 _DEPENDENCIES = ("click", "cloudpickle", "h11", "tqdm")  # lambdamap's; all are pure Python
 
 
@@ -52,38 +52,38 @@ def build(
     wheel: Path | None = None,
     say: Callable[[str], object] = lambda text: None,
 ) -> None:
-    """Fill an empty folder with what the function's zip is to hold.
+    """Fill an empty folder with the contents of the function's zip.
 
     Parameters
     ----------
     folder
-        Exists and is empty.
+        An empty folder.
     runtime
-        Of the function.
+        The function's Python version and processor.
     requirements
         A requirements file; its packages are installed from wheels.
     modules
-        The caller's own: import names or paths of files and folders.
+        The user's own modules: import names, or paths of files and folders.
     wheel
         lambdamap's wheel for that runtime; default: this installation, or the same release from the
-        package index that it came from, whichever the function can load.
+        package index, whichever loads in the function.
     say
-        Is called with what is being done.
+        Called with a line for each step.
 
     Raises
     ------
     ConfigError
-        A module or wheel that is not there or does not fit; the text names the mend.
+        A module or wheel does not exist, or does not load in the function.
     """
     found = [find_module(name) for name in modules]
     with tempfile.TemporaryDirectory(prefix="lambdamap-") as place:
-        # First: what does not fit is told before pip has worked for minutes.
+        # First, so that an error is reported before pip has run for minutes.
         own = Path(place)
         pack_lambdamap(own, runtime, wheel, say)
         if requirements is not None:
             say(f"packing {requirements} for {runtime.name} on {runtime.architecture}")
             pip_install(folder, runtime, ["--requirement", str(requirements)])
-        # The requirements' could be anybody's of that name.
+        # One from the requirements may be another package of that name.
         for path in (folder / "lambdamap", *folder.glob("lambdamap-*.dist-info")):
             shutil.rmtree(path, ignore_errors=True)
         copy_tree(own, folder)
@@ -98,20 +98,20 @@ def build(
 
 
 def find_module(name: str) -> Path:
-    """The file or folder of a module of the caller's: an import name, or a path.
+    """Return the file or folder of a module, given by its import name or path.
 
-    For a module inside a package it is the whole package's folder.
+    For a module in a package it is the folder of the top-level package.
 
     Raises
     ------
     ConfigError
-        There is none, or it is no Python source.
+        The module does not exist, or is not Python source.
     """
     path = Path(name)
     if path.exists() and (path.is_dir() or path.suffix == ".py"):
         path = path.resolve()
         if not path.stem.isidentifier():
-            raise ConfigError(f"{name} cannot be imported: its name is no Python name")
+            raise ConfigError(f"{name} cannot be imported: its name is not a Python identifier")
         return path
     top = name.partition(".")[0]
     here = os.getcwd()
@@ -121,18 +121,19 @@ def find_module(name: str) -> Path:
         found = None
     if found is None:
         raise ConfigError(
-            f"there is no module {top}: give --module its import name (looked for in {here} and on "
-            "sys.path) or its path"
+            f"no module {top} in {here} or on sys.path: pass --module with an import name or a path"
         )
     if found.submodule_search_locations:
         return Path(next(iter(found.submodule_search_locations)))
     if found.origin is None or not found.origin.endswith(".py"):
-        raise ConfigError(f"{top} is no Python source ({found.origin}): only source is packed")
+        raise ConfigError(
+            f"{top} is not Python source ({found.origin}): only modules with source can be packed"
+        )
     return Path(found.origin)
 
 
 def allow_patterns(modules: Sequence[str]) -> str:
-    """LAMBDAMAP_ALLOW that lets callers run the functions of these modules and no others."""
+    """Return a LAMBDAMAP_ALLOW that allows the functions of these modules and no others."""
     names = [find_module(name).stem for name in modules]
     return " ".join(f"{name}:* {name}.*:*" for name in dict.fromkeys(names))
 
@@ -141,8 +142,10 @@ def allow_patterns(modules: Sequence[str]) -> str:
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """Bytes of each thing at the top of a folder, largest first. What belongs to a package by its
-    name (its metadata, its bundled libraries) counts with it."""
+    """Return the bytes of each entry of a folder, largest first.
+
+    A package's metadata and bundled libraries count as part of it.
+    """
     found: dict[str, int] = {}
     for path in folder.iterdir():
         files = (part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
@@ -152,17 +155,17 @@ def sizes(folder: Path) -> dict[str, int]:
 
 
 def unzipped_bytes(folder: Path) -> int:
-    """As Lambda counts."""
+    """Return the bytes of a folder, as Lambda counts them."""
     return sum(sizes(folder).values())
 
 
 def check_size(folder: Path) -> int:
-    """The bytes of a folder.
+    """Return the bytes of a folder.
 
     Raises
     ------
     ConfigError
-        More than Lambda takes; the largest parts and the way out are named.
+        They exceed Lambda's limit; the message names the largest parts.
     """
     total = unzipped_bytes(folder)
     if total <= MAX_UNZIPPED_BYTES:
@@ -171,14 +174,14 @@ def check_size(folder: Path) -> int:
         f"{name} {size / 2**20:.0f} MB" for name, size in list(sizes(folder).items())[:_NAMED]
     )
     raise ConfigError(
-        f"the package has {total / 2**20:.0f} MB unzipped and Lambda takes 250 MB. The largest are "
-        f"{largest}. Leave out what the function does not import, or deploy a container image (up "
-        "to 10 GB): `lambdamap dockerfile` prints one, --image URI deploys it"
+        f"the package of {total / 2**20:.0f} MB exceeds Lambda's limit of 250 MB unzipped; the "
+        f"largest parts are {largest}: remove what the function does not import, or deploy a "
+        "container image of up to 10 GB (`lambdamap dockerfile`, then --image URI)"
     )
 
 
 def zip_folder(folder: Path, target: Path) -> None:
-    """The same folder makes the same bytes: names in order, one date, plain permissions."""
+    """Zip a folder reproducibly: names in order, and constant dates and permissions."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for path in sorted(folder.rglob("*")):
             if not path.is_file():
@@ -191,26 +194,26 @@ def zip_folder(folder: Path, target: Path) -> None:
 
 
 def compile_sources(folder: Path, runtime: Runtime) -> bool:
-    """Put bytecode beside the sources, if this Python is the function's; whether it is.
+    """Compile the sources to bytecode if this Python is the function's, and return whether it is.
 
-    A function's folder is read-only: without it each cold start compiles what it imports. It is
-    checked against the source, not its date, which a zip does not keep.
+    A function's folder is read-only: without bytecode each cold start compiles what it imports. The
+    bytecode is validated by a hash of the source, since a zip does not preserve exact dates.
     """
     if Runtime.here().python != runtime.python or sys.implementation.name != "cpython":
         return False
-    # In a process of its own, with no path of this machine in it: the same sources, the same bytes.
+    # In a separate process, and without paths of this machine, so that it is reproducible.
     subprocess.run(
         [
             *(sys.executable, "-I", "-m", "compileall", "-qq", "-s", str(folder)),
             *("--invalidation-mode", "checked-hash", str(folder)),
         ],
-        check=False,  # packages have sources in them that are for other Pythons
+        check=False,  # packages may contain sources for other Python versions
     )
     return True
 
 
 def _remove_bytecode(folder: Path) -> None:
-    """The reverse of `compile_sources`."""
+    """Undo `compile_sources`."""
     for path in list(folder.rglob("__pycache__")):
         shutil.rmtree(path)
 
@@ -224,19 +227,19 @@ def zipped(
     max_bytes: int | None = None,
     say: Callable[[str], object] = lambda text: None,
 ) -> bytes:
-    """Build, check and zip; with bytecode, where that fits.
+    """Return the zip of a function, with bytecode if it fits.
 
     Parameters
     ----------
     runtime, requirements, modules, wheel, say
         As for `build`.
     max_bytes
-        How large the zip may become by bytecode.
+        Limit for the zip with bytecode; None: no limit.
 
     Raises
     ------
     ConfigError
-        As `build` and `check_size`.
+        As for `build` and `check_size`.
     """
     with tempfile.TemporaryDirectory(prefix="lambdamap-") as place:
         folder = Path(place, "function")

@@ -1,4 +1,4 @@
-"""Wheels into the function's folder: the requirements by pip, and lambdamap itself."""
+"""Installs the requirements and lambdamap itself into the function's folder."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ __all__ = ["copy_tree", "pack_installed", "pack_lambdamap", "pip_install"]
 _LEFT_OUT = ("__pycache__", "*.pyc", "*.pyo", ".git", ".venv", "*.egg-info")
 _OF_THIS_MACHINE = ("direct_url.json", "REQUESTED")
 _PACKAGE = Path(__file__).parents[1]
+_WHEEL = "--wheel with lambdamap's wheel for the function's Python (./dev wheel makes one)"
 
 
 def copy_tree(source: Path, target: Path, *left_out: str) -> None:
-    """Copy a package without what its use has left behind, and without these patterns."""
+    """Copy a folder without bytecode and the like, and without files of these patterns."""
     ignored = shutil.ignore_patterns(*_LEFT_OUT, *left_out)
     shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
 
 
 def pack_installed(name: str, folder: Path) -> None:
-    """Copy a distribution of pure Python that is installed here, with its metadata: by its RECORD the
-    worker knows whose the modules are.
+    """Copy an installed pure-Python distribution with its metadata.
+
+    The worker needs the RECORD to know who owns the modules.
 
     Raises
     ------
@@ -42,7 +44,7 @@ def pack_installed(name: str, folder: Path) -> None:
         found = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         raise ConfigError(
-            f"{name}, which the worker needs, is not installed here: pip install {name}"
+            f"the worker needs {name}, which is not installed here: pip install {name}"
         ) from None
     files = [file for file in found.files or () if ".." not in file.parts and file.suffix != ".pyc"]
     for file in files:
@@ -50,13 +52,13 @@ def pack_installed(name: str, folder: Path) -> None:
         if source.is_file() and file.name not in _OF_THIS_MACHINE:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-    if not (folder / name).is_dir():  # an installation that keeps no RECORD, or an editable one
+    if not (folder / name).is_dir():  # an editable installation, or one without a RECORD
         copy_tree(Path(importlib.import_module(name).__file__ or "").parent, folder / name)
         _write_record(folder, name, found.version)
 
 
 def _write_record(folder: Path, name: str, version: str) -> None:
-    """Metadata of a package that was copied without it: a list of its files."""
+    """Write metadata for a package that was copied without it: the list of its files."""
     info = folder / f"{name}-{version}.dist-info"
     info.mkdir(exist_ok=True)
     files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
@@ -65,24 +67,24 @@ def _write_record(folder: Path, name: str, version: str) -> None:
 
 
 def pip_install(folder: Path, runtime: Runtime, what: Iterable[str]) -> None:
-    """Install wheels that fit the runtime into a folder.
+    """Install wheels for the runtime into a folder.
 
     Raises
     ------
     ConfigError
-        pip is not there, or found no wheel; its own words are in the text.
+        pip is not installed, or fails; the message includes pip's.
     """
-    refusal = _pip(folder, runtime, what)
-    if refusal is not None:
+    failure = _pip(folder, runtime, what)
+    if failure is not None:
         raise ConfigError(
-            f"pip cannot pack this for {runtime.name} on {runtime.architecture}: {refusal}. What has "
-            "no wheel for it must be built there: use --image. lambdamap itself is packed anyway and "
-            "is not to be among the requirements"
+            f"pip failed for {runtime.name} on {runtime.architecture}: {failure}: use --image for "
+            "packages without a wheel for it, and remove lambdamap, which is packed anyway, from the "
+            "requirements"
         )
 
 
 def _pip(folder: Path, runtime: Runtime, what: Iterable[str]) -> str | None:
-    """What pip says against it; None: it is done."""
+    """Run pip, and return its error message, or None if it succeeded."""
     platforms = [word for tag in runtime.platforms for word in ("--platform", tag)]
     command = [
         *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
@@ -90,7 +92,7 @@ def _pip(folder: Path, runtime: Runtime, what: Iterable[str]) -> str | None:
         *("--implementation", "cp", "--python-version", runtime.python, *platforms, *what),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    shutil.rmtree(folder / "bin", ignore_errors=True)  # scripts: nobody calls them there
+    shutil.rmtree(folder / "bin", ignore_errors=True)  # scripts are of no use in a function
     if done.returncode == 0:
         return None
     if "No module named pip" in done.stderr:
@@ -105,16 +107,16 @@ def _pip(folder: Path, runtime: Runtime, what: Iterable[str]) -> str | None:
 def pack_lambdamap(
     folder: Path, runtime: Runtime, wheel: Path | None, say: Callable[[str], object]
 ) -> None:
-    """Put lambdamap into an empty folder.
+    """Install lambdamap into an empty folder, from the first source that works.
 
-    It is the wheel given; else this installation, if it loads there whole; else, if this installation
-    came from a package index, the same release from there for the function's platform; else this
-    installation without the means to map from inside the function, which is said.
+    These are the given wheel; this installation, if all of it loads in the function; the same release
+    from the package index, if this installation came from one; and this installation without the
+    ability to map from inside the function, which is reported.
 
     Raises
     ------
     ConfigError
-        No worker would run there: the text says why, and the mend.
+        The worker would not run in the function.
     """
     target = folder / "lambdamap"
     if wheel is not None:
@@ -132,28 +134,31 @@ def pack_lambdamap(
         copy_tree(_PACKAGE, target, *others)
         _write_record(folder, "lambdamap", __version__)
         source = "this installation"
-    mend = "--wheel with lambdamap's wheel for the function's Python (./dev wheel makes one)"
     obstacle = runtime.obstacle(target, "_codec")
     if obstacle is not None:
-        raise ConfigError(f"lambdamap from {source} does not run there: {obstacle}. Pass {mend}")
+        raise ConfigError(
+            f"lambdamap from {source} does not load in the function ({obstacle}): pass {_WHEEL}"
+        )
     say(f"packing lambdamap from {source}")
     obstacle = runtime.obstacle(target, "_net")
     if obstacle is not None:
         newer = "" if runtime.is_al2023 else " and --runtime python3.12 or later"
         say(
-            f"note: the function runs what it is sent, and cannot itself map on Lambda: {obstacle}. "
-            f"If it is to, pass {mend}{newer}"
+            f"note: the function cannot call map on Lambda itself ({obstacle}): if it should, pass "
+            f"{_WHEEL}{newer}"
         )
 
 
 def _unpack(wheel: Path, folder: Path) -> None:
-    """Unpack lambdamap's wheel. Not by pip, whose tags speak of the whole wheel: `_net` may need
-    more of the system than the function has, and its worker runs all the same."""
+    """Unpack lambdamap's wheel, even if its tags do not fit.
+
+    They apply to the wheel as a whole: where `_net` does not load, the worker still runs.
+    """
     try:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(folder)
     except (zipfile.BadZipFile, OSError) as error:
-        raise ConfigError(f"{wheel} is no wheel: {error}") from error
+        raise ConfigError(f"{wheel} is not a wheel: {error}") from error
     if not (folder / "lambdamap").is_dir():
         raise ConfigError(f"{wheel} is not lambdamap's wheel")
 
@@ -162,27 +167,26 @@ def _check_here(runtime: Runtime) -> None:
     obstacle = _obstacle_here(runtime, "_codec")
     if obstacle is not None:
         raise ConfigError(
-            f"{obstacle}: pass --wheel with lambdamap's wheel for the function's Python (./dev wheel "
-            "makes one), run deploy with that Python, or use --image"
+            f"{obstacle}: pass {_WHEEL}, run deploy with the function's Python, or use --image"
         )
 
 
 def _obstacle_here(runtime: Runtime, module: str) -> str | None:
-    """Why this installation's extension module does not load in the function."""
-    # A checkout may have builds for other Pythons, too, which are older.
+    """Return why an extension module of this installation does not load in the function, or None."""
+    # A source folder may contain outdated builds for other Pythons.
     if sysconfig.get_config_var("EXT_SUFFIX") == runtime.extension:
         return runtime.obstacle(_PACKAGE, module)
     here = Runtime.here()
     return (
-        f"the function is to run {runtime.name} on {runtime.architecture} and this installation of "
+        f"the function runs {runtime.name} on {runtime.architecture}, but this installation of "
         f"lambdamap is for Python {here.python} on {sys.platform} {here.architecture}"
     )
 
 
 def _from_index(folder: Path, runtime: Runtime) -> bool:
-    """Whether the release that is installed here was installed into the folder, for the function.
+    """Install the same release from the package index for the function; return whether that worked.
 
-    From an index only if this one came from there: elsewhere the name could be somebody else's.
+    Only if this installation came from an index: on another one the name may belong to someone else.
     """
     try:
         found = importlib.metadata.distribution("lambdamap")
