@@ -132,7 +132,7 @@ def test_a_client_that_hangs_up_cancels_the_map(
     service.hang_up_on(path, after)
     state = service.wait_for(lambda s: s["ended"].count(name) > before and s["in_flight"] == 0)
     if name == "/sleep":
-        assert any("its client has hung up" in text for text in state["ended"])
+        assert any("its client has disconnected" in text for text in state["ended"])
     assert "Traceback" not in service.log.read_text()
 
 

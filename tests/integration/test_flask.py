@@ -260,7 +260,7 @@ class TestEnd:
         assert app.test_client().get("/").text == "0.0"
         assert nothing_in_flight()
         # Not StopIteration: its results are not complete.
-        with pytest.raises(CancelledError, match="the request that called it is over"):
+        with pytest.raises(CancelledError, match="its HTTP request has ended"):
             next(left[0])
 
     @pytest.mark.parametrize("wrapper", [iter, stream_with_context])

@@ -130,5 +130,5 @@ def test_what_is_refused() -> None:
         LambdaDistributor(chunk_size=3)
     with pytest.raises(lambdamap.ConfigError, match="on_error"):
         LambdaDistributor(on_error="return")
-    with pytest.raises(ValueError, match="not iterable"):
+    with pytest.raises(ValueError, match="must be iterable"):
         LambdaDistributor().map_reduce(abs, 3)  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""Bridges to other people's libraries. Each module imports its library; none is imported by itself."""
+"""Adapters for other libraries. Each module imports its library; none is imported automatically."""

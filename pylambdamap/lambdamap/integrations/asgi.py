@@ -31,28 +31,28 @@ _scope: ContextVar[RequestScope | None] = ContextVar("lambdamap_request", defaul
 
 
 class LambdaMapMiddleware:
-    """Binds maps to the HTTP request that they are called in: options, time, and end.
+    """Binds maps to the HTTP request in which they are called: options, deadline and cancellation.
 
-    When the client hangs up, or the application is done with the request, the request's maps are
-    cancelled. Where the application waits for one, `CancelledError` is raised.
+    The maps of a request are cancelled when the client disconnects, or when the application has
+    finished the request. `CancelledError` is raised where the application waits for one.
 
     Parameters
     ----------
     app
         The ASGI application.
     request_timeout : float or None
-        Seconds from the beginning of a request by which all its maps have ended; those that have
-        not raise `DeadlineError`, with what has finished in ``partial``. Default: 25, and behind API
-        Gateway 28 from the arrival of its event, or what ``LAMBDAMAP_REQUEST_TIMEOUT`` in the
-        environment says. None: no limit but the Lambda function's own.
+        Seconds from the start of a request after which its maps raise `DeadlineError`, with finished
+        results in ``partial``. Default: ``LAMBDAMAP_REQUEST_TIMEOUT`` of the environment, or 25
+        seconds, or behind API Gateway 28 seconds from the arrival of its event. None: no limit but
+        the Lambda function's own.
     **options
-        Of `lambdamap.Options`: for maps in requests, below an argument of the call and a ``with
-        lambdamap.configure(...)``.
+        Options of `lambdamap.Options` for maps in requests. Arguments of a call and ``with
+        lambdamap.configure(...)`` take precedence.
 
     Raises
     ------
     ConfigError
-        An unknown name, or a value that cannot be.
+        Unknown option, or invalid value.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class LambdaMapMiddleware:
         try:
             await self._app(scope, line.receive, line.send)
         except (asyncio.CancelledError, concurrent.futures.CancelledError):
-            # Ours, for a map whose client has gone, or the server's, for this whole request.
+            # Ours, for a map whose client has disconnected, or the server's, for the whole request.
             if not line.is_gone or _is_cancelled():
                 raise
         finally:
@@ -90,13 +90,13 @@ class LambdaMapMiddleware:
 
 
 def _is_cancelled() -> bool:
-    """Whether somebody has cancelled the present task; Python 3.10 does not tell."""
+    """Return whether the current task was cancelled; always False in Python 3.10."""
     task = asyncio.current_task()
     return task is not None and bool(getattr(task, "cancelling", int)())
 
 
 class _Line:
-    """Reads what comes from the client one message ahead of the application, to see it hang up."""
+    """Reads the client's messages one ahead of the application, to notice when it disconnects."""
 
     def __init__(self, receive: Receive, send: Send, request: RequestScope) -> None:
         self.is_gone = False
@@ -115,12 +115,12 @@ class _Line:
                 message = error
             if isinstance(message, Exception) or message["type"] == "http.disconnect":
                 self.is_gone = True
-                if not self._is_answered:  # a server calls the end of the answer a disconnect, too
-                    self._request.close("its client has hung up")
+                if not self._is_answered:  # servers send a disconnect after the response as well
+                    self._request.close("its client has disconnected")
             await self._messages.put(message)
 
     async def receive(self) -> Message:
-        """The next message of the server; behind the last, that the client has gone."""
+        """Return the next message of the server; after the last, http.disconnect."""
         if self.is_gone and self._messages.empty() and self._reader.done():
             return {"type": "http.disconnect"}
         message = await self._messages.get()

@@ -1,4 +1,4 @@
-"""Flask: ``LambdaMap(app)`` gives the maps of an application their options and their time.
+"""Flask: ``LambdaMap(app)`` configures the maps of an application, and limits their time.
 
 >>> from flask import Flask
 >>> from lambdamap.integrations.flask import LambdaMap
@@ -6,7 +6,7 @@
 >>> app.config["LAMBDAMAP_BACKEND"] = "inline"
 >>> lambdamap_ = LambdaMap(app)
 
-Views call `lambdamap.map` and its relatives as everybody does.
+Views call `lambdamap.map` and the other functions as usual.
 """
 
 from __future__ import annotations
@@ -39,37 +39,37 @@ _SCOPE = "lambdamap.scope"  # in the WSGI environment of a request
 
 
 class LambdaMap:
-    """Configures lambdamap from ``app.config`` and binds maps to the request that they are called in.
+    """Configures lambdamap from ``app.config``, and binds maps to the request that calls them.
 
-    Every option of `lambdamap.Options` may stand in ``app.config`` as ``LAMBDAMAP_`` and its name in
-    upper case, with its own type or as text (``Flask.config.from_prefixed_env`` gives both). It holds
-    for maps that are called in a context of that application: below an argument of the call and a
-    ``with lambdamap.configure(...)``, above ``lambdamap.configure(...)`` and the environment.
+    Every option of `lambdamap.Options` can be set in ``app.config`` as ``LAMBDAMAP_`` and its name in
+    upper case, with its own type or as text (``Flask.config.from_prefixed_env`` gives both). It
+    applies to maps called in a context of that application. Arguments of a call and ``with
+    lambdamap.configure(...)`` take precedence over it; it takes precedence over
+    ``lambdamap.configure(...)`` and the environment.
 
-    ``LAMBDAMAP_REQUEST_TIMEOUT`` is the time, in seconds from the beginning of the request, by which
-    all its maps have ended; those that have not raise `DeadlineError`, with what has finished in
-    ``partial``. Default: 25, below the 30 after which gunicorn kills a sync worker, and behind API
-    Gateway 28 from the arrival of its event, below the 29 after which it answers 504. None: no such
-    limit. The environment's variable of that name stands behind ``app.config``. On Lambda the
-    function's own remaining time limits it, too.
+    ``LAMBDAMAP_REQUEST_TIMEOUT`` is the time in seconds from the start of a request after which its
+    maps raise `DeadlineError`, with finished results in ``partial``. It is taken from ``app.config``,
+    then from the environment. Default: 25, since gunicorn kills sync workers after 30; behind API
+    Gateway 28 from the arrival of its event, since it replies 504 after 29. None: no limit. On Lambda
+    the function's remaining time is a limit as well.
 
-    What a request leaves running when it ends is cancelled; a response that is streamed ends with its
-    last byte, or when its reader hangs up. A map that is called while it is streamed belongs to the
-    request under ``flask.stream_with_context``.
+    Maps still running at the end of a request are cancelled. The request of a streamed response ends
+    with the last byte, or when the client disconnects. A map called while streaming belongs to the
+    request if ``flask.stream_with_context`` is used.
 
-    ``flask lambdamap doctor`` checks the set-up.
+    ``flask lambdamap doctor`` checks the configuration.
 
     Parameters
     ----------
     app : Flask, optional
         Calls `init_app`.
     **options
-        Options for all applications, below what their ``config`` says.
+        Options for all applications; their ``config`` takes precedence.
 
     Raises
     ------
     ConfigError
-        An unknown name, or a value that cannot be.
+        Unknown option, or invalid value.
     """
 
     def __init__(self, app: Flask | None = None, **options: Any) -> None:
@@ -80,20 +80,20 @@ class LambdaMap:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Bind to an application; for the factory pattern.
+        """Bind to an application, for the application factory pattern.
 
         Parameters
         ----------
         app : Flask
-            Its ``config`` is checked now and read when a map is called.
+            Its ``config`` is checked now, and read whenever a map is called.
 
         Raises
         ------
         ConfigError
-            ``app.config`` has an unknown ``LAMBDAMAP_`` name or a value that cannot be.
+            ``app.config`` contains an unknown ``LAMBDAMAP_`` name, or an invalid value.
         """
         if "lambdamap" in app.extensions:
-            raise ConfigError(f"{app.import_name} has a LambdaMap already")
+            raise ConfigError(f"{app.import_name} already has a LambdaMap: create only one per app")
         _options.Options(**self.options_of(app))
         _request_timeout(app)
         app.extensions["lambdamap"] = self
@@ -104,17 +104,21 @@ class LambdaMap:
         ambient.register(_find)
 
     def options_of(self, app: Flask) -> dict[str, Any]:
-        """The options that an application's ``config`` gives, and this object's own below them.
+        """Return the options of an application's ``config``, and this object's as defaults.
 
         Parameters
         ----------
         app : Flask
             Any application.
 
+        Returns
+        -------
+        dict
+
         Raises
         ------
         ConfigError
-            An unknown ``LAMBDAMAP_`` name, or a text that is no value of its option.
+            Unknown ``LAMBDAMAP_`` name, or text that is not a value of its option.
         """
         found = dict(self._defaults)
         for key, value in app.config.items():
@@ -127,7 +131,7 @@ class LambdaMap:
 
 
 def _request_timeout(app: Flask) -> float | None:
-    """What the configuration or the environment says; None: nothing."""
+    """Return the timeout of the configuration or the environment, or None."""
     if TIMEOUT not in app.config:
         return timeout_of_environment()
     return check_timeout(TIMEOUT, app.config[TIMEOUT])
@@ -137,7 +141,7 @@ def _request_timeout(app: Flask) -> float | None:
 
 
 class _AppScope:
-    """An application's context without a request, as in its command line: options, no more."""
+    """An application context without a request, as on the command line: only options."""
 
     def __init__(self, options: Callable[[], Mapping[str, Any]]) -> None:
         self.options = options
@@ -150,7 +154,7 @@ class _AppScope:
 
 
 def _begin(app: Flask, **_: object) -> None:
-    """Before the first function of the request."""
+    """At the start of the request."""
     extension: LambdaMap = app.extensions["lambdamap"]
     request.environ[_SCOPE] = RequestScope(
         lambda: extension.options_of(app), request.environ, _request_timeout(app), TIMEOUT
@@ -158,7 +162,7 @@ def _begin(app: Flask, **_: object) -> None:
 
 
 def _answer(response: Response) -> Response:
-    """After the view. A streamed response goes on when the request's context has gone."""
+    """After the view. A streamed response continues after the request context is popped."""
     scope = request.environ.get(_SCOPE)
     if scope is not None and response.is_streamed:
         scope.is_streamed = True
@@ -167,7 +171,7 @@ def _answer(response: Response) -> Response:
 
 
 def _end(error: BaseException | None) -> None:
-    """The request's context goes."""
+    """When the request context is popped."""
     scope = request.environ.get(_SCOPE)
     if scope is not None and (error is not None or not scope.is_streamed):
         scope.close()
@@ -188,13 +192,13 @@ def _find() -> ambient.Scope | None:
 
 
 def _commands() -> AppGroup:
-    group = AppGroup("lambdamap", help="lambdamap, with this application's configuration.")
+    group = AppGroup("lambdamap", help="Run lambdamap with this application's configuration.")
 
     @group.command()
     @click.option("--invoke/--no-invoke", default=None, help="Ask the worker for its versions.")
     @click.pass_context
     def doctor(ctx: click.Context, /, invoke: bool | None) -> None:
-        """Check Python, libraries, credentials, and that the function can be reached."""
+        """Check Python, the libraries, the credentials and the connection to the function."""
         from lambdamap.cli.doctor import run
 
         ctx.exit(run(invoke=invoke))

@@ -1,4 +1,4 @@
-"""joblib's tasks on Lambda: ``import lambdamap.integrations.joblib`` registers the backend.
+"""Runs joblib's tasks on Lambda; ``import lambdamap.integrations.joblib`` registers the backend.
 
 >>> import joblib
 >>> import lambdamap.integrations.joblib
@@ -30,28 +30,28 @@ from lambdamap.flight.launch import invocations_at_once
 __all__ = ["LambdaBackend", "register"]
 
 
-_CALLBACKS_S = 10.0
+_CALLBACKS_S = 10.0  # for joblib's callbacks to end, after an error
 
 
 class LambdaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  # untyped
-    """What `joblib.Parallel` uses for ``backend="lambdamap"``.
+    """The backend of `joblib.Parallel` for ``backend="lambdamap"``.
 
-    A batch of tasks is one invocation; joblib makes its batches such that each takes 0.2 to 2 s.
+    A batch of tasks is one invocation; joblib chooses batches that take 0.2 to 2 s.
 
     Parameters
     ----------
     nesting_level
-        joblib's own.
+        As for any backend of joblib.
     **arguments
-        Options, as for `lambdamap.LambdaExecutor`. They are given to `joblib.parallel_config`.
+        Options, as for `lambdamap.LambdaExecutor`; pass them to `joblib.parallel_config`.
 
     Raises
     ------
     ConfigError
-        An unknown option or a value that cannot be.
+        Unknown option, or invalid value.
     """
 
-    supports_retrieve_callback = True  # with it timeout= and return_as="generator"
+    supports_retrieve_callback = True  # needed for timeout= and return_as="generator"
     supports_inner_max_num_threads = False
     supports_sharedmem = False
     uses_threads = False
@@ -60,7 +60,7 @@ class LambdaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     def __init__(self, nesting_level: int | None = None, **arguments: Any) -> None:
         if arguments.pop("inner_max_num_threads", None) is not None:
             raise ConfigError(
-                "inner_max_num_threads has no meaning on Lambda: set OMP_NUM_THREADS there"
+                "inner_max_num_threads is not supported: set OMP_NUM_THREADS on the Lambda function"
             )
         super().__init__(nesting_level=nesting_level)
         options.resolve(**arguments)
@@ -70,7 +70,7 @@ class LambdaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         self.parallel: Any = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """How many batches run at once: -1 is as many as the function's window has."""
+        """Return how many batches run at once; n_jobs=-1: as many as the function's window allows."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         if n_jobs is None:
@@ -88,7 +88,7 @@ class LambdaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         require: Any = None,
         **_: Any,
     ) -> int:
-        """At the start of a `joblib.Parallel`."""
+        """Prepare for a `joblib.Parallel`, and return how many batches run at once."""
         del prefer, require
         n_jobs = self.effective_n_jobs(n_jobs)
         if n_jobs == 1:
@@ -100,9 +100,9 @@ class LambdaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     def submit(
         self, func: Any, callback: Callable[[futures.Future[Any]], Any] | None = None
     ) -> futures.Future[Any]:
-        """Start a batch, whose `items` are triples of a function and its arguments."""
+        """Submit a batch, whose `items` are triples of function, arguments and keyword arguments."""
         if self._executor is None:
-            raise RuntimeError("this Parallel has ended: its generator was closed or dropped")
+            raise RuntimeError("this Parallel has ended: its generator was closed or deleted")
         if self._aborting:
             future: futures.Future[Any] = futures.Future()
             future.cancel()
@@ -115,26 +115,26 @@ class LambdaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     apply_async = submit  # its name before joblib 1.5
 
     def retrieve_result_callback(self, out: futures.Future[Any]) -> Any:
-        """The results of a batch, or the exception of the first of its tasks that failed."""
+        """Return the results of a batch, or raise the exception of the first task that failed."""
         return out.result()
 
     def terminate(self) -> None:
-        """At the end of a `joblib.Parallel`."""
+        """Clean up after a `joblib.Parallel`."""
         if self._executor is not None:
             self._executor.shutdown(wait=False)
             self._executor = None
         self.reset_batch_stats()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
-        """After an error or a timeout: close the connections of what is under way."""
+        """After an error or a timeout, close the connections of invocations in flight."""
         if self._executor is not None:
             self._aborting = True
-            self._executor.abort(_CALLBACKS_S)  # joblib's callbacks have ended then
+            self._executor.abort(_CALLBACKS_S)  # waits for joblib's callbacks
             self._aborting = False
-            self._executor.say_what_runs(sys.exc_info()[1])  # joblib calls this as it handles it
+            self._executor.say_what_runs(sys.exc_info()[1])  # joblib is handling the exception
             self._executor = None
         if ensure_ready and self.parallel is not None:
-            # joblib (to 1.6, with every backend) begins its next call with batches left of this one.
+            # joblib (up to 1.6, with any backend) starts its next call with batches of this one.
             left = getattr(self.parallel, "_ready_batches", None)
             if left is not None:
                 left.queue.clear()
@@ -142,7 +142,7 @@ class LambdaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
 
 
 def register() -> None:
-    """Make ``backend="lambdamap"`` known to joblib. Importing this module does it."""
+    """Register ``backend="lambdamap"`` in joblib, as importing this module does."""
     joblib.register_parallel_backend("lambdamap", LambdaBackend)
 
 

@@ -1,8 +1,8 @@
-"""`groupby_apply`: what pandas' ``grouped.apply`` does, with the function on Lambda.
+"""`groupby_apply`: pandas' ``grouped.apply``, with the function on Lambda.
 
-pandas itself decides what the groups are and how their results become a frame: its ``apply`` runs
-twice, once with a function that sends each group away, and once with one that answers with the
-results, in order. There is no rule of its here, and nothing private of it is used.
+pandas itself makes the groups and combines their results: its ``apply`` runs twice, once with a
+function that sends each group, and once with a function that returns the results in order. No rules
+of pandas are repeated here, and none of its private names are used.
 """
 
 from __future__ import annotations
@@ -28,49 +28,47 @@ if TYPE_CHECKING:
 
 __all__ = ["groupby_apply"]
 
-_OLDEST = (2, 2)  # knows include_groups
-_UNPACKED = 16  # groups that may wait for the packer: each is a frame of its own while it does
+_OLDEST = (2, 2)  # has include_groups
+_UNPACKED = 16  # groups that may wait for the packer, each as a DataFrame
 
 
 def groupby_apply(
     function: Callable[..., Any], grouped: Grouped, /, **options: Any
 ) -> pandas.DataFrame | pandas.Series[Any]:
-    """Apply a function to each group, many at once, and put the results together as pandas does.
+    """Apply a function to each group on Lambda, and combine the results as pandas does.
 
-    It gives what ``grouped.apply(function)`` gives. As in pandas 3, the function never gets the
-    columns that it is grouped by; ``group.name`` holds their values. Groups travel as typed columns
-    and are read as the map goes on: beside the results, no more of them is kept than the byte
-    budget allows.
+    The result is that of ``grouped.apply(function)``. As in pandas 3, the function does not get the
+    columns that it is grouped by; ``group.name`` has their values. Groups are sent as typed columns,
+    and are read as the map proceeds: besides the results, the byte budget limits what is in memory.
 
     Parameters
     ----------
     function
-        Called with one DataFrame or Series per group. What it returns becomes part of the result:
-        a scalar, Series, DataFrame, or None to leave the group out.
+        Called with one DataFrame or Series per group. It returns a scalar, a Series, a DataFrame, or
+        None to leave the group out.
     grouped
-        ``df.groupby(...)`` or ``series.groupby(...)``, with any of their options, and columns
-        selected or not.
+        ``df.groupby(...)`` or ``series.groupby(...)``, with any options and any selection of columns.
     **options
-        See `lambdamap.Options`; ``on_error="return"`` has no meaning here.
+        See `lambdamap.Options`; ``on_error="return"`` is not supported.
 
     Returns
     -------
     pandas.DataFrame or pandas.Series
-        With the index, columns and dtypes that ``grouped.apply`` gives.
+        With the index, columns and dtypes of ``grouped.apply``.
 
     Raises
     ------
     TypeError
-        `grouped` is something else, or `function` is not callable.
+        `grouped` has another type, or `function` is not callable.
     ConfigError
-        An unknown option, no region, no credentials; ``on_error="return"``; ``codec="json"``; pandas
+        Unknown option, no region, no credentials, ``on_error="return"``, ``codec="json"``, or pandas
         before 2.2.
     EncodeError
         The function or a group cannot be sent.
     Exception
-        f's own exception, with the group's key in a note; or a `LambdaMapError` that says which
-        groups by their position, what happened and whether f ran. Results that were finished are in
-        the ``partial`` of ``lambdamap.failure(error)``.
+        f's own exception, with the group's key in a note; or a `LambdaMapError` with the positions of
+        the groups, the reason, and whether f ran. Finished results are in the ``partial`` of
+        ``lambdamap.failure(error)``.
 
     Examples
     --------
@@ -86,15 +84,15 @@ def groupby_apply(
     resolved = _options.resolve_for(function, options)
     if resolved.on_error == "return":
         raise errors.ConfigError(
-            "on_error='return' would put exceptions into a frame: use lambdamap.map(function, "
-            "(group for _, group in grouped), on_error='return')"
+            "on_error='return' is not supported, since exceptions cannot be combined: use "
+            "lambdamap.map(function, (group for _, group in grouped), on_error='return')"
         )
     if resolved.codec == "json":
-        raise errors.ConfigError("codec='json' has no form for groups: leave it out")
+        raise errors.ConfigError("codec='json' does not support groups: use the default codec")
     try:
         results = _map(function, grouped, resolved)
     except (Exception, KeyboardInterrupt) as error:
-        # The frames of pandas and of this file say nothing to the caller.
+        # Stack frames of pandas and of this file are of no use to the caller.
         BaseException.with_traceback(error, None)
         raise
     made: pandas.DataFrame | pandas.Series[Any] = _apply(grouped, lambda _: results.popleft())
@@ -110,13 +108,13 @@ def _check(function: object, grouped: object) -> None:
 
     if not callable(function):
         raise TypeError(
-            f"groupby_apply() needs a function first, then df.groupby(...): {function!r} is not "
-            "callable"
+            "the first argument of groupby_apply() must be a function, the second df.groupby(...): "
+            f"{function!r} is not callable"
         )
     if not isinstance(grouped, (DataFrameGroupBy, SeriesGroupBy)):
         raise TypeError(
-            "groupby_apply() needs what df.groupby(...) or series.groupby(...) gives, not an "
-            f"object of the class {type(grouped).__name__}"
+            "the second argument of groupby_apply() must be df.groupby(...) or series.groupby(...), "
+            f"got {type(grouped).__name__}"
         )
 
 
@@ -131,14 +129,14 @@ class _EnoughError(Exception):
 
 
 def _apply(grouped: Any, function: Callable[[Any], Any]) -> Any:
-    """``grouped.apply`` without the columns that it is grouped by, in every version of pandas."""
+    """Call ``grouped.apply`` without the grouping columns, in any version of pandas."""
     if grouped.ndim == 2 and _version() < (3, 0):
         return grouped.apply(function, include_groups=False)
     return grouped.apply(function)
 
 
 def _map(function: Callable[..., Any], grouped: Grouped, options: Options) -> deque[Any]:
-    """The results of all groups, in pandas' order."""
+    """Return the results of all groups, in pandas' order."""
     total = grouped.ngroups
     results: deque[Any] = deque()
     feed = Feed()
@@ -152,7 +150,7 @@ def _map(function: Callable[..., Any], grouped: Grouped, options: Options) -> de
         if len(feed.items) >= _UNPACKED or engine.input_room() <= 0:
             _make_room(engine, results)
         if sent == total:
-            raise _EnoughError  # there is nothing to put together yet
+            raise _EnoughError  # before pandas combines the results, which are not there yet
 
     try:
         with contextlib.suppress(_EnoughError):
@@ -169,7 +167,7 @@ def _map(function: Callable[..., Any], grouped: Grouped, options: Options) -> de
 
 
 def _make_room(engine: Engine, results: deque[Any]) -> None:
-    """Pack what is fed, and wait until more is wanted."""
+    """Pack the waiting groups, and wait until the map has room for more."""
     while (chunk := engine.step()) is not None or engine.input_room() <= 0:
         if chunk:
             results.extend(chunk)
@@ -180,7 +178,7 @@ def _make_room(engine: Engine, results: deque[Any]) -> None:
 
 
 def _complete(error: BaseException, grouped: Grouped, results: deque[Any]) -> None:
-    """Say on the error which group it is, and keep what was finished before it."""
+    """Add the group's key and the finished results to an error."""
     errors.keep(error, dict(enumerate(results)))
     known = errors.failure(error)
     if known is not None and len(known.indices) == 1:

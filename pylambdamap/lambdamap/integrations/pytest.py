@@ -1,4 +1,4 @@
-"""A pytest fixture: ``local_lambda``, a Lambda on this machine for one test."""
+"""The pytest fixture ``local_lambda``, a Lambda on this machine for one test."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def local_lambda() -> Iterator[LocalLambda]:
-    """A running `lambdamap.local.LocalLambda` with one sandbox a core, which this test's maps go to.
+    """Provide a running `lambdamap.local.LocalLambda` with one sandbox per core for this test's maps.
 
-    Code under test that calls ``lambdamap.map`` or `my_map` needs no options of its own for it. Any
-    function name invokes lambdamap's worker.
+    Code under test that calls ``lambdamap.map`` or `my_map` needs no options. Any function name
+    invokes lambdamap's worker.
     """
     from lambdamap import options
     from lambdamap.local.server import LocalLambda

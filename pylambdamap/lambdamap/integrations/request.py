@@ -1,15 +1,16 @@
-"""One request of a web application: the options, the time and the end of the maps in it.
+"""One HTTP request of a web application: options, deadline and cancellation of the maps in it.
 
-What `flask` and `asgi` have in common.
+Used by `flask` and `asgi`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, SupportsFloat
 
 from lambdamap import ambient
 from lambdamap.errors import ConfigError
@@ -19,10 +20,10 @@ __all__ = ["TIMEOUT", "RequestScope", "check_timeout", "timeout_of_environment"]
 
 TIMEOUT = "LAMBDAMAP_REQUEST_TIMEOUT"
 
-_REQUEST_S = 25.0  # gunicorn's sync workers are killed after 30 s
-_GATEWAY_S = 28.0  # API Gateway answers 504 after 29 s
-_OLDEST_EVENT_S = 60.0  # older ones were kept by somebody, or a clock is off
-# Where adapters keep Lambda's event and context: zappa, Mangum, serverless-wsgi, aws-wsgi, apig-wsgi.
+_REQUEST_S = 25.0  # gunicorn kills sync workers after 30 s
+_GATEWAY_S = 28.0  # API Gateway replies 504 after 29 s
+_OLDEST_EVENT_S = 60.0  # the timestamp of an older event is not trusted
+# Prefixes of Lambda's event and context in zappa, Mangum, serverless-wsgi, aws-wsgi and apig-wsgi.
 _ADAPTERS = ("lambda", "aws", "serverless", "awsgi", "apig_wsgi")
 
 _log = logging.getLogger("lambdamap")
@@ -31,31 +32,33 @@ _NO_LIMIT = float("inf")
 
 
 def check_timeout(name: str, value: object) -> float:
-    """A setting's seconds; None is no limit.
+    """Return a setting in seconds; infinity for None.
 
     Raises
     ------
     ConfigError
-        It is neither.
+        The value is neither None nor a number above 0.
     """
     if value is None:
         return _NO_LIMIT
-    try:
-        seconds = -1.0 if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        seconds = -1.0
+    seconds = -1.0
+    if isinstance(value, (str, SupportsFloat)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):
+            seconds = float(value)
     if not seconds > 0:
-        raise ConfigError(f"{name} must be a number of seconds above 0, or None, not {value!r}")
+        raise ConfigError(f"{name} must be a number of seconds above 0, or None, got {value!r}")
     return seconds
 
 
 def timeout_of_environment() -> float | None:
-    """What the variable ``LAMBDAMAP_REQUEST_TIMEOUT`` says, "none" for no limit; None: nothing.
+    """Return the seconds of the variable ``LAMBDAMAP_REQUEST_TIMEOUT``, or None if it is not set.
+
+    Infinity if the variable is "none".
 
     Raises
     ------
     ConfigError
-        It is no number above 0.
+        The variable is neither "none" nor a number above 0.
     """
     text = os.environ.get(TIMEOUT, "").strip()
     if not text:
@@ -69,14 +72,14 @@ class RequestScope:
     Parameters
     ----------
     options
-        Asked when a map is called.
+        Returns the options; called for each map.
     surroundings
-        The WSGI environment or the ASGI scope: where an adapter keeps Lambda's event and context.
+        The WSGI environment or the ASGI scope, where an adapter puts Lambda's event and context.
     timeout
-        Seconds from the request's beginning, or from its arrival at API Gateway; None: the
-        environment's, else the default of either.
+        Seconds from the start of the request, or from its arrival at API Gateway. None: that of the
+        environment, or the default.
     setting
-        What a user sets to have more time.
+        Name of the setting that extends the timeout, for the error message.
     """
 
     def __init__(
@@ -87,40 +90,40 @@ class RequestScope:
         setting: str,
     ) -> None:
         self.options = options
-        self.is_streamed = False  # the end of its response is the end of the request
+        self.is_streamed = False  # the request ends with its response
         self._maps = ambient.Maps()
         age = _age_at_gateway(surroundings)
         timeout = timeout or timeout_of_environment()
         left = (timeout or (_REQUEST_S if age is None else _GATEWAY_S)) - (age or 0.0)
-        self._mend = f"raise {setting}, or answer with fewer maps a request"
+        self._remedy = f"raise {setting}, or call fewer maps per request"
         invocation_left = time_left(_of_adapter(surroundings, "context"))
         if invocation_left is not None and invocation_left < left:
             left = invocation_left
-            self._mend = ambient.FUNCTION_TIMEOUT
+            self._remedy = ambient.FUNCTION_TIMEOUT
         self._ends = time.monotonic() + left
 
     def deadline(self) -> tuple[float, str] | None:
-        return None if self._ends == _NO_LIMIT else (self._ends, self._mend)
+        return None if self._ends == _NO_LIMIT else (self._ends, self._remedy)
 
     def adopt(self, engine: ambient.Running) -> None:
         self._maps.add(engine)
 
-    def close(self, why: str = "the request that called it is over") -> None:
-        """Cancel what it has left running. Idempotent, from any thread."""
+    def close(self, why: str = "its HTTP request has ended") -> None:
+        """Cancel the maps that are still running. Idempotent, from any thread."""
         left = self._maps.abandon(f"the map was cancelled: {why}")
         if left:
             _log.info("cancelled %d maps: %s", left, why)
 
 
 def _of_adapter(surroundings: Mapping[str, Any], what: str) -> Any:
-    """Lambda's event or context, which `what` says."""
+    """Return Lambda's event or context (`what`) of the adapter, or None."""
     names = [f"{adapter}.{what}" for adapter in _ADAPTERS]
     names.append(f"apig_wsgi.full_{what}")
     return next((surroundings[name] for name in names if name in surroundings), None)
 
 
 def _age_at_gateway(surroundings: Mapping[str, Any]) -> float | None:
-    """Seconds since API Gateway took the request; None when it did not come through one."""
+    """Return seconds since API Gateway received the request; None if it did not."""
     event = _of_adapter(surroundings, "event")
     context = event.get("requestContext") if isinstance(event, dict) else None
     if not isinstance(context, dict) or "elb" in context:

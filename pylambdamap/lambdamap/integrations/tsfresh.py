@@ -1,10 +1,15 @@
-"""tsfresh's features on Lambda: ``extract_features(df, column_id=..., distributor=LambdaDistributor())``."""
+"""Computes tsfresh's features on Lambda.
+
+>>> from lambdamap.integrations.tsfresh import LambdaDistributor
+>>> from tsfresh import extract_features
+>>> extract_features(df, column_id="id", distributor=LambdaDistributor())  # doctest: +SKIP
+"""
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 from tsfresh.utilities.distribution import IterableDistributorBaseClass
@@ -17,21 +22,20 @@ __all__ = ["LambdaDistributor"]
 
 
 class LambdaDistributor(IterableDistributorBaseClass):  # type: ignore[misc]  # untyped
-    """A distributor of tsfresh whose time series are worked on by Lambda functions.
+    """A tsfresh distributor that runs on Lambda functions.
 
-    The settings and tsfresh's own function travel once a map, as constant arguments; each series as
-    typed columns.
+    The settings are sent as constant arguments of tsfresh's function, and each time series as typed
+    columns.
 
     Parameters
     ----------
     **options
-        As for `lambdamap.map`. ``chunksize`` is what tsfresh's ``chunksize`` says when that is
-        given, else "auto".
+        As for `lambdamap.map`. tsfresh's own ``chunksize`` takes precedence over this one.
 
     Raises
     ------
     ConfigError
-        An unknown option or a value that cannot be.
+        Unknown option, or invalid value.
 
     Examples
     --------
@@ -42,7 +46,10 @@ class LambdaDistributor(IterableDistributorBaseClass):  # type: ignore[misc]  # 
     def __init__(self, **options: Any) -> None:
         resolved = _options.resolve(**options)
         if resolved.on_error != "raise":
-            raise ConfigError("LambdaDistributor takes on_error='raise' only: every series counts")
+            raise ConfigError(
+                "LambdaDistributor does not support on_error='return': leave it out, since tsfresh "
+                "needs the features of every series"
+            )
         self._options = options
 
     def map_reduce(
@@ -53,20 +60,20 @@ class LambdaDistributor(IterableDistributorBaseClass):  # type: ignore[misc]  # 
         chunk_size: int | None = None,
         data_length: int | None = None,
     ) -> list[Any]:
-        """Apply a function that gives a list to every item, and put the lists together.
+        """Apply a function that returns a list to each item, and concatenate the lists.
 
         Parameters
         ----------
         map_function
-            tsfresh's; it gets an item and `function_kwargs`.
+            tsfresh's function; called with an item and `function_kwargs`.
         data
-            Time series, or whatever the function takes.
+            The time series.
         function_kwargs
-            The same for every item.
+            Keyword arguments, the same for each item.
         chunk_size
-            Items per invocation; None: the option, which is "auto" by default.
+            Items per invocation; None: the option ``chunksize``, which is "auto" by default.
         data_length
-            Their number, where `data` has no ``len``.
+            Number of items, if `data` has no ``len``.
 
         Returns
         -------
@@ -77,40 +84,42 @@ class LambdaDistributor(IterableDistributorBaseClass):  # type: ignore[misc]  # 
         ValueError
             `data` is not iterable.
         Exception
-            As `lambdamap.map`.
+            As for `lambdamap.map`.
         """
         if not isinstance(data, Iterable):
-            raise ValueError("the data cannot be handled by this distributor: it is not iterable")
-        constant = {name: _plain(value) for name, value in (function_kwargs or {}).items()}
+            raise ValueError(f"data must be iterable, got {type(data).__name__}")
+        constant = {name: _as_dict(value) for name, value in (function_kwargs or {}).items()}
         function = functools.partial(map_function, **constant)
         options = dict(self._options)
         if chunk_size:
             options["chunksize"] = chunk_size
         if data_length is not None and not isinstance(data, Sized):
-            data = _Known(data, data_length)
+            data = _Sized(data, data_length)
         with _map(function, data, **options) as results:
             return list(itertools.chain.from_iterable(results))
 
 
-class _Known:
-    """An iterable whose length is known."""
+class _Sized:
+    """An iterable with a length."""
 
     def __init__(self, data: Iterable[Any], length: int) -> None:
         self._data = data
         self._length = length
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Any]:
         return iter(self._data)
 
     def __len__(self) -> int:
         return self._length
 
 
-def _plain(settings: Any) -> Any:
-    """tsfresh's settings are dicts in a class of their own; as plain ones they need no pickle.
-    Those with functions as keys pickle by tsfresh's own rules."""
+def _as_dict(settings: Any) -> Any:
+    """Convert tsfresh's settings, which have a class of their own, to dicts that need no pickle.
+
+    Settings with functions as keys are left alone: they have their own way to be pickled.
+    """
     if not isinstance(settings, Mapping):
         return settings
     if not all(isinstance(key, str) for key in settings):
         return settings
-    return {key: _plain(value) for key, value in settings.items()}
+    return {key: _as_dict(value) for key, value in settings.items()}
