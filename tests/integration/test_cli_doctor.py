@@ -65,7 +65,7 @@ def test_a_function_that_does_not_run_lambdamap() -> None:
     with LocalLambda(handler="tasks.handler", function_name="f", sandboxes=1) as function:
         found = findings(**reached(function))
         assert failed(found) == ["worker"]
-        assert "lambdamap.worker.wrap" in found["worker"].mend
+        assert "lambdamap.worker.wrap" in found["worker"].remedy
 
 
 class Asked:
@@ -94,8 +94,12 @@ class Asked:
     ("dry_run", "state", "text"),
     [
         (raw(plain_reply(b"", 204)), "ok", "may be invoked (DryRun)"),
-        (reply(b'{"charged":null}'), "note", "ran it instead of a DryRun"),
-        (aws_error(400, "InvalidParameterValueException", "not supported"), "note", "no DryRun"),
+        (reply(b'{"charged":null}'), "note", "does not support DryRun"),
+        (
+            aws_error(400, "InvalidParameterValueException", "not supported"),
+            "note",
+            "does not support DryRun",
+        ),
         (aws_error(404, "ResourceNotFoundException", "not there"), "FAIL", "not there"),
         (aws_error(403, "AccessDeniedException", "not you"), "FAIL", "not you"),
     ],
@@ -135,7 +139,7 @@ def test_a_handler_that_is_not_there() -> None:
     ("answer", "state", "text"),
     [
         ({"protocol": 99, "version": "9.0", "python": "3.13"}, "FAIL", "deploy the same release"),
-        ({"protocol": 1, "version": "9.0", "python": "2.7"}, "note", "travel by value"),
+        ({"protocol": 1, "version": "9.0", "python": "2.7"}, "note", "by value"),
         ({"protocol": 1}, "FAIL", "does not run lambdamap"),
     ],
 )
@@ -159,7 +163,7 @@ def test_too_few_files() -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert failed(found) == ["limits"]
-    assert "ulimit -n 1064" in found["limits"].mend
+    assert "ulimit -n 1064" in found["limits"].remedy
     assert found["backend"].text == "inline: maps run without a Lambda"
 
 

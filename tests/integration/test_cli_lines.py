@@ -151,7 +151,7 @@ def test_ctrl_c() -> None:
         assert [process.stdout.readline() for _ in range(2)] == ["0\n", "0\n"]
         process.send_signal(signal.SIGINT)
         assert process.wait(HANG_S) == 130
-        assert process.stderr.read() == "stopped by Ctrl-C: 2 lines are answered\n"
+        assert process.stderr.read() == "interrupted: 2 lines written\n"
 
 
 def test_the_first_error_stops() -> None:
@@ -166,7 +166,7 @@ def test_the_first_error_stops() -> None:
     bad = run("map", "tasks:identity", *LOCAL, text="1\n2\nthree\n4\n")
     assert bad.returncode == 1
     assert parsed(bad.stdout) == [1, 2]
-    assert bad.stderr.startswith("Error: line 3 is no JSON")
+    assert bad.stderr.startswith("Error: line 3 is not JSON")
 
 
 def test_errors_in_their_places() -> None:
@@ -197,8 +197,9 @@ def test_results_that_json_has_no_form_for() -> None:
     assert parsed(many.stdout) == [[0, 1, 2]]
     none = run("map", "builtins:complex", *LOCAL, text=lines(1, 2))
     assert none.returncode == 1
-    assert "line 1: the result is no JSON: complex has no form in JSON" in none.stderr.replace(
-        "TypeError: ", ""
+    assert (
+        "line 1: the result cannot be converted to JSON: JSON does not support complex"
+        in none.stderr.replace("TypeError: ", "")
     )
     kept = run("map", "builtins:complex", *LOCAL, "--on-error", "return", text=lines(1))
     assert parsed(kept.stdout)[0]["lambdamap_error"]["type"] == "TypeError"
@@ -231,7 +232,7 @@ def test_arguments_and_a_function_of_the_working_directory(
         (("nowhere:f",), "cannot import nowhere"),
         (("tasks:nothing",), "tasks has no nothing"),
         (("tasks:os.sep",), "not callable"),
-        (("square",), "write module:function"),
+        (("square",), "use module:function"),
         (("tasks:square", "/nowhere"), "does not exist"),
         (("tasks:square", "--chunksize", "0"), "--chunksize must be"),
         (("tasks:square", "--function", "a b"), "--function must be"),

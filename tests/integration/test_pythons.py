@@ -69,17 +69,13 @@ def test_functions_by_value_are_refused(there: str) -> None:
     with pytest.raises(lambdamap.WorkerInitError) as caught:
         list(lambdamap.map(lambda x: x, [1]))
     assert caught.value.ran == "NOT"
-    assert str(caught.value) == (
-        f"the caller runs Python {HERE}, this worker {there}, which takes no function by value: "
-        "use the same Python on both sides, or move the function into a module that is deployed "
-        "with the worker"
-    )
+    assert f"the caller runs Python {HERE} and this worker {there}" in str(caught.value)
 
 
 def test_pickles_are_refused_in_both_directions(there: str) -> None:
     """They may hold code of the other Python."""
-    with pytest.raises(lambdamap.WorkerInitError, match=f"Python {HERE}.*no pickled items: send"):
+    with pytest.raises(lambdamap.WorkerInitError, match=f"Python {HERE}.*pickled items"):
         list(lambdamap.map(tasks.identity, [lambda x: x], allow_pickle=True))
-    text = f"result cannot be sent back: .*Python {HERE}, this worker {there}.*pickles no results"
+    text = f"result cannot be sent back: .*Python {HERE} and this worker {there}.*pickled"
     with pytest.raises(lambdamap.EncodeError, match=text):
         list(lambdamap.map(tasks.Sack, [1], allow_pickle=True))

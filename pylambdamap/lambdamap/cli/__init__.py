@@ -1,7 +1,7 @@
 """The command line: ``lambdamap`` and ``python -m lambdamap``.
 
-Each command is a module of this package that defines a click command under the command's own name,
-with _ for -; it is imported when it is used.
+Each command is a module of this package that defines a click command of the same name, with _ for -.
+It is imported when it is used.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import click
 from lambdamap._version import __version__
 
 COMMANDS = ("demo", "map", "invoke-map", "serve", "doctor", "deploy", "delete", "dockerfile")
-# A place that takes no more. (A pipe that nobody reads is click's, or the command's own.)
+# The output device is full or broken. (A closed pipe is handled by click, or by the command.)
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class _LazyGroup(click.Group):
-    """A group whose commands are imported when they are asked for."""
+    """A group that imports commands when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -42,7 +42,7 @@ class _LazyGroup(click.Group):
         except OSError as error:
             if error.errno not in _UNWRITABLE:
                 raise
-            with contextlib.suppress(OSError):  # what is left is not tried again at the end
+            with contextlib.suppress(OSError):  # so that the flush at exit does not fail again
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             click.echo(f"Error: cannot write the output: {error.strerror}", err=True)
             sys.exit(1)

@@ -1,4 +1,4 @@
-"""``lambdamap delete``: the end of what ``lambdamap deploy`` made."""
+"""``lambdamap delete``: deletes what ``lambdamap deploy`` has created."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lambdamap.errors import LambdaMapError
 @click.argument("name")
 @map_options("region", "profile")
 def delete(name: str, region: str | None, profile: str | None) -> None:
-    """Delete the Lambda function NAME and its role, if lambdamap made them.
+    """Delete the Lambda function NAME and its role, if lambdamap created them.
 
-    The function's log stays: it is the log group /aws/lambda/NAME in CloudWatch.
+    The function's log is kept: the log group /aws/lambda/NAME in CloudWatch.
     """
     from lambdamap.deploy.account import Account
 

@@ -1,4 +1,4 @@
-"""``python -m lambdamap demo``: a real job, mapped, compared with builtin map, then broken twice."""
+"""``python -m lambdamap demo``: maps a real job, compares with builtin map, and provokes two faults."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ NEXT = """
 What to type next
 
   {python} -m lambdamap serve --help     the local Lambda by itself, for boto3 and the AWS CLI
-  {python} -m lambdamap demo --help      this demo on fewer items, or on AWS's own runtime client
-  README.md                    the options, the errors, and how to go to AWS
+  {python} -m lambdamap demo --help      this demo with fewer items, or on AWS's own runtime client
+  README.md                    the options, the errors, and the way to AWS
   examples/flask_app           a Flask service that fans out to its own Lambda function
   examples/notebook.ipynb      functions from notebook cells, a DataFrame, a remote traceback
 
@@ -46,7 +46,7 @@ What to type next
 @click.option("--items", type=click.IntRange(min=1), help="Use only the first ITEMS items.")
 @map_option("local", default="builtin", show_default=True)
 def demo(items: int | None, local: str) -> None:
-    """Map a real job over a Lambda on this machine, then break things on purpose."""
+    """Map a real job on a Lambda on this machine, then provoke two faults."""
     job = _choose_job()
     data = job.items()[:items]
     with options.configure(backend="local", local=local, progress=True):
@@ -58,12 +58,12 @@ def demo(items: int | None, local: str) -> None:
 
 
 def _local_lambda() -> LocalLambda:
-    """The one that the maps of this demo run on."""
+    """Return the one that the maps of this demo run on."""
     return shared(cast("Kind", resolve().local))
 
 
 def _choose_job() -> ModuleType:
-    """The flights if they and pandas are installed, generated series if not."""
+    """Return the flights if they and pandas are installed, otherwise the generated series."""
     try:
         flights = importlib.import_module("lambdamap.cli.flights")
         flights.folder()
@@ -98,7 +98,7 @@ same results    {"yes, to the bit" if agree else "NO"}"""
 
 
 def _kill_a_sandbox(job: ModuleType, data: list[Any]) -> bool:
-    """Kill a sandbox in the middle of a chunk: what does the caller know afterwards?"""
+    """Kill a sandbox in the middle of a chunk, and show what the caller knows afterwards."""
     _title("A fault on purpose: a sandbox is killed in the middle of a chunk")
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "runs")
@@ -132,7 +132,7 @@ run twice       {len(twice)}, by a file in which each run of the function leaves
 
 
 def _throttle(job: ModuleType, data: list[Any]) -> bool:
-    """Answer 429 for a second: the map waits and loses nothing."""
+    """Throttle the function for a second: the map waits and loses nothing."""
     _title("A fault on purpose: the function is throttled for a second")
     refused = _local_lambda().stats["throttles"]
     _local_lambda().throttle(1.0)
@@ -151,7 +151,7 @@ results         {len(results)} of {len(data)}, {"nothing lost" if complete else 
 
 
 def counted(numbered: tuple[int, Any], function: Callable[[Any], Any], log: str) -> Any:
-    """Run the function on one item and leave a line in a file that it ran."""
+    """Call the function on one item, and record the call in a file."""
     number, item = numbered
     with open(log, "a", encoding="ascii") as file:
         file.write(f"{number}\n")
@@ -159,7 +159,7 @@ def counted(numbered: tuple[int, Any], function: Callable[[Any], Any], log: str)
 
 
 def _kill_when(function: LocalLambda, log: Path, runs: int, over: threading.Event) -> None:
-    """Kill a busy sandbox once so many items have run; another if that one had just answered."""
+    """Kill a busy sandbox after this many items; another one if it had just replied."""
     crashes = function.stats["crashes"]
     while function.stats["crashes"] == crashes and not over.wait(0.002):
         if log.read_text().count("\n") >= runs:
@@ -167,7 +167,7 @@ def _kill_when(function: LocalLambda, log: Path, runs: int, over: threading.Even
 
 
 def _same_bits(a: Any, b: Any) -> bool:
-    """Whether two values have the same types and the same bits; a NaN is equal to itself here."""
+    """Return whether two values have the same types and bits; NaN equals itself here."""
     if type(a) is not type(b):
         return False
     if isinstance(a, float):

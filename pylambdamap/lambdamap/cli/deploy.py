@@ -1,4 +1,4 @@
-"""``lambdamap deploy``: from code on this machine to a function that answers."""
+"""``lambdamap deploy``: deploys code on this machine as a Lambda function."""
 
 from __future__ import annotations
 
@@ -31,37 +31,38 @@ def _check_patterns(
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _PACKAGE = (
-    click.option("--requirements", type=_FILE, help="Requirements file, packed from wheels."),
+    click.option("--requirements", type=_FILE, help="Requirements file; packed from wheels."),
     click.option(
         "--module",
         "modules",
         multiple=True,
         metavar="NAME",
-        help="A module of yours to pack, by import name or path; repeatable. Functions of these may "
-        "be called, and no others but those of --allow.",
+        help="A module of yours to pack, by import name or path; repeatable. Callers may run the "
+        "functions of these modules, and those of --allow.",
     ),
     click.option("--runtime", metavar="python3.N", help="Default: this Python's version."),
     click.option(
         "--architecture", type=click.Choice(["x86_64", "arm64"]), help="Default: this machine's."
     ),
-    click.option("--wheel", type=_FILE, help="lambdamap's wheel for the function: see above."),
+    click.option("--wheel", type=_FILE, help="lambdamap's wheel for the function; see above."),
     click.option(
         "--allow",
         multiple=True,
         metavar="PATTERN",
         callback=_check_patterns,
-        help="Further functions that may be called, as module:name with * and ?; repeatable.",
+        help="Other functions that callers may run, as module:name with * and ?; repeatable.",
     ),
     click.option(
         "--by-value",
         is_flag=True,
-        help="Whoever may invoke the function may send it code: needed for notebooks and lambdas.",
+        help="Let everyone who may invoke the function send it code: needed for notebooks and "
+        "lambdas.",
     ),
 )
 
 
 def package_options(command: F) -> F:
-    """The options that deploy and dockerfile share."""
+    """Add the options of deploy and dockerfile."""
     for option in reversed(_PACKAGE):
         command = option(command)
     return command
@@ -69,14 +70,14 @@ def package_options(command: F) -> F:
 
 def _check_role(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     if value is not None and re.fullmatch(r"arn:aws[\w-]*:iam::\d{12}:role/.+", value) is None:
-        raise click.BadParameter("write it as arn:aws:iam::123456789012:role/NAME")
+        raise click.BadParameter("expected arn:aws:iam::123456789012:role/NAME")
     return value
 
 
 def environment_of(
     modules: tuple[str, ...], allow: tuple[str, ...], by_value: bool
 ) -> dict[str, str]:
-    """The function's variables: what the worker lets callers do."""
+    """Return the environment variables that tell the worker what callers may run."""
     from lambdamap.deploy.package import allow_patterns
 
     variables = {}
@@ -89,14 +90,14 @@ def environment_of(
 
 
 def _allowed(environment: dict[str, str]) -> str:
-    """What `environment_of` allows, for people."""
+    """Return what `environment_of` allows, for people to read."""
     patterns = environment.get("LAMBDAMAP_ALLOW")
-    text = f"what LAMBDAMAP_ALLOW={shlex.quote(patterns)} names" if patterns else (
-        "functions of modules that belong to no installed package: LAMBDAMAP_ALLOW is not set"
+    text = f"what LAMBDAMAP_ALLOW={shlex.quote(patterns)} matches" if patterns else (
+        "the functions of modules outside installed packages (LAMBDAMAP_ALLOW is not set)"
     )  # fmt: skip
     if environment.get("LAMBDAMAP_BY_VALUE") == "1":
-        return f"any code, which they may send (--by-value); by name {text}"
-    return f"{text}; no code is taken by value (--by-value)"
+        return f"any code by value (--by-value), and by name {text}"
+    return f"by name {text}, and nothing by value (--by-value)"
 
 
 @click.command()
@@ -109,7 +110,7 @@ def _allowed(environment: dict[str, str]) -> str:
     default=1769,
     show_default=True,
     metavar="MB",
-    help="1769 is one processor.",
+    help="1769 MB gives one processor.",
 )
 @click.option(
     "--timeout", type=click.IntRange(1, 1800), default=300, show_default=True, metavar="SECONDS"
@@ -118,9 +119,9 @@ def _allowed(environment: dict[str, str]) -> str:
     "--role",
     metavar="ARN",
     callback=_check_role,
-    help="The function's role; default: one is made for it.",
+    help="The function's role. Default: one is created for it.",
 )
-@click.option("--bucket", help="S3 bucket through which a zip above 50 MB is sent.")
+@click.option("--bucket", help="S3 bucket for uploading a zip above 50 MB.")
 @map_options("region", "profile")
 def deploy(
     name: str,
@@ -139,22 +140,22 @@ def deploy(
     region: str | None,
     profile: str | None,
 ) -> None:
-    """Create or update the Lambda function NAME, and try it.
+    """Create or update the Lambda function NAME, and test it.
 
     lambdamap, the requirements and the modules are packed for the function's Python without Docker.
-    Running the command again changes what differs. A function that lambdamap did not make is left
-    alone.
+    Running the command again updates what has changed. A function that lambdamap did not create is
+    not touched.
 
-    ./dev wheel in lambdamap's source folder makes the wheel. Without --wheel lambdamap is packed as it is
-    installed here, or else from the package index that it came from. If the function will not be able
-    to call map on Lambda itself, that is said.
+    ./dev wheel in lambdamap's source folder makes the wheel. Without --wheel, lambdamap is packed as
+    installed here, or from the package index that it was installed from. A note is printed if the
+    function will not be able to call map on Lambda itself.
     """
     from lambdamap.deploy import package
     from lambdamap.deploy.account import Account, Wanted, caller_policy, check_name
 
     if image is not None and (requirements or wheel):
         raise click.UsageError(
-            "an --image holds its own packages: leave --requirements and --wheel out"
+            "--image cannot be combined with --requirements or --wheel: it contains its packages"
         )
     try:
         check_name(name)
@@ -180,20 +181,20 @@ def deploy(
     works = _try(name, done.region, profile)
     _say("")
     click.echo(
-        "# Callers need this policy, and these variables or the same by lambdamap.configure:"
+        "# Callers need this policy, and these variables (or the same with lambdamap.configure):"
     )
     for line in json.dumps(caller_policy(done.arn), indent=2).splitlines():
         click.echo(f"#   {line}")
     click.echo(f"export LAMBDAMAP_FUNCTION={shlex.quote(name)} AWS_REGION={done.region}")
     if not works:
         raise click.ClickException(
-            f"{name} is deployed and does not answer as it should, see above; its log is in "
-            f"CloudWatch under /aws/lambda/{name}"
+            f"{name} is deployed, but its test failed (see above): check its log in CloudWatch, "
+            f"/aws/lambda/{name}"
         )
 
 
 def _try(name: str, region: str, profile: str | None) -> bool:
-    """One DryRun and one invocation, by the way that maps go."""
+    """Test a function by a DryRun and an invocation, and return whether it works."""
     from lambdamap.cli.doctor import Finding, examine
     from lambdamap.options import resolve
 

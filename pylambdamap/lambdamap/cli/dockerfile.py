@@ -1,4 +1,4 @@
-"""``lambdamap dockerfile``: for what is too large for a zip."""
+"""``lambdamap dockerfile``: for functions that are too large for a zip."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def dockerfile(
     allow: tuple[str, ...],
     by_value: bool,
 ) -> None:
-    """Print a Dockerfile for a function, on AWS's base image of Python 3.12 or later.
+    """Print a Dockerfile for a function, based on AWS's image of Python 3.12 or later.
 
-    Build it, push it to ECR, then: lambdamap deploy NAME --image URI. It installs lambdamap's wheel, which
-    ./dev wheel in lambdamap's source folder makes.
+    Build the image, push it to ECR, then run: lambdamap deploy NAME --image URI. The image needs
+    lambdamap's wheel, which ./dev wheel in lambdamap's source folder makes.
     """
     from lambdamap.deploy.image import dockerfile as text_of
     from lambdamap.deploy.package import Runtime

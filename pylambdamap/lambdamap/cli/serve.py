@@ -17,25 +17,29 @@ from lambdamap.local.server import Kind
     default=9001,
     show_default=True,
     metavar="PORT",
-    help="On 127.0.0.1; 0: any that is free.",
+    help="On 127.0.0.1; 0: any free port.",
 )
-@click.option("--sandboxes", type=click.IntRange(min=1), help="Processes; default: the cores.")
+@click.option(
+    "--sandboxes", type=click.IntRange(min=1), help="Processes. Default: the number of cores."
+)
 @map_option("local", default="builtin", show_default=True)
 @click.option(
     "--handler",
     metavar="MODULE.FUNCTION",
     default="lambdamap.worker.entry.handler",
     show_default=True,
-    help="Called with event and context; the module is looked for in the working directory first.",
+    help="Called with event and context; the module is searched in the working directory first.",
 )
-@click.option("--function-name", metavar="NAME", help="The one name that exists; default: any.")
+@click.option(
+    "--function-name", metavar="NAME", help="The only function name that exists. Default: any name."
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     default=900.0,
     show_default=True,
     metavar="SECONDS",
-    help="Of the function: an invocation that takes longer ends with its sandbox.",
+    help="The function's timeout; its sandbox is then killed.",
 )
 @click.option(
     "--memory",
@@ -43,13 +47,17 @@ from lambdamap.local.server import Kind
     default=1769,
     show_default=True,
     metavar="MB",
-    help="Of the function: an invocation that takes more ends with its sandbox.",
+    help="The function's memory limit; above it the sandbox is killed.",
 )
-@click.option("--concurrency-limit", type=click.IntRange(min=1), help="429 beyond so many.")
+@click.option(
+    "--concurrency-limit",
+    type=click.IntRange(min=1),
+    help="Answer 429 to requests above this number. Default: they wait.",
+)
 @click.option(
     "--self-invocation",
     is_flag=True,
-    help="Maps in the handler run on this function again, as on AWS.",
+    help="Run maps in the handler on this function, as on AWS.",
 )
 @click.option("--no-auth", is_flag=True, help="Accept unsigned requests of anyone on this machine.")
 def serve(
@@ -64,7 +72,7 @@ def serve(
     self_invocation: bool,
     no_auth: bool,
 ) -> None:
-    """Run a Lambda on this machine until Ctrl-C; prints how to reach it."""
+    """Run a Lambda on this machine until Ctrl-C, and print how to reach it."""
     from lambdamap.local.serve import serve as run
 
     try:
