@@ -211,7 +211,7 @@ def open_map(
 
     head is the constant start of each body, JSON to which wire/envelope.h adds what is the chunk's
     own; None: chunks are sent as they are. map_id is 32 hex digits. Timeouts are of one attempt and of the whole map; -1:
-    none. notes: keep what `Map.notes` returns; trace: connections, request and reply heads as well.
+    none. notes: keep what `Map.notes` returns; trace: connections and HTTP headers as well.
     Maps with the same bound_id share the limit max_concurrency.
     """
 

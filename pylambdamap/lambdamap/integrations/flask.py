@@ -12,7 +12,7 @@ Views call `lambdamap.map` and the other functions as usual.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from flask import current_app, has_app_context, has_request_context, request
@@ -32,6 +32,7 @@ from lambdamap.integrations.request import (
 
 if TYPE_CHECKING:
     from flask import Flask, Response
+    from werkzeug.local import LocalProxy
 
 __all__ = ["LambdaMap"]
 
@@ -180,7 +181,7 @@ def _end(error: BaseException | None) -> None:
 def _find() -> ambient.Scope | None:
     if not has_app_context():
         return None
-    app = current_app._get_current_object()  # type: ignore[attr-defined]  # Flask's own documented way
+    app = cast("LocalProxy[Flask]", current_app)._get_current_object()  # as Flask documents
     extension = app.extensions.get("lambdamap")
     if extension is None:
         return None

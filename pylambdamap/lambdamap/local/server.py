@@ -162,7 +162,7 @@ class LocalLambda:
 
             if importlib.util.find_spec("awslambdaric") is None:
                 raise ModuleNotFoundError(
-                    "local='awslambdaric' needs AWS's runtime client; pip install awslambdaric"
+                    "local='awslambdaric' needs AWS's runtime client: pip install awslambdaric"
                 )
         started: Future[None] = Future()
         self._thread = threading.Thread(
