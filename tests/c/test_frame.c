@@ -39,7 +39,11 @@ make(struct lm_buf *raw)
   }
   struct lm_frame_view view = {structure, at,           packed, sizeof packed,
                                words,     sizeof words, blobs,  sizeof blobs};
-  lm_frame_join(&view, raw);
+  uint8_t *joined = lm_buf_reserve(raw, lm_frame_joined_len(&view));
+  if (joined == NULL)
+    return; /* the sweep of failing allocations */
+  lm_frame_join(&view, joined);
+  raw->len += lm_frame_joined_len(&view);
 }
 
 static bool

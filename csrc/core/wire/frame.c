@@ -159,19 +159,32 @@ frame_read_head(const uint8_t *frame, size_t len, struct head *head, size_t *at,
   return 0;
 }
 
-void
-lm_frame_join(const struct lm_frame_view *view, struct lm_buf *out)
+size_t
+lm_frame_joined_len(const struct lm_frame_view *view)
 {
   struct head head = frame_raw_head(view);
-  uint8_t *at = lm_buf_reserve(out, LM_FRAME_MAX_HEAD + view->structure_len + view->packed_len +
-                                        view->words_len + view->blobs_len);
-  if (at == NULL)
-    return;
-  out->len += frame_write_head(at, &head);
-  lm_buf_append(out, view->structure, view->structure_len);
-  lm_buf_append(out, view->packed, view->packed_len);
-  lm_buf_append(out, view->words, view->words_len);
-  lm_buf_append(out, view->blobs, view->blobs_len);
+  uint8_t written[LM_FRAME_MAX_HEAD];
+  return frame_write_head(written, &head) + view->structure_len + view->packed_len +
+         view->words_len + view->blobs_len;
+}
+
+static uint8_t *
+frame_put(uint8_t *at, const uint8_t *bytes, size_t n)
+{
+  if (n > 0)
+    memcpy(at, bytes, n);
+  return at + n;
+}
+
+void
+lm_frame_join(const struct lm_frame_view *view, uint8_t *out)
+{
+  struct head head = frame_raw_head(view);
+  out += frame_write_head(out, &head);
+  out = frame_put(out, view->structure, view->structure_len);
+  out = frame_put(out, view->packed, view->packed_len);
+  out = frame_put(out, view->words, view->words_len);
+  frame_put(out, view->blobs, view->blobs_len);
 }
 
 static void

@@ -23,8 +23,9 @@ enum {
   LM_FRAME_MAX_HEAD = 74 /* magic, version, flags, a zero, and seven varints */
 };
 
-/* Put a raw frame together, appended to *out. */
-void lm_frame_join(const struct lm_frame_view *view, struct lm_buf *out);
+/* The length of a view's raw frame, and the frame, put together in that many bytes at `out`. */
+size_t lm_frame_joined_len(const struct lm_frame_view *view);
+void lm_frame_join(const struct lm_frame_view *view, uint8_t *out);
 
 /* Take a raw frame apart. Only its own lengths are checked here; lm_mpcheck checks the value. */
 int lm_frame_split(const uint8_t *raw, size_t raw_len, struct lm_frame_view *view,

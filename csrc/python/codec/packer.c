@@ -219,9 +219,6 @@ packer_take(PyObject *object, PyObject *unused)
   }
   struct lmpy_pack *pack = &self->pack;
   struct lm_frame_view view;
-  struct lm_buf frame;
-  struct lm_error err;
-  PyObject *bytes = NULL;
   const struct before spec = {self->spec_packed, self->spec_words, 0};
   if (self->gather == NULL) {
     PyErr_SetString(PyExc_ValueError, "the ChunkPacker has not been initialised");
@@ -230,13 +227,9 @@ packer_take(PyObject *object, PyObject *unused)
   if (lmpy_gather_write(pack, self->gather) != 0)
     return NULL;
   lmpy_pack_view(pack, &view);
-  lm_buf_init(&frame, SIZE_MAX);
-  lm_frame_join(&view, &frame);
-  if (lm_buf_check(&frame, "the frame", &err) == 0)
-    bytes = PyBytes_FromStringAndSize((const char *)frame.data, (Py_ssize_t)frame.len);
-  else
-    lmpy_raise(&err, pack->state->encode_failure);
-  lm_buf_clean_up(&frame);
+  PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)lm_frame_joined_len(&view));
+  if (bytes != NULL)
+    lm_frame_join(&view, (uint8_t *)PyBytes_AS_STRING(bytes));
   lmpy_gather_clear(self->gather);
   packer_cut(self, &spec, 0);
   return bytes;
