@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from lambdamap import _codec, errors
 from lambdamap import options as _options
-from lambdamap.calls.api import invoke_map, refuse_frame
+from lambdamap.calls.api import invoke_map
 from lambdamap.calls.api import map as _map
 
 __all__ = [
@@ -96,7 +96,6 @@ def my_map(
         raise errors.ConfigError(
             f"invoke_lambda must be True, False or None, not {invoke_lambda!r}"
         )
-    refuse_frame(data)
     if invoke_lambda is False:
         options["backend"] = "inline"
     with _map(map_function, data, chunksize=chunksize, compression=compression, **options) as found:
