@@ -17,7 +17,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent import futures
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lambdamap import _codec, ambient, errors
 from lambdamap.flight import failures, waiting
@@ -26,6 +26,9 @@ from lambdamap.flight.launch import connect
 from lambdamap.options import Options
 from lambdamap.shipping import envelope
 from lambdamap.shipping.functions import Shipment
+
+if TYPE_CHECKING:
+    from lambdamap.flight.ports import Completion
 
 __all__ = ["Call", "Inbox", "Lane", "Mapped", "Pump"]
 
@@ -124,7 +127,7 @@ class Lane:
                 del result
             del future  # the frames of an error of the user's code, which it may keep, lead here
 
-    def _result(self, completion: Any) -> Any:
+    def _result(self, completion: Completion) -> Any:
         self.left_running += failures.runs_on(completion)
         if completion.output is not None and self._logs:
             show_output(completion)

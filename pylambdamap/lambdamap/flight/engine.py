@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from itertools import repeat
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from lambdamap import _codec, ambient, errors
 from lambdamap.flight import failures, log, waiting
@@ -25,17 +25,13 @@ from lambdamap.flight.stats import Stats
 from lambdamap.shipping import envelope, json_codec
 
 if TYPE_CHECKING:
-    from lambdamap._net import Completion
-    from lambdamap.backends.inprocess import PlainCompletion
+    from lambdamap.flight.ports import Completion, Packer, Port, Unpack
     from lambdamap.options import Options
 
 __all__ = [
     "Engine",
     "Feed",
-    "Packer",
-    "Port",
     "Raised",
-    "Unpack",
     "results_of",
     "show_output",
     "warn_stale",
@@ -46,47 +42,6 @@ _SLICE_S = 1.0  # how often a waiting caller looks at its progress bar
 _LATE_READING_S = 0.2  # for results that have come, when the map's deadline has passed
 _DECODED_BYTES = 16 << 20  # encoded size of results that are decoded before their turn
 _KEEP_S = 0.1  # what may be spent on decoding results for the error of a Ctrl-C
-
-# A completion's results, and by index the descriptions of the items that failed. It raises
-# `_codec.DecodeFailure`, which `results_of` turns into a public error.
-# The second argument is called now and then, and may raise.
-Unpack: TypeAlias = (
-    "Callable[[Completion | PlainCompletion, Callable[[], None] | None], "
-    "tuple[list[Any], dict[int, Any]]]"
-)
-
-
-class Port(Protocol):
-    """What the engine needs of a map in flight."""
-
-    def submit(self, frame: bytes, first_item: int, n_items: int, /) -> bool: ...
-    def take(self) -> Any: ...
-    def wait(self, timeout_s: float, /) -> bool: ...
-    def fileno(self) -> int: ...
-    def cancel(self) -> None: ...
-    def quiesce(self, timeout_s: float, /) -> bool: ...
-    def notes(self) -> list[dict[str, Any]]: ...
-    @property
-    def outstanding(self) -> int: ...
-    @property
-    def wants_credentials(self) -> bool: ...
-    @property
-    def stats(self) -> dict[str, int]: ...
-    @property
-    def latency(self) -> tuple[float, float, float, float] | None: ...
-
-
-class Packer(Protocol):
-    """What turns items into the bytes of a chunk."""
-
-    def fill(self, iterator: Iterator[Any], max_items: int, max_bytes: int, /) -> int: ...
-    def take(self) -> bytes: ...
-    @property
-    def exhausted(self) -> bool: ...
-    @property
-    def items_packed(self) -> int: ...
-    @property
-    def chunk_bytes(self) -> int: ...
 
 
 class Feed:
@@ -141,7 +96,7 @@ class _Finished:
         self,
         results: list[Any],
         size: int = 0,
-        completion: Completion | PlainCompletion | None = None,
+        completion: Completion | None = None,
     ) -> None:
         self.results = results
         self.size = size
@@ -305,7 +260,7 @@ class Engine:
         if self._log is not None:
             self._log.notes()
 
-    def _place(self, completion: Completion | PlainCompletion) -> None:
+    def _place(self, completion: Completion) -> None:
         if self._log is not None:
             self._log.chunk(completion)
         finished = self._place_results(completion)
@@ -317,7 +272,7 @@ class Engine:
             warn_stale(completion.stale_code)
         self.progress.add(finished)
 
-    def _place_results(self, completion: Completion | PlainCompletion) -> int:
+    def _place_results(self, completion: Completion) -> int:
         """How many items have finished."""
         first, count = completion.first_item, completion.n_items
         if completion.failure:
@@ -359,7 +314,7 @@ class Engine:
             self._ready[first] = _Finished(self._decode(completion), size)
         return done
 
-    def _decode(self, completion: Completion | PlainCompletion) -> list[Any]:
+    def _decode(self, completion: Completion) -> list[Any]:
         """Its results; or what is to be raised when they cannot be read."""
         try:
             results, failed = results_of(
@@ -385,7 +340,7 @@ class Engine:
         if self._read_until is not None and monotonic() > self._read_until:
             raise _TimeIsOver
 
-    def _place_failure(self, completion: Completion | PlainCompletion) -> int:
+    def _place_failure(self, completion: Completion) -> int:
         first, count = completion.first_item, completion.n_items
         if completion.split and self._repack is not None and count > 1:
             self._resubmit(_items_of(completion), first, (count + 1) // 2)
@@ -625,7 +580,7 @@ def _encode_error(error: _codec.EncodeFailure, index: int) -> errors.EncodeError
 
 
 def results_of(
-    completion: Completion | PlainCompletion,
+    completion: Completion,
     unpack: Unpack,
     *,
     guarded: bool,
@@ -671,7 +626,7 @@ def results_of(
     raise failures.unreadable(wrong, completion) from cause
 
 
-def _too_late(completion: Completion | PlainCompletion) -> errors.DeadlineError:
+def _too_late(completion: Completion) -> errors.DeadlineError:
     first = completion.first_item
     return errors.DeadlineError(
         f"the time of the map was over while the results of chunk {first} were read",
@@ -686,7 +641,7 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _items_of(completion: Completion | PlainCompletion) -> list[Any]:
+def _items_of(completion: Completion) -> list[Any]:
     """The items of a request that was packed here, to be packed again."""
     chunk = completion.request_frame()
     if json_codec.is_json(chunk):
@@ -695,7 +650,7 @@ def _items_of(completion: Completion | PlainCompletion) -> list[Any]:
     return items
 
 
-def show_output(completion: Completion | PlainCompletion) -> None:
+def show_output(completion: Completion) -> None:
     """Print what items have printed, ``[[index, text], ...]``, under their position."""
     found = json.loads(completion.output or b"[]")
     for printed in found if isinstance(found, list) else ():

@@ -13,8 +13,7 @@ from lambdamap import _codec, errors
 from lambdamap.shipping import envelope, exceptions, lookup
 
 if TYPE_CHECKING:
-    from lambdamap._net import Completion
-    from lambdamap.backends.inprocess import PlainCompletion
+    from lambdamap.flight.ports import Completion
 
 __all__ = ["of_chunk", "of_reply", "runs_on", "say_cancelled", "unreadable"]
 
@@ -62,7 +61,7 @@ def _items(indices: Sequence[int]) -> str:
     return f"items {indices[0]} to {indices[-1]}" if indices else "no items"
 
 
-def of_chunk(completion: Completion | PlainCompletion, idempotent: bool = False) -> Exception:
+def of_chunk(completion: Completion, idempotent: bool = False) -> Exception:
     """The exception of a chunk whose invocation failed. idempotent: as the option says."""
     indices = range(completion.first_item, completion.first_item + completion.n_items)
     ran = cast(errors.Ran, completion.ran)
@@ -108,7 +107,7 @@ def _raised(body: bytes) -> tuple[str, str]:
 
 def of_reply(
     described: envelope.ErrorObject,
-    completion: Completion | PlainCompletion,
+    completion: Completion,
     allow_pickle: bool = False,
     *,
     stopped: bool = True,
@@ -171,7 +170,7 @@ def of_reply(
 
 
 def unreadable(
-    wrong: envelope.Malformed | _codec.DecodeFailure, completion: Completion | PlainCompletion
+    wrong: envelope.Malformed | _codec.DecodeFailure, completion: Completion
 ) -> errors.LambdaMapError:
     """The exception of a reply that is not what the wire format says, or holds results that this
     side does not read. Whatever it claims, f has run."""
@@ -208,7 +207,7 @@ def _with_source(text: str) -> str:
     return "\n".join(shown)
 
 
-def runs_on(completion: Completion | PlainCompletion) -> bool:
+def runs_on(completion: Completion) -> bool:
     """Whether the invocation had started when it was cancelled: on Lambda it goes on to its end."""
     return completion.failure == "cancelled" and completion.ran != "NOT"
 

@@ -13,13 +13,12 @@ from lambdamap import _codec, errors
 from lambdamap._version import __version__
 from lambdamap.backends import remote_depth
 from lambdamap.flight import log
-from lambdamap.flight.engine import Engine, Packer, Port, Unpack
+from lambdamap.flight.engine import Engine
 from lambdamap.shipping import json_codec
 
 if TYPE_CHECKING:
-    from lambdamap._net import Completion
-    from lambdamap.backends.inprocess import PlainCompletion
     from lambdamap.backends.route import Route
+    from lambdamap.flight.ports import Completion, Packer, Port, Unpack
     from lambdamap.options import Options
     from lambdamap.shipping.functions import Shipment
 
@@ -332,7 +331,7 @@ def connect(shipment: Shipment, options: Options, *, calls: str, bound_id: str =
         )
 
     def unpack(
-        completion: Completion | PlainCompletion, check: Callable[[], None] | None = None
+        completion: Completion, check: Callable[[], None] | None = None
     ) -> tuple[list[Any], dict[int, Any]]:
         frame: Any = completion.frame
         if frame is None:
@@ -482,7 +481,7 @@ def open_plain_engine(
         port = names.port(port)
 
     def unpack(
-        completion: Completion | PlainCompletion, check: Callable[[], None] | None = None
+        completion: Completion, check: Callable[[], None] | None = None
     ) -> tuple[list[Any], dict[int, Any]]:
         body = completion.body or b""
         if raw:

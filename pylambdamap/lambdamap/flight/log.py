@@ -19,9 +19,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lambdamap._net import Completion
-    from lambdamap.backends.inprocess import PlainCompletion
-    from lambdamap.flight.engine import Port
+    from lambdamap.flight.ports import Completion, Port
 
 __all__ = ["MapLog", "is_traced", "is_wanted"]
 
@@ -70,7 +68,7 @@ class MapLog:
         self._debug = _log.isEnabledFor(logging.DEBUG)
         self._said: set[str] = set()  # kinds of which the first stands for all
 
-    def chunk(self, completion: Completion | PlainCompletion) -> None:
+    def chunk(self, completion: Completion) -> None:
         """A chunk has ended."""
         self.notes()
         if not self._debug:

@@ -7,17 +7,15 @@ from __future__ import annotations
 import select
 from collections.abc import Iterable
 from types import BuiltinFunctionType
-from typing import Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lambdamap.flight.ports import Port
 
 __all__ = ["for_port", "for_readable"]
 
 
-class _Port(Protocol):
-    def wait(self, timeout_s: float, /) -> bool: ...
-    def fileno(self) -> int: ...
-
-
-def for_port(port: _Port, timeout_s: float) -> bool:
+def for_port(port: Port, timeout_s: float) -> bool:
     """Wait until the port has something to take; False: it has not in time."""
     if isinstance(select.select, BuiltinFunctionType):
         return port.wait(timeout_s)
