@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from lambdamap import options as _options
 from lambdamap.calls.results import Results
-from lambdamap.flight.launch import open_engine, open_plain_engine
+from lambdamap.flight.open import open_engine, open_plain_engine
 
 __all__ = ["invoke_map", "map", "map_unordered", "starmap"]
 

@@ -14,7 +14,7 @@ from lambdamap import options as _options
 from lambdamap.calls.api import check_arguments
 from lambdamap.calls.pump import Call, Inbox, Mapped, Pump
 from lambdamap.flight.engine import Engine
-from lambdamap.flight.launch import open_engine
+from lambdamap.flight.open import open_engine
 from lambdamap.shipping.functions import Shipment, ship
 
 __all__ = ["LambdaExecutor"]

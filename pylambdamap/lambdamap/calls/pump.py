@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lambdamap import _codec, ambient, errors
 from lambdamap.flight import failures, waiting
 from lambdamap.flight.engine import Engine, Raised, results_of, show_output, warn_stale
-from lambdamap.flight.launch import connect
+from lambdamap.flight.open import connect
 from lambdamap.options import Options
 from lambdamap.shipping import envelope
 from lambdamap.shipping.functions import Shipment

@@ -34,7 +34,7 @@ def map(  # noqa: A001  # the command's name
     """
     from lambdamap.calls.aio import AsyncResults
     from lambdamap.flight.engine import Feed
-    from lambdamap.flight.launch import open_engine
+    from lambdamap.flight.open import open_engine
 
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())

@@ -25,7 +25,7 @@ from joblib._parallel_backends import (
 from lambdamap import options
 from lambdamap.calls.executor import LambdaExecutor
 from lambdamap.errors import ConfigError
-from lambdamap.flight.launch import invocations_at_once
+from lambdamap.flight.open import invocations_at_once
 
 __all__ = ["LambdaBackend", "register"]
 
