@@ -17,7 +17,8 @@ from lambdamap import errors
 from lambdamap import options as _options
 from lambdamap.calls.api import check_arguments, together, total_of
 from lambdamap.calls.results import Handle
-from lambdamap.flight.engine import Engine, Feed
+from lambdamap.flight.engine import Engine
+from lambdamap.flight.feed import Feed
 from lambdamap.flight.open import open_engine
 
 __all__ = ["AsyncResults", "amap", "amap_unordered"]

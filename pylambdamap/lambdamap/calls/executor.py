@@ -212,7 +212,13 @@ class LambdaExecutor(futures.Executor):
             items = list(zip(*iterables, strict=False)) if star else list(iterables[0])
             every = dataclasses.replace(options, on_error="return")
             engine = open_engine(
-                fn, iter(items), every, total=len(items), calls=calls, bound_id=self._pump.bound_id
+                fn,
+                iter(items),
+                every,
+                total=len(items),
+                calls=calls,
+                bound_id=self._pump.bound_id,
+                marks_errors=True,
             )
             inbox = Inbox()
             mapped = Mapped(engine, inbox)

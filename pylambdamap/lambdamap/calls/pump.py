@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lambdamap import _codec, ambient, errors
 from lambdamap.flight import failures, waiting
-from lambdamap.flight.engine import Engine, Raised, results_of, show_output, warn_stale
+from lambdamap.flight.engine import Engine, Raised
 from lambdamap.flight.open import connect
+from lambdamap.flight.replies import results_of, show_output, warn_stale
 from lambdamap.options import Options
 from lambdamap.shipping import envelope
 from lambdamap.shipping.functions import Shipment
@@ -53,9 +54,8 @@ class Lane:
         self._ends = None if options.timeout is None else monotonic() + options.timeout
         link = connect(shipment, options, calls=calls, bound_id=bound_id)
         self.port, self.window, self.runs_on = link.port, link.window, link.runs_on
-        self._packer: Any = link.packer  # a ChunkPacker
-        self._unpack, self._renew = link.unpack, link.renew
-        self._allow_pickle = link.allow_pickle
+        self._coding, self._renew = link.coding, link.renew
+        self._packer: Any = link.coding.packer  # a ChunkPacker
         self._packing = threading.Lock()
         self._logs, self._idempotent = options.logs, options.idempotent
         # Under the pump's lock.
@@ -145,10 +145,8 @@ class Lane:
                 said = envelope.read_error(completion.error, completion.n_items, completion.done)
             except envelope.Malformed as wrong:
                 raise failures.unreadable(wrong, completion) from None
-            raise failures.of_reply(said, completion, self._allow_pickle)
-        results, _ = results_of(
-            completion, self._unpack, guarded=False, allow_pickle=self._allow_pickle
-        )
+            raise failures.of_reply(said, completion, self._coding.allow_pickle)
+        results, _ = results_of(completion, self._coding, guarded=False)
         if len(results) != 1:
             none = envelope.Malformed(f"it holds {len(results)} results of one call")
             raise failures.unreadable(none, completion)
@@ -240,7 +238,6 @@ class Mapped:
     """
 
     def __init__(self, engine: Engine, inbox: Inbox) -> None:
-        engine.marks_errors = True
         self.engine = engine
         self._inbox = weakref.ref(inbox)
         self.over = False

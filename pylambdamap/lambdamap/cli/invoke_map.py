@@ -28,7 +28,7 @@ def invoke_map(ctx: click.Context, /, function: str, file: str, **given: Any) ->
     language.
     """
     from lambdamap.calls.aio import AsyncResults
-    from lambdamap.flight.engine import Feed
+    from lambdamap.flight.feed import Feed
     from lambdamap.flight.open import open_plain_engine
 
     options = resolved({**given, "function": function, "chunksize": 1})

@@ -33,7 +33,7 @@ def map(  # noqa: A001  # the command's name
     line by line.
     """
     from lambdamap.calls.aio import AsyncResults
-    from lambdamap.flight.engine import Feed
+    from lambdamap.flight.feed import Feed
     from lambdamap.flight.open import open_engine
 
     if os.getcwd() not in sys.path:

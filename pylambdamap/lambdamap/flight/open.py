@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lambdamap import _codec, errors
 from lambdamap._version import __version__
 from lambdamap.backends import remote_depth
 from lambdamap.flight import log
+from lambdamap.flight.durable import Names
 from lambdamap.flight.engine import Engine
-from lambdamap.shipping import json_codec
+from lambdamap.flight.packers import Payloads, coding_of
+from lambdamap.flight.ports import Link
 
 if TYPE_CHECKING:
     from lambdamap.backends.route import Route
-    from lambdamap.flight.ports import Completion, Packer, Port, Unpack
+    from lambdamap.flight.ports import Port
     from lambdamap.options import Options
     from lambdamap.shipping.functions import Shipment
 
-__all__ = ["Link", "connect", "invocations_at_once", "open_engine", "open_plain_engine"]
+__all__ = ["connect", "invocations_at_once", "open_engine", "open_plain_engine"]
 
 _DEFAULT_INVOCATION_S = 1830.0  # the longest run of a synchronous invocation, and 30 s for the way
 _MAX_REPLY_BYTES = _codec.MAX_REPLY_BYTES + 65_536
-_DURABLE_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _PYTHON = "%d.%d" % sys.version_info[:2]
 _ZAPPA_TASK = "lambdamap.worker.entry.zappa_task"
 
@@ -208,6 +208,7 @@ def open_engine(
     total: int | None,
     calls: str = "item",
     ordered: bool = True,
+    marks_errors: bool = False,
     bound_id: str = "",
 ) -> Engine:
     """An engine that calls f on items; its first window is on its way when this returns.
@@ -224,6 +225,8 @@ def open_engine(
         How f is called with an item: one of `lambdamap.shipping.envelope.CALLS`.
     ordered
         False: results are given as they come.
+    marks_errors
+        As for `Engine`.
     bound_id
         Maps with the same one have ``max_concurrency`` invocations at once together.
     """
@@ -234,21 +237,7 @@ def open_engine(
     except (errors.ConfigError, errors.EncodeError) as error:
         raise error.with_traceback(None)  # noqa: B904  # of how it was found, a notebook shows pages
     return _start(
-        Engine(
-            link.port,
-            link.packer,
-            iterator,
-            options,
-            map_id=link.map_id,
-            total=total,
-            window=link.window,
-            unpack=link.unpack,
-            repack=link.repack,
-            renew=link.renew,
-            ordered=ordered,
-            runs_on=link.runs_on,
-            allow_pickle=link.allow_pickle,
-        )
+        Engine(link, iterator, options, total=total, ordered=ordered, marks_errors=marks_errors)
     )
 
 
@@ -259,39 +248,6 @@ def _start(engine: Engine) -> Engine:
         engine.end(error)
         raise
     return engine
-
-
-class Link(NamedTuple):
-    """A function on its backend, ready for chunks of its items."""
-
-    map_id: str
-    port: Port
-    window: Callable[[], int]
-    packer: Packer
-    unpack: Unpack
-    repack: Callable[[list[Any]], bytes]
-    renew: Callable[[], None] | None  # to be called when the port wants credentials
-    runs_on: str  # where cancelled invocations run to their end; "": nowhere
-    allow_pickle: bool  # whether replies may hold pickles
-
-
-def _packers(shipment: Shipment, options: Options, calls: str) -> Callable[[bool], Packer]:
-    """What makes a packer of this function's chunks; its argument allows pickles.
-
-    Raises
-    ------
-    ConfigError
-        With codec="json", for a function that does not go by its name alone.
-    """
-    spec = shipment.spec
-    if options.codec == "json":
-        if spec or calls not in ("item", "star"):
-            raise errors.ConfigError(
-                f'codec="json" sends a function by its name alone, which {shipment.path} cannot be: '
-                "define it in a module that both sides import, without partial or by_value"
-            )
-        return lambda _: json_codec.JsonPacker(calls == "star")
-    return lambda allow_pickle: _codec.ChunkPacker(spec, allow_pickle=allow_pickle)
 
 
 def connect(shipment: Shipment, options: Options, *, calls: str, bound_id: str = "") -> Link:
@@ -310,11 +266,7 @@ def connect(shipment: Shipment, options: Options, *, calls: str, bound_id: str =
     allow_pickle = trusted if options.allow_pickle is None else options.allow_pickle
     map_id = uuid.uuid4().hex
     compression = _compresses(options, route)
-    new_packer = _packers(shipment, options, calls)
-    try:
-        packer = new_packer(allow_pickle)
-    except _codec.EncodeFailure as error:
-        raise errors.EncodeError(f"{shipment.path} cannot be sent: {error.args[0]}") from error
+    coding = coding_of(shipment, options, calls, allow_pickle)
     head = _head(shipment, calls, options, map_id, compression, allow_pickle)
     if route is None:
         from lambdamap.backends.inprocess import InProcessMap, width_of
@@ -330,136 +282,7 @@ def connect(shipment: Shipment, options: Options, *, calls: str, bound_id: str =
             route, options, text[:-2].encode(), map_id, compression, bound_id
         )
 
-    def unpack(
-        completion: Completion, check: Callable[[], None] | None = None
-    ) -> tuple[list[Any], dict[int, Any]]:
-        frame: Any = completion.frame
-        if frame is None:
-            raise _codec.DecodeFailure("it holds none")
-        if options.codec == "json":
-            return _checked(*json_codec.results_of(frame))
-        decode: Any = _codec.decode_text if isinstance(frame, str) else _codec.decode
-        found = decode(
-            frame, allow_pickle=allow_pickle, max_output_bytes=options.max_result_bytes, check=check
-        )
-        if not isinstance(found, list) or len(found) != 2:
-            raise _codec.DecodeFailure("it holds no results and errors")
-        return _checked(*found)
-
-    def repack(items: list[Any]) -> bytes:
-        again = new_packer(True)
-        again.fill(iter(items), len(items), 1 << 40)
-        return again.take()
-
-    runs_on = _runs_on(name, route)
-    return Link(map_id, port, window, packer, unpack, repack, renew, runs_on, allow_pickle)
-
-
-def _checked(results: Any, guarded: Any) -> tuple[list[Any], dict[int, Any]]:
-    """Results, a list or by index, and errors by index, as they were in a reply.
-
-    Raises
-    ------
-    DecodeFailure
-        They are not what the wire format says.
-    """
-    if isinstance(results, dict):
-        if list(results) != list(range(len(results))):
-            raise _codec.DecodeFailure("it holds results without their indices")
-        results = list(results.values())
-    if (
-        not isinstance(results, list)
-        or not isinstance(guarded, dict)
-        or not all(type(i) is int and 0 <= i < len(results) for i in guarded)
-        or not all(isinstance(described, dict) for described in guarded.values())
-    ):
-        raise _codec.DecodeFailure("it holds no list of results, or an error that belongs to none")
-    return results, guarded
-
-
-class _Names:
-    """Names of durable executions, made when their payloads are packed, until these are submitted."""
-
-    def __init__(self, wanted: str | Callable[[int, Any], str]) -> None:
-        if isinstance(wanted, str) and "{index}" not in wanted:
-            raise errors.ConfigError(
-                f"durable_execution_name must be a callable, or a text with {{index}}, not {wanted!r}: "
-                "each payload needs a name of its own"
-            )
-        self._wanted = wanted
-        self._waiting: dict[int, str] = {}
-
-    def make(self, index: int, payload: Any) -> None:
-        wanted = self._wanted
-        if isinstance(wanted, str):
-            name: Any = wanted.replace("{index}", str(index))
-        else:
-            name = wanted(index, payload)
-        if not isinstance(name, str) or _DURABLE_NAME.fullmatch(name) is None:
-            raise errors.ConfigError(
-                f"item {index}: durable_execution_name must give 1 to 64 of A-Z a-z 0-9 - _, not "
-                f"{name!r}",
-                indices=(index,),
-            )
-        self._waiting[index] = name
-
-    def port(self, port: Any) -> Any:
-        return _NamedPort(port, self._waiting)
-
-
-class _NamedPort:
-    """A port whose chunks, one payload each, go with their names."""
-
-    def __init__(self, port: Any, names: dict[int, str]) -> None:
-        self._port = port
-        self._names = names
-
-    def submit(self, frame: bytes, first_item: int, n_items: int, /) -> bool:
-        taken: bool = self._port.submit(frame, first_item, n_items, self._names[first_item])
-        if taken:
-            del self._names[first_item]
-        return taken
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._port, name)
-
-
-class _PayloadPacker:
-    """One payload per chunk, as JSON or as the bytes that were given."""
-
-    def __init__(self, names: _Names | None = None) -> None:
-        self._names = names
-        self.exhausted = False
-        self.items_packed = 0
-        self.chunk_bytes = 0
-        self._payload = b""
-
-    def fill(self, iterator: Iterator[Any], max_items: int, max_bytes: int, /) -> int:
-        del max_bytes
-        if max_items == 0:  # of a feed that has nothing yet
-            return 0
-        try:
-            payload = next(iterator)
-        except StopIteration:
-            self.exhausted = True
-            return 0
-        if isinstance(payload, (bytes, bytearray, memoryview)):
-            self._payload = bytes(payload)
-        else:
-            try:
-                self._payload = json.dumps(payload, allow_nan=False).encode()
-            except (TypeError, ValueError) as error:
-                raise errors.EncodeError(
-                    f"payload {self.items_packed} is no JSON ({error}): pass JSON-able data or bytes",
-                    indices=(self.items_packed,),
-                ) from error
-        if self._names is not None:
-            self._names.make(self.items_packed, payload)
-        self.items_packed += 1
-        return 1
-
-    def take(self) -> bytes:
-        return self._payload
+    return Link(map_id, port, window, coding, renew, _runs_on(name, route))
 
 
 def open_plain_engine(
@@ -471,7 +294,7 @@ def open_plain_engine(
     durable_execution_name: str | Callable[[int, Any], str] | None = None,
 ) -> Engine:
     """An engine that sends payloads to any Lambda function."""
-    names = None if durable_execution_name is None else _Names(durable_execution_name)
+    names = None if durable_execution_name is None else Names(durable_execution_name)
     name, route = _route(options)
     if route is None:
         raise errors.ConfigError(f"invoke_map needs a Lambda function, not backend={name!r}")
@@ -479,20 +302,5 @@ def open_plain_engine(
     port, window, renew = _open_native(route, options, None, map_id, _compresses(options, route))
     if names is not None:
         port = names.port(port)
-
-    def unpack(
-        completion: Completion, check: Callable[[], None] | None = None
-    ) -> tuple[list[Any], dict[int, Any]]:
-        body = completion.body or b""
-        if raw:
-            return [body], {}
-        try:
-            return [json.loads(body) if body else None], {}
-        except ValueError as error:
-            raise _codec.DecodeFailure(f"the reply is no JSON ({error}): use raw=True") from None
-
-    engine = Engine(
-        port, _PayloadPacker(names), iterator, options, map_id=map_id, total=total, window=window,
-        unpack=unpack, repack=None, renew=renew, runs_on=_runs_on(name, route),
-    )  # fmt: skip
-    return _start(engine)
+    link = Link(map_id, port, window, Payloads(raw, names), renew, _runs_on(name, route))
+    return _start(Engine(link, iterator, options, total=total))

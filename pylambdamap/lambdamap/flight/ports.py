@@ -1,15 +1,17 @@
-"""What a map in flight is made of, for type checkers: the engine's view of each part.
+"""What a map in flight is made of, and the engine's view of each part.
 
 A *port* is a map's way out: `lambdamap._net.Map`, or `lambdamap.backends.inprocess.InProcessMap` for
-work in this process. Import these names under TYPE_CHECKING: at run time there are none.
+work in this process. The protocols are for type checkers: at run time there are none.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any, Protocol, TypeAlias
+    from typing import Any, Protocol
 
     class Completion(Protocol):
         """One finished chunk. What each attribute holds is said in _net.pyi."""
@@ -87,8 +89,38 @@ if TYPE_CHECKING:
         @property
         def chunk_bytes(self) -> int: ...
 
-    # A completion's results, and by index the descriptions of the items that failed. The second
-    # argument is called now and then, and may raise. Raises `_codec.DecodeFailure`.
-    Unpack: TypeAlias = Callable[
-        [Completion, Callable[[], None] | None], tuple[list[Any], dict[int, Any]]
-    ]
+    class Coding(Protocol):
+        """A map's chunks as bytes, both ways."""
+
+        @property
+        def packer(self) -> Packer: ...
+        @property
+        def for_worker(self) -> bool:
+            """Whether a worker of lambdamap reads them; else each is one payload for any function."""
+
+        @property
+        def allow_pickle(self) -> bool:
+            """Whether replies may hold pickles."""
+
+        def unpack(
+            self, completion: Completion, check: Callable[[], None] | None, /
+        ) -> tuple[list[Any], dict[int, Any]]:
+            """Return results, and by index the descriptions of the items that failed.
+
+            check is called now and then, and may raise. Raises `_codec.DecodeFailure`.
+            """
+
+        def parts(self, chunk: bytes, start: int, size: int, /) -> list[tuple[bytes, int]]:
+            """Pack the items of a chunk again, from `start` on: smaller chunks, and their items."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Link:
+    """A function on its backend, ready for chunks of its items."""
+
+    map_id: str
+    port: Port
+    window: Callable[[], int]  # invocations at once, at present
+    coding: Coding
+    renew: Callable[[], None] | None  # to be called when the port wants credentials
+    runs_on: str  # where cancelled invocations run to their end; "": nowhere

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambdamap import errors
 from lambdamap import options as _options
-from lambdamap.flight.engine import Feed
+from lambdamap.flight.feed import Feed
 from lambdamap.flight.open import open_engine
 
 if TYPE_CHECKING:

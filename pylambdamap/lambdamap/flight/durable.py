@@ -1,0 +1,72 @@
+"""Names of durable executions: each payload of `invoke_map` is submitted under its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from lambdamap import errors
+
+__all__ = ["Names"]
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+class Names:
+    """Made when their payloads are packed, kept until these are submitted.
+
+    Parameters
+    ----------
+    wanted
+        A text with ``{index}``, or what is called with index and payload.
+
+    Raises
+    ------
+    ConfigError
+        The text has no ``{index}``.
+    """
+
+    def __init__(self, wanted: str | Callable[[int, Any], str]) -> None:
+        if isinstance(wanted, str) and "{index}" not in wanted:
+            raise errors.ConfigError(
+                f"durable_execution_name must be a callable, or a text with {{index}}, not {wanted!r}: "
+                "each payload needs a name of its own"
+            )
+        self._wanted = wanted
+        self._waiting: dict[int, str] = {}
+
+    def make(self, index: int, payload: Any) -> None:
+        wanted = self._wanted
+        if isinstance(wanted, str):
+            name: Any = wanted.replace("{index}", str(index))
+        else:
+            name = wanted(index, payload)
+        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+            raise errors.ConfigError(
+                f"item {index}: durable_execution_name must give 1 to 64 of A-Z a-z 0-9 - _, not "
+                f"{name!r}",
+                indices=(index,),
+            )
+        self._waiting[index] = name
+
+    def port(self, port: Any) -> Any:
+        """The native port, for chunks that have such a name."""
+        return _NamedPort(port, self._waiting)
+
+
+class _NamedPort:
+    """A port whose chunks, one payload each, go with their names."""
+
+    def __init__(self, port: Any, names: dict[int, str]) -> None:
+        self._port = port
+        self._names = names
+
+    def submit(self, frame: bytes, first_item: int, n_items: int, /) -> bool:
+        taken: bool = self._port.submit(frame, first_item, n_items, self._names[first_item])
+        if taken:
+            del self._names[first_item]
+        return taken
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)

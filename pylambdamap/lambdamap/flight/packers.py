@@ -1,0 +1,203 @@
+"""What a map's chunks are as bytes: items packed into requests, results unpacked from replies.
+
+Frames and JSON hold items for a worker of lambdamap; payloads go to any function, one per chunk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from lambdamap import _codec, errors
+from lambdamap.shipping import json_codec
+
+if TYPE_CHECKING:
+    from lambdamap.flight.durable import Names
+    from lambdamap.flight.ports import Coding, Completion, Packer
+    from lambdamap.options import Options
+    from lambdamap.shipping.functions import Shipment
+
+__all__ = ["Payloads", "coding_of"]
+
+_NO_LIMIT = 1 << 40  # bytes of a chunk that is packed again
+
+
+def coding_of(shipment: Shipment, options: Options, calls: str, allow_pickle: bool) -> Coding:
+    """How the items of this function are packed. allow_pickle: items and results may be pickled.
+
+    Raises
+    ------
+    ConfigError
+        With codec="json", for a function that does not go by its name alone.
+    EncodeError
+        The function's constant arguments cannot be sent.
+    """
+    if options.codec == "json":
+        if shipment.spec or calls not in ("item", "star"):
+            raise errors.ConfigError(
+                f'codec="json" sends a function by its name alone, which {shipment.path} cannot be: '
+                "define it in a module that both sides import, without partial or by_value"
+            )
+        return _Json(calls == "star", allow_pickle)
+    try:
+        return _Frames(shipment.spec, allow_pickle, options.max_result_bytes)
+    except _codec.EncodeFailure as error:
+        raise errors.EncodeError(f"{shipment.path} cannot be sent: {error.args[0]}") from error
+
+
+class _Frames:
+    """Chunks of items as frames of lambdamap."""
+
+    for_worker = True
+
+    def __init__(self, spec: Any, allow_pickle: bool, max_result_bytes: int) -> None:
+        self._spec = spec
+        self.allow_pickle = allow_pickle
+        self._max_result_bytes = max_result_bytes
+        self.packer = _codec.ChunkPacker(spec, allow_pickle=allow_pickle)
+
+    def unpack(
+        self, completion: Completion, check: Callable[[], None] | None
+    ) -> tuple[list[Any], dict[int, Any]]:
+        frame: Any = completion.frame
+        if frame is None:
+            raise _codec.DecodeFailure("it holds none")
+        decode: Any = _codec.decode_text if isinstance(frame, str) else _codec.decode
+        found = decode(
+            frame,
+            allow_pickle=self.allow_pickle,
+            max_output_bytes=self._max_result_bytes,
+            check=check,
+        )
+        if not isinstance(found, list) or len(found) != 2:
+            raise _codec.DecodeFailure("it holds no results and errors")
+        return _checked(*found)
+
+    def parts(self, chunk: bytes, start: int, size: int) -> list[tuple[bytes, int]]:
+        items = _codec.decode(chunk, allow_pickle=True)[1]
+        return _repack(
+            lambda: _codec.ChunkPacker(self._spec, allow_pickle=True), items, start, size
+        )
+
+
+class _Json:
+    """Chunks of items as plain JSON. star: an item is the arguments of a call."""
+
+    for_worker = True
+
+    def __init__(self, star: bool, allow_pickle: bool) -> None:
+        self._star = star
+        self.allow_pickle = allow_pickle
+        self.packer = json_codec.JsonPacker(star)
+
+    def unpack(
+        self, completion: Completion, check: Callable[[], None] | None
+    ) -> tuple[list[Any], dict[int, Any]]:
+        del check
+        if completion.frame is None:
+            raise _codec.DecodeFailure("it holds none")
+        return _checked(*json_codec.results_of(completion.frame))
+
+    def parts(self, chunk: bytes, start: int, size: int) -> list[tuple[bytes, int]]:
+        items = json_codec.items_of(chunk)
+        return _repack(lambda: json_codec.JsonPacker(self._star), items, start, size)
+
+
+def _repack(
+    new_packer: Callable[[], Packer], items: list[Any], start: int, size: int
+) -> list[tuple[bytes, int]]:
+    made = []
+    for at in range(start, len(items), size):
+        part = items[at : at + size]
+        packer = new_packer()
+        packer.fill(iter(part), len(part), _NO_LIMIT)
+        made.append((packer.take(), len(part)))
+    return made
+
+
+def _checked(results: Any, guarded: Any) -> tuple[list[Any], dict[int, Any]]:
+    """Results, a list or by index, and errors by index, as they were in a reply.
+
+    Raises
+    ------
+    DecodeFailure
+        They are not what the wire format says.
+    """
+    if isinstance(results, dict):
+        if list(results) != list(range(len(results))):
+            raise _codec.DecodeFailure("it holds results without their indices")
+        results = list(results.values())
+    if (
+        not isinstance(results, list)
+        or not isinstance(guarded, dict)
+        or not all(type(i) is int and 0 <= i < len(results) for i in guarded)
+        or not all(isinstance(described, dict) for described in guarded.values())
+    ):
+        raise _codec.DecodeFailure("it holds no list of results, or an error that belongs to none")
+    return results, guarded
+
+
+class Payloads:
+    """Payloads of `invoke_map` and whole replies. raw: these are given as bytes, not read as JSON."""
+
+    for_worker = False
+    allow_pickle = False
+
+    def __init__(self, raw: bool, names: Names | None) -> None:
+        self._raw = raw
+        self.packer = _PayloadPacker(names)
+
+    def unpack(
+        self, completion: Completion, check: Callable[[], None] | None
+    ) -> tuple[list[Any], dict[int, Any]]:
+        del check
+        body = completion.body or b""
+        if self._raw:
+            return [body], {}
+        try:
+            return [json.loads(body) if body else None], {}
+        except ValueError as error:
+            raise _codec.DecodeFailure(f"the reply is no JSON ({error}): use raw=True") from None
+
+    def parts(self, chunk: bytes, start: int, size: int) -> list[tuple[bytes, int]]:
+        del start, size
+        return [(chunk, 1)]
+
+
+class _PayloadPacker:
+    """One payload per chunk, as JSON or as the bytes that were given."""
+
+    def __init__(self, names: Names | None) -> None:
+        self._names = names
+        self.exhausted = False
+        self.items_packed = 0
+        self.chunk_bytes = 0
+        self._payload = b""
+
+    def fill(self, iterator: Iterator[Any], max_items: int, max_bytes: int, /) -> int:
+        del max_bytes
+        if max_items == 0:  # of a feed that has nothing yet
+            return 0
+        try:
+            payload = next(iterator)
+        except StopIteration:
+            self.exhausted = True
+            return 0
+        if isinstance(payload, (bytes, bytearray, memoryview)):
+            self._payload = bytes(payload)
+        else:
+            try:
+                self._payload = json.dumps(payload, allow_nan=False).encode()
+            except (TypeError, ValueError) as error:
+                raise errors.EncodeError(
+                    f"payload {self.items_packed} is no JSON ({error}): pass JSON-able data or bytes",
+                    indices=(self.items_packed,),
+                ) from error
+        if self._names is not None:
+            self._names.make(self.items_packed, payload)
+        self.items_packed += 1
+        return 1
+
+    def take(self) -> bytes:
+        return self._payload
