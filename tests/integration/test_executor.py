@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import pickle
 import subprocess
@@ -540,6 +541,29 @@ class TestReading:
         with executor_on(serve(then=expired), credentials=Keys()) as executor:
             for _ in range(2):
                 assert isinstance(executor.submit(tasks.square, 1).exception(HANG_S), SystemExit)
+
+
+def test_a_retry_is_logged_as_a_maps_is(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
+    unwell = scripted.aws_error(500, "ServiceException", "try again")
+    with (
+        caplog.at_level(logging.WARNING, "lambdamap"),
+        executor_on(serve([unwell], run())) as executor,
+    ):
+        assert executor.submit(tasks.square, 3).result(HANG_S) == 9
+    assert [vars(record)["event"] for record in caplog.records] == ["retry"]
+
+
+def test_a_future_that_somebody_else_has_set_is_not_called(
+    serve: Any, gate: threading.Event
+) -> None:
+    with executor_on(serve(then=once(gate, run())), max_workers=1) as executor:
+        first, second, third = (executor.submit(tasks.square, i) for i in range(3))
+        until(first.running)
+        second.set_result(-1)
+        gate.set()
+        assert first.result(HANG_S) == 0
+        assert third.result(HANG_S) == 4
+        assert second.result() == -1
 
 
 def test_a_call_that_was_interrupted_as_it_was_encoded_is_not_the_next_one() -> None:

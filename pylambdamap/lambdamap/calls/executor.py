@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from lambdamap import ambient, errors
 from lambdamap import options as _options
 from lambdamap.calls.api import check_arguments
-from lambdamap.calls.pump import Call, Inbox, Mapped, Pump
+from lambdamap.calls.lane import Call
+from lambdamap.calls.pump import Inbox, Mapped, Pump
 from lambdamap.flight.engine import Engine
 from lambdamap.flight.open import open_engine
 from lambdamap.shipping.functions import Shipment, ship

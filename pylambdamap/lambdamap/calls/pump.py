@@ -17,164 +17,21 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent import futures
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from lambdamap import _codec, ambient, errors
+from lambdamap.calls.lane import Call, Lane
 from lambdamap.flight import failures, waiting
 from lambdamap.flight.engine import Engine, Raised
-from lambdamap.flight.open import connect
-from lambdamap.flight.replies import results_of, show_output, warn_stale
 from lambdamap.options import Options
-from lambdamap.shipping import envelope
 from lambdamap.shipping.functions import Shipment
 
-if TYPE_CHECKING:
-    from lambdamap.flight.ports import Completion
-
-__all__ = ["Call", "Inbox", "Lane", "Mapped", "Pump"]
+__all__ = ["Inbox", "Mapped", "Pump"]
 
 _log = logging.getLogger("lambdamap")
 
 _MOST_LANES = 64  # functions that are kept open
 _SHUT_DOWN = "cannot schedule new futures after shutdown"
-
-
-class Call(NamedTuple):
-    """What one invocation is to do: a function, how it is called, and with what."""
-
-    shipment: Shipment
-    calls: str  # of lambdamap.shipping.envelope.CALLS
-    item: Any
-
-
-class Lane:
-    """The calls of one function: one map in flight, one call per invocation."""
-
-    def __init__(self, shipment: Shipment, calls: str, options: Options, bound_id: str) -> None:
-        self._ends = None if options.timeout is None else monotonic() + options.timeout
-        link = connect(shipment, options, calls=calls, bound_id=bound_id)
-        self.port, self.window, self.runs_on = link.port, link.window, link.runs_on
-        self._coding, self._renew = link.coding, link.renew
-        self._packer: Any = link.coding.packer  # a ChunkPacker
-        self._packing = threading.Lock()
-        self._logs, self._idempotent = options.logs, options.idempotent
-        # Under the pump's lock.
-        self.waiting: deque[tuple[futures.Future[Any], bytes]] = deque()
-        # The pump's thread's.
-        self.running: dict[int, futures.Future[Any]] = {}
-        self._refused: tuple[bytes, int] | None = None
-        self._count = 0
-        self.cause: BaseException | None = None  # why no call can succeed any more
-        self.left_running = 0  # calls that were cancelled when they had started
-
-    def encode(self, item: Any) -> bytes:
-        with self._packing:
-            if self._packer.chunk_items:  # a Ctrl-C has come between the two lines below
-                self._packer.take()
-            self._packer.fill(iter((item,)), 1, 1 << 62)
-            frame: bytes = self._packer.take()
-            return frame
-
-    def send(self, lock: threading.Lock) -> None:
-        """Start calls while the function's window has room."""
-        if self._renew is not None and self.port.wants_credentials:
-            try:
-                self._renew()
-            except BaseException as error:  # the user's own code may have been asked for them
-                self.cause = error
-                self.port.cancel()
-        while self._send_refused() and len(self.running) < self.window():
-            with lock:
-                if not self.waiting:
-                    return
-                future, frame = self.waiting.popleft()
-            if not future.set_running_or_notify_cancel():
-                continue
-            if self.cause is not None:
-                _settle(future.set_exception, self.cause)
-                continue
-            self.running[self._count] = future
-            self._refused = (frame, self._count)
-            self._count += 1
-
-    def _send_refused(self) -> bool:
-        """Whether the call that the byte budget refused, if any, is on its way now."""
-        if self._refused is None:
-            return True
-        frame, number = self._refused
-        try:
-            if not self.port.submit(frame, number, 1):
-                return False
-        except BaseException as error:
-            _settle(self.running.pop(number).set_exception, error)
-        self._refused = None
-        return True
-
-    def receive(self) -> None:
-        """End the calls whose replies have come. Whatever goes wrong with one is its future's
-        exception, and no other call's."""
-        while (completion := self.port.take()) is not None:
-            future = self.running.pop(completion.first_item, None)
-            if future is None:  # its submission has failed
-                continue
-            try:
-                result = self._result(completion)
-            except BaseException as error:
-                errors.trim(error)
-                _settle(future.set_exception, error)
-            else:
-                _settle(future.set_result, result)
-                del result
-            del future  # the frames of an error of the user's code, which it may keep, lead here
-
-    def _result(self, completion: Completion) -> Any:
-        self.left_running += failures.runs_on(completion)
-        if completion.output is not None and self._logs:
-            show_output(completion)
-        if completion.stale_code is not None:
-            warn_stale(completion.stale_code)
-        if completion.failure:
-            if completion.failure == "cancelled" and self.cause is not None:
-                raise self.cause
-            error = failures.of_chunk(completion, self._idempotent)
-            if completion.stops_map or completion.failure == "throttled":
-                self.cause = error
-            raise error
-        if completion.error is not None:
-            try:
-                said = envelope.read_error(completion.error, completion.n_items, completion.done)
-            except envelope.Malformed as wrong:
-                raise failures.unreadable(wrong, completion) from None
-            raise failures.of_reply(said, completion, self._coding.allow_pickle)
-        results, _ = results_of(completion, self._coding, guarded=False)
-        if len(results) != 1:
-            none = envelope.Malformed(f"it holds {len(results)} results of one call")
-            raise failures.unreadable(none, completion)
-        return results[0]
-
-    def fail(self, error: Exception) -> None:
-        """Every call that has not ended does so now."""
-        for future in [*self.running.values(), *(future for future, _ in self.waiting)]:
-            if future.running() or future.set_running_or_notify_cancel():
-                _settle(future.set_exception, error)
-        self.running.clear()
-        self.waiting.clear()
-
-    def lasts(self, ends: float) -> bool:
-        """Whether it takes calls, and does until then (`time.monotonic`), give or take a second."""
-        return self.cause is None and (self._ends is None or self._ends > ends - 1)
-
-    @property
-    def idle(self) -> bool:
-        return not self.waiting and not self.running
-
-
-def _settle(setter: Callable[[Any], None], value: Any) -> None:
-    """Set a future; no callback of its may end this thread."""
-    try:
-        setter(value)
-    except BaseException:
-        _log.critical("a future's callback raised", exc_info=True)
 
 
 class Inbox:
@@ -311,7 +168,7 @@ class Pump:
         try:
             call = prepare()
             lane = self._lane(call.shipment, call.calls)
-            frame = lane.encode(call.item)
+            chunk = lane.encode(call.item)
         except (errors.EncodeError, _codec.EncodeFailure) as error:
             future.set_running_or_notify_cancel()
             future.set_exception(_not_sendable(error))
@@ -320,7 +177,7 @@ class Pump:
             self.check()
             if lane not in self._lanes.values():  # another thread has taken it out meanwhile
                 self._lanes[id(lane)] = lane
-            lane.waiting.append((future, frame))
+            lane.calls.items.append((future, chunk))
             self._start()
         self.wake()
 
@@ -337,11 +194,13 @@ class Pump:
                 if lane is not None and lane.lasts(ends):
                     self._lanes.move_to_end(key)
                     return lane
-            options = dataclasses.replace(self.options, timeout=timeout)
-            lane = self._context.copy().run(Lane, shipment, calls, options, self.bound_id)
+            options = dataclasses.replace(self.options, timeout=timeout, chunksize=1)
+            lane = self._context.copy().run(
+                Lane, shipment, calls, options, self.bound_id, self.lock
+            )
             with self.lock:
                 before = self._lanes.pop(key, None)
-                if before is not None and not before.idle:
+                if before is not None and not before.calls.idle:
                     self._lanes[id(before)] = before
                 self._lanes[key] = lane
                 self._forget_some()
@@ -351,7 +210,7 @@ class Pump:
         for key in list(self._lanes):
             if len(self._lanes) <= _MOST_LANES:
                 return
-            if self._lanes[key].idle and key != next(reversed(self._lanes)):
+            if self._lanes[key].calls.idle and key != next(reversed(self._lanes)):
                 del self._lanes[key]
 
     def add_map(self, mapped: Mapped) -> None:
@@ -364,15 +223,13 @@ class Pump:
         """Take no more work; the thread ends when what there is has ended."""
         with self.lock:
             self._closing = True
-            lanes = list(self._lanes.values())
-            waiting = [pair for lane in lanes for pair in lane.waiting] if cancel_futures else []
-            for lane in lanes if cancel_futures else ():
-                lane.waiting.clear()
+            lanes = list(self._lanes.values()) if cancel_futures else []
             for mapped in self._maps if cancel_futures else ():
                 mapped.no_more = True
-        for future, _ in waiting:
-            future.cancel()
-            future.set_running_or_notify_cancel()
+        for lane in lanes:
+            for future in lane.calls.drain():
+                future.cancel()
+                future.set_running_or_notify_cancel()
         self.wake()
 
     def abort(self) -> None:
@@ -427,13 +284,14 @@ class Pump:
         with self.lock:
             lanes, maps = list(self._lanes.values()), list(self._maps)
             closing = self._closing
+        engines = [lane.engine for lane in lanes] + [mapped.engine for mapped in maps]
         if self.aborted and not self._cancelled:
             self._cancelled = True
-            _cancel(lanes, maps)
+            for engine in engines:
+                engine.cancel()
         for lane in lanes:
-            lane.receive()
-            lane.send(self.lock)
-            lane.receive()  # what ran in this process is done
+            if not lane.calls.idle:
+                lane.step()
         for mapped in maps:
             mapped.step()
         for mapped in maps:
@@ -441,28 +299,18 @@ class Pump:
                 self.left_running.update(mapped.engine.left_running)
         with self.lock:
             self._maps = maps = [mapped for mapped in self._maps if not mapped.over]
-            done = not maps and all(lane.idle for lane in self._lanes.values())
+            done = not maps and all(lane.calls.idle for lane in self._lanes.values())
         if done and closing:
             for lane in lanes:
-                self.left_running[lane.runs_on] += lane.left_running
+                self.left_running.update(lane.engine.left_running)
             return None
-        if any(lane.waiting and not lane.running for lane in lanes):
+        if any(lane.calls.items and not lane.calls.started for lane in lanes):
             return []
-        watched = [self._read_fd]
-        watched += [lane.port.fileno() for lane in lanes if lane.running]
-        watched += [mapped.engine.fileno() for mapped in maps if mapped.engine.outstanding]
-        return watched
+        return [self._read_fd, *(engine.fileno() for engine in engines if engine.outstanding)]
 
     def _wait(self, watched: list[int]) -> None:
         if self._read_fd in waiting.for_readable(watched):
             os.read(self._read_fd, 4096)
-
-
-def _cancel(lanes: list[Lane], maps: list[Mapped]) -> None:
-    for lane in lanes:
-        lane.port.cancel()
-    for mapped in maps:
-        mapped.engine.cancel()
 
 
 def _close_pipe(*descriptors: int) -> None:

@@ -4,7 +4,7 @@ The engine stands between an iterator and a `Port` (the native `_net.Map`, or it
 in this process). `Engine.step` never waits for a reply: it takes what has come, packs at most two
 windows of chunks beyond the one whose results are next, and gives what can be yielded. Whoever
 drives it waits on the port in between: `results` in the calling thread, `aio` in an event loop,
-`executor` in a thread of its own.
+an executor's `pump` in a thread of its own, for its maps and for the calls of its futures.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import repeat
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from lambdamap import ambient, errors
+from lambdamap import errors
 from lambdamap.flight import failures, log, waiting
 from lambdamap.flight.feed import Sender
 from lambdamap.flight.progress import Progress
@@ -76,7 +76,12 @@ class Engine:
         False: results are given as they come.
     marks_errors
         With on_error="return": errors are given as `Raised`, to be told from results, and the
-        failure of a chunk stands in the places of its items and ends nothing.
+        failure of a chunk stands in the places of its items and ends nothing. What would happen to
+        every chunk, and the deadline, end the map.
+    apart
+        Items have nothing to do with each other: whatever goes wrong with one is given as its
+        `Raised`, and ends nothing that is in flight. What would happen to every chunk is the `cause`
+        for which nothing more is packed.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class Engine:
         total: int | None,
         ordered: bool = True,
         marks_errors: bool = False,
+        apart: bool = False,
     ) -> None:
         self._port = link.port
         self._coding = link.coding
@@ -95,12 +101,13 @@ class Engine:
         self._runs_on = link.runs_on
         self._options = options
         self._ordered = ordered
-        self._marks_errors = marks_errors
+        self._marks_errors = marks_errors or apart
+        self._apart = apart
         self._sender = Sender(link, source, options, total)
         self._ready: dict[int, _Finished] = {}  # by first item, as they came
         self._decoded_bytes = 0  # sizes of those in _ready that are decoded
         self._given = 0  # items given; if ordered, the position of the next one, too
-        self._given_first = 0  # index of the first item of the chunk that was given last
+        self.given_first = 0  # index of the first item of the chunk that was given last
         self._giving: list[Any] = []  # what `results` has still to yield of it, the last one first
         self._giving_ends = 0  # index after its last item
         self._raised: BaseException | None = None  # to be raised by the next step
@@ -112,13 +119,18 @@ class Engine:
         self._log = log.MapLog(link.map_id, link.port) if log.is_wanted() else None
         self.progress = Progress(options.progress, total)
         self.worker_us = 0
-        ambient.adopt(self)
 
     # --- sending --------------------------------------------------------------------------------
 
     def fill(self) -> None:
         """Pack and submit chunks while there is room."""
-        self._sender.fill(self._given, len(self._ready))
+        try:
+            self._sender.fill(self._given, 0 if self._apart else len(self._ready))
+        except BaseException as error:
+            lost = self._sender.give_up() if self._apart else None
+            if lost is None:
+                raise
+            self._put_error(lost[0], [], lost[1], error)
 
     def input_room(self) -> int:
         """Items that the open chunk still waits for; for those who supply a `Feed`."""
@@ -138,16 +150,21 @@ class Engine:
             self._log.notes()
 
     def _place(self, completion: Completion) -> None:
-        if self._log is not None:
-            self._log.chunk(completion)
-        finished = self._place_results(completion)
-        # These may raise: the results are in their place by now.
-        if completion.output is not None and self._options.logs:
-            show_output(completion)
-        if completion.stale_code is not None and not self._stale_said:
-            self._stale_said = True
-            warn_stale(completion.stale_code)
-        self.progress.add(finished)
+        try:
+            if self._log is not None:
+                self._log.chunk(completion)
+            finished = self._place_results(completion)
+            # These may raise: the results are in their place by now.
+            if completion.output is not None and self._options.logs:
+                show_output(completion)
+            if completion.stale_code is not None and not self._stale_said:
+                self._stale_said = True
+                warn_stale(completion.stale_code)
+            self.progress.add(finished)
+        except BaseException as error:
+            if not self._apart:
+                raise
+            self._put_error(completion.first_item, [], completion.n_items, error)
 
     def _place_results(self, completion: Completion) -> int:
         """How many items have finished."""
@@ -162,20 +179,13 @@ class Engine:
             try:
                 said = envelope.read_error(completion.error, count, done)
             except envelope.Malformed as wrong:
-                self._stop_at(first, failures.unreadable(wrong, completion))
+                self._put_error(first, [], count, failures.unreadable(wrong, completion))
                 return done
             error = failures.of_reply(said, completion, self._coding.allow_pickle)
-            if said["ran"] == "NOT" and not done:
+            if said["ran"] == "NOT" and not done and not self._apart:
                 self._fatal = error
                 return done
-            results = self._decode(completion)
-            if self._marks_errors:
-                results += [Raised(error)] * (count - done)
-            else:
-                if not results or not isinstance(results[-1], Raised):
-                    results.append(Raised(error))
-                self._sender.stop()
-            self._ready[first] = _Finished(results)
+            self._put_error(first, self._decode(completion), count - done, error)
             return done
         size = 0 if completion.frame is None else len(completion.frame)
         if done < count:
@@ -197,8 +207,11 @@ class Engine:
                 check=self._check_time,
             )
         except _TimeIsOver:
-            self._fatal = _too_late(completion)
-            return [Raised(self._fatal)]
+            late = Raised(_too_late(completion))
+            if self._apart:
+                return [late] * completion.done
+            self._fatal = late.error
+            return [late]
         except errors.LambdaMapError as unread:
             if self._marks_errors:
                 return [Raised(unread)] * completion.done
@@ -218,28 +231,39 @@ class Engine:
             self._sender.halve(completion)
             return 0
         self._left_running += failures.runs_on(completion)
-        error = failures.of_chunk(completion, self._options.idempotent)
+        error: BaseException = failures.of_chunk(completion, self._options.idempotent)
         if completion.stops_map or completion.failure == "throttled":
-            self._fatal = error
-        elif self._is_guarded():
-            results = [Raised(error)] * count if self._marks_errors else [error]
-            self._ready[first] = _Finished(results)
+            if not self._apart:
+                self._fatal = error
+                return 0
+            self._sender.stop(error)
+        elif self._apart and completion.failure == "cancelled":
+            error = self.cause or error
+        elif self._is_late():
+            self._sender.stop()
+        elif not self._coding.for_worker and self._options.on_error == "return":
+            # Nothing of ours guards a payload where it goes: the failure is its result.
+            self._ready[first] = _Finished([error])
             return count
-        else:
-            self._stop_at(first, error)
-        return 0
+        self._put_error(first, [], count, error)
+        return count if self._marks_errors else 0
 
-    def _is_guarded(self) -> bool:
-        """Whether a failed invocation is its payload's result: nothing of ours guards it there."""
+    def _is_late(self) -> bool:
         deadline = self._sender.deadline
-        late = deadline is not None and monotonic() >= deadline
-        alone = not self._coding.for_worker and self._options.on_error == "return"
-        return (alone or self._marks_errors) and not late
+        return not self._apart and deadline is not None and monotonic() >= deadline
 
-    def _stop_at(self, first: int, error: BaseException) -> None:
-        """The error is raised when its turn comes; nothing new is packed."""
-        self._ready[first] = _Finished([Raised(error)])
-        self._sender.stop()
+    def _put_error(
+        self, first: int, results: list[Any], missing: int, error: BaseException
+    ) -> None:
+        """Place a chunk's results, and an error where some are missing. It is raised when its turn
+        comes, and nothing more is packed, unless errors are marked."""
+        if self._marks_errors:
+            results += [Raised(error)] * missing
+        else:
+            if not results or not isinstance(results[-1], Raised):
+                results.append(Raised(error))
+            self._sender.stop()
+        self._ready[first] = _Finished(results)
 
     def _take_finished(self, error: BaseException) -> dict[int, Any]:
         """What is finished and not yet given, by position. What steers the interpreter, such as a
@@ -280,26 +304,45 @@ class Engine:
             self._receive()
             if (error := self._fatal or self._raised) is not None:
                 raise error
-            if self._renew is not None and self._port.wants_credentials:
-                self._renew()
+            if self._port.wants_credentials:
+                self._bring_credentials()
             self.fill()
-            while (chunk := self._next_chunk()) is not None:
-                if chunk and isinstance(chunk[-1], Raised) and not self._marks_errors:
-                    self._raised = chunk.pop().error
-                    if not chunk:
-                        raise self._raised
-                self._given += len(chunk)
-                if chunk:
-                    return chunk
+            if self._apart:
+                self._receive()  # what ran in this process is done
+            if (chunk := self.more()) is not None:
+                return chunk
             if not self._sender.idle:
                 return None
-            if self._sender.error is not None:
-                raise self._sender.error
+            if self.cause is not None and not self._apart:
+                raise self.cause
         except BaseException as error:
             self.end(error)
             raise
         self.close()
         return []
+
+    def more(self) -> list[Any] | None:
+        """After `step`, what else can be yielded without a look at what has come since; or None."""
+        while (chunk := self._next_chunk()) is not None:
+            if chunk and isinstance(chunk[-1], Raised) and not self._marks_errors:
+                self._raised = chunk.pop().error
+                if not chunk:
+                    raise self._raised
+            self._given += len(chunk)
+            if chunk:
+                return chunk
+        return None
+
+    def _bring_credentials(self) -> None:
+        if self._renew is None:
+            return
+        try:
+            self._renew()
+        except BaseException as error:  # the user's own code may have been asked for them
+            if not self._apart:
+                raise
+            self._sender.stop(error)
+            self._port.cancel()
 
     def _next_chunk(self) -> list[Any] | None:
         first = self._given if self._ordered else next(iter(self._ready), -1)
@@ -307,7 +350,7 @@ class Engine:
         if chunk is None:
             return None
         self._decoded_bytes -= chunk.size
-        self._given_first = first
+        self.given_first = first
         return self._results_of(chunk)
 
     def _results_of(self, chunk: _Finished) -> list[Any]:
@@ -344,7 +387,7 @@ class Engine:
         try:
             while (chunk := self.step()) is None or chunk:
                 if chunk is not None:
-                    self._giving_ends = self._given_first + len(chunk)
+                    self._giving_ends = self.given_first + len(chunk)
                     chunk = self._giving = chunk[::-1]
                     yield from map(list.pop, repeat(chunk, len(chunk)))
                 elif ends is None:
@@ -399,6 +442,11 @@ class Engine:
         """Of a closed map: how many invocations run on nevertheless, by where."""
         return {self._runs_on: self._left_running}
 
+    @property
+    def cause(self) -> BaseException | None:
+        """The error for which no more input is packed."""
+        return self._sender.error
+
     def abandon(self, why: str) -> None:
         """Cancel what is not finished, from any thread; who waits for a result is told why."""
         if self._closed:
@@ -424,7 +472,8 @@ class Engine:
 
     @property
     def outstanding(self) -> int:
-        return self._port.outstanding
+        """Chunks whose replies are waited for."""
+        return 0 if self._closed else self._port.outstanding
 
     @property
     def stats(self) -> Stats:

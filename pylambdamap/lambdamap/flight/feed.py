@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Feed", "Sender"]
 
-_WINDOWS_AHEAD = 2
-
 
 class Feed:
     """An input that arrives by itself: items that are here, and whether more may come.
 
     For the thread of its engine alone. Owned by whoever appends to it.
     """
+
+    windows_ahead = 2  # of chunks that may be packed before the first of them is answered
 
     def __init__(self) -> None:
         self.items: deque[Any] = deque()
@@ -59,13 +59,15 @@ class Sender:
         self._window = link.window
         self._source = source
         self._feed = source if isinstance(source, Feed) else None
+        self._ahead = (self._feed or Feed).windows_ahead
         self._total = total
         self._buffersize = options.buffersize
-        self._chunker = _codec.Chunker(0 if options.chunksize == "auto" else int(options.chunksize))
+        self._fixed = 0 if options.chunksize == "auto" else int(options.chunksize)
+        self._chunker = _codec.Chunker(self._fixed)
         self.deadline = None if options.timeout is None else monotonic() + options.timeout
         self._open_items = 0  # in the packer's open chunk, which waits for its feed
         self._wanted = 0  # items that the open chunk is to have; 0: none is open
-        self._backlog: deque[tuple[bytes, int, int]] = deque()  # refused by the byte budget
+        self._backlog: deque[tuple[bytes, int, int]] = deque()  # packed, to be submitted
         self.ends = False  # no more input is packed: an error or the end
         self.error: BaseException | None = None  # the input's own, to be raised behind its items
         self.chunks = 0
@@ -103,12 +105,9 @@ class Sender:
     def fill(self, given: int, finished: int) -> None:
         """Pack and submit chunks while there is room. given: items whose results the caller has;
         finished: chunks whose results wait for their turn."""
-        while self._backlog:
-            if not self._port.submit(*self._backlog[0]):
-                return
-            self._backlog.popleft()
-            self.chunks += 1
-        while not self.ends and (self._wanted or self._may_pack(given, finished)):
+        while (
+            self._submit() and not self.ends and (self._wanted or self._may_pack(given, finished))
+        ):
             if self._wanted == 0:
                 self._wanted = self._next_size(given)
             if self._wanted == 0 or not self._pack():
@@ -118,31 +117,46 @@ class Sender:
                 return
             first = self._packer.items_packed - count
             try:
-                chunk = (self._packer.take(), first, count)
+                self._backlog.append((self._packer.take(), first, count))
             except _codec.EncodeFailure as failure:  # of items that only fail together
                 raise errors.EncodeError(
                     f"items {first} to {first + count - 1} cannot be sent: {failure.args[0]}",
                     indices=range(first, first + count),
                     ran="NOT",
                 ) from failure
-            if not self._port.submit(*chunk):
-                self._backlog.append(chunk)
-                return
+
+    def _submit(self) -> bool:
+        """Whether all that is packed could be submitted; the byte budget may refuse it for now."""
+        while self._backlog:
+            if not self._port.submit(*self._backlog[0]):
+                return False
+            self._backlog.popleft()
             self.chunks += 1
+        return True
+
+    def give_up(self) -> tuple[int, int] | None:
+        """After `fill` has raised: drop the chunk that it was about to submit. Its first item and
+        their number; None: there was none."""
+        if not self._backlog:
+            return None
+        _, first, count = self._backlog.popleft()
+        return first, count
 
     def _may_pack(self, given: int, finished: int) -> bool:
         if self._buffersize is not None:
             return self._packer.items_packed - given < self._buffersize
         chunks = self._port.outstanding + finished + len(self._backlog)
-        return chunks < _WINDOWS_AHEAD * self._window()
+        return chunks < self._ahead * self._window()
 
     def _next_size(self, given: int) -> int:
         """Items of the next chunk; 0: wait for a reply first."""
-        left = -1 if self._total is None else max(0, self._total - self._packer.items_packed)
-        ends_us = -1
-        if self.deadline is not None:
-            ends_us = max(0, int((self.deadline - monotonic()) * 1e6))
-        wanted = self._chunker.next(self._window(), left, ends_us)
+        wanted = self._fixed
+        if not wanted:
+            left = -1 if self._total is None else max(0, self._total - self._packer.items_packed)
+            ends_us = -1
+            if self.deadline is not None:
+                ends_us = max(0, int((self.deadline - monotonic()) * 1e6))
+            wanted = self._chunker.next(self._window(), left, ends_us)
         if self._buffersize is not None:
             wanted = min(wanted, max(1, self._buffersize - (self._packer.items_packed - given)))
         return wanted
@@ -168,7 +182,8 @@ class Sender:
 
     def observe(self, done: int, worker_us: int) -> None:
         """So many items took f so long."""
-        self._chunker.observe(done, worker_us, self._window())
+        if not self._fixed:
+            self._chunker.observe(done, worker_us, self._window())
 
     def halve(self, completion: Completion) -> None:
         """Send a chunk that was too large again, before all others that wait."""

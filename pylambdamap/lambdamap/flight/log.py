@@ -70,9 +70,9 @@ class MapLog:
 
     def chunk(self, completion: Completion) -> None:
         """A chunk has ended."""
-        self.notes()
         if not self._debug:
             return
+        self.notes()
         first, count = completion.first_item, completion.n_items
         state = completion.failure or ("done" if completion.done == count else "done in part")
         extra = {

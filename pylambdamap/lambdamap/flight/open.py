@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from lambdamap import _codec, errors
+from lambdamap import _codec, ambient, errors
 from lambdamap._version import __version__
 from lambdamap.backends import remote_depth
 from lambdamap.flight import log
@@ -242,6 +242,7 @@ def open_engine(
 
 
 def _start(engine: Engine) -> Engine:
+    ambient.adopt(engine)
     try:
         engine.fill()
     except BaseException as error:

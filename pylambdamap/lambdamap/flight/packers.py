@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lambdamap.options import Options
     from lambdamap.shipping.functions import Shipment
 
-__all__ = ["Payloads", "coding_of"]
+__all__ = ["Packed", "Payloads", "coding_of"]
 
 _NO_LIMIT = 1 << 40  # bytes of a chunk that is packed again
 
@@ -131,8 +131,10 @@ def _checked(results: Any, guarded: Any) -> tuple[list[Any], dict[int, Any]]:
     if (
         not isinstance(results, list)
         or not isinstance(guarded, dict)
-        or not all(type(i) is int and 0 <= i < len(results) for i in guarded)
-        or not all(isinstance(described, dict) for described in guarded.values())
+        or not all(
+            type(i) is int and 0 <= i < len(results) and isinstance(described, dict)
+            for i, described in guarded.items()
+        )
     ):
         raise _codec.DecodeFailure("it holds no list of results, or an error that belongs to none")
     return results, guarded
@@ -165,10 +167,25 @@ class Payloads:
         return [(chunk, 1)]
 
 
+class Packed:
+    """Chunks of one item each that have been packed already, in this coding."""
+
+    for_worker = True
+
+    def __init__(self, coding: Coding) -> None:
+        self.allow_pickle = coding.allow_pickle
+        self.unpack = coding.unpack
+        self.packer = _PayloadPacker()
+
+    def parts(self, chunk: bytes, start: int, size: int) -> list[tuple[bytes, int]]:
+        del start, size
+        return [(chunk, 1)]
+
+
 class _PayloadPacker:
     """One payload per chunk, as JSON or as the bytes that were given."""
 
-    def __init__(self, names: Names | None) -> None:
+    def __init__(self, names: Names | None = None) -> None:
         self._names = names
         self.exhausted = False
         self.items_packed = 0
@@ -200,4 +217,5 @@ class _PayloadPacker:
         return 1
 
     def take(self) -> bytes:
-        return self._payload
+        payload, self._payload = self._payload, b""
+        return payload

@@ -1,0 +1,160 @@
+"""The calls of one function in an executor: futures that feed an engine, one call an invocation."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable
+from concurrent import futures
+from time import monotonic
+from typing import Any, NamedTuple
+
+from lambdamap import errors
+from lambdamap.flight.engine import Engine, Raised
+from lambdamap.flight.feed import Feed
+from lambdamap.flight.open import connect
+from lambdamap.flight.packers import Packed
+from lambdamap.options import Options
+from lambdamap.shipping.functions import Shipment
+
+__all__ = ["Call", "Lane"]
+
+_log = logging.getLogger("lambdamap")
+
+
+class Call(NamedTuple):
+    """What one invocation is to do: a function, how it is called, and with what."""
+
+    shipment: Shipment
+    calls: str  # of lambdamap.shipping.envelope.CALLS
+    item: Any
+
+
+class Calls(Feed):
+    """The calls of one function; those that wait are its items, each a future and its packed chunk.
+
+    A call starts when its chunk is asked for; until then its future can be cancelled.
+    """
+
+    windows_ahead = 1
+
+    def __init__(self, lock: threading.Lock) -> None:
+        super().__init__()
+        self._lock = lock  # of `items`
+        self.started: dict[int, futures.Future[Any]] = {}  # by position; the pump's thread's
+        self._next: bytes | None = None
+
+    def room(self, packed: int, wanted: int) -> int:
+        """Start the next call, if there is one; a chunk holds one."""
+        while self._next is None:
+            with self._lock:
+                if not self.items:
+                    return 0
+                future, chunk = self.items.popleft()
+            if _starts(future):
+                self.started[packed] = future
+                self._next = chunk
+        return wanted
+
+    def __next__(self) -> bytes:
+        chunk, self._next = self._next, None
+        assert chunk is not None  # there was room
+        return chunk
+
+    def drain(self) -> list[futures.Future[Any]]:
+        """Those that wait, which no longer do."""
+        with self._lock:
+            waiting = [future for future, _ in self.items]
+            self.items.clear()
+        return waiting
+
+    @property
+    def idle(self) -> bool:
+        return not self.items and not self.started
+
+
+class Lane:
+    """The calls of one function: one map in flight, one call per invocation. Whatever goes wrong
+    with one is its future's exception, and no other call's."""
+
+    def __init__(
+        self,
+        shipment: Shipment,
+        calls: str,
+        options: Options,
+        bound_id: str,
+        lock: threading.Lock,
+    ) -> None:
+        self._ends = None if options.timeout is None else monotonic() + options.timeout
+        link = connect(shipment, options, calls=calls, bound_id=bound_id)
+        self._packer: Any = link.coding.packer  # a ChunkPacker
+        self._packing = threading.Lock()
+        self.calls = Calls(lock)
+        packed = dataclasses.replace(link, coding=Packed(link.coding))
+        self.engine = Engine(packed, self.calls, options, total=None, ordered=False, apart=True)
+        self._cause: BaseException | None = None  # why no call can succeed any more
+
+    def encode(self, item: Any) -> bytes:
+        with self._packing:
+            if self._packer.chunk_items:  # a Ctrl-C has come between the two lines below
+                self._packer.take()
+            self._packer.fill(iter((item,)), 1, 1 << 62)
+            chunk: bytes = self._packer.take()
+            return chunk
+
+    def step(self) -> None:
+        """In the pump's thread: start calls while the function's window has room, and end those
+        whose replies have come."""
+        try:
+            found = self.engine.step()
+            while found:
+                # No variable holds the future: frames of the user's own code may lead here.
+                _end(self.calls.started.pop(self.engine.given_first), found.pop())
+                found = self.engine.more()
+        except BaseException as error:
+            errors.trim(error)
+            self.fail(error)
+        self._cause = self._cause or self.engine.cause
+        if self._cause is not None:
+            _refuse(self.calls.drain(), self._cause)
+
+    def fail(self, error: BaseException) -> None:
+        """End all calls, and those that are still to come, by an error."""
+        self._cause = error
+        _refuse([*self.calls.started.values(), *self.calls.drain()], error)
+        self.calls.started.clear()
+
+    def lasts(self, ends: float) -> bool:
+        """Whether it takes calls, and does until then (`time.monotonic`), give or take a second."""
+        return self._cause is None and (self._ends is None or self._ends > ends - 1)
+
+
+def _end(future: futures.Future[Any], result: Any) -> None:
+    if type(result) is Raised:
+        errors.trim(result.error)
+        _settle(future.set_exception, result.error)
+    else:
+        _settle(future.set_result, result)
+
+
+def _starts(future: futures.Future[Any]) -> bool:
+    """Whether the call is wanted still, from now on running."""
+    try:
+        return future.set_running_or_notify_cancel()
+    except RuntimeError:  # somebody else has set it; concurrent.futures has logged that
+        return False
+
+
+def _refuse(those: list[futures.Future[Any]], error: BaseException) -> None:
+    for future in those:
+        if future.running() or _starts(future):
+            _settle(future.set_exception, error)
+
+
+def _settle(setter: Callable[[Any], None], value: Any) -> None:
+    """Set a future; no callback of its may end this thread."""
+    try:
+        setter(value)
+    except BaseException:
+        _log.critical("a future's callback raised", exc_info=True)
