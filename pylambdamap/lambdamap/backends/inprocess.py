@@ -17,7 +17,7 @@ from typing import Any
 
 from lambdamap.shipping import envelope
 
-__all__ = ["InProcessMap", "PlainCompletion", "run_event", "width_of"]
+__all__ = ["InProcessCompletion", "InProcessMap", "run_event", "width_of"]
 
 
 def width_of(executor: Executor | None) -> int:
@@ -44,7 +44,7 @@ def run_event(event: dict[str, Any], interruptible: bool = False) -> dict[str, A
     return run_request(event, None, trusted=True, interruptible=interruptible)
 
 
-class PlainCompletion:
+class InProcessCompletion:
     """What the engine and the log need of `lambdamap._net.Completion`, out of a reply."""
 
     __slots__ = (
@@ -100,9 +100,9 @@ class InProcessMap:
         self._executor = executor
         self._head = head
         self._deadline = None if timeout_s is None else monotonic() + timeout_s
-        self._done: deque[PlainCompletion] = deque()
+        self._done: deque[InProcessCompletion] = deque()
         self._changed = threading.Condition()
-        self._running: dict[Future[dict[str, Any]], PlainCompletion] = {}
+        self._running: dict[Future[dict[str, Any]], InProcessCompletion] = {}
         self._cancelled = False
         self._pipe: tuple[int, int] | None = None  # made when an event loop asks for it
         self._counts = dict.fromkeys(
@@ -123,7 +123,7 @@ class InProcessMap:
         return []
 
     def submit(self, frame: bytes, first_item: int, n_items: int, /) -> bool:
-        completion = PlainCompletion(first_item, n_items, frame)
+        completion = InProcessCompletion(first_item, n_items, frame)
         self.outstanding += 1
         if self._cancelled or self._is_late():
             self._finish(completion, *self._why_not())
@@ -183,7 +183,7 @@ class InProcessMap:
     def _is_late(self) -> bool:
         return self._deadline is not None and monotonic() >= self._deadline
 
-    def _finish(self, completion: PlainCompletion, *failure: str) -> None:
+    def _finish(self, completion: InProcessCompletion, *failure: str) -> None:
         if failure:
             completion.fail(*failure)
         with self._changed:
@@ -204,7 +204,7 @@ class InProcessMap:
                         continue
                 self._finish(completion, failure, "MAYBE", message)
 
-    def take(self) -> PlainCompletion | None:
+    def take(self) -> InProcessCompletion | None:
         if self._running and self._is_late():
             self._give_up("deadline", "no result came in time")
         with self._changed:

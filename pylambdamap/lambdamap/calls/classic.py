@@ -264,11 +264,11 @@ def send_to_other_lambda(function_in_lambda: Callable[..., Any], *args: Any, **k
             "handler is zappa's and that has lambdamap; for others use invoke_map",
             ran="RAN",
         )
-    from lambdamap.backends.inprocess import PlainCompletion
+    from lambdamap.backends.inprocess import InProcessCompletion
     from lambdamap.flight import failures
     from lambdamap.shipping import envelope
 
-    completion = PlainCompletion(0, 1, b"")
+    completion = InProcessCompletion(0, 1, b"")
     try:
         envelope.check_protocol(reply["lambdamap"])
         if reply.get("error") is None:
