@@ -3,6 +3,7 @@ from typing import Final, Literal, final
 
 CURL_VERSION: Final[str]
 TLS_VERSION: Final[str]
+FAILURES: Final[tuple[str, ...]]
 
 @final
 class Target:
@@ -38,29 +39,8 @@ class Completion:
     def ok(self) -> bool:
         """Whether every item has its result."""
     @property
-    def failure(
-        self,
-    ) -> Literal[
-        "",
-        "config",
-        "access_denied",
-        "function_not_found",
-        "service",
-        "throttled",
-        "connect",
-        "connection_lost",
-        "deadline",
-        "remote",
-        "worker_init",
-        "worker_timeout",
-        "worker_crashed",
-        "too_large",
-        "protocol",
-        "cancelled",
-        "memory",
-        "system",
-    ]:
-        """The kind of failure, or ""."""
+    def failure(self) -> str:
+        """The kind of failure, one of FAILURES, or ""; flight/failures.py says what each is."""
     @property
     def ran(self) -> Literal["NOT", "MAYBE", "RAN"]:
         """Whether the items of the chunk have run."""

@@ -283,11 +283,3 @@ def test_what_a_stub_lets_through_is_taken(function: str, name: str) -> None:
                 open_map(open_target("http://127.0.0.1:1"), **{name: value})
         except ValueError:
             pass  # of the right type, and no such value
-
-
-def test_the_failures_are_those_of_the_source() -> None:
-    source = (PACKAGE.parents[1] / "csrc/python/net/completion.c").read_text()
-    table = source.partition("FAILURES[] = {")[2].partition("};")[0]
-    assert list(typing.get_args(declared("_net")["Completion.failure"])) == [
-        line.split('"')[1] for line in table.splitlines() if '"' in line
-    ]

@@ -44,6 +44,21 @@ lmpy_failure_name(enum lm_failure failure)
   return FAILURES[failure];
 }
 
+PyObject *
+lmpy_failure_names(void)
+{
+  size_t n = sizeof FAILURES / sizeof FAILURES[0];
+  PyObject *names = PyTuple_New((Py_ssize_t)n - 1);
+  for (size_t i = LM_FAIL_NONE + 1; names != NULL && i < n; i++) {
+    PyObject *name = PyUnicode_FromString(FAILURES[i]);
+    if (name == NULL)
+      Py_CLEAR(names);
+    else
+      PyTuple_SET_ITEM(names, (Py_ssize_t)i - 1, name);
+  }
+  return names;
+}
+
 const char *
 lmpy_ran_name(enum lm_ran ran)
 {

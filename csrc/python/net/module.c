@@ -199,7 +199,10 @@ net_exec(PyObject *module)
   if (PyModule_AddStringConstant(module, "CURL_VERSION", lm_stream_version()) != 0 ||
       PyModule_AddStringConstant(module, "TLS_VERSION", lm_tls_version()) != 0)
     return -1;
-  return net_stop_at_exit(module);
+  PyObject *failures = lmpy_failure_names();
+  int added = failures == NULL ? -1 : lmpy_module_add(module, "FAILURES", failures);
+  Py_XDECREF(failures);
+  return added == 0 ? net_stop_at_exit(module) : -1;
 }
 
 static int

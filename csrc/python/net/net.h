@@ -42,6 +42,8 @@ PyObject *lmpy_completion_new(struct lmpy_net_state *state, struct lm_job *job);
 /* Their names in Python, as "connect" and "MAYBE"; static. */
 const char *lmpy_failure_name(enum lm_failure failure);
 const char *lmpy_ran_name(enum lm_ran ran);
+/* A new tuple of all failures' names, or NULL and an exception. */
+PyObject *lmpy_failure_names(void);
 
 /* The text as a str, None for NULL and "". Invalid UTF-8 is replaced. */
 PyObject *lmpy_text_or_none(const char *text);

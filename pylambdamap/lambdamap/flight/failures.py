@@ -7,7 +7,7 @@ import linecache
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from lambdamap import _codec, errors
 from lambdamap.shipping import envelope, exceptions, lookup
@@ -15,40 +15,7 @@ from lambdamap.shipping import envelope, exceptions, lookup
 if TYPE_CHECKING:
     from lambdamap.flight.ports import Completion
 
-__all__ = ["of_chunk", "of_reply", "runs_on", "say_cancelled", "unreadable"]
-
-_CLASSES: dict[str, type[errors.LambdaMapError]] = {
-    "config": errors.ConfigError,
-    "access_denied": errors.AccessDeniedError,
-    "function_not_found": errors.FunctionNotFoundError,
-    "service": errors.ServiceError,
-    "throttled": errors.ThrottledError,
-    "connect": errors.ConnectError,
-    "connection_lost": errors.ConnectionLostError,
-    "deadline": errors.DeadlineError,
-    "remote": errors.RemoteError,
-    "worker_init": errors.WorkerInitError,
-    "worker_timeout": errors.WorkerTimeoutError,
-    "worker_crashed": errors.WorkerCrashedError,
-    "too_large": errors.PayloadTooLargeError,
-    "protocol": errors.ProtocolError,
-}
-
-_MENDS = {
-    "access_denied": "check the keys, and that their policy allows lambda:InvokeFunction on it",
-    "function_not_found": "check the function's name, the region and the account",
-    "throttled": "raise the function's reserved concurrency, or lower max_concurrency",
-    "connect": "check the network, the endpoint and the proxy settings",
-    "connection_lost": "set idempotent=True if it may run twice",
-    "deadline": "raise timeout or invocation_timeout (in a Flask request LAMBDAMAP_REQUEST_TIMEOUT), or "
-    "use a smaller chunksize",
-    "worker_timeout": "raise the function's timeout, or use a smaller chunksize",
-    "worker_crashed": "it exited, was killed or ran out of memory; see the function's log",
-    "too_large": "use a smaller chunksize, or pass a reference to where the data is",
-}
-
-_MEND_OF_ONE_ITEM = {"too_large": "pass a reference to where the data is"}
-_MEND_IF_IDEMPOTENT = {"connection_lost": "it was tried again; raise max_attempts for more"}
+__all__ = ["INVOCATION", "REPLY", "of_chunk", "of_reply", "runs_on", "say_cancelled", "unreadable"]
 
 _RAN_TEXT = {"NOT": "f did not run", "MAYBE": "f may have run", "RAN": "f has run"}
 _EXCEPTION_CHARS = 65536  # of f's exception as text; a worker sends a quarter of it at most
@@ -61,27 +28,127 @@ def _items(indices: Sequence[int]) -> str:
     return f"items {indices[0]} to {indices[-1]}" if indices else "no items"
 
 
+class Kind(NamedTuple):
+    """A kind of failure: the exception that tells it."""
+
+    error: (
+        type[Exception] | None
+    )  # None: CancelledError of concurrent.futures, imported when needed
+    # Whether f ran, as far as one attempt goes; an earlier one that was tried again may have known more.
+    ran: tuple[errors.Ran, ...]
+    mend: str = ""  # what the caller can do
+    mend_of_one: str = ""  # instead, where the chunk is one item
+    mend_if_idempotent: str = ""
+    says: str = "{items}: {message} [{known}]"
+
+    def text(self, items: Sequence[int], message: str, ran: errors.Ran, mend: str = "") -> str:
+        known = f"{_RAN_TEXT[ran]}; {mend}" if mend else _RAN_TEXT[ran]
+        return self.says.format(items=_items(items), message=message, known=known)
+
+
+_NOT: tuple[errors.Ran, ...] = ("NOT",)
+_RAN: tuple[errors.Ran, ...] = ("RAN",)
+_NOT_OR_MAYBE: tuple[errors.Ran, ...] = ("NOT", "MAYBE")
+_ANY: tuple[errors.Ran, ...] = ("NOT", "MAYBE", "RAN")
+
+# Of an invocation, by `Completion.failure`: those of `_net.FAILURES`, which csrc/core/policy/outcome.c
+# tells apart. backends/inprocess.py has some of them, too.
+INVOCATION: Final[dict[str, Kind]] = {
+    "config": Kind(errors.ConfigError, _NOT),
+    "access_denied": Kind(
+        errors.AccessDeniedError,
+        _NOT,
+        "check the keys, and that their policy allows lambda:InvokeFunction on it",
+    ),
+    "function_not_found": Kind(
+        errors.FunctionNotFoundError,
+        _NOT,
+        "check the function's name, the region and the account",
+    ),
+    "service": Kind(errors.ServiceError, _NOT_OR_MAYBE),
+    "throttled": Kind(
+        errors.ThrottledError,
+        _NOT,
+        "raise the function's reserved concurrency, or lower max_concurrency",
+    ),
+    "connect": Kind(
+        errors.ConnectError,
+        _NOT,
+        "check the network, the endpoint and the proxy settings",
+    ),
+    "connection_lost": Kind(
+        errors.ConnectionLostError,
+        ("MAYBE",),
+        "set idempotent=True if it may run twice",
+        mend_if_idempotent="it was tried again; raise max_attempts for more",
+    ),
+    "deadline": Kind(
+        errors.DeadlineError,
+        _ANY,
+        "raise timeout or invocation_timeout (in a Flask request LAMBDAMAP_REQUEST_TIMEOUT), or use a "
+        "smaller chunksize",
+    ),
+    "remote": Kind(errors.RemoteError, _RAN),
+    "worker_init": Kind(errors.WorkerInitError, _NOT),
+    "worker_timeout": Kind(
+        errors.WorkerTimeoutError,
+        _RAN,
+        "raise the function's timeout, or use a smaller chunksize",
+    ),
+    "worker_crashed": Kind(
+        errors.WorkerCrashedError,
+        _ANY,  # on Lambda RAN; of an executor's process less is known
+        "it exited, was killed or ran out of memory; see the function's log",
+    ),
+    "too_large": Kind(
+        errors.PayloadTooLargeError,
+        ("NOT", "RAN"),
+        "use a smaller chunksize, or pass a reference to where the data is",
+        mend_of_one="pass a reference to where the data is",
+    ),
+    "protocol": Kind(errors.ProtocolError, _ANY),
+    "cancelled": Kind(None, _ANY, says="{items}: cancelled, {known}"),
+    "memory": Kind(MemoryError, _ANY, says="{message}"),
+    "system": Kind(RuntimeError, _ANY, says="{message}"),
+}
+
+# Of a reply's error, by its field `kind`. RAN alone: shipping/envelope.py believes no other word of it.
+REPLY: Final[dict[str, Kind]] = {
+    "function": Kind(errors.RemoteError, _RAN),  # or f's own exception
+    "encode": Kind(
+        errors.EncodeError, _RAN, says="{items}: f's result cannot be sent back: {message}"
+    ),
+    "size": Kind(errors.PayloadTooLargeError, _RAN, says="{items}: {message}"),
+    "init": Kind(errors.WorkerInitError, _NOT, says="{message}"),
+    "refused": Kind(errors.WorkerInitError, _NOT, says="{message}"),
+    "protocol": Kind(errors.WorkerInitError, _NOT, says="{message}"),
+    "decode": Kind(errors.WorkerInitError, _NOT, says="the worker: {message}"),
+    "deadline": Kind(
+        errors.DeadlineError,
+        _NOT,
+        INVOCATION["deadline"].mend,
+        says="{items}: {message} [{known}]",
+    ),
+}
+_UNKNOWN = REPLY["function"]  # a kind of a later release
+
+
 def of_chunk(completion: Completion, idempotent: bool = False) -> Exception:
     """The exception of a chunk whose invocation failed. idempotent: as the option says."""
     indices = range(completion.first_item, completion.first_item + completion.n_items)
     ran = cast(errors.Ran, completion.ran)
-    text = completion.message
-    if completion.failure == "memory":
-        return MemoryError(text)
-    if completion.failure == "system":
-        return RuntimeError(text)
-    if completion.failure == "cancelled":
-        from concurrent.futures import CancelledError
-
-        return CancelledError(f"{_items(indices)}: cancelled, {_RAN_TEXT[ran]}")
-    kind = _CLASSES[completion.failure]
-    mends = {**_MENDS, **_MEND_IF_IDEMPOTENT} if idempotent else dict(_MENDS)
-    if completion.n_items == 1:
-        mends.update(_MEND_OF_ONE_ITEM)
-    mend = mends.get(completion.failure)
-    message = f"{_items(indices)}: {text} [{_RAN_TEXT[ran]}" + (f"; {mend}]" if mend else "]")
-    error = kind(
-        message,
+    kind = INVOCATION[completion.failure]
+    mend = (
+        (idempotent and kind.mend_if_idempotent)
+        or (completion.n_items == 1 and kind.mend_of_one)
+        or kind.mend
+    )
+    text = kind.text(indices, completion.message, ran, mend)
+    made = kind.error or _cancelled()
+    if not issubclass(made, errors.LambdaMapError):
+        return made(text)
+    error = made(
+        text,
         indices=indices,
         attempts=completion.attempts,
         request_id=completion.request_id,
@@ -90,6 +157,12 @@ def of_chunk(completion: Completion, idempotent: bool = False) -> Exception:
     if isinstance(error, errors.RemoteError) and completion.error is not None:
         error.remote_type, error.remote_traceback = _raised(completion.error)
     return error
+
+
+def _cancelled() -> type[Exception]:
+    from concurrent.futures import CancelledError
+
+    return CancelledError
 
 
 def _raised(body: bytes) -> tuple[str, str]:
@@ -126,7 +199,8 @@ def of_reply(
     at = described["index"]  # None: it is of the whole chunk
     if at is not None:
         indices, not_run = (first + at,), indices[at + 1 :] if stopped else ()
-    kind, message = described["kind"], described["message"]
+    name, message = described["kind"], described["message"]
+    kind = REPLY.get(name, _UNKNOWN)
     about: dict[str, Any] = {
         "indices": indices,
         "attempts": completion.attempts,
@@ -134,25 +208,15 @@ def of_reply(
         "ran": described["ran"],
         "not_run": not_run,
     }
-    if kind in ("init", "refused", "protocol"):
-        return errors.WorkerInitError(message, **about)
-    if kind == "decode":
-        return errors.WorkerInitError(f"the worker: {message}", **about)
-    if kind == "deadline":
-        said = f"[{_RAN_TEXT[described['ran']]}; {_MENDS[kind]}]"
-        return errors.DeadlineError(f"{_items(indices)}: {message} {said}", **about)
-    if kind == "size":
-        return errors.PayloadTooLargeError(f"{_items(indices)}: {message}", **about)
-    if kind == "encode":
-        return errors.EncodeError(
-            f"{_items(indices)}: f's result cannot be sent back: {message}", **about
-        )
+    if kind.error is not errors.RemoteError:
+        made = cast(type[errors.LambdaMapError], kind.error)
+        return made(kind.text(indices, message, described["ran"], kind.mend), **about)
     module, qualname = described["module"], described["type"]
     about["remote_type"] = f"{module}.{qualname}" if module else qualname
     about["remote_traceback"] = _with_source(described["traceback"])
     text = f"{_items(indices)}; remote traceback:\n{about['remote_traceback'].rstrip()}"
     error: BaseException | None = None
-    if kind == "function":
+    if name == "function":
         share = max(_LEAST_BYTES, exceptions.UNPACKED_BYTES // of)
         error = exceptions.unpack(described["exception"], allow_pickle, _EXCEPTION_CHARS, share)
         if error is None:
