@@ -85,8 +85,9 @@ def options() -> Mapping[str, Any]:
 def _deadline() -> tuple[float, str] | None:
     scope = _current()
     found = [] if scope is None else [scope.deadline()]
-    invocation = sys.modules.get("lambdamap.worker.deadline")  # loaded where there is one
-    ends = None if invocation is None else invocation.ends.get()
+    # Loaded where there is an invocation; without `ends` while another thread loads it.
+    known = getattr(sys.modules.get("lambdamap.worker.deadline"), "ends", None)
+    ends = None if known is None else known.get()
     if ends is None and "AWS_LAMBDA_RUNTIME_API" in os.environ:
         from lambdamap.worker.deadline import of_runtime
 

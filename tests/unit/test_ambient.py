@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import types
+
 import pytest
 
 import lambdamap
@@ -31,6 +34,13 @@ def test_a_reserve_is_kept_for_the_answer(left_ms: int, seconds: float) -> None:
     handler = wrap(lambda event, context: found.append(options.resolve().timeout))
     handler({}, Context(left_ms))
     assert found == [pytest.approx(seconds)]
+    assert options.resolve().timeout is None
+
+
+def test_where_another_thread_still_loads_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an executor's does at its first call in this process."""
+    name = "lambdamap.worker.deadline"
+    monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     assert options.resolve().timeout is None
 
 
