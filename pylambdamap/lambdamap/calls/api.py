@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from lambdamap import options as _options
 from lambdamap.calls.results import Results
-from lambdamap.flight.open import open_engine, open_plain_engine
+from lambdamap.flight.open import open_engine, open_payload_engine
 
 __all__ = ["invoke_map", "map", "map_unordered", "starmap"]
 
@@ -251,7 +251,7 @@ def invoke_map(
     resolved = dataclasses.replace(_options.resolve(**options), chunksize=1)
     total = len(payloads) if isinstance(payloads, Sized) else None
     return Results(
-        open_plain_engine(
+        open_payload_engine(
             iter(payloads), resolved, total=total, raw=raw,
             durable_execution_name=durable_execution_name,
         )

@@ -29,13 +29,13 @@ def invoke_map(ctx: click.Context, /, function: str, file: str, **given: Any) ->
     """
     from lambdamap.calls.aio import AsyncResults
     from lambdamap.flight.feed import Feed
-    from lambdamap.flight.open import open_plain_engine
+    from lambdamap.flight.open import open_payload_engine
 
     options = resolved({**given, "function": function, "chunksize": 1})
 
     def open_map(items: AsyncIterator[Any]) -> AsyncResults[Any]:
         feed = Feed()
-        return AsyncResults(open_plain_engine(feed, options, total=None, raw=True), items, feed)
+        return AsyncResults(open_payload_engine(feed, options, total=None, raw=True), items, feed)
 
     ctx.exit(lines.run(file, open_map, read=_checked, write=_one_line, options=options))
 

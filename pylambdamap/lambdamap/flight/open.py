@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lambdamap.options import Options
     from lambdamap.shipping.functions import Shipment
 
-__all__ = ["connect", "invocations_at_once", "open_engine", "open_plain_engine"]
+__all__ = ["connect", "invocations_at_once", "open_engine", "open_payload_engine"]
 
 _DEFAULT_INVOCATION_S = 1830.0  # the longest run of a synchronous invocation, and 30 s for the way
 _MAX_REPLY_BYTES = _codec.MAX_REPLY_BYTES + 65_536
@@ -286,7 +286,7 @@ def connect(shipment: Shipment, options: Options, *, calls: str, bound_id: str =
     return Link(map_id, port, window, coding, renew, _runs_on(name, route))
 
 
-def open_plain_engine(
+def open_payload_engine(
     iterator: Iterator[Any],
     options: Options,
     *,

@@ -15,12 +15,7 @@ from lambdamap import _codec
 from lambdamap._codec import DecodeFailure
 from lambdamap.shipping import envelope
 
-__all__ = ["JsonPacker", "is_json", "items_of", "results_of"]
-
-
-def is_json(chunk: bytes) -> bool:
-    """Return whether a chunk is JSON rather than a frame."""
-    return chunk[:1] == b"{"
+__all__ = ["JsonPacker", "items_of", "results_of"]
 
 
 class JsonPacker:
