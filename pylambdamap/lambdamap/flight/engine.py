@@ -146,8 +146,6 @@ class Engine:
         """Put what has come into its place; never waits."""
         while self._fatal is None and (completion := self._port.take()) is not None:
             self._place(completion)
-        if self._log is not None:
-            self._log.notes()
 
     def _place(self, completion: Completion) -> None:
         try:
@@ -217,6 +215,10 @@ class Engine:
                 return [Raised(unread)] * completion.done
             self._sender.stop()
             return [Raised(unread)]
+        except BaseException as broken:
+            if not self._apart:
+                raise
+            return [Raised(broken)] * completion.done
         for index, error in failed.items():
             results[index] = Raised(error) if self._marks_errors else error
         return results
@@ -302,6 +304,8 @@ class Engine:
         """
         try:
             self._receive()
+            if self._log is not None:
+                self._log.notes()
             if (error := self._fatal or self._raised) is not None:
                 raise error
             if self._port.wants_credentials:
@@ -323,7 +327,7 @@ class Engine:
 
     def more(self) -> list[Any] | None:
         """After `step`, what else can be yielded without a look at what has come since; or None."""
-        while (chunk := self._next_chunk()) is not None:
+        while self._ready and (chunk := self._next_chunk()) is not None:
             if chunk and isinstance(chunk[-1], Raised) and not self._marks_errors:
                 self._raised = chunk.pop().error
                 if not chunk:

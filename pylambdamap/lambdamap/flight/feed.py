@@ -105,9 +105,9 @@ class Sender:
     def fill(self, given: int, finished: int) -> None:
         """Pack and submit chunks while there is room. given: items whose results the caller has;
         finished: chunks whose results wait for their turn."""
-        while (
-            self._submit() and not self.ends and (self._wanted or self._may_pack(given, finished))
-        ):
+        if self._backlog and not self._submit():
+            return
+        while not self.ends and (self._wanted or self._may_pack(given, finished)):
             if self._wanted == 0:
                 self._wanted = self._next_size(given)
             if self._wanted == 0 or not self._pack():
@@ -124,6 +124,8 @@ class Sender:
                     indices=range(first, first + count),
                     ran="NOT",
                 ) from failure
+            if not self._submit():
+                return
 
     def _submit(self) -> bool:
         """Whether all that is packed could be submitted; the byte budget may refuse it for now."""
