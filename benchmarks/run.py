@@ -26,6 +26,7 @@ import codec_rows
 import interrupt
 import series
 import study
+from tables import table
 from target import Target
 
 import lambdamap
@@ -37,13 +38,6 @@ DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
 def _find_what_tests_share() -> None:
     sys.path.extend(str(place) for place in (ROOT / "tests" / "support").iterdir())
-
-
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
 
 
 def _rounds(rounds: int, jobs: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:

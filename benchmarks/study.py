@@ -19,6 +19,7 @@ from typing import Any
 
 import clients
 import study_job
+from tables import table
 from target import Target
 
 ROOT = Path(__file__).parents[1]
@@ -215,8 +216,6 @@ def measure(kind: str, **arguments: Any) -> dict[str, float]:
 
 def on_this_machine(quick: bool, folder: Path) -> tuple[str, dict[str, Any]]:
     """The whole job by everything that runs on this machine's cores."""
-    from run import table
-
     times = 1 if quick else 2
     found: dict[str, dict[str, Any]] = {}
     for name, kind in (
@@ -243,8 +242,6 @@ def on_this_machine(quick: bool, folder: Path) -> tuple[str, dict[str, Any]]:
 
 def by_chunk_size(quick: bool) -> tuple[str, dict[tuple[int | str, bool], dict[str, float]]]:
     """The features on the local Lambda, over chunk sizes, with and without compression."""
-    from run import table
-
     found = {}
     for chunksize in (5, "auto") if quick else CHUNKS:
         for compression in (False, True):
@@ -277,8 +274,6 @@ def by_chunk_size(quick: bool) -> tuple[str, dict[tuple[int | str, bool], dict[s
 
 def in_flight(quick: bool) -> tuple[str, dict[tuple[str, int], dict[str, float]]]:
     """Invocations of one second, from one to ten thousand at once."""
-    from run import table
-
     found: dict[tuple[str, int], dict[str, float]] = {}
     rows = []
     with Target() as target:
@@ -312,8 +307,6 @@ def in_flight(quick: bool) -> tuple[str, dict[tuple[str, int], dict[str, float]]
 
 def cost(cpu_s: float) -> str:
     """A million series that take cpu_s a thousand."""
-    from run import table
-
     rows = []
     for chunksize in (1, 2, 5, 10, 20, 50, 100, 500):
         invocations = 1_000_000 // chunksize
