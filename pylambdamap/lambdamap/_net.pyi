@@ -45,6 +45,9 @@ class Completion:
     def ran(self) -> Literal["NOT", "MAYBE", "RAN"]:
         """Whether the items of the chunk have run."""
     @property
+    def worst_ran(self) -> Literal["NOT", "MAYBE", "RAN"]:
+        """Whether they have run in an attempt that failed, also where a later one succeeded."""
+    @property
     def message(self) -> str:
         """What went wrong, for people; "" without a failure."""
     @property

@@ -14,7 +14,7 @@ import lambdamap
 import tasks
 from driver import HANG_S, api_options
 from lambdamap.local import LocalLambda
-from scripted import Connection, Request, Server, plain_reply, run
+from scripted import Connection, Request, Server, aws_error, plain_reply, reset, run
 
 
 def options_of(function: LocalLambda) -> dict[str, Any]:
@@ -155,6 +155,29 @@ class TestTheRest:
             list(lambdamap.map(tasks.square, range(5), **options))
         assert list(caught.value.indices) == [1]
         assert caught.value.ran == "NOT"
+
+    @pytest.mark.parametrize("smaller", [in_part, aws_error(413, "RequestEntityTooLargeException")])
+    def test_it_may_have_run_in_an_attempt_for_its_first_chunk(self, smaller: Any) -> None:
+        """That attempt was lost; the last one, for the smaller chunk, has not run."""
+        missing = aws_error(404, "ResourceNotFoundException", "Function not found")
+        with (
+            Server([reset(), smaller, missing, missing]) as server,
+            pytest.raises(lambdamap.FunctionNotFoundError) as caught,
+        ):
+            options = api_options(server, chunksize=4, idempotent=True, max_concurrency=1)
+            list(lambdamap.map(tasks.square, range(4), **options))
+        assert list(caught.value.indices) == ([1, 2, 3] if smaller is in_part else [0, 1])
+        assert caught.value.ran == "MAYBE"
+        assert "f may have run" in str(caught.value)
+
+    def test_it_may_have_run_in_the_attempt_before(self) -> None:
+        """So the reply does not say which items of the chunk have not run."""
+        with Server([reset(), run()]) as server, pytest.raises(ValueError, match="seven") as caught:
+            options = api_options(server, chunksize=7, idempotent=True)
+            list(lambdamap.map(tasks.fail_at_seven, range(5, 12), **options))
+        remote = lambdamap.failure(caught.value)
+        assert remote is not None
+        assert (list(remote.indices), list(remote.not_run), remote.ran) == ([2], [], "RAN")
 
     def test_an_error_in_it(self) -> None:
         with Server([in_part], then=run()) as server:

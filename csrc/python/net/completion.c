@@ -158,6 +158,11 @@ GETTER(ran)
   JOB;
   return PyUnicode_FromString(RAN[job->outcome.ran]);
 }
+GETTER(worst_ran)
+{
+  JOB;
+  return PyUnicode_FromString(RAN[job->worst.ran]);
+}
 GETTER(message)
 {
   JOB;
@@ -303,6 +308,7 @@ static PyGetSetDef getset[] = {
     ATTRIBUTE(ok, "Whether every item has a result."),
     ATTRIBUTE(failure, "Kind of failure; \"\": none."),
     ATTRIBUTE(ran, "Whether the function ran: \"NOT\", \"MAYBE\" or \"RAN\"."),
+    ATTRIBUTE(worst_ran, "As ran, of the failed attempts: the strongest word of them."),
     ATTRIBUTE(message, "Error message; \"\": none."),
     ATTRIBUTE(stops_map, "Whether every other chunk would fail like this one."),
     ATTRIBUTE(split, "Whether the chunk is too large and must be split; see request_frame."),

@@ -53,6 +53,8 @@ class InProcessCompletion:
         "stale_code", "status", "stops_map", "worker_us",
     )  # fmt: skip
 
+    worst_ran = "NOT"  # there is no earlier attempt
+
     def __init__(self, first_item: int, n_items: int, request: bytes) -> None:
         self.first_item = first_item
         self.n_items = n_items

@@ -179,7 +179,8 @@ class Engine:
             except envelope.Malformed as wrong:
                 self._put_error(first, [], count, failures.unreadable(wrong, completion))
                 return done
-            error = failures.of_reply(said, completion, self._coding.allow_pickle)
+            before = self._sender.ran_before(completion)
+            error = failures.of_reply(said, completion, self._coding.allow_pickle, before=before)
             if said["ran"] == "NOT" and not done and not self._apart:
                 self._fatal = error
                 return done
@@ -233,7 +234,8 @@ class Engine:
             self._sender.halve(completion)
             return 0
         self._left_running += failures.runs_on(completion)
-        error: BaseException = failures.of_chunk(completion, self._options.idempotent)
+        before = self._sender.ran_before(completion)
+        error: BaseException = failures.of_chunk(completion, self._options.idempotent, before)
         if completion.stops_map or completion.failure == "throttled":
             if not self._apart:
                 self._fatal = error

@@ -133,10 +133,18 @@ REPLY: Final[dict[str, Kind]] = {
 _UNKNOWN = REPLY["function"]  # a kind of a later release
 
 
-def of_chunk(completion: Completion, idempotent: bool = False) -> Exception:
-    """The exception of a chunk whose invocation failed. idempotent: as the option says."""
+def stronger(one: errors.Ran, other: errors.Ran) -> errors.Ran:
+    """What two attempts together say of whether f ran."""
+    return max(one, other, key=_ANY.index)
+
+
+def of_chunk(
+    completion: Completion, idempotent: bool = False, before: errors.Ran = "NOT"
+) -> Exception:
+    """The exception of a chunk whose invocation failed. idempotent: as the option says. before:
+    whether f ran in earlier attempts for its items."""
     indices = range(completion.first_item, completion.first_item + completion.n_items)
-    ran = cast(errors.Ran, completion.ran)
+    ran = stronger(cast(errors.Ran, completion.ran), before)
     kind = INVOCATION[completion.failure]
     mend = (
         (idempotent and kind.mend_if_idempotent)
@@ -185,9 +193,11 @@ def of_reply(
     *,
     stopped: bool = True,
     of: int = 1,
+    before: errors.Ran = "NOT",
 ) -> BaseException:
     """The exception for an error that the worker describes. stopped: the items after it did not run.
-    of: how many errors the reply holds, which share the bytes that exceptions may take.
+    of: how many errors the reply holds, which share the bytes that exceptions may take. before:
+    whether f ran in earlier attempts for the items of the chunk.
 
     f's own exception comes back as itself where it can be rebuilt from data, or, with
     `allow_pickle`, from its pickle; else as a RemoteError that is also the nearest of its base
@@ -198,19 +208,21 @@ def of_reply(
     not_run: Sequence[int] = ()
     at = described["index"]  # None: it is of the whole chunk
     if at is not None:
-        indices, not_run = (first + at,), indices[at + 1 :] if stopped else ()
+        not_run = indices[at + 1 :] if stopped and before == "NOT" else ()
+        indices = (first + at,)
+    ran = stronger(described["ran"], before)
     name, message = described["kind"], described["message"]
     kind = REPLY.get(name, _UNKNOWN)
     about: dict[str, Any] = {
         "indices": indices,
         "attempts": completion.attempts,
         "request_id": completion.request_id,
-        "ran": described["ran"],
+        "ran": ran,
         "not_run": not_run,
     }
     if kind.error is not errors.RemoteError:
         made = cast(type[errors.LambdaMapError], kind.error)
-        return made(kind.text(indices, message, described["ran"], kind.mend), **about)
+        return made(kind.text(indices, message, ran, kind.mend), **about)
     module, qualname = described["module"], described["type"]
     about["remote_type"] = f"{module}.{qualname}" if module else qualname
     about["remote_traceback"] = _with_source(described["traceback"])

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lambdamap import _codec, errors
+from lambdamap.flight import failures
 
 if TYPE_CHECKING:
     from lambdamap.flight.ports import Completion, Link
@@ -71,6 +72,7 @@ class Sender:
         self.ends = False  # no more input is packed: an error or the end
         self.error: BaseException | None = None  # the input's own, to be raised behind its items
         self.chunks = 0
+        self._ran_before: dict[int, errors.Ran] = {}  # of chunks sent again, by first item; not NOT
         self.items_resent = 0  # answered "not started" by a chunk that was done in part
 
     @property
@@ -198,11 +200,20 @@ class Sender:
         self.items_resent += left
         self._resend(completion, completion.done, max(completion.done, -(-left // self._window())))
 
+    def ran_before(self, completion: Completion) -> errors.Ran:
+        """Once per chunk that has failed or is sent again: whether its items have run in any other
+        attempt than the last, of this chunk or of one that they were in before."""
+        before = self._ran_before.pop(completion.first_item, "NOT")
+        return failures.stronger(before, cast(errors.Ran, completion.worst_ran))
+
     def _resend(self, completion: Completion, start: int, size: int) -> None:
         first = completion.first_item + start
+        before = self.ran_before(completion)
         parts = []
         for chunk, count in self._coding.parts(completion.request_frame(), start, size):
             parts.append((chunk, first, count))
+            if before != "NOT":
+                self._ran_before[first] = before
             first += count
         self._backlog.extendleft(reversed(parts))
 
