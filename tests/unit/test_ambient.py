@@ -8,7 +8,7 @@ import types
 import pytest
 
 import lambdamap
-from lambdamap import ambient, options
+from lambdamap import ambient, backends, options
 from lambdamap.worker import deadline, wrap
 
 
@@ -39,9 +39,10 @@ def test_a_reserve_is_kept_for_the_answer(left_ms: int, seconds: float) -> None:
 
 def test_where_another_thread_still_loads_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """As an executor's does at its first call in this process."""
-    name = "lambdamap.worker.deadline"
-    monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    for name in ("lambdamap.worker.deadline", "lambdamap.worker.call"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     assert options.resolve().timeout is None
+    assert backends.remote_depth(options.resolve(depth=3)) == 3
 
 
 def test_a_timeout_that_is_shorter_stays() -> None:

@@ -61,8 +61,9 @@ def remote_depth(options: Options) -> int:
 
     -1: not even the map itself. Inside f the caller's limit applies, regardless of the options.
     """
-    call = sys.modules.get("lambdamap.worker.call")
-    left = call.depth_left.get() if call is not None else None
+    # Loaded where there is an invocation; without `depth_left` while another thread loads it.
+    known = getattr(sys.modules.get("lambdamap.worker.call"), "depth_left", None)
+    left = None if known is None else known.get()
     return options.depth if left is None else left - 1
 
 
