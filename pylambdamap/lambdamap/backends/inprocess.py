@@ -125,11 +125,19 @@ class InProcessMap:
         return []
 
     def submit(self, frame: bytes, first_item: int, n_items: int, /) -> bool:
-        completion = InProcessCompletion(first_item, n_items, frame)
         self.outstanding += 1
+        try:
+            self._start(InProcessCompletion(first_item, n_items, frame))
+        except BaseException:
+            self.outstanding -= 1
+            raise
+        return True
+
+    def _start(self, completion: InProcessCompletion) -> None:
+        frame = completion.request
         if self._cancelled or self._is_late():
             self._finish(completion, *self._why_not())
-            return True
+            return
         payload: Any
         if frame[:1] == b"{":
             size, payload = len(frame), json.loads(frame)
@@ -137,7 +145,12 @@ class InProcessMap:
             payload = f"lm1:{base64.b64encode(frame).decode()}"  # a raw frame is one without flags
             size = len(payload)
         event = {
-            "lambdamap": {**self._head, "chunk": first_item, "items": n_items, "attempt": 1},
+            "lambdamap": {
+                **self._head,
+                "chunk": completion.first_item,
+                "items": completion.n_items,
+                "attempt": 1,
+            },
             "p": payload,
         }
         self._counts["requests"] += 1
@@ -147,20 +160,19 @@ class InProcessMap:
             signals = threading.current_thread() is threading.main_thread()
             completion.fill(run_event(event, interruptible=signals), self._head)
             self._finish(completion)
-            return True
+            return
         try:
             future: Future[dict[str, Any]] = self._executor.submit(run_event, event)
         except BrokenExecutor as error:
             self._finish(completion, "worker_crashed", "NOT", f"{type(error).__name__}: {error}")
-            return True
+            return
         except RuntimeError as error:
             completion.stops_map = True
             self._finish(completion, "config", "NOT", f"the executor takes no work: {error}")
-            return True
+            return
         with self._changed:
             self._running[future] = completion
         future.add_done_callback(self._on_done)
-        return True
 
     def _on_done(self, future: Future[dict[str, Any]]) -> None:
         with self._changed:
