@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import textwrap
@@ -26,6 +27,7 @@ import lambdamap
 import scripted
 import tasks
 from driver import api_options, notes, until
+from lambdamap.calls.lane import Calls, Lane
 from lambdamap.worker import deadline
 from scripted import Connection, Request, Server, Step, hold, once, run
 
@@ -278,6 +280,43 @@ class TestShutdown:
         assert not any(call.done() for call in calls)
         gate.set()
         assert [call.result(HANG_S) for call in calls] == [0, 1, 4]
+
+    def test_while_map_reads_its_input(self) -> None:
+        executor = lambdamap.LambdaExecutor(backend="inline")
+        assert executor.submit(tasks.square, 2).result(HANG_S) == 4
+
+        def items() -> Iterator[int]:
+            yield 1
+            executor.shutdown()
+
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            executor.map(tasks.square, items())
+
+    def test_cancel_futures_one_of_which_somebody_else_has_set(
+        self, serve: Any, gate: threading.Event
+    ) -> None:
+        executor = executor_on(serve(then=once(gate, run())), max_workers=1)
+        first, second, third = (executor.submit(tasks.square, i) for i in range(3))
+        until(first.running)
+        second.set_result(-1)
+        executor.shutdown(wait=False, cancel_futures=True)
+        assert third.cancelled()
+        gate.set()
+        assert first.result(HANG_S) == 0
+
+    def test_cancel_futures_and_a_callback_that_exits(
+        self, serve: Any, gate: threading.Event
+    ) -> None:
+        """As in the standard library's executors, the calls behind it are not cancelled then."""
+        executor = executor_on(serve(then=once(gate, run())), max_workers=1)
+        first, second, third = (executor.submit(tasks.square, i) for i in range(3))
+        until(first.running)
+        second.add_done_callback(lambda _: sys.exit(3))
+        with pytest.raises(SystemExit):
+            executor.shutdown(wait=False, cancel_futures=True)
+        gate.set()
+        assert third.result(HANG_S) == 4
+        assert futures.wait([second], HANG_S).done == {second}
 
     @pytest.mark.parametrize("wait", [True, False])
     def test_cancel_futures(self, serve: Any, gate: threading.Event, wait: bool) -> None:
@@ -542,6 +581,30 @@ class TestReading:
             for _ in range(2):
                 assert isinstance(executor.submit(tasks.square, 1).exception(HANG_S), SystemExit)
 
+    def test_credentials_that_fail_while_another_call_runs(self, serve: Any) -> None:
+        """That one may have run, which the error of the credentials does not say."""
+
+        class Keys:
+            access_key, secret_key, token = scripted.ACCESS_KEY, scripted.SECRET_KEY, None
+            _expiry_time = None
+
+            def get_frozen_credentials(self) -> Any:
+                if threading.current_thread() is not threading.main_thread():
+                    raise OSError("no metadata service")
+                return self
+
+        expired = scripted.aws_error(403, "ExpiredTokenException", "The security token is expired")
+        server = serve([hold(), expired])
+        with executor_on(server, credentials=Keys()) as executor:
+            sent = executor.submit(tasks.square, 1)
+            server.wait_for(1)
+            refused = executor.submit(tasks.square, 2).exception(HANG_S)
+            error = sent.exception(HANG_S)
+        assert isinstance(refused, OSError)
+        assert isinstance(error, futures.CancelledError)
+        assert "f may have run" in str(error)
+        assert error.__cause__ is refused
+
 
 def test_a_retry_is_logged_as_a_maps_is(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
     unwell = scripted.aws_error(500, "ServiceException", "try again")
@@ -569,11 +632,111 @@ def test_a_future_that_somebody_else_has_set_is_not_called(
 def test_a_call_that_was_interrupted_as_it_was_encoded_is_not_the_next_one() -> None:
     with lambdamap.LambdaExecutor(backend="local") as executor:
         assert executor.submit(tasks.square, 2).result(HANG_S) == 4
-        (lane,) = executor._pump._lanes.values()
-        # Where a Ctrl-C has come after this, the caller has no future of it.
-        lane._packer.fill(iter([((5,), {})]), 1, 1 << 62)
+        for line in range(1, 20):  # of encode
+            before = sys.gettrace()
+            try:
+                sys.settrace(_interrupt_encoding(line))
+                executor.submit(tasks.square, 3)
+            except KeyboardInterrupt:
+                interrupted = True  # the caller has no future
+            else:
+                interrupted = False
+            finally:
+                sys.settrace(before)
+            assert executor.submit(tasks.square, 4).result(HANG_S) == 16
+            if not interrupted:
+                break
+        assert not interrupted
+        assert line > 3
+
+
+def _interrupt_encoding(at: int) -> Any:
+    """A trace function: a Ctrl-C when the line `at` is about to be run, counted from the call on."""
+    lines = 0
+
+    def within(frame: Any, event: str, _: Any) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        if lines == at:
+            raise KeyboardInterrupt
+        return within
+
+    def found(frame: Any, event: str, _: Any) -> Any:
+        return within if frame.f_code is Lane.encode.__code__ else None
+
+    return found
+
+
+class _CallsAgain:
+    """Where it is encoded, the same function is called."""
+
+    def __init__(self, executor: lambdamap.LambdaExecutor) -> None:
+        self.executor = executor
+
+    def __reduce__(self) -> Any:
+        inner = self.executor.submit(tasks.identity, 5).result(HANG_S)
+        return (int, (inner,))
+
+
+def test_code_of_the_users_that_encodes_an_argument_may_call() -> None:
+    with lambdamap.LambdaExecutor(backend="inline") as executor:
+        assert executor.submit(tasks.identity, _CallsAgain(executor)).result(HANG_S) == 5
+
+
+def test_an_executor_may_be_collected_while_its_lock_is_held() -> None:
+    """By whatever thread needs memory just then, the one that holds the lock among them."""
+
+    class Owner:
+        pass
+
+    def collect() -> None:
+        with pump.lock:
+            gc.collect()
+
+    owner: Any = Owner()
+    owner.itself, owner.executor = owner, lambdamap.LambdaExecutor(backend="inline")
+    assert owner.executor.submit(tasks.square, 2).result(HANG_S) == 4
+    pump = owner.executor._pump
+    del owner
+    thread = threading.Thread(target=collect, daemon=True)
+    thread.start()
+    thread.join(HANG_S)
+    assert not thread.is_alive()
+    pump.join(HANG_S)
+    assert not pump._thread.is_alive()
+
+
+def test_a_call_is_never_idle_between_waiting_and_started() -> None:
+    """A function's calls are forgotten when they are idle and many other functions are called."""
+    seen = []
+
+    class Watched(futures.Future[Any]):
+        def set_running_or_notify_cancel(self) -> bool:
+            seen.append(calls.idle)
+            return super().set_running_or_notify_cancel()
+
+    calls = Calls(threading.Lock())
+    calls.items.extend((Watched(), b"") for _ in range(2))
+    calls.items[0][0].cancel()
+    assert calls.room(0, 1) == 1
+    assert seen == [False, False]
+    assert list(calls.started) == [0]
+
+
+def test_an_executor_underneath_that_refuses_one_call() -> None:
+    class Odd(futures.ThreadPoolExecutor):
+        refused = False
+
+        def submit(self, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+            if not self.refused:
+                self.refused = True
+                raise TypeError("not this one")
+            return super().submit(*args, **kwargs)
+
+    with Odd(1) as odd, lambdamap.LambdaExecutor(backend=odd) as executor:
+        with pytest.raises(TypeError, match="not this one"):
+            executor.submit(tasks.square, 2).result(HANG_S)
         assert executor.submit(tasks.square, 3).result(HANG_S) == 9
-        assert executor.submit(tasks.square, 4).result(HANG_S) == 16
 
 
 def test_run_in_executor() -> None:
@@ -654,6 +817,28 @@ def test_ctrl_c_says_what_runs_on(serve: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("end", ["shutdown", "cancel", "abort", "drop"])
+def test_the_end_of_an_executor_in_a_child_of_fork(end: str) -> None:
+    """Another thread of the parent's may have held the lock at the fork; in the child none lets go."""
+    executor = lambdamap.LambdaExecutor(backend="inline")
+    assert executor.submit(tasks.square, 3).result() == 9
+    with executor._pump.lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(HANG_S)
+            if end == "drop":
+                del executor
+            elif end == "abort":
+                executor.abort()
+            else:
+                executor.shutdown(cancel_futures=end == "cancel")
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert executor.submit(tasks.square, 4).result() == 16
+    executor.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_child_of_fork() -> None:
     with lambdamap.LambdaExecutor(backend="local") as executor:
         assert executor.submit(tasks.square, 3).result() == 9
@@ -714,9 +899,18 @@ def test_one_made_in_an_invocation_serves_the_next() -> None:
         assert list(executor.map(tasks.square, [4], buffersize=1)) == [16]
 
 
-def test_calls_end_with_the_invocation_that_they_are_made_in(serve: Any) -> None:
-    server = serve(then=hold())
-    with executor_on(server) as executor, deadline.until(_Invocation(1.0)):
+@pytest.mark.parametrize("where", ["lambda", "threads"])
+def test_calls_end_with_the_invocation_that_they_are_made_in(
+    where: str, serve: Any, gate: threading.Event
+) -> None:
+    if where == "lambda":
+        executor = executor_on(serve(then=hold()))
+    else:
+        threads = futures.ThreadPoolExecutor(2)
+        for _ in range(2):
+            threads.submit(gate.wait)
+        executor = lambdamap.LambdaExecutor(backend=threads)
+    with executor, deadline.until(_Invocation(1.0)):
         called = executor.submit(tasks.square, 2)
         mapped = executor.map(tasks.square, [3])
         for late in (lambda: called.result(HANG_S), lambda: next(mapped)):

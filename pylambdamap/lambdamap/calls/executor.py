@@ -223,7 +223,11 @@ class LambdaExecutor(futures.Executor):
             )
             inbox = Inbox()
             mapped = Mapped(engine, inbox)
-            self._pump.add_map(mapped)
+            try:
+                self._pump.add_map(mapped)
+            except RuntimeError:  # it was shut down while the iterables were read
+                engine.close()
+                raise
             return _results(self._pump, mapped, inbox, ends)
         read = self._while_open(zip(*iterables, strict=False) if star else iter(iterables[0]))
         engine = open_engine(

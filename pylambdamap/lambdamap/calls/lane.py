@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from time import monotonic
 from typing import Any, NamedTuple
 
-from lambdamap import errors
+from lambdamap import _codec, errors
 from lambdamap.flight.engine import Engine, Raised
 from lambdamap.flight.feed import Feed
 from lambdamap.flight.open import connect
@@ -48,13 +49,13 @@ class Calls(Feed):
     def room(self, packed: int, wanted: int) -> int:
         """Start the next call, if there is one; a chunk holds one."""
         while self._next is None:
-            with self._lock:
+            with self._lock:  # under which a call is either among items or started
                 if not self.items:
                     return 0
-                future, chunk = self.items.popleft()
-            if _starts(future):
-                self.started[packed] = future
-                self._next = chunk
+                self.started[packed], self._next = self.items.popleft()
+            if not _starts(self.started[packed]):
+                self._next = None
+                del self.started[packed]
         return wanted
 
     def __next__(self) -> bytes:
@@ -62,12 +63,24 @@ class Calls(Feed):
         assert chunk is not None  # there was room
         return chunk
 
-    def drain(self) -> list[futures.Future[Any]]:
-        """Those that wait, which no longer do."""
-        with self._lock:
-            waiting = [future for future, _ in self.items]
-            self.items.clear()
-        return waiting
+    def drain(self) -> Iterator[futures.Future[Any]]:
+        """Those that wait, one by one; each no longer does. What a callback of one raises leaves the
+        others where they are."""
+        while True:
+            with self._lock:
+                if not self.items:
+                    return
+                future, _ = self.items.popleft()
+            yield future
+
+    def cancel(self) -> None:
+        """Cancel those that wait."""
+        for future in self.drain():
+            try:
+                future.cancel()
+            finally:
+                if future.cancelled():
+                    _starts(future)  # whoever waits for it is told
 
     @property
     def idle(self) -> bool:
@@ -88,20 +101,25 @@ class Lane:
     ) -> None:
         self._ends = None if options.timeout is None else monotonic() + options.timeout
         link = connect(shipment, options, calls=calls, bound_id=bound_id)
-        self._packer: Any = link.coding.packer  # a ChunkPacker
-        self._packing = threading.Lock()
+        self._new_packer = functools.partial(
+            _codec.ChunkPacker, shipment.spec, allow_pickle=link.coding.allow_pickle
+        )
+        self._packers = [link.coding.packer]  # empty ones that no thread uses
         self.calls = Calls(lock)
         packed = dataclasses.replace(link, coding=Packed(link.coding))
         self.engine = Engine(packed, self.calls, options, total=None, ordered=False, apart=True)
         self._cause: BaseException | None = None  # why no call can succeed any more
 
     def encode(self, item: Any) -> bytes:
-        with self._packing:
-            if self._packer.chunk_items:  # a Ctrl-C has come between the two lines below
-                self._packer.take()
-            self._packer.fill(iter((item,)), 1, 1 << 62)
-            chunk: bytes = self._packer.take()
-            return chunk
+        """The chunk of one call. In any thread, and while the user's own code encodes another one."""
+        try:
+            packer = self._packers.pop()
+        except IndexError:
+            packer = self._new_packer()
+        packer.fill(iter((item,)), 1, 1 << 62)
+        chunk = packer.take()
+        self._packers.append(packer)  # one that was interrupted does not come back
+        return chunk
 
     def step(self) -> None:
         """In the pump's thread: start calls while the function's window has room, and end those
@@ -122,8 +140,10 @@ class Lane:
     def fail(self, error: BaseException) -> None:
         """End all calls, and those that are still to come, by an error."""
         self._cause = error
-        _refuse([*self.calls.started.values(), *self.calls.drain()], error)
+        _refuse(self.calls.started.values(), error)
         self.calls.started.clear()
+        _refuse(self.calls.drain(), error)
+        self.engine.close(patience_s=0)
 
     def lasts(self, ends: float) -> bool:
         """Whether it takes calls, and does until then (`time.monotonic`), give or take a second."""
@@ -146,7 +166,7 @@ def _starts(future: futures.Future[Any]) -> bool:
         return False
 
 
-def _refuse(those: list[futures.Future[Any]], error: BaseException) -> None:
+def _refuse(those: Iterable[futures.Future[Any]], error: BaseException) -> None:
     for future in those:
         if future.running() or _starts(future):
             _settle(future.set_exception, error)

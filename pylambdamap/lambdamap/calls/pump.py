@@ -188,12 +188,11 @@ class Pump:
         timeout = ambient.limit(None)
         ends = monotonic() + (1 if timeout is None else timeout)
         key = (calls, shipment.digest)
+        if (lane := self._opened(key, ends)) is not None:
+            return lane
         with self._opening:
-            with self.lock:
-                lane = self._lanes.get(key)
-                if lane is not None and lane.lasts(ends):
-                    self._lanes.move_to_end(key)
-                    return lane
+            if (lane := self._opened(key, ends)) is not None:
+                return lane
             options = dataclasses.replace(self.options, timeout=timeout, chunksize=1)
             lane = self._context.copy().run(
                 Lane, shipment, calls, options, self.bound_id, self.lock
@@ -206,6 +205,14 @@ class Pump:
                 self._forget_some()
             return lane
 
+    def _opened(self, key: tuple[str, Any], ends: float) -> Lane | None:
+        with self.lock:
+            lane = self._lanes.get(key)
+            if lane is None or not lane.lasts(ends):
+                return None
+            self._lanes.move_to_end(key)
+            return lane
+
     def _forget_some(self) -> None:
         for key in list(self._lanes):
             if len(self._lanes) <= _MOST_LANES:
@@ -215,25 +222,35 @@ class Pump:
 
     def add_map(self, mapped: Mapped) -> None:
         with self.lock:
+            self.check()
             self._maps.append(mapped)
             self._start()
         self.wake()
 
     def close(self, cancel_futures: bool = False) -> None:
-        """Take no more work; the thread ends when what there is has ended."""
+        """Take no more work; the thread ends when what there is has ended.
+
+        The garbage collector calls this, in a thread that may hold the lock: so it is not taken here.
+        Work that is added under the lock is seen by the thread before it is seen that no more comes.
+        """
+        if self.pid != os.getpid():  # the work is the parent's, and the lock may be held for ever
+            return
+        self._closing = True
+        if cancel_futures:
+            self._cancel_waiting()
+        self.wake()
+
+    def _cancel_waiting(self) -> None:
         with self.lock:
-            self._closing = True
-            lanes = list(self._lanes.values()) if cancel_futures else []
-            for mapped in self._maps if cancel_futures else ():
+            lanes = list(self._lanes.values())
+            for mapped in self._maps:
                 mapped.no_more = True
         for lane in lanes:
-            for future in lane.calls.drain():
-                future.cancel()
-                future.set_running_or_notify_cancel()
-        self.wake()
+            lane.calls.cancel()
 
     def abort(self) -> None:
         """Cancel what waits, close the connections of what is under way."""
+        self._closing = True  # first: what is added later is not cancelled
         self.aborted = True
         self.close(cancel_futures=True)
 
@@ -261,26 +278,27 @@ class Pump:
 
     def _run(self) -> None:
         try:
-            while (watched := self._turn()) is not None:
-                if watched:
-                    self._wait(watched)
+            while (found := self._turn()) is not None:
+                if found[0]:
+                    self._wait(*found)
         except BaseException as error:
             _log.critical("an executor's thread ended by an error", exc_info=True)
             self.close()
             broken = RuntimeError(f"the executor is broken: {type(error).__name__}: {error}")
-            for lane in list(self._lanes.values()):
+            with self.lock:
+                lanes, maps = list(self._lanes.values()), list(self._maps)
+            for lane in lanes:
                 lane.fail(broken)
-            for mapped in self._maps:
+            for mapped in maps:
                 mapped.end(broken)
         finally:
-            with self.lock:
-                self._lanes.clear()
+            self._lanes, self._maps = OrderedDict(), []
             _running.pop(self, None)
 
-    def _turn(self) -> list[int] | None:
+    def _turn(self) -> tuple[list[int], float | None] | None:
         """Do what can be done now. Returns the descriptors to wait for, which are none where more
-        can be done at once, or None when all has ended. Nothing of a call or map stays referenced
-        by this thread while it waits."""
+        can be done at once, and the seconds to wait at most; or None when all has ended. Nothing of a
+        call or map stays referenced by this thread while it waits."""
         with self.lock:
             lanes, maps = list(self._lanes.values()), list(self._maps)
             closing = self._closing
@@ -298,18 +316,24 @@ class Pump:
             if mapped.over:
                 self.left_running.update(mapped.engine.left_running)
         with self.lock:
-            self._maps = maps = [mapped for mapped in self._maps if not mapped.over]
-            done = not maps and all(lane.calls.idle for lane in self._lanes.values())
+            self._maps = left = [mapped for mapped in self._maps if not mapped.over]
+            done = not left and all(lane.calls.idle for lane in self._lanes.values())
         if done and closing:
             for lane in lanes:
                 self.left_running.update(lane.engine.left_running)
             return None
         if any(lane.calls.items and not lane.calls.started for lane in lanes):
-            return []
-        return [self._read_fd, *(engine.fileno() for engine in engines if engine.outstanding)]
+            return [], None
+        watched, after_s = [self._read_fd], None
+        for engine in engines:
+            if engine.outstanding:
+                watched.append(engine.fileno())
+                if (look_s := engine.look_after_s()) is not None:
+                    after_s = look_s if after_s is None else min(look_s, after_s)
+        return watched, after_s
 
-    def _wait(self, watched: list[int]) -> None:
-        if self._read_fd in waiting.for_readable(watched):
+    def _wait(self, watched: list[int], after_s: float | None) -> None:
+        if self._read_fd in waiting.for_readable(watched, after_s):
             os.read(self._read_fd, 4096)
 
 

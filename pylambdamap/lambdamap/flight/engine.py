@@ -241,8 +241,11 @@ class Engine:
                 self._fatal = error
                 return 0
             self._sender.stop(error)
-        elif self._apart and completion.failure == "cancelled":
-            error = self.cause or error
+        elif self._apart and completion.failure == "cancelled" and self.cause is not None:
+            if completion.ran == "NOT":
+                error = self.cause
+            else:
+                error.__cause__ = self.cause
         elif self._is_late():
             self._sender.stop()
         elif not self._coding.for_worker and self._options.on_error == "return":
