@@ -221,9 +221,9 @@ class InProcessMap:
     def take(self) -> InProcessCompletion | None:
         if self._running and self._is_late():
             self._give_up("deadline", "no result came in time")
+        if not self._done:  # nobody else takes from it
+            return None
         with self._changed:
-            if not self._done:
-                return None
             self.outstanding -= 1
             completion = self._done.popleft()
             if self._pipe is not None and not self._done:

@@ -18,6 +18,8 @@ from lambdamap._codec import PROTOCOL
 from lambdamap._version import __version__
 
 if TYPE_CHECKING:
+    from typing import TypeGuard
+
     from lambdamap.errors import Ran
 
 __all__ = [
@@ -210,7 +212,7 @@ def _expected(field: Field) -> str:
     return field.type.replace("object", "an object")
 
 
-def _is_text(value: object) -> bool:
+def _is_text(value: object) -> TypeGuard[str]:
     if type(value) is not str:
         return False
     try:
@@ -222,21 +224,21 @@ def _is_text(value: object) -> bool:
 
 def _fits(value: object, field: Field) -> bool:
     if field.type == "integer":
-        return type(value) is int and value in cast("range", field.allowed)
+        allowed = field.allowed
+        return type(value) is int and isinstance(allowed, range) and value in allowed
     if field.type == "object":
         return type(value) is dict
     if field.type == "any" or (field.type == "text or object" and type(value) is dict):
         return True
     if not _is_text(value):
         return False
-    text = cast("str", value)
     match field.allowed:
         case tuple() as words:
-            return text in words
+            return value in words
         case re.Pattern() as pattern:
-            return pattern.fullmatch(text) is not None
+            return pattern.fullmatch(value) is not None
         case int() as most:
-            return len(text) <= most
+            return len(value) <= most
     return True
 
 
