@@ -60,6 +60,7 @@ class TestBothKinds:
             calls = [executor.submit(tasks.square, i) for i in range(30)]
             assert [call.result() for call in calls] == [i * i for i in range(30)]
             assert executor.submit(tasks.add, 3, y=4).result() == 7
+            assert executor.submit_batch([]).result() == []
             factor = 3
             assert executor.submit(lambda x: x * factor, 5).result() == 15
             factor = 4
@@ -281,16 +282,17 @@ class TestShutdown:
         gate.set()
         assert [call.result(HANG_S) for call in calls] == [0, 1, 4]
 
-    def test_while_map_reads_its_input(self) -> None:
+    def test_while_map_reads_its_input(self, tmp_path: Path) -> None:
         executor = lambdamap.LambdaExecutor(backend="inline")
         assert executor.submit(tasks.square, 2).result(HANG_S) == 4
 
-        def items() -> Iterator[int]:
-            yield 1
+        def items() -> Iterator[Path]:
+            yield tmp_path / "touched"
             executor.shutdown()
 
         with pytest.raises(RuntimeError, match="after shutdown"):
-            executor.map(tasks.square, items())
+            executor.map(Path.touch, items())
+        assert not (tmp_path / "touched").exists()
 
     def test_cancel_futures_one_of_which_somebody_else_has_set(
         self, serve: Any, gate: threading.Event
@@ -851,6 +853,21 @@ def test_a_child_of_fork() -> None:
             os._exit(1)
         assert os.waitpid(child, 0)[1] == 0
         assert executor.submit(tasks.square, 4).result() == 16
+
+
+def test_a_thread_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call is refused, and does not run when a later one finds a thread."""
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with lambdamap.LambdaExecutor(backend="inline") as executor:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", fail)
+            with pytest.raises(RuntimeError, match="can't start"):
+                executor.submit(Path.touch, tmp_path / "touched")
+        assert executor.submit(tasks.square, 3).result(HANG_S) == 9
+    assert not (tmp_path / "touched").exists()
 
 
 def test_a_thread_that_breaks_leaves_nobody_waiting(

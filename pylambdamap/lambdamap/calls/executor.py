@@ -134,6 +134,10 @@ class LambdaExecutor(futures.Executor):
         """
         future: futures.Future[list[Any]] = futures.Future()
         triples = list(calls)
+        if not triples:
+            self._pump.check()
+            future.set_result([])
+            return future
         self._pump.submit(future, lambda: self._batch(triples))
         return future
 
@@ -211,6 +215,7 @@ class LambdaExecutor(futures.Executor):
         calls = "star" if star else "item"
         if buffersize is None:
             items = list(zip(*iterables, strict=False)) if star else list(iterables[0])
+            self._pump.check()  # that may have taken long
             every = dataclasses.replace(options, on_error="return")
             engine = open_engine(
                 fn,
@@ -225,7 +230,9 @@ class LambdaExecutor(futures.Executor):
             mapped = Mapped(engine, inbox)
             try:
                 self._pump.add_map(mapped)
-            except RuntimeError:  # it was shut down while the iterables were read
+            except (
+                RuntimeError
+            ):  # shut down while the iterables were read, or no thread is to be had
                 engine.close()
                 raise
             return _results(self._pump, mapped, inbox, ends)

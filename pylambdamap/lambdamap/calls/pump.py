@@ -175,10 +175,10 @@ class Pump:
             return
         with self.lock:
             self.check()
+            self._start()
             if lane not in self._lanes.values():  # another thread has taken it out meanwhile
                 self._lanes[id(lane)] = lane
             lane.calls.items.append((future, chunk))
-            self._start()
         self.wake()
 
     def _lane(self, shipment: Shipment, calls: str) -> Lane:
@@ -223,8 +223,8 @@ class Pump:
     def add_map(self, mapped: Mapped) -> None:
         with self.lock:
             self.check()
-            self._maps.append(mapped)
             self._start()
+            self._maps.append(mapped)
         self.wake()
 
     def close(self, cancel_futures: bool = False) -> None:
@@ -272,7 +272,12 @@ class Pump:
                 target=self._run, name="lambdamap-executor", daemon=True
             )
             _running[self] = self._thread
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # the system has no more of them
+                self._thread = None
+                del _running[self]
+                raise
 
     # --- the thread ---
 
