@@ -870,6 +870,18 @@ def test_a_thread_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "touched").exists()
 
 
+def test_ctrl_c_while_the_thread_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupt)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        lambdamap.LambdaExecutor(backend="inline") as executor,
+    ):
+        executor.submit(tasks.square, 1)
+
+
 def test_a_thread_that_breaks_leaves_nobody_waiting(
     serve: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

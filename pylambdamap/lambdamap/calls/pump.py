@@ -260,7 +260,8 @@ class Pump:
     def join(self, timeout_s: float | None = None) -> None:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout_s)
+            with contextlib.suppress(RuntimeError):  # a Ctrl-C has come while it was being started
+                thread.join(timeout_s)
 
     def wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -271,7 +272,7 @@ class Pump:
             self._thread = threading.Thread(
                 target=self._run, name="lambdamap-executor", daemon=True
             )
-            _running[self] = self._thread
+            _running[self] = None
             try:
                 self._thread.start()
             except RuntimeError:  # the system has no more of them
@@ -356,7 +357,7 @@ def _not_sendable(error: Exception) -> Exception:
 
 # --- the interpreter's end -------------------------------------------------------------------
 
-_running: dict[Pump, threading.Thread] = {}
+_running: dict[Pump, None] = {}
 _interpreter_ends = False
 
 
@@ -364,10 +365,10 @@ def _finish_all() -> None:
     """As the standard library's executors: what was submitted is finished before the end."""
     global _interpreter_ends
     _interpreter_ends = True
-    for pump, thread in list(_running.items()):
+    for pump in list(_running):
         if pump.pid == os.getpid() and not pump.aborted:
             pump.close()
-            thread.join()
+            pump.join()
 
 
 threading._register_atexit(_finish_all)  # type: ignore[attr-defined]  # before threads are joined

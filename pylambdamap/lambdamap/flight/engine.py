@@ -206,7 +206,7 @@ class Engine:
                 check=self._check_time,
             )
         except _TimeIsOver:
-            late = Raised(_too_late(completion))
+            late = Raised(failures.read_too_late(completion))
             if self._apart:
                 return [late] * completion.done
             self._fatal = late.error
@@ -498,14 +498,3 @@ class Engine:
             latency_p99=latency[2],
             latency_max=latency[3],
         )
-
-
-def _too_late(completion: Completion) -> errors.DeadlineError:
-    first = completion.first_item
-    return errors.DeadlineError(
-        f"the time of the map was over while the results of chunk {first} were read",
-        indices=range(first, first + completion.n_items),
-        attempts=completion.attempts,
-        request_id=completion.request_id,
-        ran="RAN",
-    )

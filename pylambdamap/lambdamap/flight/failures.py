@@ -15,7 +15,17 @@ from lambdamap.shipping import envelope, exceptions, lookup
 if TYPE_CHECKING:
     from lambdamap.flight.ports import Completion
 
-__all__ = ["INVOCATION", "REPLY", "of_chunk", "of_reply", "runs_on", "say_cancelled", "unreadable"]
+__all__ = [
+    "INVOCATION",
+    "REPLY",
+    "of_chunk",
+    "of_reply",
+    "read_too_late",
+    "runs_on",
+    "say_cancelled",
+    "stronger",
+    "unreadable",
+]
 
 _RAN_TEXT = {"NOT": "f did not run", "MAYBE": "f may have run", "RAN": "f has run"}
 _EXCEPTION_CHARS = 65536  # of f's exception as text; a worker sends a quarter of it at most
@@ -250,17 +260,30 @@ def unreadable(
 ) -> errors.LambdaMapError:
     """The exception of a reply that is not what the wire format says, or holds results that this
     side does not read. Whatever it claims, f has run."""
-    first = completion.first_item
     decoding = isinstance(wrong, _codec.DecodeFailure)
     kind = errors.DecodeError if decoding else errors.ProtocolError
     what = "results of" if decoding else "reply to"
     return kind(
-        f"the {what} chunk {first} cannot be read: {wrong}",
-        indices=range(first, first + completion.n_items),
-        attempts=completion.attempts,
-        request_id=completion.request_id,
-        ran="RAN",
+        f"the {what} chunk {completion.first_item} cannot be read: {wrong}", **_answered(completion)
     )
+
+
+def read_too_late(completion: Completion) -> errors.DeadlineError:
+    """The exception of a reply whose results were being read when the map's deadline passed."""
+    return errors.DeadlineError(
+        f"the time of the map was over while the results of chunk {completion.first_item} were read",
+        **_answered(completion),
+    )
+
+
+def _answered(completion: Completion) -> dict[str, Any]:
+    """What an exception keeps of a chunk that was answered: f has run for it."""
+    return {
+        "indices": range(completion.first_item, completion.first_item + completion.n_items),
+        "attempts": completion.attempts,
+        "request_id": completion.request_id,
+        "ran": "RAN",
+    }
 
 
 _FRAME = re.compile(r'  File "(.+)", line (\d+), in .+')
