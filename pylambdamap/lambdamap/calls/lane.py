@@ -42,7 +42,7 @@ class Calls(Feed):
 
     def __init__(self, lock: threading.Lock) -> None:
         super().__init__()
-        self._lock = lock  # of `items`
+        self._lock = lock  # of `items`, and of the way from there to `started`
         self.started: dict[int, futures.Future[Any]] = {}  # by position; the pump's thread's
         self._next: bytes | None = None
 
