@@ -14,27 +14,30 @@ enum lm_ran {
   LM_RAN_YES    /* it ran, perhaps to its end */
 };
 
-/* The kind of failure; each has a Python exception class. */
-enum lm_failure {
-  LM_FAIL_NONE,
-  LM_FAIL_CONFIG,
-  LM_FAIL_ACCESS_DENIED,
-  LM_FAIL_FUNCTION_NOT_FOUND,
-  LM_FAIL_SERVICE,
-  LM_FAIL_THROTTLED,
-  LM_FAIL_CONNECT,
-  LM_FAIL_CONNECTION_LOST,
-  LM_FAIL_DEADLINE,
-  LM_FAIL_REMOTE, /* the handler raised, outside lambdamap's envelope */
-  LM_FAIL_WORKER_INIT,
-  LM_FAIL_WORKER_TIMEOUT,
-  LM_FAIL_WORKER_CRASHED,
-  LM_FAIL_TOO_LARGE,
-  LM_FAIL_PROTOCOL,
-  LM_FAIL_CANCELLED,
-  LM_FAIL_MEMORY,
-  LM_FAIL_SYSTEM /* threads, descriptors, dispatcher shut down */
-};
+/* The kinds of failure, each with its name in Python, where flight/failures.py has a row for each in the
+ * same order. */
+#define LM_FAILURES(X)                                                                             \
+  X(CONFIG, "config")                                                                              \
+  X(ACCESS_DENIED, "access_denied")                                                                \
+  X(FUNCTION_NOT_FOUND, "function_not_found")                                                      \
+  X(SERVICE, "service")                                                                            \
+  X(THROTTLED, "throttled")                                                                        \
+  X(CONNECT, "connect")                                                                            \
+  X(CONNECTION_LOST, "connection_lost")                                                            \
+  X(DEADLINE, "deadline")                                                                          \
+  X(REMOTE, "remote") /* the handler raised, outside lambdamap's envelope */                       \
+  X(WORKER_INIT, "worker_init")                                                                    \
+  X(WORKER_TIMEOUT, "worker_timeout")                                                              \
+  X(WORKER_CRASHED, "worker_crashed")                                                              \
+  X(TOO_LARGE, "too_large")                                                                        \
+  X(PROTOCOL, "protocol")                                                                          \
+  X(CANCELLED, "cancelled")                                                                        \
+  X(MEMORY, "memory")                                                                              \
+  X(SYSTEM, "system") /* threads, descriptors, dispatcher shut down */
+
+#define LM_FAILURE(kind, name) LM_FAIL_##kind,
+enum lm_failure { LM_FAIL_NONE, LM_FAILURES(LM_FAILURE) };
+#undef LM_FAILURE
 
 enum lm_action {
   LM_DO_DONE,  /* deliver: success, or a final failure */

@@ -12,26 +12,10 @@ struct completion_object {
   unsigned generation;
 };
 
-static const char *const FAILURES[] = {
-    [LM_FAIL_NONE] = "",
-    [LM_FAIL_CONFIG] = "config",
-    [LM_FAIL_ACCESS_DENIED] = "access_denied",
-    [LM_FAIL_FUNCTION_NOT_FOUND] = "function_not_found",
-    [LM_FAIL_SERVICE] = "service",
-    [LM_FAIL_THROTTLED] = "throttled",
-    [LM_FAIL_CONNECT] = "connect",
-    [LM_FAIL_CONNECTION_LOST] = "connection_lost",
-    [LM_FAIL_DEADLINE] = "deadline",
-    [LM_FAIL_REMOTE] = "remote",
-    [LM_FAIL_WORKER_INIT] = "worker_init",
-    [LM_FAIL_WORKER_TIMEOUT] = "worker_timeout",
-    [LM_FAIL_WORKER_CRASHED] = "worker_crashed",
-    [LM_FAIL_TOO_LARGE] = "too_large",
-    [LM_FAIL_PROTOCOL] = "protocol",
-    [LM_FAIL_CANCELLED] = "cancelled",
-    [LM_FAIL_MEMORY] = "memory",
-    [LM_FAIL_SYSTEM] = "system",
-};
+#define NAME(kind, name) name,
+static const char *const FAILURES[] = {"", LM_FAILURES(NAME)};
+#undef NAME
+
 static const char *const RAN[] = {
     [LM_RAN_NOT] = "NOT",
     [LM_RAN_MAYBE] = "MAYBE",

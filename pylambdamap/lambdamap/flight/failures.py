@@ -61,8 +61,8 @@ _RAN: tuple[errors.Ran, ...] = ("RAN",)
 _NOT_OR_MAYBE: tuple[errors.Ran, ...] = ("NOT", "MAYBE")
 _ANY: tuple[errors.Ran, ...] = ("NOT", "MAYBE", "RAN")
 
-# Of an invocation, by `Completion.failure`: those of `_net.FAILURES`, which csrc/core/policy/outcome.c
-# tells apart. backends/inprocess.py has some of them, too.
+# Of an invocation, by `Completion.failure`: those of `_net.FAILURES`, listed in
+# csrc/core/policy/outcome.h. backends/inprocess.py has some of them, too.
 INVOCATION: Final[dict[str, Kind]] = {
     "config": Kind(errors.ConfigError, _NOT),
     "access_denied": Kind(
