@@ -264,7 +264,9 @@ def test_every_declared_error_is_decided() -> None:
     session = pytest.importorskip("botocore.session").Session()
     source = Path(__file__).parents[2] / "csrc/core/policy/outcome.c"
     table = source.read_text().split("API[] = {")[1].split("};")[0]
-    rows = [(int(status), name) for status, name in re.findall(r'\{(\d+), "([\w.]+)", ROW', table)]
+    rows = [
+        (int(status), name) for status, name in re.findall(r'\{(\d+), "([\w.]+)",\s+ROW', table)
+    ]
     assert len(rows) > 40
     declared = session.get_service_model("lambda").operation_model("Invoke").error_shapes
     assert len(declared) > 40

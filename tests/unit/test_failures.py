@@ -28,7 +28,7 @@ def test_the_core_tells_the_same_kinds_apart() -> None:
 def outcomes() -> set[tuple[str, str]]:
     """Kind and word of each row of the core's tables."""
     text = (ROOT / "csrc/core/policy/outcome.c").read_text()
-    rows = re.findall(r'^    \{(\d+), (?:NULL|"([^"]+)"), ROW', text, re.MULTILINE)
+    rows = re.findall(r'^    \{(\d+), (?:NULL|"([^"]+)"),\s+ROW', text, re.MULTILINE)
     assert len(rows) > 80
     said = set()
     for answer in ask(
