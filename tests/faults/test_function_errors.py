@@ -193,7 +193,7 @@ def test_row_35_reply_that_is_not_the_workers(
     assert server.complete == 1
 
 
-def test_row_35_the_mend_is_named(plain_site: Any) -> None:
+def test_row_35_the_remedy_is_named(plain_site: Any) -> None:
     server = plain_site.server(then=reply(b'{"hello": 1}'))
     with pytest.raises(lambdamap.ProtocolError, match="invoke_map"):
         list(plain_site.map(server, tasks.square, [3]))

@@ -29,14 +29,14 @@ def test_values_are_what_python_reads_back() -> None:
 @pytest.mark.parametrize(
     ("value", "path", "text"),
     [
-        ({"a": [1, (2,)]}, "['a'][1]", "JSON has no tuple"),
+        ({"a": [1, (2,)]}, "['a'][1]", "represent a tuple"),
         ([math.nan], "[0]", "NaN"),
         ([[1.0, -math.inf]], "[0][1]", "infinity"),
-        ({"k": {1: 2}}, "['k']", "no keys but texts"),
-        ([b"x"], "[0]", "JSON has no bytes"),
+        ({"k": {1: 2}}, "['k']", "keys must be str"),
+        ([b"x"], "[0]", "represent bytes"),
         ("\ud800", "", "surrogates"),
-        ([{1}], "[0]", "JSON has no set"),
-        ({"a": type("Text", (str,), {})("x")}, "['a']", "JSON has no Text"),
+        ([{1}], "[0]", "represent set"),
+        ({"a": type("Text", (str,), {})("x")}, "['a']", "represent Text"),
         ([True, 10**5000], "[1]", "digits"),
     ],
 )
@@ -77,24 +77,24 @@ class TestMaps:
         assert list(lambdamap.map(tasks.add, [1, 2], [3, 4], codec="json")) == [4, 6]
 
     def test_errors(self) -> None:
-        with pytest.raises(lambdamap.EncodeError, match=r"item 1\['x'\].*no tuple"):
+        with pytest.raises(lambdamap.EncodeError, match=r"item 1\['x'\].*represent a tuple"):
             list(lambdamap.map(tasks.identity, [1, {"x": (1,)}], codec="json"))
         found = list(
             lambdamap.map(tasks.reciprocal, [1, 0, 2], codec="json", on_error="return", chunksize=3)
         )
         assert found[0] == 1.0 and isinstance(found[1], ZeroDivisionError) and found[2] == 0.5
-        with pytest.raises(lambdamap.LambdaMapError, match="no tuple"):
+        with pytest.raises(lambdamap.LambdaMapError, match="represent a tuple"):
             list(lambdamap.map(tasks.pair, [1], codec="json"))
 
     def test_functions_go_by_name(self) -> None:
-        with pytest.raises(lambdamap.ConfigError, match="by its name alone"):
+        with pytest.raises(lambdamap.ConfigError, match="by name only"):
             list(lambdamap.map(lambda x: x, [1], codec="json"))
 
 
 def test_inline_is_the_same() -> None:
     with lambdamap.configure(backend="inline", codec="json"):
         assert same(list(lambdamap.map(tasks.identity, DATA)), DATA)
-        with pytest.raises(lambdamap.LambdaMapError, match=r"no tuple"):
+        with pytest.raises(lambdamap.LambdaMapError, match="represent a tuple"):
             list(lambdamap.map(tasks.pair, [1]))
 
 

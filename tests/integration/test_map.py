@@ -379,5 +379,5 @@ def test_ctrl_c_says_what_runs_on() -> None:
         with pytest.raises(KeyboardInterrupt) as caught:
             lambdamap.my_map(tasks.held, stopped(), 1, backend=executor, max_concurrency=2)
         assert notes(caught.value) == [
-            "lambdamap: the map is cancelled; 1 invocation runs to the end in the executor"
+            "lambdamap: map cancelled; 1 started invocation runs to completion in the executor"
         ]

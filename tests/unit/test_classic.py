@@ -42,7 +42,7 @@ def test_every_way_to_call_my_map() -> None:
 
 
 def test_wrong_calls() -> None:
-    with pytest.raises(TypeError, match="twice"):
+    with pytest.raises(TypeError, match="two functions"):
         my_map(tasks.square, [1], 1, f=tasks.square)
     with pytest.raises(TypeError, match="needs a function and data"):
         my_map(tasks.square)

@@ -466,7 +466,7 @@ def test_keys_of_one_hash(keys: str, table: str) -> None:
     small = TABLES[table](colliding(60)[keys])
     assert same(small, read(small))
     large = TABLES[table](colliding(4000)[keys])
-    assert "the same hash" in refused(large)
+    assert "hash collisions" in refused(large)
 
 
 def sets_in_sets(depth: int, n: int, last: int) -> Any:
@@ -498,7 +498,7 @@ def test_sets_in_sets_of_one_hash(table: str) -> None:
         "counter": Ext(NAMED, "counter", {one: 1, other: 2}),
         "tuples": Ext(SET, False, (one, 1), (other, 1)),
     }  # fmt: skip
-    assert "the same hash" in refused(made[table])
+    assert "hash collisions" in refused(made[table])
 
 
 def test_sets_of_one_hash_that_nobody_chose() -> None:
@@ -534,8 +534,8 @@ def walkers(n: int) -> list[int]:
 
 def test_keys_of_different_hashes_that_seek_the_same_places() -> None:
     chosen = walkers(2000)
-    assert "table is slow" in refused(dict.fromkeys(chosen))
-    assert "table is slow" in refused(dict.fromkeys(["text", *sorted(chosen)]))
+    assert "hash collisions" in refused(dict.fromkeys(chosen))
+    assert "hash collisions" in refused(dict.fromkeys(["text", *sorted(chosen)]))
 
 
 def test_the_same_key_twice() -> None:
@@ -551,7 +551,7 @@ def test_the_same_key_twice() -> None:
         for after in (b"", b"\x05\x06"):
             content = bytes([0x91 + len(after), 0x80 + len(pairs)]) + b"".join(pairs) + after
             frame = b"L\x01\x00\x00" + bytes([len(content)] * 2 + [0] * 5) + content
-            with pytest.raises(_codec.DecodeFailure, match="the same key twice"):
+            with pytest.raises(_codec.DecodeFailure, match="duplicate key in a dict"):
                 _codec.decode(frame)
 
 

@@ -102,7 +102,7 @@ def test_each_kind_makes_its_exception(name: str) -> None:
     else:
         assert type(error) is kind.error
         assert str(error).startswith("items 4 to 5: it broke {here} [f may have run")
-        assert str(error).endswith(f"; {kind.mend}]" if kind.mend else "run]")
+        assert str(error).endswith(f"; {kind.remedy}]" if kind.remedy else "run]")
         assert (error.indices, error.ran) == (range(4, 6), "MAYBE")
 
 

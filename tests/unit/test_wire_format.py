@@ -193,9 +193,9 @@ def head(structure: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("structure", "text"),
     [
-        (b"\xd4\x63\x00", "extension type 99; 1 to 14 and 127 are known"),
-        (b"\xc7\x02\x01\x05\x63", "a column of an unknown kind"),
-        (b"\xc7\x04\x01\x05\x01\x63\x00", "a column with an unknown element"),
+        (b"\xd4\x63\x00", "unknown extension type 99 .1 to 14 and 127 are supported"),
+        (b"\xc7\x02\x01\x05\x63", "a column of unknown kind"),
+        (b"\xc7\x04\x01\x05\x01\x63\x00", "a column with an unknown element type"),
         (b"\xc7\x04\x0a\x92\xa1x\x01", "unknown kind of value 'x'"),
     ],
 )

@@ -127,7 +127,7 @@ columns_read_element(const uint8_t **at, const uint8_t *end, unsigned elements,
     return BROKEN;
   column->element = *(*at)++;
   column->unknown = column->element >= elements;
-  return column->unknown ? "a column with an unknown element" : NULL;
+  return column->unknown ? "a column with an unknown element type" : NULL;
 }
 
 static bool
@@ -225,7 +225,7 @@ columns_read_column(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned
   column->kind = (enum lm_column_kind)kind;
   column->unknown = kind >= LM_COLUMN_KINDS;
   if (column->unknown)
-    return "a column of an unknown kind";
+    return "a column of unknown kind";
   switch (column->kind) {
   case LM_COLUMN_ANY:
     return NULL;

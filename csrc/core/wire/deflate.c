@@ -131,7 +131,7 @@ lm_inflate_run(struct lm_inflate *inflater, const uint8_t *bytes, size_t n, uint
   if (said == Z_MEM_ERROR)
     return lm_error_nomem(err, 1 << 15);
   if (said == Z_DATA_ERROR)
-    return lm_error_set(err, LM_E_FORMAT, "a deflated section is damaged");
+    return lm_error_set(err, LM_E_FORMAT, "deflated section is corrupt");
   return lm_error_set(err, LM_E_FORMAT,
-                      "a deflated section does not hold the %zu bytes that it declares", raw_n);
+                      "deflated section does not inflate to the %zu bytes it declares", raw_n);
 }

@@ -111,7 +111,7 @@ static int
 envelope_once(struct lm_json *json, struct reading *reading, unsigned bit)
 {
   if (reading->seen & bit)
-    return lm_json_refuse(json, "a key stands twice");
+    return lm_json_refuse(json, "duplicate key");
   reading->seen |= bit;
   return 0;
 }
@@ -145,7 +145,7 @@ envelope_read_error(struct lm_json *json, struct lm_reply *reply)
   if (is_object)
     reply->error = value;
   else if (!lm_json_is(&value, "null"))
-    return lm_json_refuse(json, "error must be an object");
+    return lm_json_refuse(json, "error must be an object or null");
   return 0;
 }
 
@@ -267,7 +267,7 @@ lm_envelope_check(const struct lm_reply *reply, const char map_id[LM_MAP_ID_LEN]
                   uint32_t items, bool json, struct lm_error *err)
 {
   if (!reply->has_protocol)
-    return lm_error_set(err, LM_E_FORMAT, "the reply has no protocol");
+    return lm_error_set(err, LM_E_FORMAT, "the reply has no protocol number");
   if (reply->protocol != LM_PROTOCOL)
     return lm_error_set(err, LM_E_FORMAT,
                         "the worker speaks protocol %u, this caller %d: deploy the same release of "
@@ -280,21 +280,21 @@ lm_envelope_check(const struct lm_reply *reply, const char map_id[LM_MAP_ID_LEN]
   bool same_chunk = reply->has_chunk && reply->chunk == chunk;
   if ((!same_map && !(refused && reply->map.at == NULL)) ||
       (!same_chunk && !(refused && !reply->has_chunk)))
-    return lm_error_set(err, LM_E_FORMAT,
-                        "the reply answers another request than chunk %llu of this map",
+    return lm_error_set(err, LM_E_FORMAT, "the reply does not belong to chunk %llu of this map",
                         (unsigned long long)chunk);
   bool has_results = json ? reply->plain.at != NULL : reply->result.at != NULL;
   if (json ? reply->result.at != NULL : reply->plain.at != NULL)
-    return lm_error_set(err, LM_E_FORMAT, "the results are not of the request's codec");
+    return lm_error_set(err, LM_E_FORMAT, "the results are not encoded with the request's codec");
   if (refused)
     return 0;
   if (!reply->has_done)
-    return lm_error_set(err, LM_E_FORMAT, "the reply says neither what is done nor what is wrong");
+    return lm_error_set(err, LM_E_FORMAT,
+                        "the reply has neither a count of done items nor an error");
   if (reply->done > items)
     return lm_error_set(err, LM_E_FORMAT, "the reply says that %u of %u items are done",
                         (unsigned)reply->done, (unsigned)items);
   if (reply->done > 0 ? !has_results : reply->error.at == NULL)
-    return lm_error_set(err, LM_E_FORMAT, "the reply holds neither results nor an error");
+    return lm_error_set(err, LM_E_FORMAT, "the reply contains neither results nor an error");
   return 0;
 }
 

@@ -128,18 +128,20 @@ frame_read_head(const uint8_t *frame, size_t len, struct head *head, size_t *at,
                 struct lm_error *err)
 {
   if (len < 4 || frame[0] != MAGIC)
-    return lm_error_set(err, LM_E_FORMAT, "this is no frame of lambdamap");
+    return lm_error_set(err, LM_E_FORMAT, "not a lambdamap frame");
   if (frame[1] != LM_WIRE_VERSION)
-    return lm_error_set(err, LM_E_VERSION,
-                        "the frame has wire version %d, this side knows version %d: use the same "
-                        "release of lambdamap on both",
-                        frame[1], LM_WIRE_VERSION);
+    return lm_error_set(
+        err, LM_E_VERSION,
+        "the frame has wire version %d, but this side supports version %d: use the same "
+        "release of lambdamap on both sides",
+        frame[1], LM_WIRE_VERSION);
   head->flags = frame[2];
   if ((head->flags & ~FLAGS_KNOWN) != 0 || frame[3] != 0)
-    return lm_error_set(err, LM_E_VERSION,
-                        "the frame has flags 0x%02x%02x, this side knows 0x%02x00: use the same "
-                        "release of lambdamap on both",
-                        frame[2], frame[3], FLAGS_KNOWN);
+    return lm_error_set(
+        err, LM_E_VERSION,
+        "the frame has flags 0x%02x%02x, but this side supports 0x%02x00: use the same "
+        "release of lambdamap on both sides",
+        frame[2], frame[3], FLAGS_KNOWN);
   *at = 4;
   if (frame_get_varint(frame, len, at, &head->structure_raw) != 0 ||
       frame_get_varint(frame, len, at, &head->structure_stored) != 0 ||
@@ -148,14 +150,15 @@ frame_read_head(const uint8_t *frame, size_t len, struct head *head, size_t *at,
       frame_get_varint(frame, len, at, &head->words) != 0 ||
       frame_get_varint(frame, len, at, &head->planes_stored) != 0 ||
       frame_get_varint(frame, len, at, &head->blobs) != 0)
-    return lm_error_at(err, LM_E_FORMAT, *at, "the frame's header is broken");
+    return lm_error_at(err, LM_E_FORMAT, *at, "invalid frame header");
   uint64_t stored = head->structure_stored + head->packed_stored + head->planes_stored +
                     head->words * LM_WORD - frame_planes_raw(head) + head->blobs * LM_WORD;
   if (head->structure_raw == 0 ||
       (!(head->flags & FLAG_DEFLATED) && head->structure_stored != head->structure_raw) ||
       (!(head->flags & FLAG_PACKED) && head->packed_stored != head->packed_raw) ||
       (!(head->flags & FLAG_PLANES) && head->planes_stored != 0) || stored != len - *at)
-    return lm_error_set(err, LM_E_FORMAT, "the frame's lengths do not add up");
+    return lm_error_set(err, LM_E_FORMAT,
+                        "the section lengths in the frame's header are inconsistent");
   return 0;
 }
 
@@ -426,11 +429,12 @@ frame_check_lengths(const struct head *head, size_t max, struct lm_error *err)
 {
   /* None of them is above 2^49, so that their sum is right. */
   if (head->structure_raw + head->packed_raw + (head->words + head->blobs) * LM_WORD > max)
-    return lm_error_set(err, LM_E_LIMIT, "the frame says it holds more than %zu bytes", max);
+    return lm_error_set(err, LM_E_LIMIT, "the frame declares more than %zu bytes", max);
   if (head->structure_raw / LM_DEFLATE_MAX_RATIO > head->structure_stored ||
       head->packed_raw / LM_DEFLATE_MAX_RATIO > head->packed_stored ||
       frame_planes_raw(head) / LM_DEFLATE_MAX_RATIO > head->planes_stored)
-    return lm_error_set(err, LM_E_FORMAT, "the frame says it holds more than it can");
+    return lm_error_set(err, LM_E_FORMAT,
+                        "the frame declares more bytes than its sections can inflate to");
   return 0;
 }
 

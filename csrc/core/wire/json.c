@@ -53,7 +53,7 @@ int
 lm_json_end(struct lm_json *json)
 {
   json_skip_blanks(json);
-  return json->at == json->end ? 0 : lm_json_refuse(json, "something follows its end");
+  return json->at == json->end ? 0 : lm_json_refuse(json, "extra data after the value");
 }
 
 /* --- strings --- */
@@ -110,14 +110,13 @@ json_skip_escape(struct lm_json *json)
 {
   json->at++; /* the backslash */
   if (json->at == json->end)
-    return lm_json_refuse(json, "a string ends in its middle");
+    return lm_json_refuse(json, "unterminated string");
   char c = *json->at++;
   if (c == 'u')
     return json_read_escaped(&json->at, json->end) >= 0
                ? 0
-               : lm_json_refuse(json, "a broken \\u escape");
-  return c != '\0' && strchr("\"\\/bfnrt", c) != NULL ? 0
-                                                      : lm_json_refuse(json, "an unknown escape");
+               : lm_json_refuse(json, "invalid \\u escape");
+  return c != '\0' && strchr("\"\\/bfnrt", c) != NULL ? 0 : lm_json_refuse(json, "invalid escape");
 }
 
 /* Bytes of the UTF-8 character at `text` (2 to 4; overlong forms, surrogates and what is past
@@ -178,13 +177,13 @@ static int
 json_read_string(struct lm_json *json, struct lm_span *span, bool *escaped)
 {
   if (!lm_json_next_is(json, '"'))
-    return lm_json_refuse(json, "a string is missing");
+    return lm_json_refuse(json, "expected a string");
   span->at = json->at;
   *escaped = false;
   for (;;) {
     json->at = json_plain_end(json->at, json->end);
     if (json->at == json->end)
-      return lm_json_refuse(json, "a string ends in its middle");
+      return lm_json_refuse(json, "unterminated string");
     unsigned char c = (unsigned char)*json->at;
     if (c == '"') {
       span->len = (size_t)(json->at - span->at);
@@ -198,10 +197,10 @@ json_read_string(struct lm_json *json, struct lm_span *span, bool *escaped)
     } else if (c >= 0x80) {
       int n = json_multibyte_len(json->at, json->end);
       if (n == 0)
-        return lm_json_refuse(json, "a string that is not UTF-8");
+        return lm_json_refuse(json, "string is not UTF-8");
       json->at += n;
     } else {
-      return lm_json_refuse(json, "a control byte in a string");
+      return lm_json_refuse(json, "unescaped control character in a string");
     }
   }
 }
@@ -219,7 +218,7 @@ lm_json_read_plain(struct lm_json *json, struct lm_span *span)
   bool escaped;
   if (json_read_string(json, span, &escaped) != 0)
     return -1;
-  return escaped ? lm_json_refuse(json, "an escape where none is allowed") : 0;
+  return escaped ? lm_json_refuse(json, "escapes are not allowed here") : 0;
 }
 
 /* --- numbers and words --- */
@@ -271,9 +270,9 @@ json_skip_exponent(struct lm_json *json, size_t *exponent)
   const char *from = json->at;
   size_t n = json_skip_digits(json);
   if (n == 0)
-    return lm_json_refuse(json, "a broken number");
+    return lm_json_refuse(json, "invalid number");
   if (n > 4)
-    return lm_json_refuse(json, "a number is out of its range");
+    return lm_json_refuse(json, "number out of range");
   for (size_t i = 0; i < n && !negative; i++)
     *exponent = *exponent * 10 + (size_t)(from[i] - '0');
   return 0;
@@ -286,20 +285,20 @@ json_skip_number(struct lm_json *json)
   const char *first = json->at;
   size_t digits = json_skip_digits(json), exponent = 0;
   if (digits == 0 || (*first == '0' && digits > 1))
-    return lm_json_refuse(json, "a broken number");
+    return lm_json_refuse(json, "invalid number");
   bool has_point = json_skip_char(json, '.');
   if (has_point && json_skip_digits(json) == 0)
-    return lm_json_refuse(json, "a broken number");
+    return lm_json_refuse(json, "invalid number");
   const char *end = json->at;
   bool has_exponent = json_skip_char(json, 'e') || json_skip_char(json, 'E');
   if (has_exponent && json_skip_exponent(json, &exponent) != 0)
     return -1;
   if (!has_point && !has_exponent)
-    return digits <= LM_JSON_MAX_DIGITS ? 0 : lm_json_refuse(json, "an integer is too long");
+    return digits <= LM_JSON_MAX_DIGITS ? 0 : lm_json_refuse(json, "integer has too many digits");
   size_t before_point = (*first == '0' ? 0 : digits) + exponent;
   bool fits =
       before_point <= 308 || (before_point == 309 && *first != '0' && json_is_finite(first, end));
-  return fits ? 0 : lm_json_refuse(json, "a number is out of its range");
+  return fits ? 0 : lm_json_refuse(json, "number out of range");
 }
 
 static int
@@ -313,7 +312,7 @@ json_skip_word(struct lm_json *json)
       return 0;
     }
   }
-  return lm_json_refuse(json, "a value is missing");
+  return lm_json_refuse(json, "expected a value");
 }
 
 int
@@ -325,10 +324,10 @@ lm_json_read_uint(struct lm_json *json, uint64_t max, uint64_t *number)
   *number = 0;
   for (size_t i = 0; i < span.len; i++) {
     if (span.at[i] < '0' || span.at[i] > '9' || i == 19)
-      return lm_json_refuse(json, "a whole number is expected");
+      return lm_json_refuse(json, "expected an integer without a sign");
     *number = *number * 10 + (uint64_t)(span.at[i] - '0');
   }
-  return *number <= max ? 0 : lm_json_refuse(json, "a number is out of its range");
+  return *number <= max ? 0 : lm_json_refuse(json, "number out of range");
 }
 
 /* --- values --- */
@@ -337,7 +336,7 @@ static int
 json_enter(struct lm_json *json)
 {
   if (json->depth == LM_JSON_MAX_DEPTH)
-    return lm_json_refuse(json, "it is nested too deep");
+    return lm_json_refuse(json, "nested too deep");
   json->depth++;
   json->at++;
   return 0;
@@ -348,7 +347,7 @@ json_read_key(struct lm_json *json, struct lm_span *key)
 {
   if (lm_json_read_string(json, key) != 0)
     return -1;
-  return lm_json_next_is(json, ':') ? 0 : lm_json_refuse(json, "a colon is missing");
+  return lm_json_next_is(json, ':') ? 0 : lm_json_refuse(json, "expected ':'");
 }
 
 /* Any value but a bracket's: the character that it begins with is at json->at. */
@@ -374,8 +373,7 @@ json_skip_value(struct lm_json *json)
   for (;;) {
     bool opened = lm_json_at(json, '{') || lm_json_at(json, '[');
     if (json->at == json->end)
-      return lm_json_refuse(json,
-                            json->at == json->start ? "it is empty" : "it ends in its middle");
+      return lm_json_refuse(json, json->at == json->start ? "no content" : "truncated");
     if (opened) {
       is_object = is_object << 1 | (*json->at == '{');
       if (json_enter(json) != 0)
@@ -391,7 +389,7 @@ json_skip_value(struct lm_json *json)
     if (json->depth == outside)
       return 0;
     if (!opened && !lm_json_next_is(json, ','))
-      return lm_json_refuse(json, "a comma or a closing bracket is missing");
+      return lm_json_refuse(json, "expected ',' or a closing bracket");
     if ((is_object & 1) && json_read_key(json, &ignored) != 0)
       return -1;
   }
@@ -414,7 +412,7 @@ lm_json_each_member(struct lm_json *json,
                     void *context)
 {
   if (!lm_json_at(json, '{'))
-    return lm_json_refuse(json, "an object is expected");
+    return lm_json_refuse(json, "expected an object");
   if (json_enter(json) != 0)
     return -1;
   if (!lm_json_next_is(json, '}')) {
@@ -424,7 +422,7 @@ lm_json_each_member(struct lm_json *json,
         return -1;
     } while (lm_json_next_is(json, ','));
     if (!lm_json_next_is(json, '}'))
-      return lm_json_refuse(json, "a comma or a closing brace is missing");
+      return lm_json_refuse(json, "expected ',' or '}'");
   }
   json->depth--;
   return 0;

@@ -18,7 +18,7 @@ static int
 mpcheck_refuse(struct walk *walk, const uint8_t *at, const char *why)
 {
   size_t offset = (size_t)(at - walk->start);
-  return lm_error_at(walk->err, LM_E_FORMAT, offset, "the frame is broken at byte %zu: %s", offset,
+  return lm_error_at(walk->err, LM_E_FORMAT, offset, "malformed frame at byte %zu: %s", offset,
                      why);
 }
 
@@ -29,7 +29,7 @@ mpcheck_refuse_column(struct walk *walk, const uint8_t *at, const char *why,
   if (!column->unknown)
     return mpcheck_refuse(walk, at, why);
   return lm_error_at(walk->err, LM_E_VERSION, (size_t)(at - walk->start),
-                     "the frame holds %s (%u.%u; kinds 0 to %d are known)", why,
+                     "the frame contains %s (%u.%u; kinds 0 to %d are supported)", why,
                      (unsigned)column->kind, column->element, LM_COLUMN_KINDS - 1);
 }
 

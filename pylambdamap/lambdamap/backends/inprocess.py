@@ -220,7 +220,7 @@ class InProcessMap:
 
     def take(self) -> InProcessCompletion | None:
         if self._running and self._is_late():
-            self._give_up("deadline", "no result came in time")
+            self._give_up("deadline", "deadline exceeded while waiting for a result")
         if not self._done:  # nobody else takes from it
             return None
         with self._changed:

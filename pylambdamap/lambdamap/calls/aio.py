@@ -89,7 +89,7 @@ class AsyncResults(Handle[R]):
     """
 
     _NAME = "lambdamap.amap"
-    _MEND = "Use it in an async with statement, or await its aclose()"
+    _REMEDY = "use it in an async with statement, or await its aclose()"
 
     def __init__(
         self, engine: Engine, source: AsyncIterable[Any] | None = None, feed: Feed | None = None
@@ -115,7 +115,7 @@ class AsyncResults(Handle[R]):
 
     async def __anext__(self) -> R:
         if self._busy:
-            raise RuntimeError("another task waits for this map already")
+            raise RuntimeError("another task is already waiting for this map")
         if self._chunk:
             return self._chunk.pop()
         if self._engine.closed:

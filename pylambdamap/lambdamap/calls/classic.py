@@ -86,9 +86,7 @@ def my_map(
         if map_function is not _UNSET and data is _UNSET:
             data = cast("Iterable[Any]", map_function)
         elif map_function is not _UNSET:
-            raise TypeError(
-                "my_map() got the function twice: by position or map_function=, and as f="
-            )
+            raise TypeError("my_map() got two functions: pass map_function or f, not both")
         map_function = f
     if map_function is _UNSET or data is _UNSET:
         raise TypeError("my_map() needs a function and data")
@@ -124,9 +122,7 @@ def partition(data: Iterable[Any], chunk_size: int) -> Iterator[list[Any]]:
     [['a', 'b'], ['c', 'd'], ['e']]
     """
     if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
-        raise errors.ConfigError(
-            f"chunk_size must be a whole number, at least 1, not {chunk_size!r}"
-        )
+        raise errors.ConfigError(f"chunk_size must be an int of at least 1, not {chunk_size!r}")
     return _partition(iter(data), chunk_size)
 
 
@@ -260,8 +256,8 @@ def send_to_other_lambda(function_in_lambda: Callable[..., Any], *args: Any, **k
         reply = next(replies)
     if not (isinstance(reply, dict) and isinstance(reply.get("lambdamap"), dict)):
         raise errors.ProtocolError(
-            f"{target} does not answer as lambdamap under zappa does: this needs a function whose "
-            "handler is zappa's and that has lambdamap; for others use invoke_map",
+            f"{target} did not reply as lambdamap under zappa does: send_to_other_lambda needs a "
+            "function that runs zappa and lambdamap; for others use invoke_map",
             ran="RAN",
         )
     from lambdamap.backends.inprocess import InProcessCompletion
@@ -273,7 +269,7 @@ def send_to_other_lambda(function_in_lambda: Callable[..., Any], *args: Any, **k
         envelope.check_protocol(reply["lambdamap"])
         if reply.get("error") is None:
             if "r" not in reply:
-                raise envelope.Malformed("it holds neither a result nor an error")
+                raise envelope.Malformed("neither a result nor an error")
             return reply["r"]
         said = envelope.read_error(reply["error"], 1, 0)
     except envelope.Malformed as wrong:
@@ -362,10 +358,10 @@ def decode_payload(compressed_string: str, compression: bool = False) -> Any:
     try:
         return json.loads(compressed_string, parse_constant=_not_json)
     except RecursionError:
-        raise errors.DecodeError("the payload is JSON that is nested too deep") from None
+        raise errors.DecodeError("the payload is JSON nested too deep") from None
     except (ValueError, TypeError) as error:
         raise errors.DecodeError(
-            f"the payload is neither JSON nor lambdamap's text: {error}"
+            f"the payload is neither JSON nor lambdamap's text form: {error}"
         ) from error
 
 

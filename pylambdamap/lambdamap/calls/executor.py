@@ -23,7 +23,7 @@ __all__ = ["LambdaExecutor"]
 T = TypeVar("T")
 
 _ABORT_S = 0.2  # for the native threads to let go
-_AT_IMPORT = "do it when the function's module is imported, or at the function's first call"
+_AT_IMPORT = "initialize when the function's module is imported, or at the function's first call"
 _OF_OTHER_EXECUTORS = {
     "initargs": _AT_IMPORT,
     "initializer": _AT_IMPORT,
@@ -68,7 +68,9 @@ class LambdaExecutor(futures.Executor):
         _options.check_place("LambdaExecutor", options, _OF_OTHER_EXECUTORS)
         if max_workers is not None:
             if "max_concurrency" in options:
-                raise errors.ConfigError("max_workers and max_concurrency are the same: pass one")
+                raise errors.ConfigError(
+                    "max_workers and max_concurrency are the same option: pass only one"
+                )
             if isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1:
                 raise errors.ConfigError(f"max_workers must be greater than 0, not {max_workers!r}")
             options["max_concurrency"] = max_workers

@@ -64,7 +64,7 @@ class Inbox:
             while not self._results and not self.over:
                 left = None if ends is None else ends - monotonic()
                 if left is not None and left <= 0:
-                    raise futures.TimeoutError("no result came in time")
+                    raise futures.TimeoutError("timed out while waiting for a result")
                 self._changed.wait(left)
             return bool(self._results) or self._error is not None
 
@@ -157,7 +157,9 @@ class Pump:
 
     def check(self) -> None:
         if self.pid != os.getpid():
-            raise RuntimeError("this executor was made before a fork: make one in this process")
+            raise RuntimeError(
+                "this executor was created before a fork: create one in this process"
+            )
         if _interpreter_ends:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         if self._closing:
@@ -255,7 +257,7 @@ class Pump:
         self.close(cancel_futures=True)
 
     def say_what_runs(self, error: BaseException) -> None:
-        failures.say_cancelled(error, "the executor's calls are cancelled", self.left_running)
+        failures.say_cancelled(error, "executor's calls cancelled", self.left_running)
 
     def join(self, timeout_s: float | None = None) -> None:
         thread = self._thread
@@ -288,7 +290,7 @@ class Pump:
                 if found[0]:
                     self._wait(*found)
         except BaseException as error:
-            _log.critical("an executor's thread ended by an error", exc_info=True)
+            _log.critical("an executor's thread failed", exc_info=True)
             self.close()
             broken = RuntimeError(f"the executor is broken: {type(error).__name__}: {error}")
             with self.lock:

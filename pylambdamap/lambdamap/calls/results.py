@@ -22,7 +22,7 @@ class Handle(Generic[R]):
     __slots__ = ("__weakref__", "_engine")
 
     _NAME: ClassVar[str]
-    _MEND: ClassVar[str]  # how a user ends it in time
+    _REMEDY: ClassVar[str]  # how a user closes it
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -37,8 +37,7 @@ class Handle(Generic[R]):
             return
         if engine.unfinished:
             warnings.warn(
-                "a map was dropped before its end; what had not finished is cancelled. "
-                + self._MEND,
+                f"unclosed {self._NAME}: its unfinished chunks were cancelled; {self._REMEDY}",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
@@ -71,7 +70,7 @@ class Results(Handle[R]):
     __slots__ = ("_next", "_results")
 
     _NAME = "lambdamap.map"
-    _MEND = "Close it, or use it in a with statement"
+    _REMEDY = "close it, or use it in a with statement"
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)

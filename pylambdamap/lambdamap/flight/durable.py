@@ -30,8 +30,8 @@ class Names:
     def __init__(self, wanted: str | Callable[[int, Any], str]) -> None:
         if isinstance(wanted, str) and "{index}" not in wanted:
             raise errors.ConfigError(
-                f"durable_execution_name must be a callable, or a text with {{index}}, not {wanted!r}: "
-                "each payload needs a name of its own"
+                f"durable_execution_name must be a callable or a string with {{index}}, not {wanted!r}: "
+                "each payload needs its own name"
             )
         self._wanted = wanted
         self._waiting: dict[int, str] = {}
@@ -44,7 +44,7 @@ class Names:
             name = wanted(index, payload)
         if not isinstance(name, str) or _NAME.fullmatch(name) is None:
             raise errors.ConfigError(
-                f"item {index}: durable_execution_name must give 1 to 64 of A-Z a-z 0-9 - _, not "
+                f"item {index}: durable_execution_name must be 1 to 64 characters of A-Z a-z 0-9 - _, not "
                 f"{name!r}",
                 indices=(index,),
             )

@@ -404,7 +404,7 @@ class Engine:
                 elif not self.wait(max(0.0, ends - monotonic())) and monotonic() >= ends:
                     from concurrent.futures import TimeoutError as Late
 
-                    raise Late("no result came in time")
+                    raise Late("timed out while waiting for a result")
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -443,7 +443,7 @@ class Engine:
         finally:
             self.close()
             if issubclass(type(error), KeyboardInterrupt):
-                failures.say_cancelled(error, "the map is cancelled", self.left_running)
+                failures.say_cancelled(error, "map cancelled", self.left_running)
             errors.keep(error, finished)
 
     @property

@@ -46,13 +46,13 @@ class Kind(NamedTuple):
     )  # None: CancelledError of concurrent.futures, imported when needed
     # Whether f ran, as far as one attempt goes; an earlier one that was tried again may have known more.
     ran: tuple[errors.Ran, ...]
-    mend: str = ""  # what the caller can do
-    mend_of_one: str = ""  # instead, where the chunk is one item
-    mend_if_idempotent: str = ""
+    remedy: str = ""  # what the caller can do
+    remedy_for_one: str = ""  # instead, where the chunk is one item
+    remedy_if_idempotent: str = ""
     says: str = "{items}: {message} [{known}]"
 
-    def text(self, items: Sequence[int], message: str, ran: errors.Ran, mend: str = "") -> str:
-        known = f"{_RAN_TEXT[ran]}; {mend}" if mend else _RAN_TEXT[ran]
+    def text(self, items: Sequence[int], message: str, ran: errors.Ran, remedy: str = "") -> str:
+        known = f"{_RAN_TEXT[ran]}; {remedy}" if remedy else _RAN_TEXT[ran]
         return self.says.format(items=_items(items), message=message, known=known)
 
 
@@ -90,7 +90,7 @@ INVOCATION: Final[dict[str, Kind]] = {
         errors.ConnectionLostError,
         ("MAYBE",),
         "set idempotent=True if it may run twice",
-        mend_if_idempotent="it was tried again; raise max_attempts for more",
+        remedy_if_idempotent="it was retried; raise max_attempts for more attempts",
     ),
     "deadline": Kind(
         errors.DeadlineError,
@@ -114,7 +114,7 @@ INVOCATION: Final[dict[str, Kind]] = {
         errors.PayloadTooLargeError,
         ("NOT", "RAN"),
         "use a smaller chunksize, or pass a reference to where the data is",
-        mend_of_one="pass a reference to where the data is",
+        remedy_for_one="pass a reference to where the data is",
     ),
     "protocol": Kind(errors.ProtocolError, _ANY),
     "cancelled": Kind(None, _ANY, says="{items}: cancelled, {known}"),
@@ -136,7 +136,7 @@ REPLY: Final[dict[str, Kind]] = {
     "deadline": Kind(
         errors.DeadlineError,
         _NOT,
-        INVOCATION["deadline"].mend,
+        INVOCATION["deadline"].remedy,
         says="{items}: {message} [{known}]",
     ),
 }
@@ -156,12 +156,12 @@ def of_chunk(
     indices = range(completion.first_item, completion.first_item + completion.n_items)
     ran = stronger(cast(errors.Ran, completion.ran), before)
     kind = INVOCATION[completion.failure]
-    mend = (
-        (idempotent and kind.mend_if_idempotent)
-        or (completion.n_items == 1 and kind.mend_of_one)
-        or kind.mend
+    remedy = (
+        (idempotent and kind.remedy_if_idempotent)
+        or (completion.n_items == 1 and kind.remedy_for_one)
+        or kind.remedy
     )
-    text = kind.text(indices, completion.message, ran, mend)
+    text = kind.text(indices, completion.message, ran, remedy)
     made = kind.error or _cancelled()
     if not issubclass(made, errors.LambdaMapError):
         return made(text)
@@ -232,7 +232,7 @@ def of_reply(
     }
     if kind.error is not errors.RemoteError:
         made = cast(type[errors.LambdaMapError], kind.error)
-        return made(kind.text(indices, message, ran, kind.mend), **about)
+        return made(kind.text(indices, message, ran, kind.remedy), **about)
     module, qualname = described["module"], described["type"]
     about["remote_type"] = f"{module}.{qualname}" if module else qualname
     about["remote_traceback"] = _with_source(described["traceback"])
@@ -262,16 +262,14 @@ def unreadable(
     side does not read. Whatever it claims, f has run."""
     decoding = isinstance(wrong, _codec.DecodeFailure)
     kind = errors.DecodeError if decoding else errors.ProtocolError
-    what = "results of" if decoding else "reply to"
-    return kind(
-        f"the {what} chunk {completion.first_item} cannot be read: {wrong}", **_answered(completion)
-    )
+    what = "cannot decode the results of" if decoding else "invalid reply to"
+    return kind(f"{what} chunk {completion.first_item}: {wrong}", **_answered(completion))
 
 
 def read_too_late(completion: Completion) -> errors.DeadlineError:
     """The exception of a reply whose results were being read when the map's deadline passed."""
     return errors.DeadlineError(
-        f"the time of the map was over while the results of chunk {completion.first_item} were read",
+        f"deadline exceeded while decoding the results of chunk {completion.first_item}",
         **_answered(completion),
     )
 
@@ -316,9 +314,9 @@ def say_cancelled(error: BaseException, what: str, left: Mapping[str, int]) -> N
     parts = []
     for where, count in left.items():
         if where and count:
-            runs = f"{count} invocations that had started run" if count > 1 else "1 invocation runs"
-            parts.append(f"{runs} to the end {where}")
-    text = f"lambdamap: {what}; {', '.join(parts) or 'nothing of it runs any more'}"
+            runs = f"{count} started invocations run" if count > 1 else "1 started invocation runs"
+            parts.append(f"{runs} to completion {where}")
+    text = f"lambdamap: {what}; {', '.join(parts) or 'nothing is still running'}"
     if errors.failure(error) is None:
         errors.attach(error, errors.Failure(), text)
     else:

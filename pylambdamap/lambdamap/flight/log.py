@@ -27,12 +27,12 @@ _log = logging.getLogger("lambdamap")
 _wire = logging.getLogger("lambdamap.wire")
 
 _WHY = {
-    "retry": "tried again in {delay:.3g} s",
-    "connect": "tried again in {delay:.3g} s",
-    "throttle": "throttled; sent again when the function takes more",
-    "poll": "the function is not ready; asked again in {delay:.3g} s",
-    "sign": "signed again at once",
-    "refresh": "waits for newer credentials",
+    "retry": "retrying in {delay:.3g} s",
+    "connect": "retrying in {delay:.3g} s",
+    "throttle": "throttled; resent when the function accepts more",
+    "poll": "the function is not ready; retrying in {delay:.3g} s",
+    "sign": "signed again and resent at once",
+    "refresh": "waiting for newer credentials",
 }
 
 
@@ -74,7 +74,7 @@ class MapLog:
             return
         self.notes()
         first, count = completion.first_item, completion.n_items
-        state = completion.failure or ("done" if completion.done == count else "done in part")
+        state = completion.failure or ("done" if completion.done == count else "partly done")
         extra = {
             "event": "chunk",
             "map_id": self._map_id,
@@ -110,7 +110,7 @@ class MapLog:
             kind = note["kind"]
             if kind == "lost":
                 _log.warning(
-                    "map %s: %d more events than could be kept for the log",
+                    "map %s: %d events could not be kept for the log",
                     self._map_id[:8],
                     note["count"],
                 )

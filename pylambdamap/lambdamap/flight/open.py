@@ -155,7 +155,7 @@ def _dispatcher() -> Any:
         raise errors.ConfigError(
             f"lambdamap's dispatcher does not load ({error}). On Lambda, pack the wheel that ./dev "
             "wheel makes (lambdamap deploy --wheel); elsewhere, install libcurl 7.76 or later and "
-            "OpenSSL, then lambdamap anew"
+            "OpenSSL, then reinstall lambdamap"
         ) from error
     return _net
 

@@ -36,7 +36,7 @@ def coding_of(shipment: Shipment, options: Options, calls: str, allow_pickle: bo
     if options.codec == "json":
         if shipment.spec or calls not in ("item", "star"):
             raise errors.ConfigError(
-                f'codec="json" sends a function by its name alone, which {shipment.path} cannot be: '
+                f'codec="json" sends functions by name only, and {shipment.path} cannot be sent that way: '
                 "define it in a module that both sides import, without partial or by_value"
             )
         return _Json(calls == "star", allow_pickle)
@@ -62,7 +62,7 @@ class _Frames:
     ) -> tuple[list[Any], dict[int, Any]]:
         frame: Any = completion.frame
         if frame is None:
-            raise _codec.DecodeFailure("it holds none")
+            raise _codec.DecodeFailure("the reply contains no results")
         decode: Any = _codec.decode_text if isinstance(frame, str) else _codec.decode
         found = decode(
             frame,
@@ -71,7 +71,7 @@ class _Frames:
             check=check,
         )
         if not isinstance(found, list) or len(found) != 2:
-            raise _codec.DecodeFailure("it holds no results and errors")
+            raise _codec.DecodeFailure("the frame is not a pair of results and errors")
         return _checked(*found)
 
     def parts(self, chunk: bytes, start: int, size: int) -> list[tuple[bytes, int]]:
@@ -96,7 +96,7 @@ class _Json:
     ) -> tuple[list[Any], dict[int, Any]]:
         del check
         if completion.frame is None:
-            raise _codec.DecodeFailure("it holds none")
+            raise _codec.DecodeFailure("the reply contains no results")
         return _checked(*json_codec.results_of(completion.frame))
 
     def parts(self, chunk: bytes, start: int, size: int) -> list[tuple[bytes, int]]:
@@ -126,7 +126,7 @@ def _checked(results: Any, guarded: Any) -> tuple[list[Any], dict[int, Any]]:
     """
     if isinstance(results, dict):
         if list(results) != list(range(len(results))):
-            raise _codec.DecodeFailure("it holds results without their indices")
+            raise _codec.DecodeFailure("the results are not numbered from 0")
         results = list(results.values())
     if (
         not isinstance(results, list)
@@ -136,7 +136,9 @@ def _checked(results: Any, guarded: Any) -> tuple[list[Any], dict[int, Any]]:
             for i, described in guarded.items()
         )
     ):
-        raise _codec.DecodeFailure("it holds no list of results, or an error that belongs to none")
+        raise _codec.DecodeFailure(
+            "the results are not a list, or an error does not belong to a result"
+        )
     return results, guarded
 
 
@@ -160,7 +162,7 @@ class Payloads:
         try:
             return [json.loads(body) if body else None], {}
         except ValueError as error:
-            raise _codec.DecodeFailure(f"the reply is no JSON ({error}): use raw=True") from None
+            raise _codec.DecodeFailure(f"the reply is not JSON ({error}): use raw=True") from None
 
     def parts(self, chunk: bytes, start: int, size: int) -> list[tuple[bytes, int]]:
         del start, size
@@ -208,7 +210,7 @@ class _PayloadPacker:
                 self._payload = json.dumps(payload, allow_nan=False).encode()
             except (TypeError, ValueError) as error:
                 raise errors.EncodeError(
-                    f"payload {self.items_packed} is no JSON ({error}): pass JSON-able data or bytes",
+                    f"payload {self.items_packed} is not JSON ({error}): pass JSON-serializable data or bytes",
                     indices=(self.items_packed,),
                 ) from error
         if self._names is not None:

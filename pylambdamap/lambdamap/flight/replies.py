@@ -39,13 +39,13 @@ def results_of(
     try:
         results, described = coding.unpack(completion, check) if done else ([], {})
         if len(results) != done:
-            raise envelope.Malformed(f"it holds {len(results)} results of {done} items")
+            raise envelope.Malformed(f"{len(results)} results for {done} items")
         if described and not guarded:
-            raise envelope.Malformed("it holds errors among its results, which nobody asked for")
+            raise envelope.Malformed("errors among the results, although on_error is not 'return'")
         failed = {}
         for index, error in described.items():
             if results[index] is not None:
-                raise envelope.Malformed(f"it holds a result and an error of item {index}")
+                raise envelope.Malformed(f"both a result and an error for item {index}")
             said = envelope.read_error(error, completion.n_items, done, among=index)
             failed[index] = failures.of_reply(
                 said, completion, coding.allow_pickle, stopped=False, of=len(described)

@@ -257,7 +257,7 @@ def _read(found: Mapping[Any, Any], field: Field, where: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise Malformed("a key stands twice in one object")
+        raise Malformed("duplicate key in an object")
     return made
 
 
@@ -347,19 +347,19 @@ def read_reply(reply: object, map_id: str, chunk: int, items: int, codec: str) -
     read = {field.name: _read(head, field, "the reply") for field in REPLY_HEAD}
     r, error, out = (_read(reply, field, "the reply") for field in REPLY)
     if r is not None and isinstance(r, dict) is not (codec == "json"):
-        raise Malformed("the results are not of the request's codec")
+        raise Malformed("the results are not encoded with the request's codec")
     done = read["done"]
     refused = error is not None and done is None
     for name, mine in (("map", map_id), ("chunk", chunk)):
         if read[name] != mine and not (refused and read[name] is None):
-            raise Malformed(f"the reply answers another request than chunk {chunk} of this map")
+            raise Malformed(f"the reply does not belong to chunk {chunk} of this map")
     if not refused:
         if done is None:
-            raise Malformed("the reply says neither what is done nor what is wrong")
+            raise Malformed("the reply has neither a count of done items nor an error")
         if done > items:
             raise Malformed(f"the reply says that {done} of {items} items are done")
         if (r if done else error) is None:
-            raise Malformed("the reply holds neither results nor an error")
+            raise Malformed("the reply contains neither results nor an error")
     return Reply(done or 0, read["us"], read["code"], r, error, out)
 
 

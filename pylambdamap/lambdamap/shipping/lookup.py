@@ -269,7 +269,7 @@ class _Data:
             return found
         raise DecodeFailure(
             f"the function or class {module}:{qualname} could run code: pass "
-            "allow_pickle=True if you trust the other side"
+            "allow_pickle=True if you trust the sender"
         )
 
     def type(self, module: str, qualname: str) -> type:

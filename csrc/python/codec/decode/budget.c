@@ -18,8 +18,7 @@ enum {
   SHIFT = 5           /* both: PERTURB_SHIFT */
 };
 
-static const char SAME_HASH[] =
-    "it holds keys of which a table is slow: too many have the same hash";
+static const char COLLISIONS[] = "too many hash collisions among the keys of a dict or set";
 
 /* --- bytes --- */
 
@@ -132,7 +131,7 @@ decode_budget_count_pairs(Py_hash_t *hashes, size_t n)
 static int
 decode_budget_refuse(const struct lmpy_budget *budget)
 {
-  PyErr_SetString(budget->failure, SAME_HASH);
+  PyErr_SetString(budget->failure, COLLISIONS);
   return -1;
 }
 

@@ -23,7 +23,7 @@ lmpy_date_from(uint8_t element, int64_t n)
     rest = n < 0 ? 0 : n % LMPY_US_A_DAY;
   }
   if (days < 1 || days > LMPY_MAX_DAYS) {
-    PyErr_SetString(PyExc_OverflowError, "a date outside of the years 1 to 9999");
+    PyErr_SetString(PyExc_OverflowError, "date outside the years 1 to 9999");
     return NULL;
   }
   if (PyDateTimeAPI == NULL && decode_dates_load() != 0)

@@ -176,7 +176,7 @@ lmpy_decode_text(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject
   if (PyUnicode_Check(text)) {
     struct lmpy_codec_state *state = PyModule_GetState(module);
     if (!lmpy_is_ascii(text)) {
-      PyErr_SetString(state->decode_failure, "the text holds characters outside base64");
+      PyErr_SetString(state->decode_failure, "the text contains characters that are not base64");
       return NULL;
     }
     return decode_frame_decode_bytes(state, PyUnicode_1BYTE_DATA(text),

@@ -55,7 +55,7 @@ lmpy_open_frames(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const u
   if (reader->constant == NULL)
     return -1;
   if (!PyList_CheckExact(reader->constant) || PyList_GET_SIZE(reader->constant) != (Py_ssize_t)n)
-    return lmpy_unpack_bad(unpack, "FRAMES column has another number of frames than cells");
+    return lmpy_unpack_bad(unpack, "FRAMES column: the numbers of frames and cells differ");
   return 0;
 }
 

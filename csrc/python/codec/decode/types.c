@@ -41,8 +41,8 @@ lmpy_unpack_need_numpy(struct lmpy_unpack *unpack)
     found = lmpy_types_meet_numpy(state);
   }
   if (found == 0)
-    lmpy_unpack_refuse(unpack,
-                       "it holds data of numpy, which is not imported here: import it first");
+    lmpy_unpack_refuse(
+        unpack, "the value contains numpy data, but numpy is not imported here: import it first");
   return found > 0 ? 0 : -1;
 }
 

@@ -142,7 +142,7 @@ decode_value_set(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsi
   Py_ssize_t n = PyTuple_GET_SIZE(items);
   PyObject *const *members = PySequence_Fast_ITEMS(items) + 1;
   if (n == 0 || !PyBool_Check(PyTuple_GET_ITEM(items, 0))) {
-    lmpy_unpack_refuse(unpack, "SET extension does not say whether it is frozen");
+    lmpy_unpack_refuse(unpack, "SET extension without a frozen flag");
   } else if (lmpy_budget_charge(unpack->budget, (uint64_t)n * LM_COST_MEMBER) == 0 &&
              lmpy_check_keys(unpack->budget, members, (size_t)n - 1, 1, true) == 0) {
     PyObject *rest = PyTuple_GetSlice(items, 1, n);
@@ -151,7 +151,7 @@ decode_value_set(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, unsi
     Py_XDECREF(rest);
     if (made != NULL && PySet_GET_SIZE(made) != n - 1) {
       Py_CLEAR(made);
-      lmpy_unpack_refuse(unpack, "a set has the same item twice");
+      lmpy_unpack_refuse(unpack, "duplicate item in a set");
     }
   }
   Py_DECREF(items);
@@ -173,8 +173,8 @@ decode_value_kind(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, uns
   if (ext->ext == LM_EXT_PICKLE) {
     if (!unpack->opts->allow_pickle)
       return lmpy_unpack_refuse(
-          unpack, "it holds a pickle, and unpickling runs code of whoever made it: pass "
-                  "allow_pickle=True if you trust the other side");
+          unpack, "the value contains a pickle, and unpickling can run any code: pass "
+                  "allow_pickle=True if you trust the sender");
     payload = PyBytes_FromStringAndSize((const char *)ext->data, ext->len);
   } else {
     payload = decode_value_inner(unpack, ext, depth);

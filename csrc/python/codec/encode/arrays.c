@@ -129,7 +129,7 @@ lmpy_pack_array(struct lmpy_pack *pack, PyObject *parts)
   int result = -1;
   const uint8_t item = (uint8_t)size;
   if (view.len % size != 0 || (size_t)view.len / (size_t)size > UINT32_MAX)
-    lmpy_pack_refuse(pack, "an array of more than 2^32 items");
+    lmpy_pack_refuse(pack, "the array has more than 2^32 items");
   else if (lmpy_pack_begin_ext(pack, &mark) == 0 && lmpy_put(pack, &item, 1) == 0 &&
            lmpy_put_varint(pack, (uint64_t)(view.len / size)) == 0 &&
            encode_arrays_write_items(pack, &view, (enum items)items, (size_t)size) == 0)

@@ -233,7 +233,7 @@ encode_columns_append_singly(struct lmpy_pack *pack, struct lmpy_gather *gather,
 {
   for (Py_ssize_t i = from; i < until; i++) {
     if (PyList_GET_SIZE(list) != n) /* some object's own code has run */
-      return lmpy_pack_refuse(pack, "the list was changed while it was read");
+      return lmpy_pack_refuse(pack, "the list was changed during encoding");
     if (lmpy_gather_append(pack, gather, PyList_GET_ITEM(list, i)) != 0) {
       lmpy_pack_index_step(pack, i);
       return -1;
@@ -241,7 +241,7 @@ encode_columns_append_singly(struct lmpy_pack *pack, struct lmpy_gather *gather,
   }
   return PyList_GET_SIZE(list) == n
              ? 0
-             : lmpy_pack_refuse(pack, "the list was changed while it was read");
+             : lmpy_pack_refuse(pack, "the list was changed during encoding");
 }
 
 int
@@ -249,7 +249,7 @@ lmpy_gather_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *l
 {
   Py_ssize_t n = PyList_GET_SIZE(list);
   if ((size_t)n > LMPY_GATHER_BYTES || lmpy_gather_size(gather) > LMPY_GATHER_BYTES)
-    return lmpy_pack_refuse(pack, "more than %d items", LMPY_GATHER_BYTES);
+    return lmpy_pack_refuse(pack, "the list has more than %d items", LMPY_GATHER_BYTES);
   for (Py_ssize_t i = 0; i < n;) {
     Py_ssize_t some = n - i < GROUP ? n - i : GROUP;
     if (gather->kind == LMPY_EMPTY || !encode_columns_is_plain(gather)) {

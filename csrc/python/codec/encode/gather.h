@@ -67,7 +67,7 @@ lmpy_gather_size(const struct lmpy_gather *gather)
 static inline int
 lmpy_gather_no_memory(struct lmpy_pack *pack)
 {
-  return lmpy_pack_refuse(pack, "a list with more than %d bytes of one kind, or no memory for it",
+  return lmpy_pack_refuse(pack, "the list has more than %d bytes of one kind, or memory ran out",
                           LMPY_GATHER_BYTES);
 }
 

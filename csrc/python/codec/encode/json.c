@@ -24,10 +24,10 @@ encode_json_text(struct lmpy_pack *pack, PyObject *object)
     if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
       return -1;
     PyErr_Clear();
-    return lmpy_pack_refuse(pack, "JSON has no text with lone surrogates");
+    return lmpy_pack_refuse(pack, "JSON cannot represent lone surrogates");
   }
   if ((size_t)n > SIZE_MAX / 8)
-    return lmpy_pack_refuse(pack, "a text that is too long");
+    return lmpy_pack_refuse(pack, "the text is too long");
   uint8_t *out = lm_buf_reserve(&pack->structure, (size_t)n * 6 + 2), *start = out;
   if (out == NULL)
     return lmpy_pack_no_memory(pack);
@@ -56,7 +56,8 @@ encode_json_number(struct lmpy_pack *pack, PyObject *object)
   if (PyFloat_CheckExact(object)) {
     double x = PyFloat_AS_DOUBLE(object);
     if (x != x || x - x != 0)
-      return lmpy_pack_refuse(pack, "JSON has no NaN and no infinity: pass None, or another codec");
+      return lmpy_pack_refuse(
+          pack, "JSON cannot represent NaN or infinity: pass None or use another codec");
     char *digits = PyOS_double_to_string(x, 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
     if (digits == NULL)
       return -1;
@@ -69,7 +70,8 @@ encode_json_number(struct lmpy_pack *pack, PyObject *object)
     if (!PyErr_ExceptionMatches(PyExc_ValueError))
       return -1;
     PyErr_Clear();
-    return lmpy_pack_refuse(pack, "an integer with more digits than Python writes");
+    return lmpy_pack_refuse(pack,
+                            "the integer has more digits than sys.get_int_max_str_digits() allows");
   }
   int result = lmpy_put(pack, PyUnicode_1BYTE_DATA(digits), (size_t)PyUnicode_GET_LENGTH(digits));
   Py_DECREF(digits);
@@ -80,7 +82,7 @@ static int
 encode_json_enter(struct lmpy_pack *pack)
 {
   if (pack->depth == MAX_DEPTH)
-    return lmpy_pack_refuse(pack, "it is nested deeper than %d levels, or contains itself",
+    return lmpy_pack_refuse(pack, "the value is nested deeper than %d levels or contains itself",
                             MAX_DEPTH);
   pack->depth++;
   return 0;
@@ -113,9 +115,8 @@ encode_json_dict(struct lmpy_pack *pack, PyObject *object)
     return -1;
   while (PyDict_Next(object, &at, &key, &cell)) {
     if (!PyUnicode_CheckExact(key))
-      return lmpy_pack_refuse(pack,
-                              "JSON has no keys but texts, and %R is a %s: pass a list of pairs",
-                              key, Py_TYPE(key)->tp_name);
+      return lmpy_pack_refuse(pack, "JSON keys must be str, not %s (%R): pass a list of pairs",
+                              Py_TYPE(key)->tp_name, key);
     if ((seen++ > 0 && lmpy_put(pack, ",", 1) != 0) || encode_json_text(pack, key) != 0 ||
         lmpy_put(pack, ":", 1) != 0)
       return -1;
@@ -145,9 +146,10 @@ encode_json_value(struct lmpy_pack *pack, PyObject *object)
   if (type == &PyDict_Type)
     return encode_json_dict(pack, object);
   if (type == &PyTuple_Type)
-    return lmpy_pack_refuse(pack, "JSON has no tuple: pass a list");
-  return lmpy_pack_refuse(pack, "JSON has no %s: pass None, bool, int, float, str, list or dict",
-                          type->tp_name);
+    return lmpy_pack_refuse(pack, "JSON cannot represent a tuple: pass a list");
+  return lmpy_pack_refuse(
+      pack, "JSON cannot represent %s: pass None, bool, int, float, str, list or dict",
+      type->tp_name);
 }
 
 PyObject *

@@ -164,7 +164,7 @@ lmpy_pack_no_memory(struct lmpy_pack *pack)
 {
   if (pack->structure.failed == LM_E_LIMIT || pack->packed.failed == LM_E_LIMIT ||
       pack->words.failed == LM_E_LIMIT || pack->scratch.failed == LM_E_LIMIT)
-    return lmpy_pack_refuse(pack, "it takes more than %d bytes", MAX_SECTION);
+    return lmpy_pack_refuse(pack, "the value takes more than %d bytes", MAX_SECTION);
   PyErr_NoMemory();
   return -1;
 }
@@ -174,8 +174,8 @@ lmpy_pack_no_memory(struct lmpy_pack *pack)
 int
 lmpy_pack_too_deep(struct lmpy_pack *pack)
 {
-  PyErr_Format(pack->state->entangled, "it is nested deeper than %d levels, or contains itself",
-               LMPY_MAX_DEPTH);
+  PyErr_Format(pack->state->entangled,
+               "the value is nested deeper than %d levels or contains itself", LMPY_MAX_DEPTH);
   return -1;
 }
 
@@ -185,7 +185,7 @@ lmpy_pack_end_ext(struct lmpy_pack *pack, int ext, size_t mark)
   size_t n = pack->structure.len - mark - 6;
   uint8_t *at = pack->structure.data + mark;
   if (n > UINT32_MAX)
-    return lmpy_pack_refuse(pack, "a value of more than 4 GB");
+    return lmpy_pack_refuse(pack, "the value is larger than 4 GB");
   if (n < 256) { /* most are small: close the gap of the longer head */
     at[0] = 0xc7;
     at[1] = (uint8_t)n;

@@ -164,7 +164,7 @@ lmpy_add_dict(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *dict
     i++;
   }
   if (result == 0 && (i != n || PyDict_GET_SIZE(dict) != (Py_ssize_t)n))
-    result = lmpy_pack_refuse(pack, "the dict was changed while it was read");
+    result = lmpy_pack_refuse(pack, "the dict was changed during encoding");
   return encode_rows_end_row(pack, gather, dict, result);
 }
 

@@ -42,7 +42,7 @@ static int
 encode_value_put_container(struct lmpy_pack *pack, Py_ssize_t n, uint8_t fix, uint8_t code16)
 {
   if (n > UINT32_MAX)
-    return lmpy_pack_refuse(pack, "a container of more than 2^32 items");
+    return lmpy_pack_refuse(pack, "the container has more than 2^32 items");
   uint8_t *at = lm_buf_reserve(&pack->structure, 5);
   if (at == NULL)
     return lmpy_pack_no_memory(pack);
@@ -54,7 +54,7 @@ static int
 encode_value_put_ext(struct lmpy_pack *pack, int ext, const void *bytes, size_t n)
 {
   if (n > UINT32_MAX)
-    return lmpy_pack_refuse(pack, "a value of more than 4 GB");
+    return lmpy_pack_refuse(pack, "the value is larger than 4 GB");
   uint8_t *at = lm_buf_reserve(&pack->structure, n + 6);
   if (at == NULL)
     return lmpy_pack_no_memory(pack);
@@ -147,7 +147,7 @@ encode_value_str(struct lmpy_pack *pack, PyObject *value)
     return result;
   }
   if (n > UINT32_MAX)
-    return lmpy_pack_refuse(pack, "a text of more than 4 GB");
+    return lmpy_pack_refuse(pack, "the text is larger than 4 GB");
   uint8_t *at = lm_buf_reserve(&pack->structure, (size_t)n + 5);
   if (at == NULL)
     return lmpy_pack_no_memory(pack);
@@ -161,7 +161,7 @@ static int
 encode_value_bytes(struct lmpy_pack *pack, const char *bytes, Py_ssize_t n)
 {
   if (n > UINT32_MAX)
-    return lmpy_pack_refuse(pack, "more than 4 GB of bytes");
+    return lmpy_pack_refuse(pack, "the bytes object is larger than 4 GB");
   uint8_t *at = lm_buf_reserve(&pack->structure, (size_t)n + 5);
   if (at == NULL)
     return lmpy_pack_no_memory(pack);
@@ -208,7 +208,7 @@ encode_value_list(struct lmpy_pack *pack, PyObject *list)
     return -1;
   for (Py_ssize_t i = 0; i < n; i++) {
     if (PyList_GET_SIZE(list) != n) /* some object's own code has run */
-      return lmpy_pack_refuse(pack, "the list was changed while it was read");
+      return lmpy_pack_refuse(pack, "the list was changed during encoding");
     PyObject *item = Py_NewRef(PyList_GET_ITEM(list, i));
     int result = lmpy_pack_value(pack, item);
     Py_DECREF(item);
@@ -247,7 +247,7 @@ encode_value_dict(struct lmpy_pack *pack, PyObject *dict)
     return -1;
   while (PyDict_Next(dict, &at, &key, &value)) {
     if (seen++ == n)
-      return lmpy_pack_refuse(pack, "the dict was changed while it was read");
+      return lmpy_pack_refuse(pack, "the dict was changed during encoding");
     Py_INCREF(key);
     Py_INCREF(value);
     int result = lmpy_pack_value(pack, key);
@@ -258,10 +258,10 @@ encode_value_dict(struct lmpy_pack *pack, PyObject *dict)
     if (result != 0)
       return -1;
     if (PyDict_GET_SIZE(dict) != n)
-      return lmpy_pack_refuse(pack, "the dict was changed while it was read");
+      return lmpy_pack_refuse(pack, "the dict was changed during encoding");
   }
   if (seen != n)
-    return lmpy_pack_refuse(pack, "the dict was changed while it was read");
+    return lmpy_pack_refuse(pack, "the dict was changed during encoding");
   pack->depth--;
   return 0;
 }
