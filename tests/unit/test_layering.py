@@ -214,6 +214,27 @@ def test_comments_name_what_exists() -> None:
     assert said <= code
 
 
+# Where static functions are named after the extension, or after what the file's public names have.
+PREFIXES = {"codec/module": "codec", "net/module": "net", "dispatch/io_thread": "io"}
+STATIC = re.compile(r"\bstatic\b[^;={}()]*?\b(\w[\w#]*)\s*\(")
+
+
+def test_static_functions_are_named_after_their_file() -> None:
+    """A profile or a backtrace shows where they are; macros that define some are looked at too."""
+    seen = set()
+    for folder in (CORE, BINDING):
+        for path in folder.rglob("*.[ch]"):
+            unit = path.relative_to(folder).with_suffix("").as_posix()
+            way, _, stem = unit.removeprefix("codec/").rpartition("/")
+            prefix = PREFIXES.get(unit, f"{way}_{stem}" if way in ("encode", "decode") else stem)
+            allowed = (f"{prefix}_", "lm_", "lmpy_") if path.suffix == ".h" else (f"{prefix}_",)
+            code = re.sub(r"/\*.*?\*/", " ", path.read_text(), flags=re.DOTALL)
+            for name in STATIC.findall(code):
+                assert name.startswith(allowed), f"{unit}{path.suffix}: {name}"
+                seen.add(name)
+    assert {"base64_encode_three", "encode_value_int", "io_run", "completion_##name"} <= seen
+
+
 def test_python_h_is_in_one_header() -> None:
     users = [p.name for p in BINDING.rglob("*.[ch]") if "Python.h" in includes(p)]
     assert users == ["lmpy.h"]

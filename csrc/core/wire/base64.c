@@ -53,7 +53,7 @@ static const uint32_t fourth[256] = {TIMES256(FOURTH, 0)};
 /* 24 bytes to 32 characters a turn. Reads 4 bytes before and 4 behind each group, so the caller
  * starts at byte 4 or later and stops 32 bytes before the end. Returns the bytes taken. */
 __attribute__((target("avx2"))) static size_t
-encode_avx2(const uint8_t *bytes, size_t n, char *text)
+base64_encode_avx2(const uint8_t *bytes, size_t n, char *text)
 {
   const __m256i spread = _mm256_setr_epi8(5, 4, 6, 5, 8, 7, 9, 8, 11, 10, 12, 11, 14, 13, 15, 14, 1,
                                           0, 2, 1, 4, 3, 5, 4, 7, 6, 8, 7, 10, 9, 11, 10);
@@ -82,7 +82,7 @@ encode_avx2(const uint8_t *bytes, size_t n, char *text)
 /* 32 characters to 24 bytes a turn, storing 32: the caller leaves 8 bytes of room behind.
  * Stops at the first group that holds anything outside the alphabet. Returns characters taken. */
 __attribute__((target("avx2"))) static size_t
-decode_avx2(const char *text, size_t n, uint8_t *bytes)
+base64_decode_avx2(const char *text, size_t n, uint8_t *bytes)
 {
   const __m256i low_bits =
       _mm256_setr_epi8(0x15, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x13, 0x1a, 0x1b,
@@ -197,7 +197,7 @@ lm_base64_encode(const uint8_t *bytes, size_t n, char *text)
   if (n >= 64 && __builtin_cpu_supports("avx2")) {
     base64_encode_three(bytes, text);
     base64_encode_three(bytes + 3, text + 4);
-    size_t done = 6 + encode_avx2(bytes + 6, n - 6, text + 8);
+    size_t done = 6 + base64_encode_avx2(bytes + 6, n - 6, text + 8);
     bytes += done;
     n -= done;
     text += done / 3 * 4;
@@ -263,7 +263,7 @@ lm_base64_decode(const char *text, size_t n, uint8_t *bytes, struct lm_error *er
   size_t at = 0, last = n - 4;
 #ifdef HAVE_AVX2
   if (n >= 64 && __builtin_cpu_supports("avx2")) {
-    at = decode_avx2(text, n, bytes);
+    at = base64_decode_avx2(text, n, bytes);
     bytes += at / 4 * 3;
   }
 #elif defined(HAVE_NEON)

@@ -111,7 +111,7 @@ completion_items_done(const struct lm_job *job)
   return job->view.has_done ? job->view.done : 0;
 }
 
-#define GETTER(name) static PyObject *get_##name(PyObject *object, void *unused)
+#define GETTER(name) static PyObject *completion_##name(PyObject *object, void *unused)
 #define JOB                                                                                        \
   (void)unused;                                                                                    \
   const struct lm_job *job = completion_job_of(object)
@@ -283,7 +283,7 @@ static PyMethodDef methods[] = {
 
 #define ATTRIBUTE(name, doc)                                                                       \
   {                                                                                                \
-#name, get_##name, NULL, PyDoc_STR(doc), NULL                                                  \
+#name, completion_##name, NULL, PyDoc_STR(doc), NULL                                           \
   }
 
 static PyGetSetDef getset[] = {
