@@ -5,14 +5,14 @@
 ...     lambdamap.my_map(abs, [-1, 2, -3], chunksize=2)
 [1, 2, 3]
 
-Importing starts nothing: no thread, no socket, no libcurl. Names are loaded when they are used.
+Importing starts no thread, opens no socket and loads no libcurl. Names are loaded on first use.
 """
 
 from __future__ import annotations
 
 from lambdamap._version import __version__
 
-# Not imported from typing, which takes longer to load than the rest. Type checkers know the name.
+# Not imported from typing, which takes longer to load than the rest. Type checkers know this name.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -160,7 +160,7 @@ def __getattr__(name: str) -> Any:
     module = _MODULES.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib  # brings warnings
+    import importlib  # imports warnings
 
     try:
         value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
@@ -168,8 +168,8 @@ def __getattr__(name: str) -> Any:
         if "subinterpreters" not in str(error):
             raise
         raise ImportError(
-            "lambdamap cannot be used in an interpreter with a GIL of its own, since CPython's hashlib, "
-            "ssl and datetime cannot: use a thread, a process, or an interpreter that shares the GIL"
+            "lambdamap does not support interpreters with their own GIL, since CPython's hashlib, ssl "
+            "and datetime do not: use a thread, a process, or an interpreter that shares the GIL"
         ) from error
     globals()[name] = value
     return value

@@ -1,8 +1,8 @@
-"""What can go wrong, and whether the function ran.
+"""Exceptions, and whether the function ran.
 
-Every `LambdaMapError` says of the items in ``indices`` what is known: ``ran`` is ``"NOT"`` (the
-function cannot have run for them), ``"MAYBE"`` (the request left, no reply came) or ``"RAN"``.
-All of them pickle.
+The ``ran`` of a `LambdaMapError` holds for the items in ``indices``: ``"NOT"`` (the function cannot
+have run for them), ``"MAYBE"`` (the request was sent and no reply came) or ``"RAN"``. All exceptions
+can be pickled.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ class LambdaMapError(Exception):
     Attributes
     ----------
     indices : sequence of int
-        Positions in the input of the items that this error speaks of; a range where possible.
+        Input positions of the items concerned; a range where possible.
     attempts : int
-        Requests that were made for them, those answered by 429 not counted.
+        Number of requests made for them, without those answered by 429.
     request_id : str or None
-        AWS's id of the last request.
+        AWS request id of the last attempt.
     ran : {"NOT", "MAYBE", "RAN"}
         Whether the function ran for the items in `indices`.
     partial : dict of int to object
-        Results of the items that had finished, by position.
+        Results of the finished items, by input position.
     not_run : sequence of int
-        Items of the same chunk that were never started.
+        Input positions of the chunk's items that were not started.
     """
 
     def __init__(
@@ -94,50 +94,50 @@ def _rebuild(
 
 
 class ConfigError(LambdaMapError, ValueError):
-    """An option, name, region or credential that cannot work; nothing was sent."""
+    """Invalid option, name, region or credentials. Nothing was sent."""
 
 
 class AccessDeniedError(ConfigError):
-    """AWS refused the caller: wrong keys, or a policy without ``lambda:InvokeFunction``."""
+    """AWS denied access: invalid keys, or a policy without ``lambda:InvokeFunction``."""
 
 
 class FunctionNotFoundError(ConfigError):
-    """There is no such function in this account and region."""
+    """The function does not exist in this account and region."""
 
 
 class ServiceError(LambdaMapError):
-    """Lambda itself, or something in front of it, answered with an error."""
+    """Lambda, or a proxy in front of it, replied with an error."""
 
 
 class ThrottledError(ServiceError):
-    """Nothing but 429 for as long as lambdamap waits, 60 s."""
+    """The function was throttled (429) for 60 s or until the deadline."""
 
 
 class TransportError(LambdaMapError, ConnectionError):
-    """The network."""
+    """Network error."""
 
 
 class ConnectError(TransportError):
-    """No connection could be made, so nothing was sent."""
+    """No connection could be established. Nothing was sent."""
 
 
 class ConnectionLostError(TransportError):
-    """The connection broke after part of the request had left: the function may have run."""
+    """The connection broke after part of the request was sent. The function may have run."""
 
 
 class DeadlineError(LambdaMapError, TimeoutError):
-    """The time given by ``timeout`` or ``invocation_timeout`` was over."""
+    """The deadline set by ``timeout`` or ``invocation_timeout`` was exceeded."""
 
 
 class WorkerError(LambdaMapError):
-    """The function, in the place where it runs."""
+    """Error in the worker, the process in which the function runs."""
 
 
 class RemoteError(WorkerError):
     """f raised an exception that cannot be rebuilt here.
 
-    Where a base class of that exception is known here, it is an instance of that class, too, so that
-    an ``except`` for it works.
+    It is also an instance of the nearest base class of that exception that exists here, so an
+    ``except`` clause for that class catches it.
 
     Attributes
     ----------
@@ -152,62 +152,62 @@ class RemoteError(WorkerError):
 
 
 class WorkerInitError(WorkerError):
-    """The worker could not or would not begin: import, permission, version. Nothing ran."""
+    """The worker did not start: import error, missing permission or version mismatch. Nothing ran."""
 
 
 class WorkerTimeoutError(WorkerError):
-    """The function's own timeout ended it."""
+    """The Lambda function's timeout ended the invocation."""
 
 
 class WorkerCrashedError(WorkerError):
-    """The function's process ended: exit, signal, out of memory."""
+    """The worker process ended: exit, signal or out of memory."""
 
 
 class PayloadTooLargeError(LambdaMapError):
-    """One item above the 6,291,456 bytes of a request, or one result that fits into no reply."""
+    """An item exceeds the 6,291,456 bytes of a request, or a result does not fit into a reply."""
 
 
 class ProtocolError(LambdaMapError):
-    """A reply that is broken, or not lambdamap's."""
+    """The reply is malformed or not from lambdamap."""
 
 
 class EncodeError(LambdaMapError, TypeError):
-    """An item or a function that cannot be sent."""
+    """An item or function cannot be sent."""
 
 
 class DecodeError(LambdaMapError, ValueError):
-    """Data that cannot be read, or not without a permission that was not given."""
+    """The data is malformed, or decoding it needs a permission that was not given."""
 
 
 class StaleCodeWarning(UserWarning):
-    """The function on AWS runs another version of f's source file than the caller has."""
+    """The deployed version of f's source file differs from the caller's."""
 
 
-# --- what is known of any exception that a map raised -----------------------------------------------
+# --- failures: what is known about any exception that a map raised -----------------------------------------------
 
 
 @dataclasses.dataclass(slots=True)
 class Failure:
-    """What is known of an exception that came out of a map; see `failure`.
+    """What is known about an exception raised by a map; see `failure`.
 
     Attributes
     ----------
     indices : sequence of int
-        Positions in the input of the items that it speaks of.
+        Input positions of the items concerned.
     ran : {"NOT", "MAYBE", "RAN"}
         Whether the function ran for them.
     not_run : sequence of int
-        Items of the same chunk that were never started.
+        Input positions of the chunk's items that were not started.
     partial : dict of int to object
-        Results that were finished and not yet given, by position.
+        Finished results that were not yet returned, by input position.
     attempts : int
-        Requests that were made for the chunk, those answered by 429 not counted.
+        Number of requests made for the chunk, without those answered by 429.
     request_id : str or None
-        AWS's id of the last request.
+        AWS request id of the last attempt.
     remote_traceback : str
-        Where f raised, as text; empty when it did not.
+        Traceback of f's exception as text; empty if f did not raise.
     remote_type : str
-        ``module.QualName`` of what f raised; empty when it did not.
+        ``module.QualName`` of f's exception; empty if f did not raise.
     """
 
     indices: Sequence[int] = ()
@@ -220,23 +220,23 @@ class Failure:
     remote_type: str = ""
 
 
-# Whatever the exception's class says of attributes.
+# Accessed on the base class: a subclass may override attribute access.
 _traceback: Any = BaseException.__dict__["__traceback__"]
 _context: Any = BaseException.__dict__["__context__"]
 own_dict: Callable[[BaseException], dict[str, Any]] = BaseException.__dict__["__dict__"].__get__
 
 
 class _Note(str):
-    """A note of an exception that was raised by a map, with what is known of it.
+    """A note on an exception raised by a map, with its `Failure`.
 
-    It lives and dies with the exception. There is no other place that every exception has: some
-    take no weak reference, some no attribute, and an attribute would be one that f has not set.
+    The note lives as long as the exception. No other place works for every exception: some classes
+    allow no weak references and some no attributes, and f has not set such an attribute.
     """
 
     __slots__ = ("context", "failure")
 
     failure: Failure
-    context: BaseException | None  # f's: raising here in an except block sets another one
+    context: BaseException | None  # as f set it; raising in an except block here replaces it
 
     def __reduce__(self) -> Any:
         import pickle
@@ -258,7 +258,7 @@ def _note_of(text: str, known: Failure) -> _Note:
 
 
 def _note_on(error: BaseException) -> _Note | None:
-    """The note of the last map that raised it."""
+    """Return the note of the last map that raised it."""
     notes: Any = own_dict(error).get("__notes__")
     for given in reversed(notes) if type(notes) is list else ():
         if type(given) is _Note:
@@ -267,18 +267,18 @@ def _note_on(error: BaseException) -> _Note | None:
 
 
 def failure(error: BaseException) -> Failure | None:
-    """Return what is known of an exception that came out of a map.
+    """Return what is known about an exception raised by a map.
 
     Parameters
     ----------
     error
         f's own exception, a `LambdaMapError`, a KeyboardInterrupt or another exception that ended
-        the map. Of one that came through several maps: what the last one knows.
+        the map. If it passed through several maps, the last one counts.
 
     Returns
     -------
     Failure or None
-        None: no map has raised it.
+        None if no map raised it.
 
     Examples
     --------
@@ -299,8 +299,10 @@ def failure(error: BaseException) -> Failure | None:
 
 
 def note(error: BaseException, text: str) -> None:
-    """Add a note as `BaseException.add_note` does, whatever the exception's class says of attributes
-    and before Python 3.11, too, where only the attribute is left."""
+    """Add a note as `BaseException.add_note` does.
+
+    Works for classes that override attribute access, and before Python 3.11, where it sets
+    ``__notes__`` only."""
     own = own_dict(error)
     notes = own.get("__notes__")
     if type(notes) is list:
@@ -310,18 +312,18 @@ def note(error: BaseException, text: str) -> None:
 
 
 def attach(error: BaseException, known: Failure, text: str) -> None:
-    """Add a note to an exception that is not lambdamap's, and to that what `failure` will say."""
+    """Add a note to an exception that is not lambdamap's, with what `failure` will return."""
     given = _note_of(text, known)
     given.context = _context.__get__(error)
     note(error, given)
 
 
-# True whether there are any: a caller of the engine may add some later.
-_KEPT = "lambdamap: what had finished is in lambdamap.failure(error).partial"
+# Said even if there are none yet: a caller of the engine may add some later.
+_KEPT = "lambdamap: finished results are in lambdamap.failure(error).partial"
 
 
 def keep(error: BaseException, results: Mapping[int, Any]) -> None:
-    """Add results that had finished to what is known of an exception."""
+    """Add finished results to what is known about an exception."""
     known: Any = error if issubclass(type(error), LambdaMapError) else failure(error)
     if known is None:
         known = Failure()
@@ -333,7 +335,7 @@ def keep(error: BaseException, results: Mapping[int, Any]) -> None:
 
 
 def warn(message: str, category: type[Warning]) -> None:
-    """Warn at the line of the caller's code that is nearest to this library."""
+    """Warn at the line of the caller's code that called this library."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__")):
         level, frame = level + 1, frame.f_back
@@ -341,10 +343,10 @@ def warn(message: str, category: type[Warning]) -> None:
 
 
 def trim(error: BaseException) -> None:
-    """Make an error of a map fit to leave it.
+    """Remove this library's outer frames from the traceback of a map's exception.
 
-    The outer frames of its traceback that are this library's say nothing to the caller, and go.
-    Those of the caller's own code inside, such as an input's, stay. Its context is what it was in f.
+    Inner frames of the caller's code, such as the input iterator's, stay. The exception's context
+    is restored to what it was in f.
     """
     trace = _traceback.__get__(error)
     while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__")):
@@ -356,7 +358,7 @@ def trim(error: BaseException) -> None:
 
 
 def _put_before(first: BaseException | None, error: BaseException, own: BaseException) -> None:
-    """The error's context is its own one again, and what was handled here is what came before that."""
+    """Restore the error's own context, and append what was being handled here to that chain."""
     if first is own:
         return
     _context.__set__(error, own)

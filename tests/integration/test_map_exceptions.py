@@ -100,7 +100,7 @@ def test_the_inputs_own(kind: type[BaseException]) -> None:
     assert known is not None and known.partial == {0: 0, 1: 1, 2: 4}
     if kind is LookupError:
         assert vars(caught.value)["__notes__"] == [
-            "lambdamap: what had finished is in lambdamap.failure(error).partial"
+            "lambdamap: finished results are in lambdamap.failure(error).partial"
         ]
     assert caught.value.args == ("no more",)
 

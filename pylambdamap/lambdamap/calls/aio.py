@@ -1,6 +1,6 @@
 """Maps for asyncio: the engine of `lambdamap.map`, stepped by an event loop.
 
-The loop watches the map's descriptor; there is no thread and no second engine.
+The loop watches the map's file descriptor; no thread is used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NOTHING: Any = object()
 
 
 class _Waiter:
-    """Wakes the one task that waits for a step of the map."""
+    """Wakes the task that waits for the map."""
 
     __slots__ = ("future",)
 
@@ -74,7 +74,7 @@ class _Feeder:
             self._waiter.wake()
 
     def go_on(self) -> None:
-        """The engine has been stepped: there may be room again."""
+        """Resume reading if the engine has room; called after each step."""
         if self._engine.input_room() > 0:
             self._room.set()
 
@@ -82,10 +82,10 @@ class _Feeder:
 class AsyncResults(Handle[R]):
     """What `amap` and `amap_unordered` return: an async iterator of results.
 
-    It is closed by `aclose`, by leaving an ``async with`` block, by the end or the cancellation of
-    the task that waits for it, and by the garbage collector; what has not finished by then is
-    cancelled and its connections are closed. On Lambda an invocation that has started runs to its
-    end. One task may wait for it at a time.
+    It is closed by `aclose`, by leaving an ``async with`` block, when it ends, when the task that
+    waits for it is cancelled, and by the garbage collector. Closing cancels unfinished chunks and
+    closes their connections; on Lambda, invocations that have started run to completion. Only one
+    task may wait for it at a time.
     """
 
     _NAME = "lambdamap.amap"
@@ -99,10 +99,10 @@ class AsyncResults(Handle[R]):
         self._feed = feed
         self._feeder: _Feeder | None = None
         self._waiter = _Waiter()
-        self._chunk: list[R] = []  # what is to be given next, the last one first
+        self._chunk: list[R] = []  # results to return next, in reverse order
         self._task: weakref.ref[asyncio.Task[Any]] | None = None
         self._busy = False
-        with contextlib.suppress(RuntimeError):  # no loop runs yet: the first wait starts it
+        with contextlib.suppress(RuntimeError):  # no running loop: the first wait starts it
             self._start_feeder()
 
     def _start_feeder(self) -> None:
@@ -150,7 +150,7 @@ class AsyncResults(Handle[R]):
         return self._chunk.pop()
 
     async def _wait(self) -> None:
-        """Until the map's descriptor is readable, the feeder has read, or a bar is to be drawn."""
+        """Wait until the map's descriptor is readable, an item was read, or the bar must be redrawn."""
         loop = asyncio.get_running_loop()
         engine, waiter = self._engine, self._waiter
         waiter.future = loop.create_future()
@@ -170,7 +170,7 @@ class AsyncResults(Handle[R]):
         engine.progress.add(0)
 
     def _watch_task(self) -> None:
-        """A task that is cancelled elsewhere than in our wait closes the map, too."""
+        """Close the map also if the task is cancelled while it waits for something else."""
         task = asyncio.current_task()
         if task is not None and (self._task is None or self._task() is not task):
             self._task = weakref.ref(task)
@@ -185,7 +185,7 @@ class AsyncResults(Handle[R]):
             feeder.loop.call_soon_threadsafe(feeder.task.cancel)
 
     async def aclose(self) -> None:
-        """Cancel what has not finished. Idempotent; a task that waits for a result is cancelled."""
+        """Cancel unfinished chunks. Idempotent; a task that waits for a result is cancelled."""
         self._close()
         if self._feeder is not None and self._feeder.task is not asyncio.current_task():
             await asyncio.wait([self._feeder.task])
@@ -211,7 +211,7 @@ def _close_if_cancelled(results: weakref.ref[AsyncResults[Any]], task: asyncio.T
 async def _together(
     iterables: tuple[AsyncIterable[Any] | Iterable[Any], ...], strict: bool
 ) -> AsyncIterator[tuple[Any, ...]]:
-    """Tuples of one item of each, read in order; it ends with the shortest."""
+    """Yield tuples of one item of each, read in order, until the shortest ends."""
     readers = [_reader(data) for data in iterables]
     while True:
         group = []
@@ -226,7 +226,7 @@ async def _together(
 
 
 async def _check_ends(readers: list[Callable[[], Any]], number: int) -> None:
-    """The input `number` has ended; none before it may have gone on, none behind it may go on."""
+    """Raise ValueError unless input `number`, which has ended, and the inputs after it end together."""
     if number:
         others = "argument 1" if number == 1 else f"arguments 1-{number}"
         raise ValueError(f"map() argument {number + 1} is shorter than {others}")
@@ -237,7 +237,7 @@ async def _check_ends(readers: list[Callable[[], Any]], number: int) -> None:
 
 
 def _reader(data: AsyncIterable[Any] | Iterable[Any]) -> Callable[[], Any]:
-    """A coroutine function that gives the next item, or _NOTHING at the end."""
+    """Return a coroutine function that returns the next item, or _NOTHING at the end."""
     if isinstance(data, AsyncIterable):
         items = aiter(data)
 
@@ -290,24 +290,24 @@ def amap(
     strict: bool = False,
     **options: Any,
 ) -> AsyncResults[R]:
-    """As `lambdamap.map`, for asyncio: an async iterator of the results in input order.
+    """Apply a function as `lambdamap.map` does, for asyncio.
 
-    Nothing blocks the event loop but the reading of plain iterables, packing and unpacking. The
-    first window is on its way when this returns, unless the input is an async iterable: its items
-    are read, some ahead, by a task.
+    The event loop is blocked only while synchronous iterables are read and while items are packed
+    and results unpacked. The first window of chunks has been submitted when this returns, unless an
+    input is an async iterable, which a task reads ahead.
 
     Parameters
     ----------
     function, strict, **options
-        As for `lambdamap.map`. The function itself is a plain one: it runs remotely.
+        As for `lambdamap.map`. The function is not a coroutine function: it runs remotely.
     *iterables
-        Iterables or async iterables, also mixed.
+        Iterables, async iterables, or a mix of both.
 
     Returns
     -------
     AsyncResults
-        To be used with ``async for``; with ``async with`` it is closed for sure, its connections
-        too, when the block is left.
+        Async iterator of the results in input order. ``async with`` closes it and its connections
+        when the block is left.
 
     Raises
     ------
@@ -316,11 +316,11 @@ def amap(
     TypeError
         At once: an argument is a DataFrame or not iterable.
     RuntimeError
-        A second task waits for a result while one does.
+        Another task is already waiting for a result.
     asyncio.CancelledError
         The map was closed by another task while this one waited.
     Exception
-        At the item's place, as `lambdamap.map`.
+        At the item's position, as for `lambdamap.map`.
 
     Examples
     --------
@@ -340,7 +340,7 @@ def amap_unordered(
     strict: bool = False,
     **options: Any,
 ) -> AsyncResults[R]:
-    """As `amap`, but results come as they are finished.
+    """Apply a function as `amap` does, and yield results in the order of completion.
 
     Parameters
     ----------
@@ -350,7 +350,7 @@ def amap_unordered(
     Returns
     -------
     AsyncResults
-        Async iterator of the results in the order of their arrival.
+        Async iterator of the results in the order of completion.
 
     Raises
     ------

@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 def refuse_frame(data: object) -> None:
-    """A DataFrame iterates over its column names, which nobody means."""
+    """Raise TypeError for a DataFrame, which would iterate over its column names."""
     kind = type(data)
     if kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] in ("pandas", "polars"):
         raise TypeError(
@@ -26,7 +26,7 @@ def refuse_frame(data: object) -> None:
 
 
 def total_of(iterables: tuple[object, ...], strict: bool) -> int | None:
-    """How many results there will be, where every length is known."""
+    """Return the number of results; None if not every length is known."""
     lengths = [len(data) for data in iterables if isinstance(data, Sized)]
     if len(lengths) < len(iterables):
         return None
@@ -34,7 +34,7 @@ def total_of(iterables: tuple[object, ...], strict: bool) -> int | None:
 
 
 def _strictly(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
-    """Tuples of one item of each; ValueError, in the builtin's words, unless they end together."""
+    """Yield tuples of one item of each; ValueError, worded as by ``map``, unless they end together."""
     try:
         yield from zip(*iterables, strict=True)
     except ValueError as error:
@@ -45,14 +45,14 @@ def _strictly(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]
 
 
 def together(iterables: tuple[Iterable[Any], ...], strict: bool) -> Iterator[Any]:
-    """The items: those of one iterable, or tuples of one of each."""
+    """Return an iterator over the items of one iterable, or over tuples of one item of each."""
     if len(iterables) == 1:
         return iter(iterables[0])
     return _strictly(iterables) if strict else zip(*iterables, strict=False)
 
 
 def check_arguments(name: str, function: object, iterables: tuple[object, ...]) -> None:
-    """What can be said before anything is opened."""
+    """Check the arguments before anything is opened."""
     if not iterables:
         raise TypeError(f"{name}() needs a function and at least one iterable")
     for data in (function, *iterables):
@@ -67,7 +67,7 @@ def _open(
     options: dict[str, Any],
     ordered: bool,
 ) -> Results[R]:
-    __tracebackhide__ = True  # IPython and pytest then show who called
+    __tracebackhide__ = True  # hides this frame in IPython and pytest
     check_arguments(name, function, iterables)
     resolved = _options.resolve_for(function, options)
     engine = open_engine(
@@ -81,23 +81,24 @@ def _open(
     return Results(engine)
 
 
-def map(  # noqa: A001  # the builtin's name is the point
+def map(  # noqa: A001  # named after the builtin on purpose
     function: Callable[..., R], /, *iterables: Iterable[Any], strict: bool = False, **options: Any
 ) -> Results[R]:
-    """Apply a function to every item, many at once, on AWS Lambda or a Lambda on this machine.
+    """Apply a function to every item in parallel, on AWS Lambda or a Lambda on this machine.
 
-    The first window of chunks is on its way when this returns, so errors of configuration are
-    raised here. Results come as their turn comes; f may have run for items that are never taken.
+    The first window of chunks has been submitted when this returns, so configuration errors are
+    raised here. Results are yielded in input order; f may run for items whose results are never
+    taken.
 
     Parameters
     ----------
     function
-        What runs remotely: a function or class of a module that the worker has travels as its
-        import path; a lambda, closure or function of ``__main__`` as its code.
+        The callable to run remotely. A function or class of a module that the worker can import is
+        sent by its import path; a lambda, closure or function of ``__main__`` by its code.
     *iterables
-        As for the builtin: the function gets one item of each. They are read as the map goes on.
+        As for the builtin: the function gets one item of each. They are read while the map runs.
     strict
-        Raise ValueError when they do not end together.
+        Raise ValueError if the iterables differ in length.
     **options
         See `lambdamap.Options`.
 
@@ -111,12 +112,12 @@ def map(  # noqa: A001  # the builtin's name is the point
     ConfigError
         At once: an unknown option, no region, no credentials.
     EncodeError
-        The function cannot be shipped (at once) or an item cannot be sent (at its place).
+        The function cannot be sent (raised at once) or an item cannot (raised at its position).
     TypeError
         An argument is a DataFrame or not iterable.
     Exception
-        At the item's place, f's own exception; or a `LambdaMapError` that says which items, what
-        happened and whether f ran.
+        At the item's position, f's own exception; or a `LambdaMapError` that says which items are
+        concerned, what happened and whether f ran.
 
     Examples
     --------
@@ -130,10 +131,10 @@ def map(  # noqa: A001  # the builtin's name is the point
 def map_unordered(
     function: Callable[..., R], /, *iterables: Iterable[Any], strict: bool = False, **options: Any
 ) -> Results[R]:
-    """As `map`, but results come as they are finished.
+    """Apply a function as `map` does, and yield results in the order of completion.
 
-    A slow item holds nothing up. An error is raised when it arrives, behind the results of its
-    chunk that were finished before it; let the function return what tells the items apart.
+    A slow item does not delay the others. An error is raised when it arrives, after the results of
+    its chunk that finished before it. Let the function return something that identifies the item.
 
     Parameters
     ----------
@@ -143,7 +144,7 @@ def map_unordered(
     Returns
     -------
     Results
-        Iterator of the results in the order of their arrival.
+        Iterator of the results in the order of completion.
 
     Raises
     ------
@@ -162,14 +163,14 @@ def map_unordered(
 def starmap(
     function: Callable[..., R], iterable: Iterable[Iterable[Any]], /, **options: Any
 ) -> Results[R]:
-    """As `map`, but each item is a sequence of the function's arguments.
+    """Apply a function as `map` does; each item is a sequence of its arguments.
 
     Parameters
     ----------
     function, **options
         As for `map`.
     iterable
-        Of iterables of positional arguments.
+        Iterable of iterables of positional arguments.
 
     Returns
     -------
@@ -179,7 +180,7 @@ def starmap(
     Raises
     ------
     Exception
-        As `map`; TypeError, at its place, when an item is no iterable.
+        As `map`; TypeError at the item's position if an item is not iterable.
 
     Examples
     --------
@@ -203,26 +204,25 @@ def invoke_map(
     durable_execution_name: str | Callable[[int, Any], str] | None = None,
     **options: Any,
 ) -> Results[Any]:
-    """Invoke any Lambda function once per payload, many at once, in any language.
+    """Invoke a Lambda function, written in any language, once per payload, many at once.
 
     Parameters
     ----------
     function : str or None
-        Name, ``name:alias`` or ARN; None: the configured one.
+        Name, ``name:alias`` or ARN. None: the configured function.
     payloads
-        JSON-able values, or bytes that are sent as they are.
+        JSON-serializable values, or bytes, which are sent unchanged.
     raw
-        Give the replies as bytes instead of reading them as JSON.
+        Return replies as bytes instead of decoding them as JSON.
     durable_execution_name : str or callable, optional
-        For a durable function, the name of each payload's execution: a text in which ``{index}``
-        stands for the payload's position, or what is called with position and payload. 1 to 64 of
-        ``A-Z a-z 0-9 - _``. Lambda runs a name once: the same payload under it gives the reply of the
-        execution that there is, so ``idempotent=True`` is safe; another payload is a ConfigError
-        that says NOT.
+        For a durable function, the name of each payload's execution: a string in which ``{index}``
+        is replaced by the payload's position, or a callable that takes position and payload. Names
+        have 1 to 64 characters of ``A-Z a-z 0-9 - _``. Lambda runs each name once: sending the same
+        payload again returns the reply of the existing execution, so ``idempotent=True`` is safe;
+        another payload under that name raises ConfigError with ``ran == "NOT"``.
     **options
-        See `lambdamap.Options`; ``chunksize`` has no meaning here. With ``on_error="return"`` the
-        error of an invocation stands in the place of its reply, whatever it is, unless it concerns
-        them all.
+        See `lambdamap.Options`; ``chunksize`` does not apply. With ``on_error="return"`` the error
+        of an invocation is returned in place of its reply, unless every invocation would fail.
 
     Returns
     -------
@@ -234,11 +234,11 @@ def invoke_map(
     ConfigError
         At once: an unknown option, no function, region or credentials.
     EncodeError
-        A payload is no JSON, at its place.
+        A payload is not JSON-serializable; raised at its position.
     RemoteError
         The function raised.
     LambdaMapError
-        Anything else, with what is known of whether the function ran.
+        Any other failure; ``ran`` says whether the function ran.
 
     Examples
     --------

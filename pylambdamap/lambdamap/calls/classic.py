@@ -1,7 +1,7 @@
-"""The nine names that this library starts from, with their arguments as they were.
+"""The nine functions that this library started from, with their original arguments.
 
-They come from a small Flask application that split its work over Lambda invocations of itself.
-``my_map`` is the one to use; the others are its parts, kept for code that is built on them.
+They come from a Flask application that split its work over invocations of its own Lambda function.
+Use ``my_map``; the others are its parts, kept for existing code.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def my_map(
     f: Callable[[Any], Any] = _UNSET,
     **options: Any,
 ) -> list[Any]:
-    """Apply a function to every item of the data, on many Lambda invocations at once.
+    """Apply a function to every item of the data, in parallel Lambda invocations.
 
     Parameters
     ----------
@@ -55,11 +55,10 @@ def my_map(
     chunksize : int or "auto"
         Items per invocation.
     compression : bool
-        Compress what travels.
+        Compress requests and replies.
     invoke_lambda : bool or None
-        True and None: on AWS when a function is known (configured, or inside Lambda the own one),
-        else on a Lambda on this machine. False: in this process, with the data encoded and decoded
-        as on its way.
+        True or None: on AWS if a Lambda function is configured or this runs in one, else on a Lambda
+        on this machine. False: in this process; the data is still encoded and decoded.
     **options
         See `lambdamap.Options`.
 
@@ -71,10 +70,9 @@ def my_map(
     Raises
     ------
     Exception
-        What `lambdamap.map` raises. Results that were finished are in the ``partial`` of the error;
-        of an exception that is not lambdamap's they are in ``lambdamap.failure(error).partial``.
-        So it is with a KeyboardInterrupt, and an exception of the data's iterator or of a signal's
-        handler.
+        As `lambdamap.map`. Finished results are in ``partial`` of a `LambdaMapError`, and in
+        ``lambdamap.failure(error).partial`` of any other exception, including KeyboardInterrupt and
+        exceptions of the data's iterator or of a signal handler.
 
     Examples
     --------
@@ -101,7 +99,7 @@ def my_map(
 
 
 def partition(data: Iterable[Any], chunk_size: int) -> Iterator[list[Any]]:
-    """Cut data into lists of `chunk_size` items; the last may be shorter.
+    """Split data into lists of `chunk_size` items; the last may be shorter.
 
     Parameters
     ----------
@@ -113,7 +111,7 @@ def partition(data: Iterable[Any], chunk_size: int) -> Iterator[list[Any]]:
     Raises
     ------
     ConfigError
-        `chunk_size` is no int, or below 1. It is a ValueError.
+        `chunk_size` is not an int of at least 1 (also a ValueError).
 
     Examples
     --------
@@ -142,7 +140,7 @@ def distribute_to_lambda(
     compression: bool = False,
     invoke_lambda: bool | None = True,
 ) -> list[list[Any]]:
-    """Run each chunk in an invocation of its own, at once; one list of results a chunk.
+    """Run each chunk in its own invocation, in parallel; return one list of results per chunk.
 
     Parameters
     ----------
@@ -184,17 +182,17 @@ def run_lambda(
 def function_in_lambda(
     encoded_data: str, map_function: str | Callable[[Any], Any], compression: bool = False
 ) -> str:
-    """What runs on the other side: decode a chunk, apply the function, encode the results.
+    """Decode a chunk, apply the function and encode the results; runs in the worker.
 
     Parameters
     ----------
     encoded_data
-        A chunk, as `encode_payload` gives it.
+        A chunk, as returned by `encode_payload`.
     map_function
         A function, or the dotted path of one (``module.function``). A path is subject to the
         worker's permissions, ``LAMBDAMAP_ALLOW``.
     compression
-        Whether to compress the answer.
+        Whether to compress the results.
     """
     if isinstance(map_function, str):
         from lambdamap.worker import allow
@@ -213,29 +211,29 @@ def function_in_lambda(
 def send_to_other_lambda(function_in_lambda: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function in another invocation of this Lambda function, which runs zappa.
 
-    The event is zappa's own task message; a function that is decorated as a task of zappa's is called
-    itself.
+    The event is zappa's task message. For a function decorated as a zappa task, the undecorated
+    function is called.
 
     Parameters
     ----------
     function_in_lambda
-        A function of a module that is deployed.
+        A function of a deployed module.
     *args, **kwargs
-        Its arguments; JSON-able, or functions, which travel as their dotted path.
+        Its arguments: JSON-serializable values, or functions, which are sent as dotted paths.
 
     Returns
     -------
     object
-        What it returned, after a way through JSON.
+        What it returned, after a round trip through JSON.
 
     Raises
     ------
     ConfigError
-        No function is configured, and this is not Lambda.
+        No function is configured and this process does not run on Lambda.
     ProtocolError
-        The function answers, and does not run zappa with lambdamap.
+        The function replied but does not run zappa with lambdamap.
     Exception
-        What the function raised, if it is an exception that can be rebuilt here; else `RemoteError`.
+        What the function raised, if it can be rebuilt here; else `RemoteError`.
     """
     message = {
         "command": _TASK,
@@ -273,7 +271,7 @@ def send_to_other_lambda(function_in_lambda: Callable[..., Any], *args: Any, **k
             return reply["r"]
         said = envelope.read_error(reply["error"], 1, 0)
     except envelope.Malformed as wrong:
-        raise failures.unreadable(wrong, completion) from None
+        raise failures.invalid_reply(wrong, completion) from None
     raise failures.of_reply(said, completion)
 
 
@@ -284,20 +282,20 @@ def _path(function: Callable[..., Any]) -> str:
 
 
 def encode_payload(payload: Any, compression: bool = False) -> str:
-    """An object as text that fits into JSON.
+    """Return an object as text that can be embedded in JSON.
 
     Parameters
     ----------
     payload
         Anything that lambdamap can send.
     compression
-        False: plain JSON text where the payload is plain JSON data, else lambdamap's own text form.
-        True: always the own form, compressed.
+        False: JSON text if JSON represents the payload exactly, else lambdamap's text form.
+        True: always lambdamap's text form, compressed.
 
     Raises
     ------
     EncodeError
-        It holds something that cannot travel; the message names the place.
+        It contains something that cannot be sent; the message says where.
 
     Examples
     --------
@@ -305,7 +303,7 @@ def encode_payload(payload: Any, compression: bool = False) -> str:
     >>> encode_payload([{"id": 1, "values": [1.5]}])
     '[{"id": 1, "values": [1.5]}]'
     """
-    if not compression and _is_plain(payload, 0):
+    if not compression and _survives_json(payload, 0):
         text = json.dumps(payload, allow_nan=False)
         if not (isinstance(payload, str) and payload.startswith("lm1:")):
             return text
@@ -316,8 +314,8 @@ def encode_payload(payload: Any, compression: bool = False) -> str:
         raise errors.EncodeError(f"the payload{path} cannot be encoded: {message}") from error
 
 
-def _is_plain(value: Any, depth: int) -> bool:
-    """Whether JSON gives back the same value and type."""
+def _survives_json(value: Any, depth: int) -> bool:
+    """Return whether a round trip through JSON gives the same value and type."""
     kind = type(value)
     if value is None or kind is bool or kind is int:
         return True
@@ -328,26 +326,26 @@ def _is_plain(value: Any, depth: int) -> bool:
     if depth > 100:
         return False
     if kind is list:
-        return all(_is_plain(item, depth + 1) for item in value)
+        return all(_survives_json(item, depth + 1) for item in value)
     if kind is dict:
-        return all(type(k) is str and _is_plain(v, depth + 1) for k, v in value.items())
+        return all(type(k) is str and _survives_json(v, depth + 1) for k, v in value.items())
     return False
 
 
 def decode_payload(compressed_string: str, compression: bool = False) -> Any:
-    """The object of a text that `encode_payload` gave, in either form.
+    """Return the object of a text made by `encode_payload`, in either form.
 
     Parameters
     ----------
     compressed_string
         The text.
     compression
-        Not needed: the text says what it is.
+        Ignored: the text identifies its form.
 
     Raises
     ------
     DecodeError
-        It is neither.
+        The text is neither JSON nor lambdamap's text form.
     """
     del compression
     if isinstance(compressed_string, str) and compressed_string.startswith("lm1:"):

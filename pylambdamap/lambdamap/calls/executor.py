@@ -1,4 +1,4 @@
-"""`LambdaExecutor`: futures on Lambda, as `concurrent.futures` has them."""
+"""`LambdaExecutor`: the `concurrent.futures.Executor` interface for Lambda."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["LambdaExecutor"]
 
 T = TypeVar("T")
 
-_ABORT_S = 0.2  # for the native threads to let go
+_ABORT_S = 0.2  # for the native threads to close connections
 _AT_IMPORT = "initialize when the function's module is imported, or at the function's first call"
 _OF_OTHER_EXECUTORS = {
     "initargs": _AT_IMPORT,
@@ -36,23 +36,23 @@ _OF_OTHER_EXECUTORS = {
 class LambdaExecutor(futures.Executor):
     """`concurrent.futures.Executor` whose calls run on AWS Lambda or a Lambda on this machine.
 
-    Each call that is submitted is one invocation; `map` cuts its input into chunks.
+    Each submitted call is one invocation; `map` splits its input into chunks.
 
     Parameters
     ----------
     max_workers : int, optional
-        Invocations at once; default: 256 on AWS, twice the sandboxes on the local Lambda. The same
-        as the option ``max_concurrency``.
+        Maximum number of concurrent invocations; default: 256 on AWS, twice the number of sandboxes
+        on the local Lambda. The same as the option ``max_concurrency``.
     function : str, optional
-        Name, ``name:alias`` or ARN of the Lambda function; None: as configured.
+        Name, ``name:alias`` or ARN of the Lambda function. None: the configured function.
     **options
-        See `lambdamap.Options`, but for ``buffersize``, ``chunksize``, ``codec``, ``on_error``,
-        ``progress`` and ``timeout``. What is configured is read here, once.
+        See `lambdamap.Options`; not supported: ``buffersize``, ``chunksize``, ``codec``,
+        ``on_error``, ``progress`` and ``timeout``. The configuration is read once, here.
 
     Raises
     ------
     ConfigError
-        An unknown option, or a value that cannot be. It is a ValueError.
+        Unknown option or invalid value (also a ValueError).
 
     Examples
     --------
@@ -80,7 +80,7 @@ class LambdaExecutor(futures.Executor):
         resolved = _options.resolve(**options, **fixed)
         self.options = dataclasses.replace(
             resolved, timeout=None
-        )  # it may outlive what it is made in
+        )  # it may outlive the request or invocation it is made in
         self._pump = Pump(self.options)
         weakref.finalize(self, Pump.close, self._pump).atexit = False
 
@@ -92,18 +92,18 @@ class LambdaExecutor(futures.Executor):
         fn
             As for `lambdamap.map`.
         *args, **kwargs
-            Encoded before this returns.
+            Its arguments, encoded before this returns.
 
         Returns
         -------
         concurrent.futures.Future
-            It can be cancelled until its invocation starts. It holds f's own exception or a
-            `LambdaMapError`; `EncodeError` where the function or an argument cannot be sent.
+            It can be cancelled until its invocation starts. Its exception is f's own or a
+            `LambdaMapError`; `EncodeError` if the function or an argument cannot be sent.
 
         Raises
         ------
         RuntimeError
-            After `shutdown`, at the interpreter's end, or in a fork's child.
+            After `shutdown`, at interpreter shutdown, or in the child of a fork.
         ConfigError
             No function, region or credentials.
         """
@@ -126,13 +126,13 @@ class LambdaExecutor(futures.Executor):
         Returns
         -------
         concurrent.futures.Future
-            Of the list of results; it holds the exception of the first call that fails, and the
-            calls behind that one do not run.
+            Its result is the list of results; its exception that of the first call that fails, after
+            which no further calls run.
 
         Raises
         ------
         RuntimeError, ConfigError
-            As `submit`.
+            As for `submit`.
         """
         future: futures.Future[list[Any]] = futures.Future()
         triples = list(calls)
@@ -144,7 +144,7 @@ class LambdaExecutor(futures.Executor):
         return future
 
     def _batch(self, triples: list[tuple[Any, Any, Any]]) -> Call:
-        """Of one function, where they are the same or travel as the same bytes; else of each its own."""
+        """Return one call for functions that are identical once shipped; else each item names its own."""
         by_value = self.options.by_value
         first = triples[0][0]
         shipments = [ship(first, by_value)]
@@ -167,27 +167,27 @@ class LambdaExecutor(futures.Executor):
         chunksize: int | str = "auto",
         buffersize: int | None = None,
     ) -> Iterator[T]:
-        """As the builtin ``map``, with many invocations at once.
+        """Apply a function to every item as the builtin ``map`` does, in parallel invocations.
 
         Parameters
         ----------
         fn, *iterables
-            The iterables are read at once, and every item runs whether its result is taken or not,
-            and whether another one fails; with `buffersize` they are read as the results are taken.
-            Without any iterable there are no results.
+            The iterables are read at once, and every item runs, even if its result is not taken or
+            another item fails; with `buffersize` they are read as results are taken. Without
+            iterables there are no results.
         timeout
-            Seconds from this call after which ``next()`` raises TimeoutError.
+            Seconds after this call at which ``next()`` raises TimeoutError.
         chunksize : int or "auto"
             Items per invocation. "auto" aims at half a second of work.
         buffersize : int, optional
-            Items taken from the iterables whose results have not been taken.
+            Maximum number of items read whose results have not been taken.
 
         Returns
         -------
         iterator
-            The results in input order. An exception of f is raised at its item's place. Closing
-            it, or dropping it after the first result, cancels what has not finished; dropping it
-            unread does not, unless there is a `buffersize`.
+            The results in input order. An exception of f is raised at its item's position. Closing
+            the iterator, or dropping it after the first result, cancels unfinished items; dropping
+            it unread does so only with `buffersize`.
 
         Raises
         ------
@@ -196,10 +196,10 @@ class LambdaExecutor(futures.Executor):
         RuntimeError
             After `shutdown`.
         ValueError, TypeError
-            `chunksize` or `buffersize` cannot be.
+            `chunksize` or `buffersize` is invalid.
         """
         ends = None if timeout is None else monotonic() + timeout
-        if iterables:  # without any the standard library's map gives nothing
+        if iterables:  # without any, the standard library's map yields nothing
             check_arguments("map", fn, iterables)
         if buffersize is not None:
             if isinstance(buffersize, bool) or not isinstance(buffersize, int):
@@ -251,36 +251,36 @@ class LambdaExecutor(futures.Executor):
             pump.check()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls, and let go of what is not needed when those there are have ended.
+        """Accept no more calls, and free resources when the pending ones have ended.
 
         Parameters
         ----------
         wait
-            Return when every call has ended; the futures' callbacks have been called then. False:
-            return at once; the interpreter still does not end before they have.
+            Return when every call has ended and the futures' callbacks have been called. False:
+            return at once; interpreter shutdown still waits for them.
         cancel_futures
-            Cancel what has not started.
+            Cancel calls that have not started.
         """
         self._pump.close(cancel_futures)
         if wait:
             self._pump.join()
 
     def abort(self, patience_s: float = _ABORT_S) -> None:
-        """Cancel what has not started, and close the connections of what has.
+        """Cancel calls that have not started, and close the connections of those that have.
 
-        Its futures then hold a `concurrent.futures.CancelledError`. On Lambda an invocation that
-        has started runs to its end.
+        The futures of the latter get a `concurrent.futures.CancelledError`. On Lambda, invocations
+        that have started run to completion.
 
         Parameters
         ----------
         patience_s
-            Seconds to wait until the futures' callbacks have been called.
+            Seconds to wait for the futures' callbacks to be called.
         """
         self._pump.abort()
         self._pump.join(patience_s)
 
     def say_what_runs(self, error: BaseException | None) -> None:
-        """After `abort`: add to a KeyboardInterrupt what runs to its end nevertheless, and where."""
+        """Note on a KeyboardInterrupt, after `abort`, which invocations still run and where."""
         if isinstance(error, KeyboardInterrupt):
             self._pump.say_what_runs(error)
 
@@ -296,7 +296,7 @@ class LambdaExecutor(futures.Executor):
 def _results(
     pump: Pump, mapped: Mapped, inbox: Inbox, ends: float | None
 ) -> Generator[Any, None, None]:
-    """As the standard library's: dropped before its first result it cancels nothing."""
+    """Yield the results; as in the standard library, dropping it before the first cancels nothing."""
     try:
         while inbox.wait(ends):
             yield inbox.take()
@@ -313,7 +313,7 @@ def _results(
 
 
 def _lazy_results(engine: Engine, ends: float | None) -> Iterator[Any]:
-    """The generator is started, so that closing or dropping it always cancels."""
+    """Return a started generator of results, so that closing or dropping it always cancels."""
 
     def generate() -> Generator[Any, None, None]:
         try:

@@ -1,4 +1,4 @@
-"""The calls of one function in an executor: futures that feed an engine, one call an invocation."""
+"""The calls of one function in an executor: futures that feed an engine, one call per invocation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = logging.getLogger("lambdamap")
 
 
 class Call(NamedTuple):
-    """What one invocation is to do: a function, how it is called, and with what."""
+    """One invocation: a function, how it is called, and its arguments."""
 
     shipment: Shipment
     calls: str  # of lambdamap.shipping.envelope.CALLS
@@ -33,21 +33,21 @@ class Call(NamedTuple):
 
 
 class Calls(Feed):
-    """The calls of one function; those that wait are its items, each a future and its packed chunk.
+    """The calls of one function. `items` holds the waiting ones, each a future and its packed chunk.
 
-    A call starts when its chunk is asked for; until then its future can be cancelled.
+    A call starts when its chunk is taken; until then its future can be cancelled.
     """
 
     windows_ahead = 1
 
     def __init__(self, lock: threading.Lock) -> None:
         super().__init__()
-        self._lock = lock  # of `items`, and of the way from there to `started`
-        self.started: dict[int, futures.Future[Any]] = {}  # by position; the pump's thread's
+        self._lock = lock  # guards `items`, and of the way from there to `started`
+        self.started: dict[int, futures.Future[Any]] = {}  # by position; for the pump's thread only
         self._next: bytes | None = None
 
     def room(self, packed: int, wanted: int) -> int:
-        """Start the next call, if there is one; a chunk holds one."""
+        """Start the next call, if any; a chunk contains one."""
         while self._next is None:
             with self._lock:  # under which a call is either among items or started
                 if not self.items:
@@ -88,8 +88,9 @@ class Calls(Feed):
 
 
 class Lane:
-    """The calls of one function: one map in flight, one call per invocation. Whatever goes wrong
-    with one is its future's exception, and no other call's."""
+    """The calls of one function: one map in flight, one call per invocation.
+
+    A failure of one call is the exception of its future and affects no other call."""
 
     def __init__(
         self,
@@ -122,12 +123,13 @@ class Lane:
         return chunk
 
     def step(self) -> None:
-        """In the pump's thread: start calls while the function's window has room, and end those
-        whose replies have come."""
+        """Start calls while the function's window has room, and settle those whose replies have come.
+
+        For the pump's thread."""
         try:
             found = self.engine.step()
             while found:
-                # No variable holds the future: frames of the user's own code may lead here.
+                # No variable refers to the future: the user's own frames may lead here.
                 _end(self.calls.started.pop(self.engine.given_first), found.pop())
                 found = self.engine.more()
         except BaseException as error:
@@ -135,18 +137,18 @@ class Lane:
             self.fail(error)
         self._cause = self._cause or self.engine.cause
         if self._cause is not None:
-            _refuse(self.calls.drain(), self._cause)
+            _fail_all(self.calls.drain(), self._cause)
 
     def fail(self, error: BaseException) -> None:
-        """End all calls, and those that are still to come, by an error."""
+        """Fail all calls, including future ones, with an error."""
         self._cause = error
-        _refuse(self.calls.started.values(), error)
+        _fail_all(self.calls.started.values(), error)
         self.calls.started.clear()
-        _refuse(self.calls.drain(), error)
+        _fail_all(self.calls.drain(), error)
         self.engine.close(patience_s=0)
 
     def lasts(self, ends: float) -> bool:
-        """Whether it takes calls, and does until then (`time.monotonic`), give or take a second."""
+        """Return whether it accepts calls until `ends` (`time.monotonic`), to within a second."""
         return self._cause is None and (self._ends is None or self._ends > ends - 1)
 
 
@@ -159,21 +161,21 @@ def _end(future: futures.Future[Any], result: Any) -> None:
 
 
 def _starts(future: futures.Future[Any]) -> bool:
-    """Whether the call is wanted still, from now on running."""
+    """Mark the future as running; return False if it was cancelled."""
     try:
         return future.set_running_or_notify_cancel()
-    except RuntimeError:  # somebody else has set it; concurrent.futures has logged that
+    except RuntimeError:  # set by someone else; concurrent.futures has logged that
         return False
 
 
-def _refuse(those: Iterable[futures.Future[Any]], error: BaseException) -> None:
+def _fail_all(those: Iterable[futures.Future[Any]], error: BaseException) -> None:
     for future in those:
         if future.running() or _starts(future):
             _settle(future.set_exception, error)
 
 
 def _settle(setter: Callable[[Any], None], value: Any) -> None:
-    """Set a future; no callback of its may end this thread."""
+    """Set a future's result or exception; its callbacks cannot end this thread."""
     try:
         setter(value)
     except BaseException:

@@ -1,6 +1,6 @@
-"""The thread of an executor: it sends the calls of all functions, steps the maps, takes the replies.
+"""An executor's thread: it sends the calls of all functions, steps the maps and takes the replies.
 
-It waits on descriptors and never on one call. Calls are encoded in the threads that submit them.
+It waits on file descriptors, never on a single call. Calls are encoded in the submitting threads.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = ["Inbox", "Mapped", "Pump"]
 
 _log = logging.getLogger("lambdamap")
 
-_MOST_LANES = 64  # functions that are kept open
+_MOST_LANES = 64  # functions kept open
 _SHUT_DOWN = "cannot schedule new futures after shutdown"
 
 
 class Inbox:
-    """The results of a `LambdaExecutor.map` that have come and have not been taken.
+    """Results of a `LambdaExecutor.map` that have arrived and were not taken.
 
-    The iterator owns it. Where that has been dropped, nobody is left to keep results for.
+    Owned by the iterator; once that is dropped, results are not kept.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Inbox:
         self._results: deque[Any] = deque()
         self._taken = 0
         self._error: BaseException | None = None
-        self.over = False  # no more results come
+        self.over = False  # no more results will arrive
 
     def put(self, results: list[Any]) -> None:
         with self._changed:
@@ -53,13 +53,13 @@ class Inbox:
             self._changed.notify_all()
 
     def end(self, error: BaseException | None) -> None:
-        """No more results come; an error is raised after the last one."""
+        """Mark the end of the results; an error is raised after the last one."""
         with self._changed:
             self._error, self.over = error, True
             self._changed.notify_all()
 
     def wait(self, ends: float | None) -> bool:
-        """In the caller's thread: whether there is a result, or the map's error, to take."""
+        """Wait in the caller's thread; return whether there is a result or the map's error to take."""
         with self._changed:
             while not self._results and not self.over:
                 left = None if ends is None else ends - monotonic()
@@ -69,7 +69,7 @@ class Inbox:
             return bool(self._results) or self._error is not None
 
     def take(self) -> Any:
-        """After `wait`: the next result; or raises what stands there."""
+        """Return the next result after `wait`, or raise the exception in its place."""
         with self._changed:
             if not self._results:
                 assert self._error is not None
@@ -80,7 +80,7 @@ class Inbox:
             return self._results.popleft()
 
     def keep(self, error: BaseException) -> None:
-        """The results that have come and will not be taken stay with the error that ends it."""
+        """Add the results that will not be taken to the error that ends the map."""
         with self._changed:
             left = enumerate(self._results, self._taken)
             errors.keep(error, {i: r for i, r in left if type(r) is not Raised})
@@ -90,19 +90,19 @@ class Inbox:
 class Mapped:
     """One `LambdaExecutor.map`: its engine, stepped by the pump.
 
-    Every item runs, whatever became of those before it and whether anybody takes the results,
-    until the iterator is closed.
+    Every item runs, even if earlier ones fail or results are not taken, until the iterator is
+    closed.
     """
 
     def __init__(self, engine: Engine, inbox: Inbox) -> None:
         self.engine = engine
         self._inbox = weakref.ref(inbox)
         self.over = False
-        self.closed = False  # by its iterator: what has not finished is cancelled
-        self.no_more = False  # items that have not been packed are cancelled
+        self.closed = False  # by its iterator: unfinished items are cancelled
+        self.no_more = False  # items not yet packed are cancelled
 
     def step(self) -> None:
-        """In the pump's thread."""
+        """Take results and submit chunks; for the pump's thread."""
         if self.no_more:
             self.engine.stop_input(futures.CancelledError("the executor was shut down"))
         failed: BaseException | None = None
@@ -123,16 +123,16 @@ class Mapped:
         self.end(failed)
 
     def end(self, error: BaseException | None) -> None:
-        """No more results come: whoever waits is told why."""
+        """End the results; whoever waits for one gets the error."""
         self.over = True
         if (inbox := self._inbox()) is not None:
             inbox.end(error)
 
 
 class Pump:
-    """The executor's thread and what it shares with those who submit.
+    """The executor's thread and the state it shares with submitting threads.
 
-    It holds no reference to the executor, so that one which is dropped finishes its work and goes.
+    It holds no reference to the executor, so a dropped executor finishes its work and is freed.
     """
 
     def __init__(self, options: Options) -> None:
@@ -145,10 +145,10 @@ class Pump:
         self._lanes: OrderedDict[Any, Lane] = OrderedDict()
         self._maps: list[Mapped] = []
         self._thread: threading.Thread | None = None
-        self._closing = False  # no new work is taken; the thread ends when all is done
+        self._closing = False  # no new work is accepted; the thread ends when all is done
         self.aborted = False
-        self._cancelled = False  # what an abort found under way; for the thread
-        self.left_running: Counter[str] = Counter()  # of an aborted one, by where
+        self._cancelled = False  # whether the thread has acted on the abort
+        self.left_running: Counter[str] = Counter()  # invocations, by where; after an abort
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._write_fd, False)
         weakref.finalize(self, _close_pipe, self._read_fd, self._write_fd)
@@ -178,15 +178,17 @@ class Pump:
         with self.lock:
             self.check()
             self._start()
-            if lane not in self._lanes.values():  # another thread has taken it out meanwhile
+            if lane not in self._lanes.values():  # another thread has removed it meanwhile
                 self._lanes[id(lane)] = lane
             lane.calls.items.append((future, chunk))
         self.wake()
 
     def _lane(self, shipment: Shipment, calls: str) -> Lane:
-        """Where calls of a function go. One that travels by value is shipped each time, as what it
-        has captured may have changed; the same bytes share a lane. It ends with the web request or
-        the invocation of Lambda that it is opened in; later ones have their own."""
+        """Return the lane for calls of a function, opened if needed.
+
+        A function sent by value is shipped for each call, since captured values may have changed;
+        identical bytes share a lane. A lane ends with the web request or Lambda invocation that it
+        is opened in; later ones open their own."""
         timeout = ambient.limit(None)
         ends = monotonic() + (1 if timeout is None else timeout)
         key = (calls, shipment.digest)
@@ -230,7 +232,7 @@ class Pump:
         self.wake()
 
     def close(self, cancel_futures: bool = False) -> None:
-        """Take no more work; the thread ends when what there is has ended.
+        """Accept no more work; the thread ends when the pending work has ended.
 
         The garbage collector calls this, in a thread that may hold the lock: so it is not taken here.
         Work that is added under the lock is seen by the thread before it is seen that no more comes.
@@ -251,7 +253,7 @@ class Pump:
             lane.calls.cancel()
 
     def abort(self) -> None:
-        """Cancel what waits, close the connections of what is under way."""
+        """Cancel waiting calls, and close the connections of running ones."""
         self._closing = True  # first: what is added later is not cancelled
         self.aborted = True
         self.close(cancel_futures=True)
@@ -364,7 +366,7 @@ _interpreter_ends = False
 
 
 def _finish_all() -> None:
-    """As the standard library's executors: what was submitted is finished before the end."""
+    """Finish submitted work at interpreter shutdown, as the standard library's executors do."""
     global _interpreter_ends
     _interpreter_ends = True
     for pump in list(_running):

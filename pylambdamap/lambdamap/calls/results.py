@@ -1,4 +1,4 @@
-"""What a map returns: `Results`, and what it has in common with `aio.AsyncResults`."""
+"""What a map returns: `Results`, and `Handle`, its base shared with `aio.AsyncResults`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 class Handle(Generic[R]):
-    """The caller's hold on an engine: what it has counted, and its end when it is dropped."""
+    """The caller's handle of an engine: statistics, and closing when it is dropped."""
 
     __slots__ = ("__weakref__", "_engine")
 
@@ -28,7 +28,7 @@ class Handle(Generic[R]):
         self._engine = engine
 
     def _abandon(self) -> None:
-        """Close it; from the garbage collector."""
+        """Close the map; called by the garbage collector."""
         self._engine.close()
 
     def __del__(self) -> None:
@@ -46,7 +46,7 @@ class Handle(Generic[R]):
 
     @property
     def stats(self) -> Stats:
-        """Counts so far: items, requests, retries, throttles, bytes, latencies; see `Stats`."""
+        """Return counts so far: items, requests, retries, throttles, bytes, latencies; see `Stats`."""
         return self._engine.stats
 
     def __repr__(self) -> str:
@@ -63,8 +63,8 @@ class Handle(Generic[R]):
 class Results(Handle[R]):
     """What `lambdamap.map` and its relatives return: an iterator of results.
 
-    It can be closed, by `close`, by leaving a ``with`` block or by the garbage collector; what has
-    not finished by then is cancelled. On Lambda an invocation that has started runs to its end.
+    It is closed by `close`, by leaving a ``with`` block or by the garbage collector, which cancels
+    unfinished chunks. On Lambda, invocations that have started run to completion.
     """
 
     __slots__ = ("_next", "_results")
@@ -85,8 +85,9 @@ class Results(Handle[R]):
         return result
 
     def _to_list(self) -> list[R]:
-        """All results of an ordered map. Whatever is raised, a Ctrl-C too, has those that are
-        finished in its ``partial``."""
+        """Return all results of an ordered map.
+
+        Any exception, including KeyboardInterrupt, has the finished results in its ``partial``."""
         results: list[R] = []
         try:
             results.extend(self._results)
@@ -103,12 +104,12 @@ class Results(Handle[R]):
         self.close()
 
     def close(self) -> None:
-        """Cancel what has not finished. Idempotent.
+        """Cancel unfinished chunks. Idempotent.
 
         Raises
         ------
         ValueError
-            Another thread waits for a result.
+            Another thread is waiting for a result.
         """
         self._results.close()
         self._engine.close()

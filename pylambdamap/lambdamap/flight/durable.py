@@ -1,4 +1,4 @@
-"""Names of durable executions: each payload of `invoke_map` is submitted under its own."""
+"""Names of durable executions: each payload of `invoke_map` is submitted under its own name."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 class Names:
-    """Made when their payloads are packed, kept until these are submitted.
+    """Makes a name when its payload is packed, and keeps it until the payload is submitted.
 
     Parameters
     ----------
     wanted
-        A text with ``{index}``, or what is called with index and payload.
+        A string with ``{index}``, or a callable that takes index and payload.
 
     Raises
     ------
     ConfigError
-        The text has no ``{index}``.
+        The string has no ``{index}``.
     """
 
     def __init__(self, wanted: str | Callable[[int, Any], str]) -> None:
@@ -51,12 +51,12 @@ class Names:
         self._waiting[index] = name
 
     def port(self, port: Any) -> Any:
-        """The native port, for chunks that have such a name."""
+        """Return a port that submits each chunk with its name."""
         return _NamedPort(port, self._waiting)
 
 
 class _NamedPort:
-    """A port whose chunks, one payload each, go with their names."""
+    """A port that submits chunks of one payload with their names."""
 
     def __init__(self, port: Any, names: dict[int, str]) -> None:
         self._port = port

@@ -1,10 +1,10 @@
 """One map in flight: chunks out, results in, in the input's order.
 
-The engine stands between an iterator and a `Port` (the native `_net.Map`, or its stand-in for work
-in this process). `Engine.step` never waits for a reply: it takes what has come, packs at most two
-windows of chunks beyond the one whose results are next, and gives what can be yielded. Whoever
-drives it waits on the port in between: `results` in the calling thread, `aio` in an event loop,
-an executor's `pump` in a thread of its own, for its maps and for the calls of its futures.
+The engine sits between an iterator and a `Port` (the native `_net.Map`, or its counterpart for work
+in this process). `Engine.step` never waits for a reply: it takes finished chunks, packs at most two
+windows of chunks beyond the one whose results are next, and returns what can be yielded. The driver
+waits on the port between steps: `results` in the calling thread, `aio` in an event loop, an
+executor's `pump` in its own thread, for its maps and for the calls of its futures.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "Raised"]
 
-_SLICE_S = 1.0  # how often a waiting caller looks at its progress bar
-_LATE_READING_S = 0.2  # for results that have come, when the map's deadline has passed
-_DECODED_BYTES = 16 << 20  # encoded size of results that are decoded before their turn
-_KEEP_S = 0.1  # what may be spent on decoding results for the error of a Ctrl-C
+_SLICE_S = 1.0  # interval at which a waiting caller updates its progress bar
+_LATE_READING_S = 0.2  # for decoding received results after the map's deadline
+_DECODED_BYTES = 16 << 20  # encoded size of results decoded ahead of their turn
+_KEEP_S = 0.1  # for decoding results to attach to a KeyboardInterrupt
 
 
-class _TimeIsOver(Exception):
-    """The map's deadline has passed while results were read."""
+class _DeadlineExceeded(Exception):
+    """The map's deadline passed while results were decoded."""
 
 
 class Raised:
-    """Stands in a chunk's results where an exception is to be raised."""
+    """An exception to be raised, in its place among a chunk's results."""
 
     __slots__ = ("error",)
 
@@ -49,8 +49,9 @@ class Raised:
 
 
 class _Finished:
-    """A chunk whose turn will come: its results, or its completion, which stays on the byte budget
-    and is decoded then."""
+    """A finished chunk that waits for its turn: its results, or its completion.
+
+    A completion counts against the byte budget and is decoded when its turn comes."""
 
     __slots__ = ("completion", "results", "size")
 
@@ -66,22 +67,21 @@ class _Finished:
 
 
 class Engine:
-    """Drives one map, for one thread at a time.
+    """Runs one map. For one thread at a time.
 
     Parameters
     ----------
     link, source, options, total
-        Where the chunks go; the items, or a `Feed`; their number, where it is known.
+        Where the chunks go; the items, or a `Feed`; the number of items if known, else None.
     ordered
-        False: results are given as they come.
+        False: results are returned in the order of completion.
     marks_errors
-        With on_error="return": errors are given as `Raised`, to be told from results, and the
-        failure of a chunk stands in the places of its items and ends nothing. What would happen to
-        every chunk, and the deadline, end the map.
+        With on_error="return": errors are returned as `Raised`, to tell them from results, and the
+        failure of a chunk takes the places of its items without ending the map. A failure that would
+        hit every chunk, and the deadline, end the map.
     apart
-        Items have nothing to do with each other: whatever goes wrong with one is given as its
-        `Raised`, and ends nothing that is in flight. What would happen to every chunk is the `cause`
-        for which nothing more is packed.
+        Items are independent: any failure of one is returned as its `Raised` and ends nothing in
+        flight. A failure that would hit every chunk becomes the `cause`, and nothing more is packed.
     """
 
     def __init__(
@@ -104,18 +104,18 @@ class Engine:
         self._marks_errors = marks_errors or apart
         self._apart = apart
         self._sender = Sender(link, source, options, total)
-        self._ready: dict[int, _Finished] = {}  # by first item, as they came
+        self._ready: dict[int, _Finished] = {}  # by first item, in order of completion
         self._decoded_bytes = 0  # sizes of those in _ready that are decoded
-        self._given = 0  # items given; if ordered, the position of the next one, too
-        self.given_first = 0  # index of the first item of the chunk that was given last
-        self._giving: list[Any] = []  # what `results` has still to yield of it, the last one first
-        self._giving_ends = 0  # index after its last item
+        self._given = 0  # number of items returned; if ordered, also the position of the next one
+        self.given_first = 0  # index of the first item of the chunk returned last
+        self._giving: list[Any] = []  # its items that `results` has yet to yield, in reverse order
+        self._giving_ends = 0  # index after the last of these
         self._raised: BaseException | None = None  # to be raised by the next step
-        self._fatal: BaseException | None = None  # ends the map whatever else is finished
-        self._read_until = self._sender.deadline  # from then on, no results are read any more
+        self._fatal: BaseException | None = None  # ends the map even if other chunks are finished
+        self._read_until = self._sender.deadline  # after this, no more results are decoded
         self._stale_said = False
         self._closed = False
-        self._left_running = 0  # invocations that were cancelled after their start, as far as known
+        self._left_running = 0  # invocations known to have been cancelled after their start
         self._log = log.MapLog(link.map_id, link.port) if log.is_wanted() else None
         self.progress = Progress(options.progress, total)
         self.worker_us = 0
@@ -133,17 +133,17 @@ class Engine:
             self._put_error(lost[0], [], lost[1], error)
 
     def input_room(self) -> int:
-        """Items that the open chunk still waits for; for those who supply a `Feed`."""
+        """Return the number of items that the open chunk still needs; for the owner of a `Feed`."""
         return self._sender.room()
 
     def stop_input(self, error: Exception) -> None:
-        """The input is over; its error is raised at its place, behind the items before it."""
+        """End the input; the error is raised at its position, after the items before it."""
         self._sender.stop(error)
 
     # --- receiving ------------------------------------------------------------------------------
 
     def _receive(self) -> None:
-        """Put what has come into its place; never waits."""
+        """Place the results of finished chunks; never waits."""
         while self._fatal is None and (completion := self._port.take()) is not None:
             self._place(completion)
 
@@ -152,7 +152,7 @@ class Engine:
             if self._log is not None:
                 self._log.chunk(completion)
             finished = self._place_results(completion)
-            # These may raise: the results are in their place by now.
+            # These may raise: the results have been placed by now.
             if completion.output is not None and self._options.logs:
                 show_output(completion)
             if completion.stale_code is not None and not self._stale_said:
@@ -165,7 +165,7 @@ class Engine:
             self._put_error(completion.first_item, [], completion.n_items, error)
 
     def _place_results(self, completion: Completion) -> int:
-        """How many items have finished."""
+        """Place a chunk's results or error; return the number of items that finished."""
         first, count = completion.first_item, completion.n_items
         if completion.failure:
             return self._place_failure(completion)
@@ -177,7 +177,7 @@ class Engine:
             try:
                 said = envelope.read_error(completion.error, count, done)
             except envelope.Malformed as wrong:
-                self._put_error(first, [], count, failures.unreadable(wrong, completion))
+                self._put_error(first, [], count, failures.invalid_reply(wrong, completion))
                 return done
             before = self._sender.ran_before(completion)
             error = failures.of_reply(said, completion, self._coding.allow_pickle, before=before)
@@ -197,7 +197,7 @@ class Engine:
         return done
 
     def _decode(self, completion: Completion) -> list[Any]:
-        """Its results; or what is to be raised when they cannot be read."""
+        """Return the chunk's results, or in their place the exception to raise if decoding fails."""
         try:
             results, failed = results_of(
                 completion,
@@ -205,7 +205,7 @@ class Engine:
                 guarded=self._options.on_error == "return",
                 check=self._check_time,
             )
-        except _TimeIsOver:
+        except _DeadlineExceeded:
             late = Raised(failures.read_too_late(completion))
             if self._apart:
                 return [late] * completion.done
@@ -226,7 +226,7 @@ class Engine:
 
     def _check_time(self) -> None:
         if self._read_until is not None and monotonic() > self._read_until:
-            raise _TimeIsOver
+            raise _DeadlineExceeded
 
     def _place_failure(self, completion: Completion) -> int:
         first, count = completion.first_item, completion.n_items
@@ -249,7 +249,7 @@ class Engine:
         elif self._is_late():
             self._sender.stop()
         elif not self._coding.for_worker and self._options.on_error == "return":
-            # Nothing of ours guards a payload where it goes: the failure is its result.
+            # No worker of ours catches errors of a payload: the failure is its result.
             self._ready[first] = _Finished([error])
             return count
         self._put_error(first, [], count, error)
@@ -262,8 +262,9 @@ class Engine:
     def _put_error(
         self, first: int, results: list[Any], missing: int, error: BaseException
     ) -> None:
-        """Place a chunk's results, and an error where some are missing. It is raised when its turn
-        comes, and nothing more is packed, unless errors are marked."""
+        """Place a chunk's results, followed by an error for the missing ones.
+
+        Unless errors are marked, it is raised when its turn comes, and nothing more is packed."""
         if self._marks_errors:
             results += [Raised(error)] * missing
         else:
@@ -273,8 +274,9 @@ class Engine:
         self._ready[first] = _Finished(results)
 
     def _take_finished(self, error: BaseException) -> dict[int, Any]:
-        """What is finished and not yet given, by position. What steers the interpreter, such as a
-        Ctrl-C, does not wait for all of it to be decoded."""
+        """Return the finished results that were not returned yet, by position.
+
+        An exception such as KeyboardInterrupt does not wait until all of them are decoded."""
         ends = None if isinstance(error, Exception) else monotonic() + _KEEP_S
         if ends is not None:
             self._read_until = ends
@@ -285,7 +287,9 @@ class Engine:
             partial[self._giving_ends - before_end] = result
         self._fatal = None
         while self._fatal is None and (completion := self._port.take()) is not None:
-            with contextlib.suppress(Exception):  # of printing and of the bar: one error is enough
+            with contextlib.suppress(
+                Exception
+            ):  # from printing or the progress bar: one error is enough
                 self._place(completion)
         for first, chunk in self._ready.items():
             if ends is not None and chunk.completion is not None and monotonic() >= ends:
@@ -295,17 +299,17 @@ class Engine:
                     partial[first + offset] = result
         return partial
 
-    # --- giving ---------------------------------------------------------------------------------
+    # --- results --------------------------------------------------------------------------------
 
     def step(self) -> list[Any] | None:
-        """What can be yielded now, or None: wait for the port first. Empty: the map is over.
+        """Return the results that can be yielded now; None: wait for the port first; empty: the end.
 
-        The list is the caller's.
+        The caller owns the list.
 
         Raises
         ------
         Exception
-            The input's, f's or the map's own, when its turn has come. The map is closed then.
+            The input's, f's or the map's, when its turn has come. The map is then closed.
         """
         try:
             self._receive()
@@ -317,7 +321,7 @@ class Engine:
                 self._bring_credentials()
             self.fill()
             if self._apart:
-                self._receive()  # what ran in this process is done
+                self._receive()  # work in this process is already done
             if (chunk := self.more()) is not None:
                 return chunk
             if not self._sender.idle:
@@ -331,7 +335,7 @@ class Engine:
         return []
 
     def more(self) -> list[Any] | None:
-        """After `step`, what else can be yielded without a look at what has come since; or None."""
+        """Return more of what the last `step` found; None: nothing more."""
         while self._ready and (chunk := self._next_chunk()) is not None:
             if chunk and isinstance(chunk[-1], Raised) and not self._marks_errors:
                 self._raised = chunk.pop().error
@@ -347,7 +351,7 @@ class Engine:
             return
         try:
             self._renew()
-        except BaseException as error:  # the user's own code may have been asked for them
+        except BaseException as error:  # renewing may run the user's code
             if not self._apart:
                 raise
             self._sender.stop(error)
@@ -366,18 +370,18 @@ class Engine:
         return chunk.results if chunk.completion is None else self._decode(chunk.completion)
 
     def wait(self, timeout_s: float = _SLICE_S) -> bool:
-        """Let the calling thread wait for a reply; Ctrl-C ends it. False: none came in time."""
+        """Wait for a reply in the calling thread; Ctrl-C interrupts it. Return False on timeout."""
         if waiting.for_port(self._port, min(timeout_s, _SLICE_S)):
             return True
         self.progress.add(0)
         return False
 
     def cancel(self) -> None:
-        """From any thread: what is not finished completes as cancelled."""
+        """Cancel unfinished chunks, from any thread; they complete as cancelled."""
         self._port.cancel()
 
     def look_after_s(self) -> float | None:
-        """When to step again though the port has nothing: for the bar, or at the deadline."""
+        """Return after how many seconds to step even if the port has nothing: progress bar, deadline."""
         deadline = self._sender.deadline
         left = None if deadline is None else max(0.0, deadline - monotonic())
         if not self.progress.wanted:
@@ -385,13 +389,12 @@ class Engine:
         return _SLICE_S if left is None else min(left, _SLICE_S)
 
     def results(self, ends: float | None = None) -> Generator[Any, None, None]:
-        """The results one by one; none is referenced here once it is given. Whatever ends it,
-        nothing of the map goes on after it.
+        """Yield the results one by one, without keeping references. The map is closed at the end.
 
         Raises
         ------
         TimeoutError
-            From `ends` (`time.monotonic`) on, instead of waiting; `concurrent.futures` has it.
+            No result by `ends` (`time.monotonic`); that of `concurrent.futures`.
         """
         try:
             while (chunk := self.step()) is None or chunk:
@@ -415,7 +418,7 @@ class Engine:
             self.close()
 
     def close(self, patience_s: float = 0.2) -> None:
-        """Cancel what is not finished. Idempotent; waits a moment for the native threads."""
+        """Cancel unfinished chunks. Idempotent; waits up to `patience_s` for the native threads."""
         if self._closed:
             return
         self._closed = True
@@ -424,7 +427,7 @@ class Engine:
             self._port.cancel()
             if patience_s > 0:
                 self._port.quiesce(patience_s)
-        # A caught exception may hold this map for long: not its buffers too.
+        # A caught exception may keep this map alive for long: free the buffers now.
         while (completion := self._port.take()) is not None:
             self._left_running += failures.runs_on(completion)
         self._left_running += self._port.outstanding
@@ -433,8 +436,10 @@ class Engine:
         self.progress.close()
 
     def end(self, error: BaseException) -> None:
-        """Close because of an exception. It keeps what is finished and not yet given; a Ctrl-C tells
-        what runs on nevertheless. Idempotent."""
+        """Close the map because of an exception. Idempotent.
+
+        The exception gets the finished results that were not returned yet; a KeyboardInterrupt also
+        a note on which invocations still run."""
         if self._closed:
             return
         finished: dict[int, Any] = {}
@@ -448,16 +453,16 @@ class Engine:
 
     @property
     def left_running(self) -> dict[str, int]:
-        """Of a closed map: how many invocations run on nevertheless, by where."""
+        """Return the number of invocations of a closed map that still run, by where."""
         return {self._runs_on: self._left_running}
 
     @property
     def cause(self) -> BaseException | None:
-        """The error for which no more input is packed."""
+        """Return the error because of which no more input is packed, or None."""
         return self._sender.error
 
     def abandon(self, why: str) -> None:
-        """Cancel what is not finished, from any thread; who waits for a result is told why."""
+        """Cancel unfinished chunks, from any thread; whoever waits for a result gets the reason."""
         if self._closed:
             return
         from concurrent.futures import CancelledError
@@ -472,16 +477,16 @@ class Engine:
 
     @property
     def unfinished(self) -> bool:
-        """Whether invocations go on that nobody has cancelled."""
+        """Return whether invocations are in flight that were not cancelled."""
         return not self._closed and self._fatal is None and self._port.outstanding > 0
 
     def fileno(self) -> int:
-        """A descriptor that is readable while `step` has something to take."""
+        """Return a file descriptor that is readable while `step` has something to take."""
         return self._port.fileno()
 
     @property
     def outstanding(self) -> int:
-        """Chunks whose replies are waited for."""
+        """Return the number of chunks without a reply yet."""
         return 0 if self._closed else self._port.outstanding
 
     @property

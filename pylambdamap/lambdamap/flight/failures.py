@@ -1,4 +1,4 @@
-"""From a chunk that failed to the exception that says so."""
+"""Exceptions for failed chunks."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 __all__ = [
     "INVOCATION",
     "REPLY",
+    "invalid_reply",
     "of_chunk",
     "of_reply",
     "read_too_late",
     "runs_on",
     "say_cancelled",
     "stronger",
-    "unreadable",
 ]
 
 _RAN_TEXT = {"NOT": "f did not run", "MAYBE": "f may have run", "RAN": "f has run"}
-_EXCEPTION_CHARS = 65536  # of f's exception as text; a worker sends a quarter of it at most
-_LEAST_BYTES = 4096  # of an exception, of however many: a usual one takes half of it
+_EXCEPTION_CHARS = 65536  # of f's exception in text form; a worker sends at most a quarter of that
+_LEAST_BYTES = 4096  # per exception, however many there are; most take half of that
 
 
 def _items(indices: Sequence[int]) -> str:
@@ -39,15 +39,15 @@ def _items(indices: Sequence[int]) -> str:
 
 
 class Kind(NamedTuple):
-    """A kind of failure: the exception that tells it."""
+    """A kind of failure: its exception class and message."""
 
     error: (
         type[Exception] | None
     )  # None: CancelledError of concurrent.futures, imported when needed
-    # Whether f ran, as far as one attempt goes; an earlier one that was tried again may have known more.
+    # Whether f ran, as known from one attempt; an earlier, retried one may have said more.
     ran: tuple[errors.Ran, ...]
-    remedy: str = ""  # what the caller can do
-    remedy_for_one: str = ""  # instead, where the chunk is one item
+    remedy: str = ""  # what the caller can do; shown after the message
+    remedy_for_one: str = ""  # instead of it, for a chunk of one item
     remedy_if_idempotent: str = ""
     says: str = "{items}: {message} [{known}]"
 
@@ -107,7 +107,7 @@ INVOCATION: Final[dict[str, Kind]] = {
     ),
     "worker_crashed": Kind(
         errors.WorkerCrashedError,
-        _ANY,  # on Lambda RAN; of an executor's process less is known
+        _ANY,  # RAN on Lambda; less is known about an executor's process
         "it exited, was killed or ran out of memory; see the function's log",
     ),
     "too_large": Kind(
@@ -122,7 +122,7 @@ INVOCATION: Final[dict[str, Kind]] = {
     "system": Kind(RuntimeError, _ANY, says="{message}"),
 }
 
-# Of a reply's error, by its field `kind`. RAN alone: shipping/envelope.py believes no other word of it.
+# Errors in a reply, by their field `kind`. Where RAN is the only value, shipping/envelope.py rejects others.
 REPLY: Final[dict[str, Kind]] = {
     "function": Kind(errors.RemoteError, _RAN),  # or f's own exception
     "encode": Kind(
@@ -140,18 +140,18 @@ REPLY: Final[dict[str, Kind]] = {
         says="{items}: {message} [{known}]",
     ),
 }
-_UNKNOWN = REPLY["function"]  # a kind of a later release
+_UNKNOWN = REPLY["function"]  # a kind added by a later release
 
 
 def stronger(one: errors.Ran, other: errors.Ran) -> errors.Ran:
-    """What two attempts together say of whether f ran."""
+    """Return what two attempts together say about whether f ran."""
     return max(one, other, key=_ANY.index)
 
 
 def of_chunk(
     completion: Completion, idempotent: bool = False, before: errors.Ran = "NOT"
 ) -> Exception:
-    """The exception of a chunk whose invocation failed. idempotent: as the option says. before:
+    """Return the exception for a chunk whose invocation failed. idempotent: value of the option. before:
     whether f ran in earlier attempts for its items."""
     indices = range(completion.first_item, completion.first_item + completion.n_items)
     ran = stronger(cast(errors.Ran, completion.ran), before)
@@ -184,7 +184,7 @@ def _cancelled() -> type[Exception]:
 
 
 def _raised(body: bytes) -> tuple[str, str]:
-    """Type and traceback of Lambda's own description of an exception; "" where it has none."""
+    """Return type and traceback from Lambda's description of an exception; "" if absent."""
     try:
         found = envelope.load(body)
     except envelope.Malformed:
@@ -216,7 +216,7 @@ def of_reply(
     first, count = completion.first_item, completion.n_items
     indices: Sequence[int] = range(first, first + count)
     not_run: Sequence[int] = ()
-    at = described["index"]  # None: it is of the whole chunk
+    at = described["index"]  # None: it concerns the whole chunk
     if at is not None:
         not_run = indices[at + 1 :] if stopped and before == "NOT" else ()
         indices = (first + at,)
@@ -255,11 +255,12 @@ def of_reply(
     return error
 
 
-def unreadable(
+def invalid_reply(
     wrong: envelope.Malformed | _codec.DecodeFailure, completion: Completion
 ) -> errors.LambdaMapError:
-    """The exception of a reply that is not what the wire format says, or holds results that this
-    side does not read. Whatever it claims, f has run."""
+    """Return the exception for a reply that violates the wire format or cannot be decoded here.
+
+    Whatever the reply claims, f has run."""
     decoding = isinstance(wrong, _codec.DecodeFailure)
     kind = errors.DecodeError if decoding else errors.ProtocolError
     what = "cannot decode the results of" if decoding else "invalid reply to"
@@ -267,7 +268,7 @@ def unreadable(
 
 
 def read_too_late(completion: Completion) -> errors.DeadlineError:
-    """The exception of a reply whose results were being read when the map's deadline passed."""
+    """Return the exception for results that were being decoded when the map's deadline passed."""
     return errors.DeadlineError(
         f"deadline exceeded while decoding the results of chunk {completion.first_item}",
         **_answered(completion),
@@ -288,8 +289,9 @@ _FRAME = re.compile(r'  File "(.+)", line (\d+), in .+')
 
 
 def _with_source(text: str) -> str:
-    """A traceback from elsewhere, with the lines that only this process has: those of notebook cells
-    and of ``__main__``."""
+    """Return a remote traceback with the source lines that only this process has.
+
+    These are lines of notebook cells and of ``__main__``."""
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     lines = text.splitlines()
     shown = []
@@ -305,12 +307,12 @@ def _with_source(text: str) -> str:
 
 
 def runs_on(completion: Completion) -> bool:
-    """Whether the invocation had started when it was cancelled: on Lambda it goes on to its end."""
+    """Return whether a cancelled invocation had started: on Lambda it runs to completion."""
     return completion.failure == "cancelled" and completion.ran != "NOT"
 
 
 def say_cancelled(error: BaseException, what: str, left: Mapping[str, int]) -> None:
-    """Tell on a Ctrl-C how many invocations run on nevertheless, and where; those of "" do not."""
+    """Note on a Ctrl-C how many invocations still run, and where; "" stands for nowhere."""
     parts = []
     for where, count in left.items():
         if where and count:
@@ -321,5 +323,5 @@ def say_cancelled(error: BaseException, what: str, left: Mapping[str, int]) -> N
         errors.attach(error, errors.Failure(), text)
     else:
         errors.note(error, text)
-    if sys.version_info < (3, 11):  # which shows no notes
+    if sys.version_info < (3, 11):  # which does not show notes
         print(text, file=sys.stderr)

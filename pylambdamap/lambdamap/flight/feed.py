@@ -1,4 +1,4 @@
-"""From items to chunks that are on their way: what is packed next, how much, and what goes again."""
+"""Sending: what is packed next, how much of it, and what is resent."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = ["Feed", "Sender"]
 
 
 class Feed:
-    """An input that arrives by itself: items that are here, and whether more may come.
+    """An input that arrives asynchronously: the items so far, and whether more may arrive.
 
-    For the thread of its engine alone. Owned by whoever appends to it.
+    For its engine's thread only. Owned by whoever appends to it.
     """
 
-    windows_ahead = 2  # of chunks that may be packed before the first of them is answered
+    windows_ahead = 2  # of chunks that may be packed before the first reply
 
     def __init__(self) -> None:
         self.items: deque[Any] = deque()
         self.ended = False
-        self.error: BaseException | None = None  # what ended it; raised behind its last item
+        self.error: BaseException | None = None  # what ended it; raised after its last item
         self._taken = 0
 
     def __iter__(self) -> Feed:
@@ -43,13 +43,14 @@ class Feed:
         raise StopIteration
 
     def room(self, packed: int, wanted: int) -> int:
-        """How full a chunk that wants so many items may become without waiting. packed: items in
-        this and earlier chunks; the packer may hold one more that did not fit."""
+        """Return how many of the wanted items a chunk can get without waiting.
+
+        packed: items in this and earlier chunks; the packer may hold one more that did not fit."""
         return wanted if self.ended else min(wanted, len(self.items) + self._taken - packed)
 
 
 class Sender:
-    """Packs a map's items and submits the chunks. For the thread of its engine."""
+    """Packs a map's items and submits the chunks. For its engine's thread only."""
 
     def __init__(
         self, link: Link, source: Iterator[Any], options: Options, total: int | None
@@ -66,47 +67,51 @@ class Sender:
         self._fixed = 0 if options.chunksize == "auto" else int(options.chunksize)
         self._chunker = _codec.Chunker(self._fixed)
         self.deadline = None if options.timeout is None else monotonic() + options.timeout
-        self._open_items = 0  # in the packer's open chunk, which waits for its feed
-        self._wanted = 0  # items that the open chunk is to have; 0: none is open
-        self._backlog: deque[tuple[bytes, int, int]] = deque()  # packed, to be submitted
-        self.ends = False  # no more input is packed: an error or the end
-        self.error: BaseException | None = None  # the input's own, to be raised behind its items
+        self._open_items = 0  # items in the packer's open chunk, which waits for its feed
+        self._wanted = 0  # target size of the open chunk, in items; 0: none is open
+        self._backlog: deque[tuple[bytes, int, int]] = (
+            deque()
+        )  # packed, not yet submitted: frame, first item, number of items
+        self.ends = False  # no more input is packed: the end or an error
+        self.error: BaseException | None = None  # the input's error, to be raised after its items
         self.chunks = 0
         self._ran_before: dict[int, errors.Ran] = {}  # of chunks sent again, by first item; not NOT
-        self.items_resent = 0  # answered "not started" by a chunk that was done in part
+        self.items_resent = 0  # not started by the worker, in chunks that were partly done
 
     @property
     def items(self) -> int:
-        """Items packed so far: the position of the next one."""
+        """Return the number of items packed so far, which is the position of the next one."""
         return self._packer.items_packed
 
     @property
     def idle(self) -> bool:
-        """Nothing is on its way, and nothing will be."""
+        """Return whether nothing is in flight and nothing more will be sent."""
         return self.ends and not self._port.outstanding and not self._backlog
 
     def room(self) -> int:
-        """Items that the open chunk still waits for; for those who supply a `Feed`."""
+        """Return the number of items that the open chunk still needs; for the owner of a `Feed`."""
         if self.ends or self._feed is None or self._wanted == 0:
             return 0
         return self._wanted - self._open_items - len(self._feed.items)
 
     def stop(self, error: BaseException | None = None) -> None:
-        """No more input is packed. An error is raised at its place, behind the items before it."""
+        """Pack no more input. An error is raised at its position, after the items before it."""
         if not self.ends:
             self.ends = True
             self.error = error
 
     def drop(self) -> None:
-        """Nothing more is sent at all."""
+        """Send nothing more."""
         self.ends = True
         self._backlog.clear()
 
     # --- what is packed next ---------------------------------------------------------------------
 
     def fill(self, given: int, finished: int) -> None:
-        """Pack and submit chunks while there is room. given: items whose results the caller has;
-        finished: chunks whose results wait for their turn."""
+        """Pack and submit chunks while there is room.
+
+        given: number of items whose results were returned. finished: number of chunks whose results
+        wait for their turn."""
         if self._backlog and not self._submit():
             return
         while not self.ends and (self._wanted or self._may_pack(given, finished)):
@@ -120,7 +125,7 @@ class Sender:
             first = self._packer.items_packed - count
             try:
                 self._backlog.append((self._packer.take(), first, count))
-            except _codec.EncodeFailure as failure:  # of items that only fail together
+            except _codec.EncodeFailure as failure:  # raised for the chunk, not for one item
                 raise errors.EncodeError(
                     f"items {first} to {first + count - 1} cannot be sent: {failure.args[0]}",
                     indices=range(first, first + count),
@@ -130,7 +135,7 @@ class Sender:
                 return
 
     def _submit(self) -> bool:
-        """Whether all that is packed could be submitted; the byte budget may refuse it for now."""
+        """Submit packed chunks; return False if the byte budget refuses one for now."""
         while self._backlog:
             if not self._port.submit(*self._backlog[0]):
                 return False
@@ -139,8 +144,9 @@ class Sender:
         return True
 
     def give_up(self) -> tuple[int, int] | None:
-        """After `fill` has raised: drop the chunk that it was about to submit. Its first item and
-        their number; None: there was none."""
+        """Drop the chunk that `fill` was about to submit when it raised.
+
+        Returns its first item and number of items; None: there was no such chunk."""
         if not self._backlog:
             return None
         _, first, count = self._backlog.popleft()
@@ -153,7 +159,7 @@ class Sender:
         return chunks < self._ahead * self._window()
 
     def _next_size(self, given: int) -> int:
-        """Items of the next chunk; 0: wait for a reply first."""
+        """Return the number of items of the next chunk; 0: wait for a reply first."""
         wanted = self._fixed
         if not wanted:
             left = -1 if self._total is None else max(0, self._total - self._packer.items_packed)
@@ -166,7 +172,7 @@ class Sender:
         return wanted
 
     def _pack(self) -> bool:
-        """Add to the open chunk; whether it is to be sent. It is not while its feed has no more."""
+        """Add items to the open chunk; return whether to send it, not while it waits for its feed."""
         packer, wanted, most = self._packer, self._wanted, self._chunker.max_bytes
         before = packer.items_packed - self._open_items
         limit = wanted if self._feed is None else self._feed.room(before, wanted)
@@ -185,17 +191,18 @@ class Sender:
     # --- what a reply changes --------------------------------------------------------------------
 
     def observe(self, done: int, worker_us: int) -> None:
-        """So many items took f so long."""
+        """Record that f took worker_us microseconds for `done` items."""
         if not self._fixed:
             self._chunker.observe(done, worker_us, self._window())
 
     def halve(self, completion: Completion) -> None:
-        """Send a chunk that was too large again, before all others that wait."""
+        """Resend a chunk that was too large in two halves, before all other waiting chunks."""
         self._resend(completion, 0, (completion.n_items + 1) // 2)
 
     def resend(self, completion: Completion) -> None:
-        """Send the items again that a reply says were not started, before all others that wait: as
-        many at once as were done at once, but not more chunks than the window takes."""
+        """Resend the items that were not started according to a reply, before all other chunks.
+
+        A new chunk has as many items as were done, but the window limits the number of chunks."""
         left = completion.n_items - completion.done
         self.items_resent += left
         self._resend(completion, completion.done, max(completion.done, -(-left // self._window())))

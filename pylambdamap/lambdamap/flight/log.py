@@ -1,16 +1,15 @@
-"""What the logger ``lambdamap`` says of a map.
+"""Log records of a map, by the logger ``lambdamap``.
 
-One record per chunk at DEBUG. One per retry at WARNING; of 429 replies and of failures to connect the
-first of a map at WARNING and the rest at DEBUG, since a map that is wider than its function's
-concurrency meets thousands.
-Each carries its facts as attributes of the record, for a structured handler, and in its message:
+One record per chunk at DEBUG. One per retry at WARNING; for 429 replies and connection failures,
+only the first of a map at WARNING and the rest at DEBUG, since a map that exceeds its function's
+concurrency may get thousands. Each record has these attributes, for structured handlers:
 ``event``, ``map_id``, ``first_item``, ``n_items``, ``attempt``, ``status``, ``failure``, ``ran``,
 ``request_id``, ``delay`` and ``seconds`` (seconds), ``bytes_sent``, ``bytes_received``.
 
-The logger ``lambdamap.wire`` is for looking into a connection. Only when its own level is set to
-DEBUG, it has each connection, request head and reply: secrets are cut out before the text is made.
-No record holds a payload. Native threads never log: they leave notes, and the calling thread, which
-looks at them when it wakes, makes the records.
+The logger ``lambdamap.wire`` is for debugging connections. Only if its own level is set to DEBUG,
+it logs each connection, request head and reply; secrets are removed before the text is built. No
+record contains a payload. Native threads never log: they leave notes, from which the calling thread
+makes the records when it wakes.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ _WHY = {
 
 
 def is_wanted() -> bool:
-    """Whether anybody would see a retry."""
+    """Return whether a retry would be logged."""
     return _log.isEnabledFor(logging.WARNING)
 
 
 def is_traced() -> bool:
-    """Whether ``lambdamap.wire`` itself was set to DEBUG; what it inherits does not count."""
+    """Return whether ``lambdamap.wire`` itself was set to DEBUG; an inherited level does not count."""
     return 0 < _wire.level <= logging.DEBUG and _wire.isEnabledFor(logging.DEBUG)
 
 
@@ -51,7 +50,7 @@ def _items(first: int, count: int) -> str:
 
 
 def _reply(status: int, request_id: str | None, unconnected: bool = False) -> str:
-    """What came back, as far as there was anything."""
+    """Describe the reply, or that there was none."""
     if not status:
         return "no connection" if unconnected else "no reply"
     return f"status {status}" + (f", request id {request_id}" if request_id else "")
@@ -66,10 +65,10 @@ class MapLog:
         self._map_id = map_id
         self._port = port
         self._debug = _log.isEnabledFor(logging.DEBUG)
-        self._said: set[str] = set()  # kinds of which the first stands for all
+        self._said: set[str] = set()  # kinds already logged at WARNING
 
     def chunk(self, completion: Completion) -> None:
-        """A chunk has ended."""
+        """Log a finished chunk."""
         if not self._debug:
             return
         self.notes()
@@ -105,7 +104,7 @@ class MapLog:
         )
 
     def notes(self) -> None:
-        """What has happened since the last call."""
+        """Log the events since the last call."""
         for note in self._port.notes():
             kind = note["kind"]
             if kind == "lost":

@@ -1,4 +1,4 @@
-"""Opening a map: options to backend, function to shipment, both to an `Engine`."""
+"""Opening a map: choose the backend, ship the function, and create an `Engine`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 __all__ = ["connect", "invocations_at_once", "open_engine", "open_payload_engine"]
 
-_DEFAULT_INVOCATION_S = 1830.0  # the longest run of a synchronous invocation, and 30 s for the way
+_DEFAULT_INVOCATION_S = 1830.0  # longest possible invocation, plus 30 s for the network
 _MAX_REPLY_BYTES = _codec.MAX_REPLY_BYTES + 65_536
 _PYTHON = "%d.%d" % sys.version_info[:2]
 _ZAPPA_TASK = "lambdamap.worker.entry.zappa_task"
 
 
 def invocations_at_once(options: Options) -> int:
-    """The most that there may be; 1 for work in this process.
+    """Return the maximum number of concurrent invocations; 1 for work in this process.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def _milliseconds(seconds: float | None) -> int:
 
 
 def _default_budget() -> int:
-    """min(512 MB, a quarter of the memory that this process may use)."""
+    """Return min(512 MB, a quarter of the memory available to this process), in bytes."""
     import os
 
     most = 512 << 20
@@ -83,7 +83,7 @@ def _default_budget() -> int:
 
 
 def _route(options: Options) -> tuple[str, Any]:
-    """Backend's name and its route; None for work in this process."""
+    """Return the backend's name and its route; the route is None for work in this process."""
     from lambdamap import backends
 
     name = backends.choose(options)
@@ -101,7 +101,7 @@ def _route(options: Options) -> tuple[str, Any]:
 
 
 def _compresses(options: Options, route: Route | None) -> bool:
-    """Whether requests and replies are compressed; "auto": where there is a network between."""
+    """Return whether requests and replies are compressed; "auto": unless the endpoint is local."""
     if options.compression != "auto":
         return bool(options.compression)
     if route is None:
@@ -142,12 +142,12 @@ def _open_native(
 
 
 def _dispatcher() -> Any:
-    """The native dispatcher, loaded.
+    """Return the native dispatcher's module.
 
     Raises
     ------
     ConfigError
-        It does not load: a library that it needs is not there.
+        It does not load: a library that it needs is missing.
     """
     try:
         from lambdamap import _net
@@ -161,8 +161,9 @@ def _dispatcher() -> Any:
 
 
 def _runs_on(name: str, route: Route | None) -> str:
-    """Where invocations that were started and cancelled run to their end; the local Lambda ends
-    them."""
+    """Return where cancelled invocations that had started run to completion; "": nowhere.
+
+    The local Lambda ends them."""
     if route is None:
         return "in the executor" if name == "executor" else ""
     return "" if name == "local" else f"on {route.function}"
@@ -211,7 +212,7 @@ def open_engine(
     marks_errors: bool = False,
     bound_id: str = "",
 ) -> Engine:
-    """An engine that calls f on items; its first window is on its way when this returns.
+    """Return an engine that calls f on items; its first window has been submitted.
 
     Parameters
     ----------
@@ -220,22 +221,22 @@ def open_engine(
     iterator
         The items, read in the thread that steps the engine; or a `Feed`.
     total
-        Their number, where it is known.
+        Number of items; None if unknown.
     calls
         How f is called with an item: one of `lambdamap.shipping.envelope.CALLS`.
     ordered
-        False: results are given as they come.
+        False: results are returned in the order of completion.
     marks_errors
         As for `Engine`.
     bound_id
-        Maps with the same one have ``max_concurrency`` invocations at once together.
+        Maps with the same id share ``max_concurrency``.
     """
     from lambdamap.shipping.functions import ship
 
     try:
         link = connect(ship(function, options.by_value), options, calls=calls, bound_id=bound_id)
     except (errors.ConfigError, errors.EncodeError) as error:
-        raise error.with_traceback(None)  # noqa: B904  # of how it was found, a notebook shows pages
+        raise error.with_traceback(None)  # noqa: B904  # drop the traceback, which fills pages in a notebook
     return _start(
         Engine(link, iterator, options, total=total, ordered=ordered, marks_errors=marks_errors)
     )
@@ -252,8 +253,9 @@ def _start(engine: Engine) -> Engine:
 
 
 def connect(shipment: Shipment, options: Options, *, calls: str, bound_id: str = "") -> Link:
-    """Choose the backend and open a map of this function there; nothing is sent. bound_id: as for
-    `open_engine`.
+    """Choose the backend and open a map of this function there; nothing is sent.
+
+    bound_id: as for `open_engine`.
 
     Raises
     ------
@@ -294,7 +296,7 @@ def open_payload_engine(
     raw: bool,
     durable_execution_name: str | Callable[[int, Any], str] | None = None,
 ) -> Engine:
-    """An engine that sends payloads to any Lambda function."""
+    """Return an engine that sends payloads to any Lambda function."""
     names = None if durable_execution_name is None else Names(durable_execution_name)
     name, route = _route(options)
     if route is None:

@@ -1,6 +1,6 @@
-"""What a map's chunks are as bytes: items packed into requests, results unpacked from replies.
+"""Encoding of a map's chunks: items packed into requests, results unpacked from replies.
 
-Frames and JSON hold items for a worker of lambdamap; payloads go to any function, one per chunk.
+Frames and JSON carry items for a lambdamap worker; payloads go to any function, one per chunk.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ _NO_LIMIT = 1 << 40  # bytes of a chunk that is packed again
 
 
 def coding_of(shipment: Shipment, options: Options, calls: str, allow_pickle: bool) -> Coding:
-    """How the items of this function are packed. allow_pickle: items and results may be pickled.
+    """Return how the items of a function are packed.
+
+    allow_pickle: items and results may be pickled.
 
     Raises
     ------
     ConfigError
-        With codec="json", for a function that does not go by its name alone.
+        codec="json" and a function that cannot be sent by name only.
     EncodeError
         The function's constant arguments cannot be sent.
     """
@@ -47,7 +49,7 @@ def coding_of(shipment: Shipment, options: Options, calls: str, allow_pickle: bo
 
 
 class _Frames:
-    """Chunks of items as frames of lambdamap."""
+    """Chunks of items as lambdamap frames."""
 
     for_worker = True
 
@@ -82,7 +84,7 @@ class _Frames:
 
 
 class _Json:
-    """Chunks of items as plain JSON. star: an item is the arguments of a call."""
+    """Chunks of items as JSON. star: an item is a call's arguments."""
 
     for_worker = True
 
@@ -117,12 +119,12 @@ def _repack(
 
 
 def _checked(results: Any, guarded: Any) -> tuple[list[Any], dict[int, Any]]:
-    """Results, a list or by index, and errors by index, as they were in a reply.
+    """Return a reply's results as a list, and its errors by index.
 
     Raises
     ------
     DecodeFailure
-        They are not what the wire format says.
+        They violate the wire format.
     """
     if isinstance(results, dict):
         if list(results) != list(range(len(results))):
@@ -143,7 +145,7 @@ def _checked(results: Any, guarded: Any) -> tuple[list[Any], dict[int, Any]]:
 
 
 class Payloads:
-    """Payloads of `invoke_map` and whole replies. raw: these are given as bytes, not read as JSON."""
+    """Payloads of `invoke_map` and whole replies. raw: replies are bytes, not decoded as JSON."""
 
     for_worker = False
     allow_pickle = False
@@ -170,7 +172,7 @@ class Payloads:
 
 
 class Packed:
-    """Chunks of one item each that have been packed already, in this coding."""
+    """Chunks of one item each, already packed in this coding."""
 
     for_worker = True
 
@@ -185,7 +187,7 @@ class Packed:
 
 
 class _PayloadPacker:
-    """One payload per chunk, as JSON or as the bytes that were given."""
+    """One payload per chunk, as JSON or as the given bytes."""
 
     def __init__(self, names: Names | None = None) -> None:
         self._names = names
@@ -196,7 +198,7 @@ class _PayloadPacker:
 
     def fill(self, iterator: Iterator[Any], max_items: int, max_bytes: int, /) -> int:
         del max_bytes
-        if max_items == 0:  # of a feed that has nothing yet
+        if max_items == 0:  # of a feed that has no item yet
             return 0
         try:
             payload = next(iterator)

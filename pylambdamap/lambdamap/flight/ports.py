@@ -1,7 +1,8 @@
-"""What a map in flight is made of, and the engine's view of each part.
+"""Protocols for the parts of a map in flight, as the engine sees them.
 
-A *port* is a map's way out: `lambdamap._net.Map`, or `lambdamap.backends.inprocess.InProcessMap` for
-work in this process. The protocols are for type checkers: at run time there are none.
+A *port* is a map as seen by the engine: `lambdamap._net.Map`, or
+`lambdamap.backends.inprocess.InProcessMap` for work in this process. The protocols exist for type
+checkers only, not at run time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Completion(Protocol):
-        """One finished chunk. What each attribute holds is said in _net.pyi."""
+        """One finished chunk. _net.pyi documents the attributes."""
 
         @property
         def first_item(self) -> int: ...
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
         def request_frame(self) -> bytes: ...
 
     class Port(Protocol):
-        """Chunks out, completions in. For one thread at a time, but for `cancel`."""
+        """Sends chunks, returns completions. For one thread at a time, except `cancel`."""
 
         def submit(self, frame: bytes, first_item: int, n_items: int, /) -> bool: ...
         def take(self) -> Completion | None: ...
@@ -80,7 +81,7 @@ if TYPE_CHECKING:
         def latency(self) -> tuple[float, float, float, float] | None: ...
 
     class Packer(Protocol):
-        """Turns items into the bytes of chunks, as `lambdamap._codec.ChunkPacker` does."""
+        """Packs items into chunks, as `lambdamap._codec.ChunkPacker` does."""
 
         def fill(self, iterator: Iterator[Any], max_items: int, max_bytes: int, /) -> int: ...
         def take(self) -> bytes: ...
@@ -92,37 +93,37 @@ if TYPE_CHECKING:
         def chunk_bytes(self) -> int: ...
 
     class Coding(Protocol):
-        """A map's chunks as bytes, both ways."""
+        """Encodes a map's requests and decodes its replies."""
 
         @property
         def packer(self) -> Packer: ...
         @property
         def for_worker(self) -> bool:
-            """Whether a worker of lambdamap reads them; else each is one payload for any function."""
+            """Whether chunks are for a lambdamap worker; else each is one payload for any function."""
 
         @property
         def allow_pickle(self) -> bool:
-            """Whether replies may hold pickles."""
+            """Whether replies may contain pickles."""
 
         def unpack(
             self, completion: Completion, check: Callable[[], None] | None, /
         ) -> tuple[list[Any], dict[int, Any]]:
-            """Return results, and by index the descriptions of the items that failed.
+            """Return the results, and by index the descriptions of the items that failed.
 
-            check is called now and then, and may raise. Raises `_codec.DecodeFailure`.
+            check is called periodically, and may raise. Raises `_codec.DecodeFailure`.
             """
 
         def parts(self, chunk: bytes, start: int, size: int, /) -> list[tuple[bytes, int]]:
-            """Pack the items of a chunk again, from `start` on: smaller chunks, and their items."""
+            """Repack a chunk's items from `start` on into chunks of `size`; return each with its count."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Link:
-    """A function on its backend, ready for chunks of its items."""
+    """A map of one function opened on its backend, ready for chunks."""
 
     map_id: str
     port: Port
-    window: Callable[[], int]  # invocations at once, at present
+    window: Callable[[], int]  # current maximum of concurrent invocations
     coding: Coding
-    renew: Callable[[], None] | None  # to be called when the port wants credentials
-    runs_on: str  # where cancelled invocations run to their end; "": nowhere
+    renew: Callable[[], None] | None  # called when the port wants credentials
+    runs_on: str  # where cancelled invocations run to completion; "": nowhere

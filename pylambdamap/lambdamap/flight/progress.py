@@ -10,11 +10,11 @@ from typing import Any
 
 __all__ = ["Progress"]
 
-_AFTER_S = 1.0  # a map that ends sooner shows nothing
+_AFTER_S = 1.0  # shorter maps show no bar
 
 
 def _is_watched() -> bool:
-    """Whether a person sees stderr: a terminal, or a notebook's kernel."""
+    """Return whether stderr is shown to a person: a terminal or a notebook kernel."""
     if "ipykernel" in sys.modules:
         return True
     try:
@@ -24,15 +24,15 @@ def _is_watched() -> bool:
 
 
 def _tqdm() -> Callable[..., Any]:
-    """In a notebook a widget where ipywidgets is there, else a line of text."""
+    """Return tqdm's class: a widget in a notebook with ipywidgets, else a line of text."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there is no widget
+        warnings.simplefilter("ignore")  # about the missing widget
         from tqdm.auto import tqdm
     return tqdm
 
 
 class Progress:
-    """Counts finished items; shows them as the ``progress`` option says."""
+    """Counts finished items, and shows them as set by the ``progress`` option."""
 
     __slots__ = ("_bar", "_callback", "_due", "_make", "_shown", "done", "total")
 
@@ -57,11 +57,11 @@ class Progress:
 
     @property
     def wanted(self) -> bool:
-        """Whether `add` is to be called now and then though nothing has finished."""
+        """Return whether `add` must be called periodically even if nothing has finished."""
         return self._bar is not None or self._due < float("inf")
 
     def add(self, items: int) -> None:
-        """So many more items have their result."""
+        """Count finished items."""
         self.done += items
         if self._callback is not None:
             if items:
@@ -78,7 +78,7 @@ class Progress:
         self._shown = self.done
 
     def close(self) -> None:
-        """The last state stays on the screen."""
+        """Close the bar; its last state stays on the screen."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

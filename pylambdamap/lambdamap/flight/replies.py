@@ -1,4 +1,4 @@
-"""What a reply says: results and errors of its items, what they printed, and of which code they are."""
+"""Reading replies: results and errors of items, their output, and whether their code is stale."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def results_of(
     guarded: bool,
     check: Callable[[], None] | None = None,
 ) -> tuple[list[Any], dict[int, BaseException]]:
-    """The results that a reply holds, and by index the errors of the items that failed.
+    """Return a reply's results, and by index the errors of the items that failed.
 
-    guarded: the request has asked for errors among the results. check: called now and then while
-    they are read; what it raises ends that.
+    guarded: errors among the results are allowed (on_error="return"). check: called periodically
+    while results are decoded; an exception that it raises ends decoding.
 
     Raises
     ------
     DecodeError, ProtocolError
-        It cannot be read. f has run.
+        The reply is invalid. f has run.
     """
     done = completion.done
     try:
@@ -54,14 +54,14 @@ def results_of(
     except (envelope.Malformed, _codec.DecodeFailure) as found:
         wrong, cause = found.with_traceback(None), found.__cause__
     except BaseException as found:
-        # Signals come to the main thread alone. In another one it is the value that exits.
+        # Signals arrive in the main thread only. In another thread the decoded value raised it.
         if isinstance(found, Exception) or _in_main_thread():
             raise
         wrong, cause = _codec.DecodeFailure(f"{type(found).__name__}: {found}"), found
-    # Here, so that the frames of decoding do not stay with it, and in them the reply.
+    # Raised here so that the traceback does not keep the decoder's frames, and the reply, alive.
     if cause is not None:
         errors.trim(cause)
-    raise failures.unreadable(wrong, completion) from cause
+    raise failures.invalid_reply(wrong, completion) from cause
 
 
 def _in_main_thread() -> bool:
@@ -69,7 +69,7 @@ def _in_main_thread() -> bool:
 
 
 def show_output(completion: Completion) -> None:
-    """Print what items have printed, ``[[index, text], ...]``, under their position."""
+    """Print the output of items, ``[[index, text], ...]``, each line with the item's position."""
     found = json.loads(completion.output or b"[]")
     for printed in found if isinstance(found, list) else ():
         match printed:
@@ -79,10 +79,11 @@ def show_output(completion: Completion) -> None:
 
 
 def warn_stale(raw: str) -> None:
+    """Warn that the worker's source differs; raw: ``code`` of the reply, as JSON."""
     found = json.loads(raw)
     module = found.get("module") if isinstance(found, dict) else None
     errors.warn(
-        f"the worker runs another version of {module or 'the code'} than this process: deploy it, "
-        "or results come from the old code",
+        f"the worker runs another version of {module or 'the code'} than this process: deploy the "
+        "function again, or results come from the old code",
         errors.StaleCodeWarning,
     )

@@ -1,4 +1,4 @@
-"""What a map has cost so far, in numbers."""
+"""Statistics of a map."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class Stats:
     items, chunks : int
         Items packed, and chunks sent.
     items_resent : int
-        Items of a chunk that was done in part: they had not been started, and were sent again.
+        Items that were not started because their chunk was partly done, and were resent.
     requests : int
-        Requests of which at least a part was sent, those that were answered by 429 included.
+        Requests that were sent at least in part, including those answered by 429.
     retries, throttles : int
-        Requests that were tried again after a failure; 429 replies, each of which was sent again.
+        Requests retried after a failure; 429 replies, each of which was followed by a resend.
     connections : int
         Connections opened.
     bytes_sent, bytes_received : int
-        Over all requests, HTTP heads included, TLS not.
+        Over all requests, including HTTP headers, excluding TLS.
     worker_seconds : float
-        Spent in f, added up over all items, as the workers measured it.
+        Total time spent in f, as measured by the workers.
     in_flight : int
         Chunks sent or queued and not yet taken.
     latency_p50, latency_p90, latency_p99, latency_max : float or None
-        Seconds that half, 90 % and 99 % of the chunks needed at most for the last attempt, the
-        connection included, and the longest. Within 7 %, from a histogram of 240 buckets an eighth
-        of an octave wide; the maximum is exact. Only chunks that were answered count; None before
-        the first, and for work in this process.
+        Median, 90th and 99th percentile and maximum of the last attempt of each chunk with a reply,
+        in seconds, including connecting. Percentiles are within 7 %, from a histogram of 240 buckets
+        an eighth of an octave wide; the maximum is exact. None before the first reply, and for work
+        in this process.
     """
 
     items: int

@@ -1,5 +1,7 @@
-"""Waiting for descriptors. Where gevent or eventlet has put its own functions into `select`, other
-greenlets run meanwhile; the server of the local Lambda is one of them.
+"""Waiting for file descriptors.
+
+If gevent or eventlet has patched `select`, other greenlets run meanwhile; the server of the local
+Lambda may be one of them.
 """
 
 from __future__ import annotations
@@ -16,15 +18,15 @@ __all__ = ["for_port", "for_readable"]
 
 
 def for_port(port: Port, timeout_s: float) -> bool:
-    """Wait until the port has something to take; False: it has not in time."""
+    """Wait until the port has something to take; return False on timeout."""
     if isinstance(select.select, BuiltinFunctionType):
         return port.wait(timeout_s)
     return bool(for_readable([port.fileno()], timeout_s))
 
 
 def for_readable(descriptors: Iterable[int], timeout_s: float | None = None) -> list[int]:
-    """Wait until some of them can be read, and return those."""
-    if not hasattr(select, "poll"):  # eventlet takes it away
+    """Wait until some descriptors are readable, and return those."""
+    if not hasattr(select, "poll"):  # eventlet removes it
         return select.select(list(descriptors), [], [], timeout_s)[0]
     poller = select.poll()
     for descriptor in descriptors:
