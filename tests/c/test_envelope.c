@@ -67,15 +67,15 @@ request(void)
   static const char json[] = "{\"items\":[\"},\"],\"star\":false}";
   lm_buf_clear(&body);
   lm_envelope_open(&body, BYTES(HEAD), 7, 3, &slots);
-  lm_envelope_plain(&body, (const uint8_t *)json, sizeof json - 1);
+  lm_envelope_close_json(&body, (const uint8_t *)json, sizeof json - 1);
   CHECK(body.failed == LM_OK);
   CHECK(lm_envelope_read((const char *)body.data, body.len, &reply, &err) == 0 && reply.marked);
   CHECK(lm_envelope_request_payload(body.data, body.len, &text, &len) == 0);
   CHECK(len == sizeof json - 1 && memcmp(text, json, len) == 0);
   static const char answer[] = "{\"lambdamap\":{\"done\":1},\"r\":{\"results\":[1]}}";
   CHECK(lm_envelope_read(answer, sizeof answer - 1, &reply, &err) == 0);
-  CHECK(reply.result.at == NULL && reply.plain.len == 15 &&
-        memcmp(reply.plain.at, "{\"results\":[1]}", 15) == 0);
+  CHECK(reply.result.at == NULL && reply.result_json.len == 15 &&
+        memcmp(reply.result_json.at, "{\"results\":[1]}", 15) == 0);
   lm_buf_clean_up(&body);
 }
 

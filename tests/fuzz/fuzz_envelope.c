@@ -73,10 +73,10 @@ check_reply(const struct lm_reply *reply)
     MUST(reply->error.at != NULL || (reply->has_done && reply->done > 0));
     MUST(reply->map.at == NULL || lm_json_is(&reply->map, id));
     MUST(!reply->has_chunk || reply->chunk == 3);
-    MUST((json ? reply->result.at : reply->plain.at) == NULL);
+    MUST((json ? reply->result.at : reply->result_json.at) == NULL);
     if (reply->has_done)
       MUST(reply->map.at != NULL && reply->has_chunk && reply->done <= 4 &&
-           (reply->done == 0 || (json ? reply->plain.at : reply->result.at) != NULL));
+           (reply->done == 0 || (json ? reply->result_json.at : reply->result.at) != NULL));
   }
 }
 
@@ -89,15 +89,15 @@ read_reply(const char *text, size_t size)
     MUST(err.code == LM_E_FORMAT && err.offset <= size && err.text[0] != '\0');
     return;
   }
-  const struct lm_span *spans[] = {&reply.map,   &reply.code,  &reply.result,
-                                   &reply.plain, &reply.error, &reply.output};
+  const struct lm_span *spans[] = {&reply.map,         &reply.code,  &reply.result,
+                                   &reply.result_json, &reply.error, &reply.output};
   for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++) {
     MUST(inside(spans[i]) && (reply.marked || spans[i]->at == NULL));
     shown(spans[i], 1 + size % 66);
   }
   is_json(&reply.code);
   is_json(&reply.error);
-  is_json(&reply.plain);
+  is_json(&reply.result_json);
   is_json(&reply.output);
   MUST(reply.result.at == NULL || memchr(reply.result.at, '\\', reply.result.len) == NULL);
   MUST(reply.error.at == NULL || *reply.error.at == '{');

@@ -64,7 +64,7 @@ lm_coding_request(struct lm_coder *coder, struct lm_job *job)
     if (coding_is_json(job->frame.data, job->frame.len)) {
       sealed = 0;
       job->json = true;
-      lm_envelope_plain(&job->body, job->frame.data, job->frame.len);
+      lm_envelope_close_json(&job->body, job->frame.data, job->frame.len);
     } else {
       sealed = lm_frame_to_text(coder, job->frame.data, job->frame.len, opts->compress, &job->body,
                                 &err);
@@ -149,11 +149,11 @@ coding_take_results(struct lm_coder *coder, struct lm_job *job, struct lm_error 
 {
   const struct lm_reply *view = &job->view;
   const size_t most = job->batch->opts.max_result_bytes;
-  if (view->plain.at != NULL) {
-    job->estimate_bytes = lm_json_weight(&view->plain);
+  if (view->result_json.at != NULL) {
+    job->estimate_bytes = lm_json_weight(&view->result_json);
     if (job->estimate_bytes > most)
       return lm_error_set(err, LM_E_LIMIT, "results exceed the limit of %zu bytes", most);
-    lm_buf_append(&job->result, view->plain.at, view->plain.len);
+    lm_buf_append(&job->result, view->result_json.at, view->result_json.len);
     return lm_buf_check(&job->result, "the results", err);
   }
   if (coder == NULL)

@@ -11,7 +11,7 @@
 #include <arm_neon.h>
 #endif
 
-/* Tables are built by the preprocessor: nothing to initialise, so nothing to race for. */
+/* Tables are built by the preprocessor, so no thread has to initialise them. */
 #define CHAR(v)                                                                                    \
   ((v) < 26 ? 'A' + (v) : (v) < 52 ? 'a' + (v)-26 : (v) < 62 ? '0' + (v)-52 : (v) == 62 ? '+' : '/')
 #define VALUE(c)                                                                                   \
@@ -50,7 +50,7 @@ static const uint32_t third[256] = {TIMES256(THIRD, 0)};
 static const uint32_t fourth[256] = {TIMES256(FOURTH, 0)};
 
 #ifdef HAVE_AVX2
-/* 24 bytes to 32 characters a turn. Reads 4 bytes before and 4 behind each group, so the caller
+/* 24 bytes to 32 characters per step. Reads 4 bytes before and 4 after each group, so the caller
  * starts at byte 4 or later and stops 32 bytes before the end. Returns the bytes taken. */
 __attribute__((target("avx2"))) static size_t
 base64_encode_avx2(const uint8_t *bytes, size_t n, char *text)
@@ -79,8 +79,8 @@ base64_encode_avx2(const uint8_t *bytes, size_t n, char *text)
   return done;
 }
 
-/* 32 characters to 24 bytes a turn, storing 32: the caller leaves 8 bytes of room behind.
- * Stops at the first group that holds anything outside the alphabet. Returns characters taken. */
+/* 32 characters to 24 bytes per step. Stores 32 bytes: the caller leaves 8 bytes of room at the end.
+ * Stops at the first group with a character outside the alphabet. Returns characters taken. */
 __attribute__((target("avx2"))) static size_t
 base64_decode_avx2(const char *text, size_t n, uint8_t *bytes)
 {
@@ -127,7 +127,7 @@ base64_decode_avx2(const char *text, size_t n, uint8_t *bytes)
 static const uint8_t chars[64] = {TIMES64(CHAR, 0)};
 static const uint8_t values[128] = {TIMES64(BYTE, 0), TIMES64(BYTE, 64)};
 
-/* 48 bytes to 64 characters a turn. Returns the bytes taken. */
+/* 48 bytes to 64 characters per step. Returns the bytes taken. */
 static size_t
 base64_encode_neon(const uint8_t *bytes, size_t n, char *text)
 {
@@ -148,8 +148,8 @@ base64_encode_neon(const uint8_t *bytes, size_t n, char *text)
   return done;
 }
 
-/* 64 characters to 48 bytes a turn, but not the last four characters. Stops at the first group that
- * holds anything outside the alphabet. Returns characters taken. */
+/* 64 characters to 48 bytes per step, except the last four characters. Stops at the first group with
+ * a character outside the alphabet. Returns characters taken. */
 static size_t
 base64_decode_neon(const char *text, size_t n, uint8_t *bytes)
 {

@@ -13,12 +13,12 @@ size_t lm_base64_encoded_size(size_t n);
 /* Write exactly lm_base64_encoded_size(n) characters. */
 void lm_base64_encode(const uint8_t *bytes, size_t n, char *text);
 
-/* Bytes that n characters stand for, from their number and their padding alone: 0 and *size, or
- * -1 when n is no multiple of 4. */
+/* Decoded size of n characters, from their number and padding alone: 0 and *size, or -1 if n is not a
+ * multiple of 4. */
 int lm_base64_decoded_size(const char *text, size_t n, size_t *size, struct lm_error *err);
 
-/* Write what lm_base64_decoded_size said. Strict: -1 for any character outside the alphabet, for
- * padding anywhere but at the end, and when bits that stand for nothing are not zero. */
+/* Write the number of bytes that lm_base64_decoded_size returned. Strict: -1 for a character outside
+ * the alphabet, for padding anywhere but at the end, and for unused bits that are not zero. */
 int lm_base64_decode(const char *text, size_t n, uint8_t *bytes, struct lm_error *err);
 
 #endif

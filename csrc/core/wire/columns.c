@@ -16,7 +16,7 @@ lm_varint_read(const uint8_t **at, const uint8_t *end, uint64_t *n)
     if (byte < 0x80) {
       *at = p;
       *n = value;
-      return byte != 0 || shift == 0; /* one way to write each number */
+      return byte != 0 || shift == 0; /* each number has exactly one encoding */
     }
   }
   return false;
@@ -65,7 +65,7 @@ columns_read_lengths(const uint8_t **at, const uint8_t *end, uint64_t n, struct 
   return *total > UINT32_MAX ? "column is too long" : NULL;
 }
 
-/* Where in its section a column's numbers are: an offset, in the section's unit. */
+/* Read the offset of a column's numbers in their section, in the section's unit. */
 static const char *
 columns_read_place(const uint8_t **at, const uint8_t *end, uint64_t bytes, unsigned unit,
                    const uint8_t *section, size_t section_len, uint64_t *used, const uint8_t **data)
@@ -173,7 +173,7 @@ columns_read_raw(const uint8_t **at, const uint8_t *end, uint64_t bytes,
                             &sections->words_used, &column->data);
 }
 
-/* Whether the next value is one of these, without reading it. */
+/* Whether the next value is a scalar, from its type byte. */
 static bool
 columns_is_scalar_next(const uint8_t *at, const uint8_t *end)
 {
@@ -204,7 +204,7 @@ columns_read_unique(const uint8_t **at, const uint8_t *end, uint64_t n, struct l
                                               : NULL;
 }
 
-/* item: 0 in a list; in a buffer the bytes of one. */
+/* item: bytes of one item in a buffer; 0 in a list. */
 static const char *
 columns_read_column(const uint8_t **at, const uint8_t *end, uint64_t n, unsigned item,
                     enum lm_place place, struct lm_sections *sections, struct lm_column *column)
@@ -350,7 +350,7 @@ lm_column_cost(const struct lm_column *column, uint64_t n)
   case LM_COLUMN_DECIMAL:
     return n * LM_COST_NUMBER;
   case LM_COLUMN_INT:
-    return n * LM_COST_OBJECT; /* a datetime takes more than an int */
+    return n * LM_COST_OBJECT; /* a datetime is larger than an int */
   case LM_COLUMN_TEXT:
     if (column->element == LM_TEXT_DECIMAL)
       return n * 3 * LM_COST_OBJECT + column->inner;
@@ -363,7 +363,7 @@ lm_column_cost(const struct lm_column *column, uint64_t n)
     return n * (LM_COST_OBJECT + column->inner * LM_COST_PAIR);
   case LM_COLUMN_FRAMES:
     return n * LM_COST_FRAME;
-  case LM_COLUMN_ANY: /* the rest is charged as it is read */
+  case LM_COLUMN_ANY: /* the rest is charged when it is read */
   case LM_COLUMN_CONST:
   case LM_COLUMN_BOOL:
   case LM_COLUMN_NULLABLE:

@@ -1,8 +1,8 @@
-/* Columns: how a list of values of one kind stands on the wire. docs/wire-format.md has the bytes.
+/* Columns: the encoding of lists of one kind of value. docs/wire-format.md describes the bytes.
  *
- * lm_column_read is the one reader of a column's own bytes; lm_mpcheck and the binding walk the
- * columns inside with it. Every count and length is checked here against what is left before it is
- * believed. Pure functions; any thread.
+ * lm_column_read is the only reader of a column's own bytes; lm_mpcheck and the binding use it to
+ * walk nested columns. It checks every count and length against the bytes left before it is used.
+ * Pure functions; any thread.
  */
 #ifndef LM_WIRE_COLUMNS_H
 #define LM_WIRE_COLUMNS_H
@@ -16,30 +16,30 @@
 #include "wire/view.h"
 
 enum {
-  LM_MAX_EXPONENT = 18,  /* of DECIMAL: 10^18 is a double exactly */
+  LM_MAX_EXPONENT = 18,  /* of DECIMAL: 10^18 is exactly representable as a double */
   LM_MAX_COLUMNS = 65536 /* in a DICT or TUPLE */
 };
 
-/* The NaN that DECIMAL has a code for: the one that Python and numpy make. */
+/* The only NaN that DECIMAL can represent: the one that Python and numpy create. */
 #define LM_NAN_BITS UINT64_C(0x7ff8000000000000)
 
 struct lm_lengths {
-  uint8_t width; /* 0: all are `same`; else 1, 2 or 4 bytes each */
+  uint8_t width; /* bytes of each length: 1, 2 or 4; 0: all lengths are `same` */
   uint32_t same;
   const uint8_t *at;
 };
 
-/* Where a column stands: what may not stand inside itself is counted, since it takes no depth. */
+/* Where a column is: kinds that cost no depth may not be nested in themselves. */
 enum lm_place { LM_AT_FIELD, LM_AT_PART, LM_AT_PRESENT };
 
-/* What lm_column_read found; pointers go into the frame. */
+/* What lm_column_read found; pointers refer to the frame. */
 struct lm_column {
-  bool unknown; /* refused, but merely newer than this build: kind and element are what was read */
+  bool unknown; /* refused as unknown, maybe from a newer release: kind and element are set */
   enum lm_column_kind kind;
   uint8_t element;
   uint8_t width;             /* INT, DECIMAL: 0 to 8; UNIQUE: 1, 2 or 4 */
   uint8_t exponent;          /* DECIMAL */
-  bool has_nan;              /* DECIMAL: the code of all ones is NaN */
+  bool has_nan;              /* DECIMAL: all bits set stands for NaN */
   int64_t minimum;           /* INT, DECIMAL */
   struct lm_lengths lengths; /* TEXT, LIST */
   const uint8_t *data; /* FLOAT, INT, DECIMAL, RAW: in their section; TEXT, BOOL, NULLABLE: here */
@@ -47,26 +47,26 @@ struct lm_column {
                           TEXT: bytes; DICT, TUPLE: columns inside */
 };
 
-/* A frame's sections and how much of each the columns so far have used. */
+/* A frame's sections, and how much of each the columns have used so far. */
 struct lm_sections {
   struct lm_frame_view view;
   uint64_t words_used, packed_used, blobs_used; /* bytes */
 };
 
-/* Read the head of a list's column of n cells, and see that what follows it is what its kind allows;
- * *at moves behind the head, to the columns, keys or values inside. NULL, or what is wrong. */
+/* Read the head of a list's column of n cells and check that its kind allows what follows. *at moves
+ * past the head, to the columns, keys or values inside. NULL, or what is wrong. */
 const char *lm_column_read(const uint8_t **at, const uint8_t *end, uint64_t n, enum lm_place place,
                            struct lm_sections *sections, struct lm_column *column);
 
-/* A key of a DICT, in front of each of its columns: a text. NULL, or what is wrong. */
+/* Read the key, a text, before each column of a DICT. NULL, or what is wrong. */
 struct lm_mp_token;
 const char *lm_column_read_key(const uint8_t **at, const uint8_t *end, struct lm_mp_token *key);
 
-/* Behind the column inside a UNIQUE: one index for each of n cells. NULL or what is wrong. */
+/* Read the indices after the column inside a UNIQUE, one for each of n cells. NULL, or what is wrong. */
 const char *lm_column_read_indices(const uint8_t **at, const uint8_t *end, uint64_t n,
                                    const struct lm_column *column, const uint8_t **indices);
 
-/* The count of cells in front of the column of an LM_EXT_LIST. NULL, or what is wrong. */
+/* Read the number of cells before the column of an LM_EXT_LIST. NULL, or what is wrong. */
 const char *lm_list_read(const uint8_t **at, const uint8_t *end, uint64_t *n);
 
 /* An array's bytes: n items of `item` bytes, 1, 2, 4 or 8; the column's kind is FLOAT, DECIMAL, INT or
@@ -76,19 +76,19 @@ struct lm_buffer {
   unsigned item;
   struct lm_column column;
 };
-/* The payload of an LM_EXT_BUFFER, to its end. NULL, or what is wrong. */
+/* Read the payload of an LM_EXT_BUFFER, to its end. NULL, or what is wrong. */
 const char *lm_buffer_read(const uint8_t *at, const uint8_t *end, struct lm_sections *sections,
                            struct lm_buffer *buffer);
 
-/* Bytes that the cells' own objects take, without those of columns inside, at least. */
+/* Cost in bytes of the cells' objects, without columns inside and what is charged on reading. */
 uint64_t lm_column_cost(const struct lm_column *column, uint64_t n);
 
 /* Whether the columns used up each section exactly. */
 bool lm_sections_used(const struct lm_sections *sections);
 
-/* --- numbers without a column around them --- */
+/* --- varints --- */
 
-/* LEB128, written in as few bytes as possible; false: broken, or above UINT64_MAX. */
+/* LEB128 in as few bytes as possible; false: malformed, or above UINT64_MAX. */
 bool lm_varint_read(const uint8_t **at, const uint8_t *end, uint64_t *n);
 size_t lm_varint_write(uint8_t *at, uint64_t n); /* at most 10 bytes */
 

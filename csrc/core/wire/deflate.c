@@ -92,7 +92,7 @@ lm_deflate_run(struct lm_deflate *deflater, enum lm_deflate_mode mode, const uin
   if (deflateReset(stream) != Z_OK)
     return lm_error_set(err, LM_E_SYSTEM, "deflateReset failed");
   if (deflater->mode != mode) {
-    /* Nothing was fed since the reset, so this flushes nothing. */
+    /* No input since the reset, so this flushes nothing. */
     int strategy = mode == LM_DEFLATE_RUNS ? Z_RLE : Z_DEFAULT_STRATEGY;
     if (deflateParams(stream, 1, strategy) != Z_OK)
       return lm_error_set(err, LM_E_SYSTEM, "deflateParams failed");

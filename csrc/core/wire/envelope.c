@@ -35,7 +35,7 @@ lm_envelope_close(struct lm_buf *body)
 }
 
 void
-lm_envelope_plain(struct lm_buf *body, const uint8_t *json, size_t len)
+lm_envelope_close_json(struct lm_buf *body, const uint8_t *json, size_t len)
 {
   if (body->len > 0 && body->failed == LM_OK)
     body->len--; /* the quote */
@@ -64,16 +64,16 @@ lm_envelope_patch(uint8_t *body, const struct lm_envelope_slots *slots, unsigned
 int
 lm_envelope_request_payload(const uint8_t *body, size_t len, const char **text, size_t *text_len)
 {
-  static const char opening[] = "},\"p\":", plain[] = "{", text_form[] = "\"" LM_TEXT_PREFIX;
+  static const char opening[] = "},\"p\":", object[] = "{", text_form[] = "\"" LM_TEXT_PREFIX;
   const size_t n = sizeof opening - 1, text_n = sizeof text_form - 1;
   if (len < 2 || body[len - 1] != '}')
     return -1;
-  /* The head is some hundred bytes, and no JSON string in it holds these sequences unescaped. */
+  /* The head has a few hundred bytes, and no JSON string in it contains this sequence unescaped. */
   for (size_t at = 0; at + n + text_n < len; at++) {
     if (body[at] != '}' || memcmp(body + at, opening, n) != 0)
       continue;
     const uint8_t *payload = body + at + n;
-    if (memcmp(payload, plain, 1) == 0) {
+    if (memcmp(payload, object, 1) == 0) {
       *text = (const char *)payload;
       *text_len = len - 1 - (at + n);
       return 0;
@@ -149,14 +149,14 @@ envelope_read_error(struct lm_json *json, struct lm_reply *reply)
   return 0;
 }
 
-/* The text of a key that is not known as it is written: an escaped one may be known after all. */
+/* Decode a key that contains escapes: it may be a known one. */
 static bool
-envelope_is_escaped(const struct lm_span *key, char text[32], struct lm_span *undone)
+envelope_is_escaped(const struct lm_span *key, char text[32], struct lm_span *decoded)
 {
   if (memchr(key->at, '\\', key->len) == NULL)
     return false;
-  *undone = (struct lm_span){text, lm_json_text(key, text, 32)};
-  return memchr(text, '\\', undone->len) == NULL;
+  *decoded = (struct lm_span){text, lm_json_text(key, text, 32)};
+  return memchr(text, '\\', decoded->len) == NULL;
 }
 
 static int
@@ -164,7 +164,7 @@ envelope_read_inner(struct lm_json *json, const struct lm_span *key, void *conte
 {
   struct reading *reading = context;
   struct lm_reply *reply = reading->reply;
-  struct lm_span ignored, undone;
+  struct lm_span ignored, decoded;
   char text[32];
 #define ONCE(bit, read) (envelope_once(json, reading, bit) != 0 ? -1 : (read))
   if (lm_json_is(key, "protocol")) {
@@ -172,7 +172,7 @@ envelope_read_inner(struct lm_json *json, const struct lm_span *key, void *conte
     return ONCE(SEEN_PROTOCOL, envelope_read_small(json, &reply->protocol));
   }
   if (lm_json_is(key, "map"))
-    return ONCE(SEEN_MAP, lm_json_read_plain(json, &reply->map));
+    return ONCE(SEEN_MAP, lm_json_read_unescaped(json, &reply->map));
   if (lm_json_is(key, "chunk")) {
     reply->has_chunk = true;
     return ONCE(SEEN_CHUNK, lm_json_read_uint(json, INT64_MAX, &reply->chunk));
@@ -185,8 +185,8 @@ envelope_read_inner(struct lm_json *json, const struct lm_span *key, void *conte
     return ONCE(SEEN_US, lm_json_read_uint(json, INT64_MAX, &reply->worker_us));
   if (lm_json_is(key, "code"))
     return ONCE(SEEN_CODE, envelope_read_code(json, reply));
-  if (envelope_is_escaped(key, text, &undone))
-    return envelope_read_inner(json, &undone, context);
+  if (envelope_is_escaped(key, text, &decoded))
+    return envelope_read_inner(json, &decoded, context);
   return lm_json_read_raw(json, &ignored);
 }
 
@@ -195,42 +195,42 @@ envelope_read_outer(struct lm_json *json, const struct lm_span *key, void *conte
 {
   struct reading *reading = context;
   struct lm_reply *reply = reading->reply;
-  struct lm_span ignored, undone;
+  struct lm_span ignored, decoded;
   char text[32];
   if (lm_json_is(key, "lambdamap")) {
     reply->marked = true;
     return ONCE(SEEN_MARKER, lm_json_each_member(json, envelope_read_inner, reading));
   }
   if (lm_json_is(key, "r"))
-    return ONCE(SEEN_RESULT, lm_json_at(json, '{') ? lm_json_read_raw(json, &reply->plain)
-                                                   : lm_json_read_plain(json, &reply->result));
+    return ONCE(SEEN_RESULT, lm_json_at(json, '{') ? lm_json_read_raw(json, &reply->result_json)
+                                                   : lm_json_read_unescaped(json, &reply->result));
   if (lm_json_is(key, "error"))
     return ONCE(SEEN_ERROR, envelope_read_error(json, reply));
   if (lm_json_is(key, "out"))
     return ONCE(SEEN_OUTPUT, lm_json_read_raw(json, &reply->output));
-  if (envelope_is_escaped(key, text, &undone))
-    return envelope_read_outer(json, &undone, context);
+  if (envelope_is_escaped(key, text, &decoded))
+    return envelope_read_outer(json, &decoded, context);
   return lm_json_read_raw(json, &ignored);
 #undef ONCE
 }
 
-/* Others' objects are only checked, so that a member of theirs with a name of ours is no error. */
+/* Objects of other functions are only checked for syntax: their members may have our names. */
 static int
 envelope_look_for_marker(struct lm_json *json, const struct lm_span *key, void *context)
 {
   bool *found = context;
   bool is_object = lm_json_at(json, '{');
-  struct lm_span value, undone;
+  struct lm_span value, decoded;
   char text[32];
   if (lm_json_read_raw(json, &value) != 0)
     return -1;
-  if (is_object && (lm_json_is(key, "lambdamap") ||
-                    (envelope_is_escaped(key, text, &undone) && lm_json_is(&undone, "lambdamap"))))
+  if (is_object && (lm_json_is(key, "lambdamap") || (envelope_is_escaped(key, text, &decoded) &&
+                                                     lm_json_is(&decoded, "lambdamap"))))
     *found = true;
   return 0;
 }
 
-/* Our workers put the marker first: only others' replies are read twice. */
+/* Our workers write the marker first, so only replies of other functions are read twice. */
 static bool
 envelope_starts_as_ours(const char *text, size_t len)
 {
@@ -273,7 +273,7 @@ lm_envelope_check(const struct lm_reply *reply, const char map_id[LM_MAP_ID_LEN]
                         "the worker speaks protocol %u, this caller %d: deploy the same release of "
                         "lambdamap on both sides",
                         (unsigned)reply->protocol, LM_PROTOCOL);
-  /* A request that the worker could not read may be answered without saying which it was. */
+  /* A worker that could not read the request may reply without its map and chunk. */
   bool refused = reply->error.at != NULL && !reply->has_done;
   bool same_map =
       reply->map.len == LM_MAP_ID_LEN && memcmp(reply->map.at, map_id, LM_MAP_ID_LEN) == 0;
@@ -282,8 +282,8 @@ lm_envelope_check(const struct lm_reply *reply, const char map_id[LM_MAP_ID_LEN]
       (!same_chunk && !(refused && !reply->has_chunk)))
     return lm_error_set(err, LM_E_FORMAT, "the reply does not belong to chunk %llu of this map",
                         (unsigned long long)chunk);
-  bool has_results = json ? reply->plain.at != NULL : reply->result.at != NULL;
-  if (json ? reply->result.at != NULL : reply->plain.at != NULL)
+  bool has_results = json ? reply->result_json.at != NULL : reply->result.at != NULL;
+  if (json ? reply->result.at != NULL : reply->result_json.at != NULL)
     return lm_error_set(err, LM_E_FORMAT, "the results are not encoded with the request's codec");
   if (refused)
     return 0;

@@ -1,4 +1,4 @@
-/* The outer envelope: plain JSON, frozen for ever. docs/wire-format.md lists its fields.
+/* The JSON envelope around payloads; frozen. docs/wire-format.md lists its fields.
  *
  * Request: {"command":...,"lambdamap":{STATIC,"chunk":N,"items":N,"attempt":N,"left_ms":N},
  *           "p":"lm1:..."}
@@ -19,23 +19,23 @@
 
 enum { LM_PROTOCOL = 1, LM_MAP_ID_LEN = 32 };
 
-/* Where the numbers that change per attempt stand in a rendered request body. */
+/* Offsets of the numbers in a rendered request body that change with each attempt. */
 struct lm_envelope_slots {
   size_t attempt_at; /* offset of a field of LM_SLOT_WIDTH bytes, right-aligned, blank padded */
   size_t left_ms_at;
 };
 enum { LM_SLOT_WIDTH = 10 };
 
-/* Append the body up to and including the opening quote of "p". `head` is JSON text made once a
- * map by Python: everything from the opening brace of the envelope to the last static member of
+/* Append the body up to and including the opening quote of "p". `head` is JSON text that
+ * Python makes once per map: from the opening brace of the envelope to the last static member of
  * "lambdamap", e.g. {"command":"...","lambdamap":{"protocol":1,...,"function":"m:f" */
 void lm_envelope_open(struct lm_buf *body, const char *head, size_t head_len, uint64_t chunk,
                       uint32_t items, struct lm_envelope_slots *slots);
 /* Append the closing quote and brace. */
 void lm_envelope_close(struct lm_buf *body);
-/* The same for a payload that is plain JSON: an object, `json`, instead of a text. */
-void lm_envelope_plain(struct lm_buf *body, const uint8_t *json, size_t len);
-/* Write the per-attempt numbers into a rendered body. left_ms is cut to 0..999,999,999. */
+/* Close a body whose payload is a JSON object, `json`, instead of a string. */
+void lm_envelope_close_json(struct lm_buf *body, const uint8_t *json, size_t len);
+/* Write the per-attempt numbers into a rendered body. left_ms is clamped to 0..999,999,999. */
 void lm_envelope_patch(uint8_t *body, const struct lm_envelope_slots *slots, unsigned attempt,
                        int64_t left_ms);
 /* The payload text (prefix and base64, or a JSON object) of a rendered request body, or -1. */
@@ -48,38 +48,37 @@ struct lm_reply {
   uint32_t protocol;
   struct lm_span map; /* contents of the string, no quotes; compared with the request's id */
   bool has_chunk;
-  uint64_t chunk; /* echo of the request's number */
+  uint64_t chunk; /* as in the request */
   bool has_done;
-  uint32_t done;      /* items worked on, counted from the chunk's first */
-  uint64_t worker_us; /* time spent on the items, as the worker measured it */
-  bool stale_code;    /* "code" was present and not null: the worker runs another source than the
+  uint32_t done;      /* number of items that have run, from the chunk's first */
+  uint64_t worker_us; /* time spent on the items, measured by the worker */
+  bool stale_code;    /* "code" is present and not null: the worker's source differs from the
                          caller's; `code` is the raw JSON value */
   struct lm_span code;
-  struct lm_span result; /* string contents of "r": a text-form frame; no escapes are allowed */
-  struct lm_span plain;  /* raw JSON of the object under "r", of a worker that answers in JSON */
-  struct lm_span error;  /* raw JSON of the object under "error" */
-  struct lm_span output; /* raw JSON of the value under "out" */
+  struct lm_span result; /* string contents of "r", a frame in text form; escapes are not allowed */
+  struct lm_span result_json; /* raw JSON of the object under "r", with codec "json" */
+  struct lm_span error;       /* raw JSON of the object under "error" */
+  struct lm_span output;      /* raw JSON of the value under "out" */
 };
 
-/* Read a reply: JSON as json.h has it, unknown keys skipped. A known key twice is an error, however
- * it is escaped, and so is a known field that is not of its type and range; null stands for an
- * absent error and code. 0 also for valid JSON without the marker: marked is false then, and no
- * known key was looked at. -1 and *err, with the offset, for anything else. text may be NULL when
- * len is 0. */
+/* Read a reply: JSON as accepted by json.h; unknown keys are ignored. A duplicate known key, escaped
+ * or not, is an error, and so is a known field of the wrong type or range; null means absent for
+ * error and code. Returns 0 also for valid JSON without the marker: marked is then false, and no
+ * field is read. -1 and *err, with the offset, otherwise. text may be NULL if len is 0. */
 int lm_envelope_read(const char *text, size_t len, struct lm_reply *reply, struct lm_error *err);
 
-/* Whether a marked reply is one to this request, and does not contradict itself; -1 and *err. `json`:
- * the request's payload was plain JSON. The error's own members are not looked at. The same rules
- * as read_reply in lambdamap/envelope.py. */
+/* Check that a marked reply belongs to this request and does not contradict itself; -1 and *err if
+ * not. `json`: the codec is "json". The error's own members are not checked. The same rules as
+ * read_reply in lambdamap/shipping/envelope.py. */
 int lm_envelope_check(const struct lm_reply *reply, const char map_id[LM_MAP_ID_LEN],
                       uint64_t chunk, uint32_t items, bool json, struct lm_error *err);
 
 /* The error members of a Lambda error body: {"errorType":..,"errorMessage":..} or
- * {"message"|"Message":..,"Type":..,"Reason":..,"__type"|"code"|"Code":..}. Absent ones stay
- * empty. Never fails: what is no JSON object leaves all of them empty. String contents are raw:
- * escapes are undone by lm_json_text. A time-out that says so only in its message ("... Task timed
- * out after 3.00 seconds", as the platform did until 2024) gets the error type of a newer one,
- * which is not in `text`. */
+ * {"message"|"Message":..,"Type":..,"Reason":..,"__type"|"code"|"Code":..}. Absent ones are
+ * empty. Never fails: anything but a JSON object leaves all of them empty. String contents are raw;
+ * lm_json_text decodes escapes. A timeout that is only named in the message ("... Task timed out
+ * after 3.00 seconds", as the platform did until 2024) gets the error type used since, which then
+ * does not point into `text`. */
 struct lm_aws_error {
   struct lm_span error_type; /* function errors */
   struct lm_span error_message;

@@ -10,20 +10,20 @@
 
 enum {
   MAGIC = 'L',
-  FLAG_DEFLATED = 1, /* the structure is */
-  FLAG_PLANES = 2,   /* the two top bytes of every word are apart, run-length coded */
+  FLAG_DEFLATED = 1, /* the structure is deflated */
+  FLAG_PLANES = 2,   /* the two top bytes of all words are stored apart, run-length coded */
   FLAG_PACKED = 4,   /* the packed section is deflated */
   FLAGS_KNOWN = FLAG_DEFLATED | FLAG_PLANES | FLAG_PACKED,
-  MIN_DEFLATED = 256, /* smaller ones are not worth a try */
+  MIN_DEFLATED = 256, /* smaller sections are not deflated */
   MIN_WORDS = 64,
   SAMPLE = 4096
 };
 
 struct lm_coder {
-  struct lm_deflate *deflate; /* made when first used */
+  struct lm_deflate *deflate; /* created on first use */
   struct lm_inflate *inflate;
-  struct lm_buf scratch;  /* a sealed frame on its way from base64 */
-  struct lm_buf deflated; /* sections on their way out, one behind the other */
+  struct lm_buf scratch;  /* a sealed frame decoded from base64 */
+  struct lm_buf deflated; /* deflated sections, one after the other */
   struct lm_buf planes;
 };
 
@@ -79,7 +79,7 @@ frame_get_varint(const uint8_t *bytes, size_t len, size_t *at, uint64_t *n)
     uint8_t byte = bytes[(*at)++];
     *n |= (uint64_t)(byte & 0x7f) << shift;
     if (byte < 0x80)
-      return byte == 0 && shift > 0 ? -1 : 0; /* one way to write each number */
+      return byte == 0 && shift > 0 ? -1 : 0; /* each number has exactly one encoding */
   }
   return -1;
 }
@@ -121,8 +121,7 @@ frame_planes_raw(const struct head *head)
   return head->flags & FLAG_PLANES ? head->words * LM_PLANES : 0;
 }
 
-/* Reads the header and checks that its lengths are those of the frame. *at: where the first section
- * begins. */
+/* Read the header and check its lengths against the frame's. *at: offset of the first section. */
 static int
 frame_read_head(const uint8_t *frame, size_t len, struct head *head, size_t *at,
                 struct lm_error *err)
@@ -232,8 +231,8 @@ frame_ready_to_deflate(struct lm_coder *coder, struct lm_error *err)
   return 0;
 }
 
-/* Whether bytes are so evenly spread that deflate cannot gain a tenth: pairs of equal bytes among a
- * few, where half as many again as chance makes are worth a try. */
+/* Whether bytes are distributed so evenly that deflate cannot save a tenth: a sample has fewer than
+ * 1.5 times the pairs of equal bytes expected by chance. */
 static bool
 frame_looks_random(const uint8_t *bytes, size_t n)
 {
@@ -241,13 +240,13 @@ frame_looks_random(const uint8_t *bytes, size_t n)
   uint16_t counts[256] = {0};
   if (n < LOOKED_AT)
     return false;
-  size_t step = n / LOOKED_AT | 1, pairs = 0; /* odd: no period of the widths in it */
+  size_t step = n / LOOKED_AT | 1, pairs = 0; /* odd, so not a multiple of the columns' widths */
   for (size_t i = 0, at = 0; i < LOOKED_AT; i++, at += step)
     pairs += counts[bytes[at < n ? at : at % n]]++;
   return pairs < BY_CHANCE + BY_CHANCE / 2;
 }
 
-/* Appends a section deflated to coder->deflated when that gains a tenth: 1; else 0. */
+/* Append the deflated section to coder->deflated if that saves a tenth. 1 if it does, 0 if not. */
 static int
 frame_deflate_section(struct lm_coder *coder, const uint8_t *bytes, size_t n, struct lm_error *err)
 {
@@ -255,7 +254,7 @@ frame_deflate_section(struct lm_coder *coder, const uint8_t *bytes, size_t n, st
     return 0;
   if (frame_ready_to_deflate(coder, err) != 0)
     return -1;
-  if (n > 4 * SAMPLE) { /* a large one is worth its time only if its middle gains, too */
+  if (n > 4 * SAMPLE) { /* deflate a large one only if a sample from its middle gains */
     lm_buf_clear(&coder->planes);
     int gains = lm_deflate_run(coder->deflate, LM_DEFLATE_TEXT, bytes + n / 2, SAMPLE,
                                SAMPLE - SAMPLE / 10, &coder->planes, err);
@@ -266,8 +265,8 @@ frame_deflate_section(struct lm_coder *coder, const uint8_t *bytes, size_t n, st
                         err);
 }
 
-/* Splits the words into planes and the rest, which follows 2n bytes behind, in coder->planes: 1 when
- * the planes gained a tenth, in coder->deflated. */
+/* Split n words into coder->planes: 2n bytes of planes, then the rest. Deflate the planes into
+ * coder->deflated: 1 if that saves a tenth, 0 if not. */
 static int
 frame_deflate_planes(struct lm_coder *coder, const struct lm_frame_view *view, struct lm_error *err)
 {
@@ -363,7 +362,7 @@ lm_frame_text_size(const struct lm_sealed *sealed)
 void
 lm_frame_write_text(const struct lm_sealed *sealed, char *text)
 {
-  uint8_t group[3]; /* what does not end with its piece */
+  uint8_t group[3]; /* bytes carried over to the next piece */
   size_t kept = 0;
   memcpy(text, LM_TEXT_PREFIX, LM_TEXT_PREFIX_LEN);
   text += LM_TEXT_PREFIX_LEN;
@@ -409,7 +408,7 @@ lm_frame_to_text(struct lm_coder *coder, const uint8_t *raw, size_t raw_len, boo
 
 /* --- opening --- */
 
-/* A section to its place, inflated where `deflated`. */
+/* Copy a section to its place; inflate it if `deflated`. */
 static int
 frame_open_section(struct lm_coder *coder, bool deflated, const uint8_t *stored, size_t stored_len,
                    uint8_t *raw, size_t raw_len, struct lm_error *err)
@@ -427,7 +426,7 @@ frame_open_section(struct lm_coder *coder, bool deflated, const uint8_t *stored,
 static int
 frame_check_lengths(const struct head *head, size_t max, struct lm_error *err)
 {
-  /* None of them is above 2^49, so that their sum is right. */
+  /* Each is below 2^49, so the sum cannot overflow. */
   if (head->structure_raw + head->packed_raw + (head->words + head->blobs) * LM_WORD > max)
     return lm_error_set(err, LM_E_LIMIT, "the frame declares more than %zu bytes", max);
   if (head->structure_raw / LM_DEFLATE_MAX_RATIO > head->structure_stored ||
@@ -453,18 +452,18 @@ lm_frame_open(struct lm_coder *coder, const uint8_t *sealed, size_t sealed_len,
   const uint8_t *planes = packed + head.packed_stored, *rest = planes + head.planes_stored;
 
   struct lm_frame_view view;
-  struct head plain = head;
-  plain.flags = 0;
-  plain.structure_stored = head.structure_raw;
-  plain.packed_stored = head.packed_raw;
-  plain.planes_stored = 0;
+  struct head raw = head;
+  raw.flags = 0;
+  raw.structure_stored = head.structure_raw;
+  raw.packed_stored = head.packed_raw;
+  raw.planes_stored = 0;
   size_t body = head.structure_raw + head.packed_raw + words_len + head.blobs * LM_WORD;
   uint8_t *place = lm_buf_reserve(out, LM_FRAME_MAX_HEAD + body);
   if (place == NULL)
     return lm_buf_check(out, "the frame", err);
-  size_t head_len = frame_write_head(place, &plain);
+  size_t head_len = frame_write_head(place, &raw);
   place += head_len;
-  frame_view_at(&plain, place, &view);
+  frame_view_at(&raw, place, &view);
   uint8_t *words = place + head.structure_raw + head.packed_raw;
   if (frame_open_section(coder, head.flags & FLAG_DEFLATED, structure, head.structure_stored, place,
                          head.structure_raw, err) != 0 ||
@@ -488,7 +487,7 @@ lm_frame_open(struct lm_coder *coder, const uint8_t *sealed, size_t sealed_len,
   return lm_mpcheck(&view, limits, estimate, err);
 }
 
-/* Whether the text of a frame is that of a raw one: its first four characters hold the flags. */
+/* Whether a frame in text form is raw: its first four characters encode the flags. */
 static bool
 frame_is_raw_text(const char *text, size_t text_len)
 {

@@ -83,8 +83,8 @@ json_read_unit(const char *at, const char *end)
   return unit;
 }
 
-/* The character of the \u escape whose first hex digit is at *at, moved behind it (and behind its
- * second half); -1 for a broken one. */
+/* The character of the \u escape whose first hex digit is at *at, moved past it (and past its
+ * second half); -1 if it is invalid. */
 static int32_t
 json_read_escaped(const char **at, const char *end)
 {
@@ -119,8 +119,8 @@ json_skip_escape(struct lm_json *json)
   return c != '\0' && strchr("\"\\/bfnrt", c) != NULL ? 0 : lm_json_refuse(json, "invalid escape");
 }
 
-/* Bytes of the UTF-8 character at `text` (2 to 4; overlong forms, surrogates and what is past
- * U+10FFFF are none), or 0. */
+/* Bytes of the UTF-8 character at `text` (2 to 4), or 0 if it is invalid: overlong forms, surrogates
+ * and values above U+10FFFF are. */
 static int
 json_multibyte_len(const char *text, const char *end)
 {
@@ -141,8 +141,8 @@ json_multibyte_len(const char *text, const char *end)
 
 typedef signed char lanes __attribute__((vector_size(16)));
 
-/* Not zero in the lanes that hold no plain character of a string: a quote, a backslash, a control
- * byte or part of a multi-byte character (they are negative). */
+/* Non-zero in the lanes that need a closer look: a quote, a backslash, a control byte or part of a
+ * multi-byte character (these are negative). */
 static lanes
 json_special(const char *at)
 {
@@ -159,10 +159,10 @@ json_any(lanes mask)
   return (halves[0] | halves[1]) != 0;
 }
 
-/* The first byte that is no plain character. Base64 is the bulk, so 32 bytes are looked at
- * together. */
+/* The first byte that needs a closer look, or end. Most text is base64, so 32 bytes are tested at
+ * once. */
 static const char *
-json_plain_end(const char *at, const char *end)
+json_skip_ordinary(const char *at, const char *end)
 {
   while (end - at >= 32 && !json_any(json_special(at) | json_special(at + 16)))
     at += 32;
@@ -181,7 +181,7 @@ json_read_string(struct lm_json *json, struct lm_span *span, bool *escaped)
   span->at = json->at;
   *escaped = false;
   for (;;) {
-    json->at = json_plain_end(json->at, json->end);
+    json->at = json_skip_ordinary(json->at, json->end);
     if (json->at == json->end)
       return lm_json_refuse(json, "unterminated string");
     unsigned char c = (unsigned char)*json->at;
@@ -213,7 +213,7 @@ lm_json_read_string(struct lm_json *json, struct lm_span *span)
 }
 
 int
-lm_json_read_plain(struct lm_json *json, struct lm_span *span)
+lm_json_read_unescaped(struct lm_json *json, struct lm_span *span)
 {
   bool escaped;
   if (json_read_string(json, span, &escaped) != 0)
@@ -223,7 +223,7 @@ lm_json_read_plain(struct lm_json *json, struct lm_span *span)
 
 /* --- numbers and words --- */
 
-/* Digits passed over. */
+/* Skip digits; return their number. */
 static size_t
 json_skip_digits(struct lm_json *json)
 {
@@ -242,7 +242,8 @@ json_skip_char(struct lm_json *json, char c)
   return true;
 }
 
-/* Whether digits of which the first stands for 10^308 are a finite double; a point may be in them. */
+/* Whether digits, the first of which has the weight 10^308, make a finite double; they may contain a
+ * decimal point. */
 static bool
 json_is_finite(const char *at, const char *end)
 {
@@ -260,7 +261,7 @@ json_is_finite(const char *at, const char *end)
   return true;
 }
 
-/* Behind the 'e' of a number; *exponent is 0 for a negative one. */
+/* Skip what follows the 'e' of a number; *exponent is 0 if negative. */
 static int
 json_skip_exponent(struct lm_json *json, size_t *exponent)
 {
@@ -350,7 +351,7 @@ json_read_key(struct lm_json *json, struct lm_span *key)
   return lm_json_next_is(json, ':') ? 0 : lm_json_refuse(json, "expected ':'");
 }
 
-/* Any value but a bracket's: the character that it begins with is at json->at. */
+/* A value that is not an array or object; its first character is at json->at. */
 static int
 json_skip_scalar(struct lm_json *json)
 {
@@ -363,7 +364,7 @@ json_skip_scalar(struct lm_json *json)
   return json_skip_word(json);
 }
 
-/* The depth costs one bit each. */
+/* Not recursive: each open level is one bit of is_object. */
 static int
 json_skip_value(struct lm_json *json)
 {
@@ -430,13 +431,13 @@ lm_json_each_member(struct lm_json *json,
 
 /* --- weight --- */
 
-/* What CPython takes, rounded up. */
+/* Bytes that CPython's objects take, rounded up. */
 enum {
   WEIGHT_ARRAY = 112, /* with room for four */
-  WEIGHT_ITEM = 9,    /* its place in an array, the array's growth included */
+  WEIGHT_ITEM = 9,    /* a slot in an array, including over-allocation */
   WEIGHT_OBJECT = 64,
   WEIGHT_MEMBERS = 184, /* room for five */
-  WEIGHT_MEMBER = 80,   /* the place of each one beyond those */
+  WEIGHT_MEMBER = 80,   /* each one beyond those */
   WEIGHT_NUMBER = 32,
   WEIGHT_STRING = 80
 };
@@ -447,7 +448,7 @@ json_plus(size_t sum, size_t more)
   return more > SIZE_MAX - sum ? SIZE_MAX : sum + more;
 }
 
-/* Moves *at to the quote that ends the string. One wide character makes all of them wide. */
+/* Moves *at to the closing quote. One wide character makes all characters of the string wide. */
 static size_t
 json_string_weight(const char **at, const char *end)
 {
@@ -503,7 +504,7 @@ lm_json_weight(const struct lm_span *value)
   return sum;
 }
 
-/* --- text for people --- */
+/* --- text to show --- */
 
 static bool
 json_is_shown(int32_t c)
@@ -525,7 +526,7 @@ json_write_utf8(int32_t c, char out[4])
   return n;
 }
 
-/* The character at *at, moved behind it; '?' for what is none. */
+/* The character at *at, which is moved past it; '?' if it is invalid. */
 static int
 json_next_char(const char **at, const char *end, char out[4])
 {

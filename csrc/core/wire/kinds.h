@@ -1,6 +1,6 @@
-/* The numbers on the wire, each once. docs/wire-format.md says what stands behind them, and a test
- * holds its tables against these; _codec gives them to Python as EXT_..., COLUMN_... and TIME_....
- * No number is ever given a second meaning. */
+/* The numbers of the wire format. docs/wire-format.md explains them, and a test compares its tables
+ * with these; _codec exports them to Python as EXT_..., COLUMN_... and TIME_.... The meaning of a
+ * number never changes. */
 #ifndef LM_WIRE_KINDS_H
 #define LM_WIRE_KINDS_H
 
@@ -31,8 +31,8 @@ lm_ext_is_known(int ext)
   return (ext >= LM_EXT_LIST && ext <= LM_EXT_FRAMES) || ext == LM_EXT_PICKLE;
 }
 
-/* Kinds of column. The word in front names the file that knows the kind, in each direction of the
- * codec. */
+/* Kinds of column. The word before the colon is the name of the files, in encode/ and decode/ of the
+ * codec, that handle the kind. */
 enum lm_column_kind {
   LM_COLUMN_ANY = 0,      /* columns: a msgpack value for each cell */
   LM_COLUMN_FLOAT = 1,    /* numbers: doubles in the section of words */

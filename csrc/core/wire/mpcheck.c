@@ -115,7 +115,7 @@ mpcheck_walk_texts(struct walk *walk, const uint8_t *from, const struct lm_colum
   return 0;
 }
 
-/* The keys of a DICT, each with its column behind it; those of a TUPLE are columns alone. */
+/* The columns of a DICT, each after its key, or of a TUPLE. */
 static int
 mpcheck_walk_fields(struct walk *walk, const uint8_t **at, const uint8_t *end, uint64_t n,
                     const struct lm_column *column, unsigned depth)
@@ -227,7 +227,7 @@ mpcheck_walk_ext(struct walk *walk, const struct lm_mp_token *token, unsigned de
   case LM_EXT_BUFFER:
     return mpcheck_walk_buffer(walk, token);
   case LM_EXT_SET:
-    /* A set's table is larger than the list that is charged below. */
+    /* A set's table is larger than the list charged below. */
     return mpcheck_charge(walk, (uint64_t)token->len * LM_COST_MEMBER) != 0
                ? -1
                : mpcheck_walk_inner(walk, token, depth);
@@ -240,7 +240,7 @@ mpcheck_walk_ext(struct walk *walk, const struct lm_mp_token *token, unsigned de
                           : mpcheck_refuse(walk, token->data, LM_WRONG_BIG_INT);
   case LM_EXT_BYTEARRAY:
     return mpcheck_charge(walk, token->len);
-  case LM_EXT_PICKLE: /* what it becomes nobody can say; whether it may is the caller's word */
+  case LM_EXT_PICKLE: /* size unknown; the caller decides whether pickles are allowed */
     return mpcheck_charge(walk, (uint64_t)token->len * 8);
   case LM_EXT_TUPLE:
   case LM_EXT_DATETIME:

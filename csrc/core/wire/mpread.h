@@ -1,5 +1,5 @@
-/* The bounded msgpack reader that lm_mpcheck and the binding's unpack share: one token at a time,
- * every length checked against the bytes that are left. Uses msgpack-c's load macros, no library.
+/* The bounded msgpack reader shared by lm_mpcheck and the binding: reads one token at a time and
+ * checks every length against the bytes left. Uses msgpack-c's load macros, not its library.
  */
 #ifndef LM_WIRE_MPREAD_H
 #define LM_WIRE_MPREAD_H
@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum lm_mp {
-  LM_MP_BAD, /* truncated, or a byte that begins nothing */
+  LM_MP_BAD, /* truncated, or an invalid type byte */
   LM_MP_NIL,
   LM_MP_FALSE,
   LM_MP_TRUE,
@@ -41,13 +41,13 @@ struct lm_mp_token {
 static inline uint32_t
 lm_mp_load16(const uint8_t *at)
 {
-  uint16_t n; /* the macro reads as many bytes as the type has */
+  uint16_t n; /* the macro reads sizeof n bytes */
   _msgpack_load16(uint16_t, at, &n);
   return n;
 }
 
-/* Read one token; *at moves behind it (behind the header of an ARRAY or MAP). A count is never more
- * than the bytes left can hold. */
+/* Read one token; *at moves past it (past the header of an ARRAY or MAP). A count never exceeds what
+ * the bytes left can contain. */
 static inline void
 lm_mp_next(const uint8_t **at, const uint8_t *end, struct lm_mp_token *token)
 {
@@ -237,7 +237,7 @@ map:
 #undef NEED
 }
 
-/* The head of a str of n bytes; at most 5. */
+/* Write the header of a str of n bytes, at most 5 bytes. Returns their number. */
 static inline size_t
 lm_mp_write_text_head(uint8_t *at, uint32_t n)
 {

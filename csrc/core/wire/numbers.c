@@ -67,7 +67,7 @@ lm_pack_ints(const int64_t *numbers, size_t n, int64_t minimum, unsigned width, 
   switch (width) {
   case 0:
     return;
-  case 1: /* these two are loops that a compiler turns into vectors */
+  case 1: /* this loop is vectorised by compilers */
     for (size_t i = 0; i < n; i++)
       out[i] = (uint8_t)((uint64_t)numbers[i] - base);
     return;
@@ -97,7 +97,7 @@ lm_unpack_ints(const uint8_t *at, size_t n, int64_t minimum, unsigned width, int
 static const double TENS[LM_MAX_EXPONENT + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,
                                                  1e7,  1e8,  1e9,  1e10, 1e11, 1e12, 1e13,
                                                  1e14, 1e15, 1e16, 1e17, 1e18};
-/* Added and taken away again, it leaves the nearest integer, up to 2^51 in magnitude. */
+/* Adding and subtracting it rounds to the nearest integer, up to 2^51 in magnitude. */
 #define MAGIC 6755399441055744.0 /* 1.5 * 2^52 */
 #define MOST 2251799813685248.0  /* 2^51 */
 
@@ -121,7 +121,7 @@ numbers_as_decimal(double x, double ten, double *m)
   return numbers_bits_of(whole / ten) == numbers_bits_of(x);
 }
 
-/* The smallest exponent that does for a few samples; false: there is none. */
+/* Find the smallest exponent that works for a few samples; false: none does. */
 static bool
 numbers_find_exponent(const double *doubles, size_t n, unsigned *exponent)
 {
@@ -146,8 +146,8 @@ lm_decimal_likely(const double *doubles, size_t n)
   return n > 0 && numbers_find_exponent(doubles, n, &exponent);
 }
 
-/* Whether all of doubles are decimals, as as_decimal has it; their integers then. One loop without a
- * branch or a comparison, for vectors of any age. */
+/* numbers_as_decimal for all of doubles at once; false: at least one is not a decimal. One loop
+ * without branches or comparisons, which vectorises on old CPUs too. */
 static bool
 numbers_convert(const double *doubles, size_t n, double ten, int64_t *whole)
 {
@@ -156,14 +156,14 @@ numbers_convert(const double *doubles, size_t n, double ten, int64_t *whole)
   for (size_t i = 0; i < n; i++) {
     double scaled = doubles[i] * ten, shifted = scaled + MAGIC;
     uint64_t differ = numbers_bits_of((shifted - MAGIC) / ten) ^ numbers_bits_of(doubles[i]);
-    uint64_t above = ((numbers_bits_of(scaled) & ~sign) + past_most) & sign; /* as NaN is */
+    uint64_t above = ((numbers_bits_of(scaled) & ~sign) + past_most) & sign; /* true for NaN, too */
     wrong |= differ | above;
     whole[i] = (int64_t)(numbers_bits_of(shifted) - numbers_bits_of(MAGIC));
   }
   return wrong == 0;
 }
 
-/* The first exponent from *exponent + 1 on that does for x; false: there is none. */
+/* Find the first exponent above *exponent that works for x; false: none does. */
 static bool
 numbers_raise_exponent(double x, unsigned *exponent)
 {
@@ -180,7 +180,7 @@ lm_decimal_find(const double *doubles, size_t n, int64_t *numbers, struct lm_dec
   unsigned exponent;
   if (n == 0 || !numbers_find_exponent(doubles, n, &exponent))
     return false;
-again:; /* at most once for each exponent: the samples were rounder than the rest */
+again:; /* at most once per exponent: the samples had fewer digits than the rest */
   double ten = TENS[exponent];
   int64_t low = INT64_MAX, high = INT64_MIN;
   size_t missing = 0;
@@ -197,7 +197,7 @@ again:; /* at most once for each exponent: the samples were rounder than the res
     for (size_t i = 0; i < count; i++) {
       double m;
       if (numbers_bits_of(doubles[from + i]) == LM_NAN_BITS) {
-        numbers[from + i] = INT64_MIN; /* beyond 2^51: no other number */
+        numbers[from + i] = INT64_MIN; /* beyond 2^51, so not the integer of a decimal */
         missing++;
         continue;
       }
@@ -247,7 +247,7 @@ void
 lm_decimal_unpack(const uint8_t *at, size_t n, const struct lm_decimal *decimal, double *out)
 {
   enum { SOME = 64, NARROW = 6 };
-  const int64_t most = (int64_t)MOST / 2; /* and NARROW bytes more are less than MOST */
+  const int64_t most = (int64_t)MOST / 2; /* adding NARROW bytes stays below MOST */
   int64_t numbers[SOME];
   size_t i = 0;
   if (!decimal->has_nan && decimal->width <= NARROW && decimal->minimum <= most &&
@@ -256,7 +256,7 @@ lm_decimal_unpack(const uint8_t *at, size_t n, const struct lm_decimal *decimal,
     for (; i < n; i += SOME) {
       size_t some = n - i < SOME ? n - i : SOME;
       lm_unpack_ints(at + i * decimal->width, some, decimal->minimum, decimal->width, numbers);
-      for (size_t j = 0; j < some; j++) { /* a conversion of vectors of any age */
+      for (size_t j = 0; j < some; j++) { /* vectorises on old CPUs too */
         uint64_t shifted = (uint64_t)numbers[j] + numbers_bits_of(MAGIC);
         double m;
         memcpy(&m, &shifted, sizeof m);

@@ -10,20 +10,20 @@
 
 enum {
   LM_PLANES = 2, /* the two top bytes of each word */
-  LM_SLACK = 8   /* bytes behind the last integer that lm_pack_ints may write */
+  LM_SLACK = 8   /* bytes after the last integer that lm_pack_ints may write */
 };
 
-/* Byte planes 6 and 7 of n words (sign, exponent and top of the mantissa of doubles) to
- * apart[0..2n), the other six of each word to rest[0..6n + 2), whose last two are not used. */
+/* Split n words: byte planes 6 and 7 (of doubles: sign, exponent and top of the mantissa) to
+ * apart[0..2n), the other six bytes of each word to rest[0..6n + 2), whose last two are unused. */
 void lm_planes_split(const uint8_t *words, size_t n, uint8_t *apart, uint8_t *rest);
 void lm_planes_join(const uint8_t *apart, const uint8_t *rest, size_t n, uint8_t *words);
 
-/* Bytes that every one of 0..range needs, 0 to 8. */
+/* Bytes needed for the integers 0..range, 0 to 8. */
 unsigned lm_width_of(uint64_t range);
 
-/* n integers less `minimum`, `width` bytes each, at *out, which has LM_SLACK bytes more. */
+/* Write n integers minus `minimum`, `width` bytes each, to out, which has LM_SLACK bytes more. */
 void lm_pack_ints(const int64_t *numbers, size_t n, int64_t minimum, unsigned width, uint8_t *out);
-/* Back: all of them; in a sequence of n such integers, number i. */
+/* The inverse; lm_packed_at reads integer i of such a sequence. */
 void lm_unpack_ints(const uint8_t *at, size_t n, int64_t minimum, unsigned width, int64_t *numbers);
 
 static inline uint64_t
@@ -47,18 +47,18 @@ lm_packed_at(const uint8_t *at, size_t i, int64_t minimum, unsigned width)
 /* How doubles become integers: x is m / 10^exponent bit for bit, for every one of them. */
 struct lm_decimal {
   unsigned exponent, width;
-  bool has_nan; /* the code of `width` bytes of all ones stands for NaN */
+  bool has_nan; /* `width` bytes with all bits set stand for NaN */
   int64_t minimum;
 };
 
-/* Whether n doubles are decimals of less than 8 bytes; their integers are in numbers[0..n) then, ready
- * for lm_pack_ints. A few samples decide first, so that others cost little. */
+/* Whether n doubles are decimals of less than 8 bytes; if so, their integers are in numbers[0..n),
+ * ready for lm_pack_ints. Samples are checked first, so that other doubles cost little. */
 bool lm_decimal_find(const double *doubles, size_t n, int64_t *numbers, struct lm_decimal *found);
-/* What those samples say. */
+/* Check the samples only. */
 bool lm_decimal_likely(const double *doubles, size_t n);
-/* Number i of packed decimals. */
+/* Decimal i of a packed sequence. */
 double lm_decimal_at(const uint8_t *at, size_t i, const struct lm_decimal *decimal);
-/* All of them. */
+/* Unpack n decimals. */
 void lm_decimal_unpack(const uint8_t *at, size_t n, const struct lm_decimal *decimal, double *out);
 
 #endif

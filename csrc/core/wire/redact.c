@@ -57,7 +57,7 @@ size_t
 lm_redact_text(const char *text, size_t len, char *shown, size_t size)
 {
   size_t n = 0;
-  bool blank = true; /* none at the start */
+  bool blank = true; /* drops blanks at the start */
   for (size_t i = 0; i < len && n + 1 < size; i++) {
     unsigned char c = (unsigned char)text[i];
     bool is_c1 = (c & 0xE0) == 0x80 && i > 0 && (unsigned char)text[i - 1] == 0xC2;

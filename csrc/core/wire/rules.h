@@ -1,18 +1,17 @@
-/* What lm_mpcheck and the readers that build values have in common beside the columns: what a value
- * costs, and how they say what is wrong with it. */
+/* Shared by lm_mpcheck and the readers that build values: the costs of values, and error messages. */
 #ifndef LM_WIRE_RULES_H
 #define LM_WIRE_RULES_H
 
-/* Bytes that CPython takes, rounded up. They are counted before anything is built; the estimate of
- * lm_mpcheck need not be close, only not below what the readers count. */
+/* Bytes of CPython objects, rounded up, counted before anything is built. The estimate of lm_mpcheck
+ * may be too high, but not below what the readers count. */
 enum {
-  LM_COST_OBJECT = 64, /* a text, a list, a date, without what it holds */
+  LM_COST_OBJECT = 64, /* a text, list or date, without its items */
   LM_COST_NUMBER = 40,
   LM_COST_SLOT = 8,    /* of a list or tuple */
   LM_COST_PAIR = 104,  /* of a dict */
   LM_COST_MEMBER = 80, /* of a set */
-  LM_COST_KIND = 128,  /* what lambdamap.shipping.kinds makes, without what it holds */
-  LM_COST_FRAME = 4096 /* of pandas */
+  LM_COST_KIND = 128,  /* made by lambdamap.shipping.kinds, without its parts */
+  LM_COST_FRAME = 4096 /* a pandas frame */
 };
 
 #define LM_WRONG_TOKEN "truncated value or invalid type byte"

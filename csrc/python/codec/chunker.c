@@ -58,11 +58,12 @@ chunker_max_bytes(PyObject *object, void *unused)
   return PyLong_FromSize_t(lm_chunker_max_bytes(&((struct chunker_object *)object)->chunker));
 }
 
-PyDoc_STRVAR(next_doc, "next($self, window, left, deadline_left_us, /)\n--\n\n"
-                       "Items for the next chunk; 0: wait for a reply first. left and "
-                       "deadline_left_us are -1\nwhere unknown.");
+PyDoc_STRVAR(next_doc,
+             "next($self, window, left, deadline_left_us, /)\n--\n\n"
+             "Return the number of items for the next chunk; 0: wait for a reply first.\n\n"
+             "left and deadline_left_us are -1 if unknown.");
 PyDoc_STRVAR(observe_doc, "observe($self, items, worker_us, window, /)\n--\n\n"
-                          "What a reply says of the items' cost.");
+                          "Record that a reply's items took worker_us microseconds.");
 
 static PyMethodDef chunker_methods[] = {
     {"next", chunker_next, METH_VARARGS, next_doc},
@@ -72,7 +73,7 @@ static PyMethodDef chunker_methods[] = {
 
 static PyGetSetDef chunker_getset[] = {
     {"max_bytes", chunker_max_bytes, NULL,
-     PyDoc_STR("Bytes at which a chunk is full, whatever its count."), NULL},
+     PyDoc_STR("Bytes at which a chunk is full, whatever its number of items."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -82,8 +83,9 @@ static PyType_Slot chunker_slots[] = {
     {Py_tp_dealloc, chunker_dealloc},
     {Py_tp_methods, chunker_methods},
     {Py_tp_getset, chunker_getset},
-    {Py_tp_doc, PyDoc_STR("Chunker(fixed, /)\n--\n\n"
-                          "How many items a chunk takes; fixed 0: found out as the map goes on.")},
+    {Py_tp_doc,
+     PyDoc_STR("Chunker(fixed, /)\n--\n\n"
+               "Decides the number of items per chunk; fixed 0: adapted while the map runs.")},
     {0, NULL},
 };
 

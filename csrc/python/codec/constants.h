@@ -1,4 +1,4 @@
-/* The numbers of the wire, and limits, as attributes of lambdamap._codec. */
+/* Numbers of the wire format, and limits, as attributes of lambdamap._codec. */
 #ifndef LMPY_CODEC_CONSTANTS_H
 #define LMPY_CODEC_CONSTANTS_H
 

@@ -1,4 +1,5 @@
-/* lambdamap._codec: values to frames and back. All that a worker imports: no thread, no network. */
+/* lambdamap._codec: encodes values as frames and decodes them. The only extension a worker imports: no
+ * threads, no network. */
 #include <string.h>
 
 #include "codec/chunker.h"
@@ -14,27 +15,30 @@
   "allow_pickle=False, names=None, max_output_bytes=268435456,\n          "                        \
   "max_depth=512, check=None)\n--\n\n"
 
-PyDoc_STRVAR(encode_doc,
-             "encode($module, value, /, *, allow_pickle=False, compression=True,\n"
-             "       callables=True)\n--\n\n"
-             "One value as a sealed frame. callables: whether functions may be named in it.\n\n"
-             "Raises EncodeFailure(message, path) for what cannot travel.");
+PyDoc_STRVAR(
+    encode_doc,
+    "encode($module, value, /, *, allow_pickle=False, compression=True,\n"
+    "       callables=True)\n--\n\n"
+    "Encode a value as a sealed frame.\n\n"
+    "callables: whether functions may be sent by name. Raises EncodeFailure(message, path)\n"
+    "for values that cannot be sent.");
 PyDoc_STRVAR(encode_text_doc,
              "encode_text($module, value, /, *, allow_pickle=False, compression=True,\n"
              "            callables=True)\n--\n\n"
-             "One value as text: \"lm1:\" and base64.");
-PyDoc_STRVAR(decode_doc,
-             "decode($module, frame, /, *, " DECODE_SIGNATURE
-             "The value of a frame, sealed or raw.\n\n"
-             "names follows the names of callables, classes and modules; None: DATA of "
-             "lambdamap.shipping.lookup,\nor TRUSTED with allow_pickle. check is called now and "
-             "then, and what it raises ends the\nreading. Raises DecodeFailure.");
-PyDoc_STRVAR(decode_text_doc, "decode_text($module, text, /, *, " DECODE_SIGNATURE
-                              "The value of a text that encode_text made.");
+             "Encode a value as a frame in text form: \"lm1:\" and base64.");
+PyDoc_STRVAR(
+    decode_doc,
+    "decode($module, frame, /, *, " DECODE_SIGNATURE "Decode a frame, sealed or raw.\n\n"
+    "names resolves names of callables, classes and modules; None: DATA of "
+    "lambdamap.shipping.lookup,\nor TRUSTED with allow_pickle. check is called periodically; "
+    "its exceptions end decoding.\nRaises DecodeFailure.");
+PyDoc_STRVAR(decode_text_doc,
+             "decode_text($module, text, /, *, " DECODE_SIGNATURE "Decode a frame in text form.");
 
-PyDoc_STRVAR(encode_json_doc, "encode_json($module, value, /)\n--\n\n"
-                              "One value as plain JSON in UTF-8.\n\n"
-                              "Raises EncodeFailure(message, path) for what JSON has no form for.");
+PyDoc_STRVAR(encode_json_doc,
+             "encode_json($module, value, /)\n--\n\n"
+             "Encode a value as JSON in UTF-8.\n\n"
+             "Raises EncodeFailure(message, path) for what JSON cannot represent.");
 
 static PyMethodDef methods[] = {
     {"encode", (PyCFunction)(void (*)(void))lmpy_encode, METH_FASTCALL | METH_KEYWORDS, encode_doc},
@@ -74,20 +78,20 @@ codec_exec(PyObject *module)
     PyErr_NoMemory();
     return -1;
   }
-  state->codec_error =
-      codec_new_error(module, "CodecError", "Base of the two below.", PyExc_Exception);
+  state->codec_error = codec_new_error(module, "CodecError",
+                                       "Base of EncodeFailure and DecodeFailure.", PyExc_Exception);
   if (state->codec_error == NULL)
     return -1;
   state->encode_failure =
       codec_new_error(module, "EncodeFailure",
-                      "args are the message and the place inside the value.", state->codec_error);
+                      "args are the message and the path inside the value.", state->codec_error);
   state->decode_failure =
-      codec_new_error(module, "DecodeFailure", "The bytes are no value.", state->codec_error);
+      codec_new_error(module, "DecodeFailure", "The bytes cannot be decoded.", state->codec_error);
   if (state->encode_failure == NULL || state->decode_failure == NULL)
     return -1;
-  state->entangled = codec_new_error(module, "Entangled",
-                                     "Its parts cannot travel one by one: one pickle of all can.",
-                                     state->encode_failure);
+  state->entangled = codec_new_error(
+      module, "Entangled", "The value cannot be sent in parts; one pickle of the whole may.",
+      state->encode_failure);
   if (state->entangled == NULL)
     return -1;
   state->packer_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lmpy_packer_spec, NULL);
@@ -179,7 +183,7 @@ static PyModuleDef_Slot slots[] = {
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "lambdamap._codec",
-    .m_doc = PyDoc_STR("Native codec: Python values to frames and back."),
+    .m_doc = PyDoc_STR("Native codec: encodes Python values as frames and decodes them."),
     .m_size = sizeof(struct lmpy_codec_state),
     .m_methods = methods,
     .m_slots = slots,

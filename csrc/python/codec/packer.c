@@ -6,10 +6,10 @@
 struct packer_object {
   PyObject_HEAD
   struct lmpy_pack pack;
-  size_t spec_structure, spec_packed, spec_words; /* what every chunk begins with */
+  size_t spec_structure, spec_packed, spec_words; /* lengths of what every chunk begins with */
   struct lmpy_gather *gather;                     /* the open chunk's items; owned */
-  uint64_t packed;                                /* over all chunks */
-  PyObject *held; /* an item that belongs to the next chunk; strong or NULL */
+  uint64_t packed;                                /* items in all chunks */
+  PyObject *held; /* an item kept for the next chunk; strong or NULL */
   bool exhausted, busy;
 };
 
@@ -45,7 +45,7 @@ packer_init(PyObject *object, PyObject *args, PyObject *kwargs)
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$p:ChunkPacker", names, &spec, &allow_pickle))
     return -1;
   if (self->pack.state != NULL) {
-    PyErr_SetString(PyExc_TypeError, "a ChunkPacker is initialised once");
+    PyErr_SetString(PyExc_TypeError, "ChunkPacker is already initialised");
     return -1;
   }
   lmpy_pack_init(&self->pack, packer_state_of(object), allow_pickle != 0, true);
@@ -102,7 +102,7 @@ packer_items_of(const struct packer_object *self)
   return self->gather == NULL ? 0 : lmpy_gather_size(self->gather);
 }
 
-/* At most: columns turn out smaller. */
+/* An upper bound: columns may be smaller. */
 static size_t
 packer_chunk_bytes(const struct packer_object *self)
 {
@@ -110,7 +110,7 @@ packer_chunk_bytes(const struct packer_object *self)
          self->pack.gathered;
 }
 
-/* What one item may add to, as it was before. */
+/* Lengths before an item was added, to remove it again. */
 struct before {
   size_t packed, words, gathered;
 };
@@ -128,7 +128,7 @@ packer_cut(struct packer_object *self, const struct before *before, uint32_t ite
   pack->depth = 0;
 }
 
-/* Pack one item into the open chunk: 1; 0 when it does not fit and belongs to the next. */
+/* Pack one item into the open chunk: 1; 0 if it does not fit and is kept for the next. */
 static int
 packer_add(struct packer_object *self, PyObject *item, size_t max_bytes)
 {
@@ -192,10 +192,10 @@ packer_fill(PyObject *object, PyObject *args)
   if (!PyArg_ParseTuple(args, "OKK:fill", &iterator, &max_items, &max_bytes))
     return NULL;
   if (!PyIter_Check(iterator)) {
-    PyErr_SetString(PyExc_TypeError, "fill() needs an iterator");
+    PyErr_SetString(PyExc_TypeError, "fill() argument 1 must be an iterator");
     return NULL;
   }
-  if (self->busy) { /* the iterator, or an item's own code, came back here */
+  if (self->busy) { /* re-entered by the iterator or by code of an item */
     PyErr_SetString(PyExc_ValueError, "ChunkPacker already executing");
     return NULL;
   }
@@ -221,7 +221,7 @@ packer_take(PyObject *object, PyObject *unused)
   struct lm_frame_view view;
   const struct before spec = {self->spec_packed, self->spec_words, 0};
   if (self->gather == NULL) {
-    PyErr_SetString(PyExc_ValueError, "the ChunkPacker has not been initialised");
+    PyErr_SetString(PyExc_ValueError, "ChunkPacker is not initialised");
     return NULL;
   }
   if (lmpy_gather_write(pack, self->gather) != 0)
@@ -264,13 +264,15 @@ packer_get_chunk_bytes(PyObject *object, void *unused)
   return PyLong_FromSize_t(packer_chunk_bytes((struct packer_object *)object));
 }
 
-PyDoc_STRVAR(fill_doc,
-             "fill($self, iterator, max_items, max_bytes, /)\n--\n\n"
-             "Append items until the open chunk holds max_items or max_bytes, or the iterator "
-             "ends.\n\nReturns the items now in the open chunk. An item that does not fit behind "
-             "others is kept for\nthe next chunk. On an exception the chunk stays as it was before "
-             "the item.");
-PyDoc_STRVAR(take_doc, "take($self, /)\n--\n\nThe open chunk as a raw frame; a new one is opened.");
+PyDoc_STRVAR(
+    fill_doc,
+    "fill($self, iterator, max_items, max_bytes, /)\n--\n\n"
+    "Append items until the open chunk holds max_items or max_bytes, or the iterator "
+    "ends.\n\nReturns the number of items in the open chunk. An item that does not fit after "
+    "others is kept\nfor the next chunk. On an exception the chunk stays as it was before "
+    "the item.");
+PyDoc_STRVAR(take_doc,
+             "take($self, /)\n--\n\nReturn the open chunk as a raw frame, and open a new one.");
 
 static PyMethodDef packer_methods[] = {
     {"fill", packer_fill, METH_VARARGS, fill_doc},
@@ -280,11 +282,13 @@ static PyMethodDef packer_methods[] = {
 
 static PyGetSetDef packer_getset[] = {
     {"exhausted", packer_get_exhausted, NULL,
-     PyDoc_STR("The iterator has ended and no item is kept for the next chunk."), NULL},
+     PyDoc_STR("Whether the iterator has ended and no item is kept for the next chunk."), NULL},
     {"items_packed", packer_get_items_packed, NULL,
-     PyDoc_STR("Items over all chunks: the index of the next one."), NULL},
-    {"chunk_items", packer_get_chunk_items, NULL, PyDoc_STR("Items in the open chunk."), NULL},
-    {"chunk_bytes", packer_get_chunk_bytes, NULL, PyDoc_STR("Bytes in the open chunk."), NULL},
+     PyDoc_STR("Number of items in all chunks, which is the index of the next one."), NULL},
+    {"chunk_items", packer_get_chunk_items, NULL, PyDoc_STR("Number of items in the open chunk."),
+     NULL},
+    {"chunk_bytes", packer_get_chunk_bytes, NULL,
+     PyDoc_STR("Upper bound of the bytes in the open chunk."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -1,4 +1,4 @@
-/* What both directions do with the bytes of a text. */
+/* Helpers for the bytes of a text, for both directions. */
 #ifndef LMPY_CODEC_TEXT_H
 #define LMPY_CODEC_TEXT_H
 
@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* The copy of a text, most of which are too short for a call. */
+/* Copy a text, inline since most are too short for a call of memcpy. */
 static inline void
 lmpy_copy_text(uint8_t *to, const uint8_t *from, size_t n)
 {

@@ -47,7 +47,7 @@ types_meet(struct lmpy_codec_state *state, const char *module, enum lmpy_name na
   return found;
 }
 
-/* A float64 is written to by its layout, which must be float's. */
+/* float64 objects are written as floats, so their layout must be that of float. */
 int
 lmpy_types_meet_numpy(struct lmpy_codec_state *state)
 {

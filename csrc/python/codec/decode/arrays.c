@@ -2,7 +2,7 @@
 
 #include "wire/numbers.h"
 
-/* The low `size` bytes of n integers of the column; `size` is known to the compiler. */
+/* Write the low `size` bytes of n integers of the column; `size` is a compile-time constant. */
 static inline void
 decode_arrays_narrow_to(const struct lm_column *column, size_t n, uint8_t *out, size_t size)
 {

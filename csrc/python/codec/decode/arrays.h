@@ -1,10 +1,10 @@
-/* An array's bytes out of one column: LM_EXT_BUFFER, of which RAW is a kind of its own. */
+/* Decode an array's bytes from one column: LM_EXT_BUFFER, with the kind RAW, which exists only there. */
 #ifndef LMPY_DECODE_ARRAYS_H
 #define LMPY_DECODE_ARRAYS_H
 
 #include "codec/decode/unpack.h"
 
-/* Payload of LM_EXT_BUFFER as a bytearray; NULL and an exception. */
+/* Decode the payload of LM_EXT_BUFFER to a bytearray; NULL and an exception on failure. */
 PyObject *lmpy_unpack_buffer(struct lmpy_unpack *unpack, const uint8_t *at, const uint8_t *end);
 
 #endif

@@ -6,15 +6,15 @@
 #include "base/alloc.h"
 
 enum {
-  FEW_KEYS = 64,     /* up to here nothing can take long, but for sets in them */
-  USUAL_PLACES = 4,  /* looked at for a key, on average */
-  MOST_PLACES = 256, /* the most that keys cause which nobody chose for it is about 100 */
+  FEW_KEYS = 64,     /* up to this many are fast in any case, except with sets in them */
+  USUAL_PLACES = 4,  /* probed per key, on average */
+  MOST_PLACES = 256, /* keys not chosen to collide need about 100 at most */
   PLACES_ANYWAY = 4096,
-  MOST_PAIRS = 8, /* of keys with the same hash, which are compared; for a key, on average */
+  MOST_PAIRS = 8, /* of keys with the same hash, which are compared; per key, on average */
   PAIRS_ANYWAY = 2000,
-  COMPARES = 1 << 26, /* in all, of what stands in keys with sets; some 20 ns each */
+  COMPARES = 1 << 26, /* in total, of items of sets within keys; about 20 ns each */
   SET_RUN = 9,        /* setobject.c: LINEAR_PROBES */
-  SET_LARGE = 50000,  /* and from when on a set grows in smaller steps */
+  SET_LARGE = 50000,  /* above this a set grows in smaller steps */
   SHIFT = 5           /* both: PERTURB_SHIFT */
 };
 
@@ -68,7 +68,7 @@ decode_budget_call(PyObject *object, PyObject *args, PyObject *kwargs)
 
 /* --- hash tables --- */
 
-/* Where a key of that hash goes; counts the places that are looked at. `used` has a bit for each. */
+/* Find the place for a key with that hash, and count the places probed. `used` has a bit per place. */
 static size_t
 decode_budget_place_of(Py_hash_t hash, size_t mask, size_t run, const uint8_t *used,
                        uint64_t *places)
@@ -86,8 +86,8 @@ decode_budget_place_of(Py_hash_t hash, size_t mask, size_t run, const uint8_t *u
   }
 }
 
-/* Places that n keys with these hashes take to find theirs in an empty table of `size`; counted up to
- * `most`. -1 and an exception. */
+/* Count the places probed to insert n keys with these hashes into an empty table of `size`, up to
+ * `most`. -1 and an exception on failure. */
 static int
 decode_budget_count_places(const Py_hash_t *hashes, size_t n, size_t size, bool set, uint64_t most,
                            uint64_t *places)
@@ -115,7 +115,7 @@ decode_budget_compare_hashes(const void *one, const void *other)
   return (a > b) - (a < b);
 }
 
-/* Pairs of the same hash; sorts them. */
+/* Count pairs with the same hash. Sorts the hashes. */
 static uint64_t
 decode_budget_count_pairs(Py_hash_t *hashes, size_t n)
 {
@@ -135,8 +135,8 @@ decode_budget_refuse(const struct lmpy_budget *budget)
   return -1;
 }
 
-/* Put n keys with these hashes into a dict's or a set's table as it grows, as CPython would,
- * and refuse those for which it looks at many more places than it does for others. */
+/* Simulate CPython's insertion of n keys with these hashes into the growing table of a dict or set, and
+ * refuse them if it probes many more places than usual. */
 static int
 decode_budget_check_hashes(const struct lmpy_budget *budget, Py_hash_t *hashes, size_t n, bool set)
 {
@@ -157,8 +157,8 @@ decode_budget_check_hashes(const struct lmpy_budget *budget, Py_hash_t *hashes, 
   return decode_budget_refuse(budget);
 }
 
-/* Whether nobody can have chosen the places of these: texts and bytes, whose hash has a secret, or ints
- * that follow each other closely. */
+/* Whether these keys cannot have been chosen to collide: texts and bytes, whose hash is randomised, or
+ * ints in a dense range. */
 static bool
 decode_budget_are_harmless(PyObject *const *keys, size_t n, size_t stride)
 {
@@ -175,14 +175,14 @@ decode_budget_are_harmless(PyObject *const *keys, size_t n, size_t stride)
   return i == n;
 }
 
-/* Two frozensets with the same hash are compared member by member, and each member with those of the
- * other that have its hash: sets in sets multiply that, so that few bytes take for ever. What follows
- * counts it before it happens. */
+/* Comparing two frozensets with the same hash compares each member with those of the other set that
+ * have its hash. Nested sets multiply this, so a few bytes can take arbitrarily long. The following
+ * counts the compares in advance. */
 
 struct weighed {
   Py_hash_t hash;
   PyObject *key; /* borrowed */
-  uint64_t cost; /* compares that it takes to compare it with another of that hash */
+  uint64_t cost; /* compares needed to compare it with another key of that hash */
 };
 
 static int
@@ -206,8 +206,8 @@ decode_budget_holds_set(PyObject *key)
 
 static int decode_budget_weigh(struct lmpy_budget *budget, PyObject *key, uint64_t *cost);
 
-/* Add the compares of n keys with those of their hash among as many like them; `itself`: among them alone,
- * of which each is one. Sorts them, and weighs those that are compared. */
+/* Count the compares of n keys with keys of the same hash in an equal second collection; `itself`: in
+ * the same collection. Sorts them, and weighs those that are compared. */
 static int
 decode_budget_weigh_all(struct lmpy_budget *budget, struct weighed *keys, size_t n, size_t itself,
                         uint64_t *cost)
@@ -257,7 +257,7 @@ done:
   return result;
 }
 
-/* What it takes to compare a key; what that takes is counted as well. */
+/* Compute the cost of comparing a key; computing it is charged, too. */
 static int
 decode_budget_weigh(struct lmpy_budget *budget, PyObject *key, uint64_t *cost)
 {
@@ -279,7 +279,7 @@ decode_budget_weigh(struct lmpy_budget *budget, PyObject *key, uint64_t *cost)
   return 0;
 }
 
-/* Count the compares that those of n keys take which hold sets and have the same hash. */
+/* Count the compares of those of n keys that contain sets and have the same hash. */
 static int
 decode_budget_check_sets(struct lmpy_budget *budget, PyObject *const *keys, size_t n, size_t stride)
 {
@@ -338,7 +338,7 @@ decode_budget_keys(PyObject *object, PyObject *list)
 {
   if (!PyList_CheckExact(list))
     return PyErr_Format(PyExc_TypeError, "keys() takes a list");
-  PyObject *keys = PyList_AsTuple(list); /* hashing may run code that changes it */
+  PyObject *keys = PyList_AsTuple(list); /* hashing may run code that changes the list */
   if (keys == NULL)
     return NULL;
   size_t n = (size_t)PyTuple_GET_SIZE(keys);

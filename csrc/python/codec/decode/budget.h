@@ -1,16 +1,16 @@
-/* What reading may cost: bytes, and places of hash tables looked at. */
+/* Limits of decoding: bytes, and work in hash tables. */
 #ifndef LMPY_DECODE_BUDGET_H
 #define LMPY_DECODE_BUDGET_H
 
 #include "codec/state.h"
 
-/* All: 0, or -1 and an exception. */
+/* Functions return 0, or -1 and an exception. */
 
-/* Counts bytes down. An object that may be kept: lambdamap.shipping.kinds calls it. */
+/* Counts down the bytes left. A Python object, since lambdamap.shipping.kinds calls it. */
 struct lmpy_budget {
   PyObject_HEAD
   size_t left, max;  /* bytes */
-  uint64_t compares; /* of keys that hold sets; see lmpy_check_keys */
+  uint64_t compares; /* left, for keys that contain sets; see lmpy_check_keys */
   PyObject *failure; /* DecodeFailure; strong */
 };
 
@@ -26,19 +26,19 @@ lmpy_budget_charge(struct lmpy_budget *budget, uint64_t bytes)
   return 0;
 }
 
-/* Refuse n keys, each `stride` after the one before, of which a dict's or a set's table would be slow: the
- * hashes of numbers anybody can choose. Raises what hashing raises. */
+/* Refuse n keys, `stride` apart in memory, that collide too often in the table of a dict or set: the
+ * hashes of numbers are not randomised. Propagates exceptions of hashing. */
 int lmpy_check_keys(struct lmpy_budget *budget, PyObject *const *keys, size_t n, size_t stride,
                     bool set);
 
-/* Ints that follow each other closely: each has a place of its own in a table as it grows. */
+/* Ints in a dense range, which do not collide in a growing table. */
 struct lmpy_dense {
   int64_t low, high;
-  size_t size, usable; /* places of the table, keys that it takes before it grows */
+  size_t size, usable; /* places of the table; keys before it grows */
 };
 #define LMPY_DENSE ((struct lmpy_dense){INT64_MAX, INT64_MIN, 8, 5})
 
-/* Whether the n-th is one of them, as all were before it. */
+/* Add the n-th int; returns whether the range is still dense. */
 static inline bool
 lmpy_dense_add(struct lmpy_dense *dense, size_t n, int64_t number)
 {

@@ -9,7 +9,7 @@
 
 /* --- opening --- */
 
-/* n values of msgpack, stepped over; they are made when their rows are. */
+/* Skip n msgpack values; their objects are made with their rows. */
 static int
 decode_columns_open_any(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const uint8_t **at,
                         const uint8_t *end, uint64_t n)
@@ -104,7 +104,7 @@ decode_columns_fill_const(struct lmpy_unpack *unpack, struct lmpy_reader *reader
   return 0;
 }
 
-/* The cells that are there, then moved to their places from behind. */
+/* Make the cells that are not None, then move them to their places, last one first. */
 static int
 decode_columns_fill_present(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **out,
                             size_t n)

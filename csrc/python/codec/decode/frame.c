@@ -6,7 +6,7 @@
 #include "codec/decode/value.h"
 #include "wire/rules.h"
 
-/* Whether a signal's handler has raised it, in the middle of what lambdamap.shipping.kinds does. */
+/* Whether it was raised by a signal handler while lambdamap.shipping.kinds ran. */
 static bool
 decode_frame_is_from_signal(struct lmpy_codec_state *state, PyObject *error)
 {
@@ -19,7 +19,7 @@ decode_frame_is_from_signal(struct lmpy_codec_state *state, PyObject *error)
   return from_signal;
 }
 
-/* What a broken value raised on the way is the frame's fault: DecodeFailure, caused by it. */
+/* Convert an exception that a malformed value raised to DecodeFailure, with it as the cause. */
 static void
 decode_frame_blame_frame(struct lmpy_codec_state *state)
 {
@@ -31,7 +31,7 @@ decode_frame_blame_frame(struct lmpy_codec_state *state)
     lmpy_error_put(cause);
     return;
   }
-  if (PyErr_Occurred()) { /* such as a KeyboardInterrupt that came just now */
+  if (PyErr_Occurred()) { /* for example a KeyboardInterrupt that arrived just now */
     Py_DECREF(cause);
     return;
   }
@@ -45,7 +45,7 @@ decode_frame_blame_frame(struct lmpy_codec_state *state)
   }
 }
 
-/* The value of a raw frame (new reference). Safe on frames that lm_mpcheck has not seen. */
+/* Return the value of a raw frame (new reference). Safe for frames that lm_mpcheck has not checked. */
 static PyObject *
 decode_frame_unpack_frame(struct lmpy_codec_state *state, const uint8_t *raw, size_t raw_len,
                           const struct lmpy_unpack_opts *opts)
@@ -60,7 +60,7 @@ decode_frame_unpack_frame(struct lmpy_codec_state *state, const uint8_t *raw, si
   struct lmpy_unpack unpack = {state, opts, {view, 0, 0, 0}, budget, 0, 0, 0, false, 0};
   const uint8_t *at = view.structure, *end = view.structure + view.structure_len;
   unsigned depth = opts->limits.max_depth < 512 ? opts->limits.max_depth : 512;
-  /* Many containers, none of them garbage: the collector would look at them all for nothing. */
+  /* Creates many containers and no garbage: collections would traverse them in vain. */
   unpack.collecting = PyGC_Disable();
   PyObject *made = lmpy_unpack_value(&unpack, &at, end, depth);
   if (unpack.collecting)
@@ -135,9 +135,9 @@ decode_frame_decode_bytes(struct lmpy_codec_state *state, const void *bytes, siz
   bool is_raw = !text && lm_frame_is_raw(bytes, len);
   if (is_raw && !changes)
     return decode_frame_unpack_frame(state, bytes, len, opts);
-  lm_buf_move(&raw, &state->spare_raw); /* unpacking may run code that comes back here */
+  lm_buf_move(&raw, &state->spare_raw); /* unpacking may run code that re-enters this function */
   int failed;
-  if (is_raw) { /* what was checked must not change before it is used */
+  if (is_raw) { /* the checked bytes must not change before they are used */
     lm_buf_append(&raw, bytes, len);
     failed = lm_buf_check(&raw, "the frame", &err);
   } else {

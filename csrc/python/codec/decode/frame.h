@@ -1,4 +1,4 @@
-/* decode and decode_text: METH_FASTCALL | METH_KEYWORDS functions of the module, a frame to its value. */
+/* decode and decode_text, METH_FASTCALL | METH_KEYWORDS functions of the module: decode a frame. */
 #ifndef LMPY_DECODE_FRAME_H
 #define LMPY_DECODE_FRAME_H
 

@@ -13,7 +13,7 @@ lmpy_open_numbers(struct lmpy_unpack *unpack, const struct lm_column *column)
   return column->element == numpy ? lmpy_unpack_need_numpy(unpack) : 0;
 }
 
-/* n doubles of the column, little-endian or packed. */
+/* Read n doubles of the column, little-endian or packed. */
 static void
 decode_numbers_read_doubles(const struct lm_column *column, uint64_t from, size_t n,
                             double *numbers)

@@ -4,7 +4,7 @@
 
 #include "codec/decode/reader.h"
 
-/* What the cells need: 0, or -1 and an exception. */
+/* Prepare for the cells: 0, or -1 and an exception. */
 int lmpy_open_numbers(struct lmpy_unpack *unpack, const struct lm_column *column);
 lmpy_fill lmpy_fill_floats, lmpy_fill_ints, lmpy_fill_bools;
 

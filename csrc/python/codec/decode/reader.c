@@ -40,7 +40,7 @@ lmpy_reader_begin(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const 
   if (wrong != NULL)
     return lmpy_unpack_bad(unpack, wrong);
   reader->depth = depth;
-  /* The kind that makes frames charges for them itself. */
+  /* lambdamap.shipping.kinds charges for frames itself. */
   return column->kind == LM_COLUMN_FRAMES ? 0
                                           : lmpy_unpack_charge(unpack, lm_column_cost(column, n));
 }

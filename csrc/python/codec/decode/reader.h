@@ -1,6 +1,5 @@
-/* A column that is being read: opened, with what its kind needs, then asked for cells until all are
- * made. Bounded by itself: lm_column_read checks every length, and what the cells will take is charged
- * before they are made. */
+/* The reader of one column: opened, with the state its kind needs, then asked for cells until all are
+ * made. Bounded: lm_column_read checks every length, and cells are charged before they are made. */
 #ifndef LMPY_DECODE_READER_H
 #define LMPY_DECODE_READER_H
 
@@ -9,26 +8,26 @@
 struct lmpy_reader {
   struct lm_column column;
   unsigned depth;
-  uint64_t next;             /* cell */
+  uint64_t next;             /* index of the next cell */
   const uint8_t *at, *end;   /* ANY: values */
   const uint8_t *indices;    /* UNIQUE */
-  const uint8_t *text;       /* TEXT: the next one */
+  const uint8_t *text;       /* TEXT: the next text */
   PyObject *constant;        /* CONST, FRAMES; strong */
-  PyObject *row;             /* DICT: the last one; strong or NULL */
-  struct lmpy_reader *inner; /* n_inner of them; owned, with what the next two point to */
-  PyObject **values;         /* UNIQUE: the texts; DICT: the keys; n_values, strong */
-  PyObject **cells;          /* DICT, TUPLE: for each column its cell of the row before and those of
+  PyObject *row;             /* DICT: the last row made; strong or NULL */
+  struct lmpy_reader *inner; /* n_inner; owned, as are the next two arrays */
+  PyObject **values;         /* UNIQUE: texts; DICT: keys; n_values strong references */
+  PyObject **cells; /* DICT, TUPLE: for each column, its cell of the previous row and those of
                               `group` rows */
   uint32_t n_inner, n_values, group;
-  uint64_t first; /* SPLIT: cells of the first part */
+  uint64_t first; /* SPLIT: number of cells of the first part */
 };
 
-/* Makes the next n cells at *out; no more are asked for than the column has. 0; or -1 and an exception,
- * with NULL for those that were not made. */
+/* Makes the next n cells at out, at most as many as the column has left. 0; or -1 and an exception, with
+ * NULL for the cells that were not made. */
 typedef int lmpy_fill(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **out,
                       size_t n);
 
-/* Room for columns inside, values, and cells, which are not set yet: 0, or -1 and an exception. */
+/* Allocate columns inside, values, and cells, unset: 0, or -1 and an exception. */
 int lmpy_reader_room(struct lmpy_reader *reader, uint64_t n_inner, uint64_t n_values,
                      uint64_t n_cells);
 void lmpy_reader_close(struct lmpy_reader *reader);
@@ -36,7 +35,7 @@ void lmpy_reader_close(struct lmpy_reader *reader);
 int lmpy_reader_begin(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const uint8_t **at,
                       const uint8_t *end, uint64_t n, unsigned depth, enum lm_place place);
 
-/* Mark those that were not made. Returns -1. */
+/* Set the cells that were not made to NULL. Returns -1. */
 static inline int
 lmpy_give_up(PyObject **out, size_t made, size_t n)
 {
@@ -44,7 +43,7 @@ lmpy_give_up(PyObject **out, size_t made, size_t n)
   return -1;
 }
 
-/* n cells by `fill`, with pauses. */
+/* Make n cells with `fill`, pausing in between. */
 int lmpy_fill_by(lmpy_fill *fill, struct lmpy_unpack *unpack, struct lmpy_reader *reader,
                  PyObject **out, size_t n);
 

@@ -7,8 +7,8 @@
 #include "wire/rules.h"
 
 enum {
-  FEW_KEYS = 5,     /* up to here a dict grows faster than another is copied */
-  GROUP_CELLS = 512 /* of all columns of a dict or tuple, made before their rows */
+  FEW_KEYS = 5,     /* up to this many, inserting is faster than copying a dict */
+  GROUP_CELLS = 512 /* of all columns of a dict or tuple, made before their rows are */
 };
 
 int
@@ -28,7 +28,7 @@ lmpy_open_fields(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const u
   bool dict = reader->column.kind == LM_COLUMN_DICT;
   group = fields == 0 ? 1 : group / fields;
   reader->group = (uint32_t)(n < group ? n : group);
-  /* The cells have been charged: they are no more than there are rows. */
+  /* The rows have been charged, and there are at most as many cells. */
   if (lmpy_unpack_charge(unpack, fields * (sizeof *reader + 2 * sizeof(PyObject *))) != 0 ||
       lmpy_reader_room(reader, fields, dict ? fields : 0, fields * (reader->group + 1)) != 0)
     return -1;
@@ -74,7 +74,7 @@ lmpy_fill_lists(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject
   return 0;
 }
 
-/* --- rows: the cells of n of them first, which stand behind those of the row before --- */
+/* --- rows: first the cells of n rows are made, stored after those of the previous row --- */
 
 static void
 decode_rows_drop_cells(struct lmpy_reader *reader, uint32_t columns, size_t from, size_t n)
@@ -96,8 +96,8 @@ decode_rows_fill_fields(struct lmpy_unpack *unpack, struct lmpy_reader *reader, 
   return 0;
 }
 
-/* Takes the cells, which stand `stride` apart, whether it succeeds or not. A dict is cheapest as a copy
- * of the one before it, in which the cells that differ are set. */
+/* Steals the cells, `stride` apart, also on failure. Copying the previous dict and setting the cells that
+ * differ is the fastest way to make one. */
 static PyObject *
 decode_rows_new_dict(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject **cells)
 {

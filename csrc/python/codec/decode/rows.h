@@ -1,11 +1,11 @@
-/* Columns whose cells hold others: LIST, DICT, TUPLE, and FRAMES. The cells of a dict's or a tuple's
- * columns become rows a group at a time. */
+/* Columns with columns inside: LIST, DICT, TUPLE and FRAMES. The columns of dicts and tuples are turned
+ * into rows in groups. */
 #ifndef LMPY_DECODE_ROWS_H
 #define LMPY_DECODE_ROWS_H
 
 #include "codec/decode/reader.h"
 
-/* The columns inside: 0, or -1 and an exception. depth: that of the cells. */
+/* Open the columns inside: 0, or -1 and an exception. depth: that of the cells. */
 int lmpy_open_lists(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const uint8_t **at,
                     const uint8_t *end, unsigned depth);
 int lmpy_open_fields(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const uint8_t **at,

@@ -34,7 +34,7 @@ lmpy_open_texts(struct lmpy_unpack *unpack, struct lmpy_reader *reader)
   return lmpy_types_need_decimal(unpack->state);
 }
 
-/* A text that is not ASCII, or what is written as one. */
+/* Make a text that is not ASCII, or a value written as text. */
 static PyObject *
 decode_text_new_text(struct lmpy_unpack *unpack, uint8_t element, const uint8_t *at, uint32_t len)
 {
@@ -66,7 +66,7 @@ lmpy_fill_texts(struct lmpy_unpack *unpack, struct lmpy_reader *reader, PyObject
     }
   for (uint32_t before = UINT32_MAX; i < n; i++, before = len) {
     len = lm_length_at(&lengths, reader->next + i);
-    if (len == before && memcmp(at, at - len, len) == 0) /* cheaper than to make it again */
+    if (len == before && memcmp(at, at - len, len) == 0) /* cheaper than making it again */
       out[i] = Py_NewRef(out[i - 1]);
     else
       out[i] = decode_text_new_text(unpack, reader->column.element, at, len);

@@ -1,4 +1,4 @@
-/* Texts, and the columns of them, of bytes and of what is written as a text: TEXT, UNIQUE. */
+/* Texts, and columns of str, bytes and types written as text: TEXT, UNIQUE. */
 #ifndef LMPY_DECODE_TEXT_H
 #define LMPY_DECODE_TEXT_H
 
@@ -6,10 +6,10 @@
 
 #include "codec/text.h"
 
-/* A text that is a dict's key: the same object as lately, where it is short. */
+/* Return a dict's key; short ones are cached. */
 PyObject *lmpy_unpack_key(struct lmpy_unpack *unpack, const uint8_t *bytes, uint32_t len);
 
-/* What the cells need, and the different texts themselves: 0, or -1 and an exception. */
+/* Prepare for the cells, and make the distinct texts: 0, or -1 and an exception. */
 int lmpy_open_texts(struct lmpy_unpack *unpack, struct lmpy_reader *reader);
 int lmpy_open_unique(struct lmpy_unpack *unpack, struct lmpy_reader *reader, const uint8_t **at,
                      const uint8_t *end, uint64_t n, unsigned depth);

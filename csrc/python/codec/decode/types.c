@@ -10,7 +10,7 @@ lmpy_unpack_names(struct lmpy_unpack *unpack)
   if (unpack->opts->names != Py_None)
     return unpack->opts->names;
   PyObject **names = trusted ? &state->trusted : &state->data;
-  if (*names == NULL) { /* importing may run others, who come here as well */
+  if (*names == NULL) { /* importing may run threads that get here, too */
     PyObject *module = PyImport_ImportModule("lambdamap.shipping.lookup");
     PyObject *found =
         module == NULL ? NULL
@@ -30,7 +30,7 @@ lmpy_unpack_need_numpy(struct lmpy_unpack *unpack)
   if (state->float64 != NULL && state->int64 != NULL)
     return 0;
   int found = lmpy_types_meet_numpy(state);
-  if (found == 0) { /* a worker may import what it is sent */
+  if (found == 0) { /* a worker may import modules on request */
     PyObject *names = lmpy_unpack_names(unpack);
     PyObject *module = names == NULL ? NULL
                                      : PyObject_CallMethodObjArgs(names, state->names[LMPY_MODULE],
@@ -58,9 +58,10 @@ lmpy_numpy_float(struct lmpy_codec_state *state, double number)
 PyObject *
 lmpy_numpy_int(struct lmpy_codec_state *state, int64_t number)
 {
-  PyObject *plain = PyLong_FromLongLong(number);
-  PyObject *made =
-      plain == NULL ? NULL : PyObject_CallFunctionObjArgs((PyObject *)state->int64, plain, NULL);
-  Py_XDECREF(plain);
+  PyObject *integer = PyLong_FromLongLong(number);
+  PyObject *made = integer == NULL
+                       ? NULL
+                       : PyObject_CallFunctionObjArgs((PyObject *)state->int64, integer, NULL);
+  Py_XDECREF(integer);
   return made;
 }

@@ -3,7 +3,8 @@
 #include <time.h>
 
 enum {
-  SWITCH_MS = 10 /* twice Python's own interval: a thread that waits asks for the lock by then */
+  SWITCH_MS =
+      10 /* twice Python's switch interval: a waiting thread has requested the GIL by then */
 };
 
 PyObject *
@@ -13,7 +14,7 @@ lmpy_unpack_refuse(struct lmpy_unpack *unpack, const char *text)
   return NULL;
 }
 
-/* Others may fork, or turn the collector off for good: they find it as it was. */
+/* Restore gc before other threads run: they may fork, or disable it permanently. */
 static void
 decode_unpack_collector_back(struct lmpy_unpack *unpack)
 {
@@ -52,7 +53,7 @@ lmpy_unpack_pause(struct lmpy_unpack *unpack)
   if (unpack->switched_ms == 0) {
     unpack->switched_ms = now;
   } else if (now - unpack->switched_ms >= SWITCH_MS) {
-    /* More often would be in vain: the lock would be taken again before another thread wakes up. */
+    /* Releasing it more often is useless: it would be taken back before another thread wakes up. */
     decode_unpack_collector_back(unpack);
     Py_BEGIN_ALLOW_THREADS;
     Py_END_ALLOW_THREADS;

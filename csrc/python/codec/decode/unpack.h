@@ -1,5 +1,4 @@
-/* A frame that is being read: its sections, what it may still cost, and when others get their turn.
- * Under the GIL. */
+/* The state of decoding: sections, budget, and pauses for signals and other threads. Under the GIL. */
 #ifndef LMPY_DECODE_UNPACK_H
 #define LMPY_DECODE_UNPACK_H
 
@@ -9,8 +8,9 @@
 
 struct lmpy_unpack_opts {
   bool allow_pickle;
-  PyObject *names; /* borrowed; lambdamap.shipping.lookup.Names, or None: what allow_pickle says */
-  PyObject *check; /* borrowed; called now and then, its exception ends the reading; or None */
+  PyObject
+      *names; /* borrowed; lambdamap.shipping.lookup.Names, or None: derived from allow_pickle */
+  PyObject *check; /* borrowed; called periodically, its exception ends decoding; or None */
   struct lm_frame_limits limits;
 };
 
@@ -18,20 +18,20 @@ struct lmpy_unpack {
   struct lmpy_codec_state *state;
   const struct lmpy_unpack_opts *opts;
   struct lm_sections sections;
-  struct lmpy_budget *budget; /* strong; what columns, containers and kinds still may take */
+  struct lmpy_budget *budget; /* strong; for columns, containers and kinds */
   unsigned work;              /* values since the last pause */
-  int64_t switched_ms;        /* when other threads could run last; 0: not yet */
-  unsigned kinds;             /* calls of lambdamap.shipping.kinds */
-  bool stopped;               /* a signal's handler or the check has raised */
-  int collecting;             /* the collector is off, and was on: on again where others may run */
+  int64_t switched_ms;        /* when the GIL was last released; 0: not yet */
+  unsigned kinds;             /* number of calls of lambdamap.shipping.kinds */
+  bool stopped;               /* a signal handler or the check raised */
+  int collecting; /* gc was enabled and is now disabled; restored when other threads run */
 };
 
 enum {
-  LMPY_PAUSE = 1 << 16, /* values between two looks at signals: some milliseconds */
-  LMPY_KINDS_PAUSE = 16 /* and calls of lambdamap.shipping.kinds, some of which take milliseconds */
+  LMPY_PAUSE = 1 << 16, /* values between two checks for signals: a few milliseconds */
+  LMPY_KINDS_PAUSE = 16 /* calls of lambdamap.shipping.kinds, some of which take milliseconds */
 };
 
-/* Heed signals and the caller's check; lmpy_unpack_pause lets other threads run before. */
+/* Run signal handlers and the caller's check; lmpy_unpack_pause releases the GIL before that. */
 int lmpy_unpack_look(struct lmpy_unpack *unpack);
 int lmpy_unpack_pause(struct lmpy_unpack *unpack);
 
@@ -42,7 +42,7 @@ lmpy_unpack_work(struct lmpy_unpack *unpack, unsigned values)
   return unpack->work < LMPY_PAUSE ? 0 : lmpy_unpack_pause(unpack);
 }
 
-/* Raise DecodeFailure; NULL, or -1. */
+/* Raise DecodeFailure. Return NULL, or -1. */
 PyObject *lmpy_unpack_refuse(struct lmpy_unpack *unpack, const char *text);
 
 static inline int

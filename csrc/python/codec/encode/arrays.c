@@ -8,11 +8,11 @@
 
 enum { MIN_BORROWED = 4096 /* smaller arrays are copied */ };
 
-/* What lambdamap.shipping.kinds says of the items: bytes, integers with or without a sign, or doubles. All
- * in this machine's byte order. */
+/* Kinds of items, as in lambdamap.shipping.kinds: bytes, signed or unsigned integers, or doubles, in
+ * native byte order. */
 enum items { BYTES, SIGNED, UNSIGNED, DOUBLES };
 
-/* The bytes as they are: where they are when that is allowed, else in a section. */
+/* Write the bytes unchanged: without a copy where that is allowed, else into a section. */
 static int
 encode_arrays_write_raw(struct lmpy_pack *pack, Py_buffer *view, enum items items)
 {
@@ -36,7 +36,7 @@ encode_arrays_write_raw(struct lmpy_pack *pack, Py_buffer *view, enum items item
   return lmpy_put(pack, head, sizeof head) != 0 ? -1 : lmpy_put_varint(pack, offset);
 }
 
-/* Whether all fit 64 signed bits; then they are at *numbers. */
+/* Whether all fit into int64_t; if so they are in *numbers. */
 static bool
 encode_arrays_widen(const void *items, size_t n, size_t size, bool has_sign, int64_t *numbers)
 {
@@ -74,7 +74,7 @@ encode_arrays_widen(const void *items, size_t n, size_t size, bool has_sign, int
 #undef WIDEN
 }
 
-/* Integers in fewer bytes than they have: 1; 0: there is nothing to gain, and nothing was written. */
+/* Write integers in fewer bytes: 1; 0, with nothing written, if that saves nothing. */
 static int
 encode_arrays_write_narrow(struct lmpy_pack *pack, const Py_buffer *view, size_t n, size_t size,
                            bool has_sign)
@@ -109,7 +109,7 @@ encode_arrays_write_items(struct lmpy_pack *pack, Py_buffer *view, enum items it
       return written < 0 ? -1 : 0;
   }
   if (n > 0 && items == DOUBLES) {
-    /* Decimals are found by a few samples; what is none is not copied before it is written. */
+    /* Samples tell decimals from other doubles, which are written without a copy. */
     if (lm_decimal_likely(view->buf, n) || (!pack->may_borrow && n < 64))
       return lmpy_write_doubles(pack, view->buf, n, LM_FLOAT, false);
   }
@@ -134,6 +134,6 @@ lmpy_pack_array(struct lmpy_pack *pack, PyObject *parts)
            lmpy_put_varint(pack, (uint64_t)(view.len / size)) == 0 &&
            encode_arrays_write_items(pack, &view, (enum items)items, (size_t)size) == 0)
     result = lmpy_pack_end_ext(pack, LM_EXT_BUFFER, mark);
-  PyBuffer_Release(&view); /* nothing when it was borrowed: obj is NULL then */
+  PyBuffer_Release(&view); /* no-op if it was borrowed: obj is then NULL */
   return result;
 }

@@ -11,11 +11,11 @@
 #include "wire/mpread.h"
 
 enum {
-  GROUP = 1024, /* rows that are tried at once */
-  FIRST = 2     /* rows taken singly, which say what the columns are */
+  GROUP = 1024, /* rows taken at once */
+  FIRST = 2     /* rows taken one by one first, which determine the columns */
 };
 
-/* A value in msgpack, which may run anybody's code. */
+/* Append a value in msgpack to the tail; may run Python code. */
 static int
 encode_columns_append_to_tail(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 {
@@ -23,7 +23,7 @@ encode_columns_append_to_tail(struct lmpy_pack *pack, struct lmpy_gather *gather
   if (tail->max == 0)
     lm_buf_init(tail, LMPY_GATHER_BYTES);
   size_t before = tail->len;
-  /* Packing writes to the structure: for this value, that is the tail. */
+  /* Packing writes to the structure, which is swapped with the tail for this value. */
   struct lm_buf structure = pack->structure;
   pack->structure = *tail;
   Py_INCREF(value);
@@ -46,7 +46,7 @@ encode_columns_append_to_tail(struct lmpy_pack *pack, struct lmpy_gather *gather
 
 /* --- the kind of a column --- */
 
-/* The kind for a first value of a type that is not Python's own. */
+/* The kind for a first value whose type is not a builtin. */
 static int
 encode_columns_begin_other(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *value)
 {
@@ -115,7 +115,7 @@ encode_columns_begin(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObjec
 
 /* --- cells --- */
 
-/* As many cells of the column's kind as there are in a row. */
+/* Take the leading cells of the column's kind. Returns their number. */
 static Py_ssize_t
 encode_columns_take(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *const *cells,
                     size_t n)
@@ -214,25 +214,25 @@ lmpy_gather_append(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject 
   return encode_columns_append_to_tail(pack, gather, value);
 }
 
-/* Whether cells like those so far, however deep inside, need nobody's code. */
+/* Whether taking more cells like the present ones, at any depth, runs no Python code. */
 static bool
-encode_columns_is_plain(const struct lmpy_gather *gather)
+encode_columns_runs_no_code(const struct lmpy_gather *gather)
 {
   if (gather->n_tail > 0 || gather->kind == LMPY_FRAMES)
     return false;
   for (uint32_t i = 0; i < gather->n_inner; i++)
-    if (!encode_columns_is_plain(&gather->inner[i]))
+    if (!encode_columns_runs_no_code(&gather->inner[i]))
       return false;
   return true;
 }
 
-/* Items from..until of a list, one by one. */
+/* Append items from..until of a list, one by one. */
 static int
 encode_columns_append_singly(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *list,
                              Py_ssize_t from, Py_ssize_t until, Py_ssize_t n)
 {
   for (Py_ssize_t i = from; i < until; i++) {
-    if (PyList_GET_SIZE(list) != n) /* some object's own code has run */
+    if (PyList_GET_SIZE(list) != n) /* changed by code of an item */
       return lmpy_pack_refuse(pack, "the list was changed during encoding");
     if (lmpy_gather_append(pack, gather, PyList_GET_ITEM(list, i)) != 0) {
       lmpy_pack_index_step(pack, i);
@@ -252,7 +252,7 @@ lmpy_gather_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *l
     return lmpy_pack_refuse(pack, "the list has more than %d items", LMPY_GATHER_BYTES);
   for (Py_ssize_t i = 0; i < n;) {
     Py_ssize_t some = n - i < GROUP ? n - i : GROUP;
-    if (gather->kind == LMPY_EMPTY || !encode_columns_is_plain(gather)) {
+    if (gather->kind == LMPY_EMPTY || !encode_columns_runs_no_code(gather)) {
       some = some < FIRST ? some : FIRST;
     } else {
       uint32_t before = lmpy_gather_size(gather);
@@ -274,7 +274,7 @@ lmpy_gather_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *l
 
 /* --- writing --- */
 
-/* The cells before the tail. */
+/* Write the cells before the tail. */
 static int
 encode_columns_write_typed(struct lmpy_pack *pack, struct lmpy_gather *gather)
 {
@@ -301,7 +301,7 @@ encode_columns_write_typed(struct lmpy_pack *pack, struct lmpy_gather *gather)
     return lmpy_write_fields(pack, gather);
   case LMPY_FRAMES:
     return lmpy_write_frames(pack, gather);
-  case LMPY_EMPTY: /* has no cell but None: above */
+  case LMPY_EMPTY: /* handled above: every cell is None */
     break;
   }
   return 0;
@@ -337,7 +337,7 @@ lmpy_pack_column(struct lmpy_pack *pack, PyObject *list)
 {
   struct lmpy_codec_state *state = pack->state;
   struct lmpy_gather *gather = state->spare;
-  state->spare = NULL; /* this list's own until it is written */
+  state->spare = NULL; /* in use until this list is written */
   if (gather == NULL && (gather = lmpy_gather_new()) == NULL) {
     PyErr_NoMemory();
     return -1;

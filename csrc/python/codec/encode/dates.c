@@ -17,7 +17,7 @@ int
 lmpy_date_number(PyObject *value, uint8_t *element, int64_t *n)
 {
   if (PyDateTimeAPI == NULL && encode_dates_load() != 0) {
-    PyErr_Clear(); /* without datetime nothing is a date */
+    PyErr_Clear(); /* datetime cannot be imported, so nothing is a date */
     return 0;
   }
   if (Py_IS_TYPE(value, PyDateTimeAPI->DateType)) {

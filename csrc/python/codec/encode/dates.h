@@ -4,7 +4,7 @@
 
 #include "lmpy.h"
 
-/* 1 and *n for an exact date, or an exact naive datetime with fold 0; 0 for others. */
+/* 1 and *n for an exact date or an exact naive datetime with fold 0; else 0. */
 int lmpy_date_number(PyObject *value, uint8_t *element, int64_t *n);
 
 #endif

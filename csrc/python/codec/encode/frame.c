@@ -3,8 +3,8 @@
 #include "codec/arguments.h"
 #include "codec/encode/value.h"
 
-/* Seal a frame; *result is the bytes or the text, or NULL and an exception. The module's coder serves
- * small ones under the GIL; a large one has a coder of its own, so that others may run meanwhile. */
+/* Seal a frame; *result is the bytes or the text, or NULL and an exception. Small ones use the
+ * module's coder under the GIL; a large one gets its own coder and releases the GIL. */
 static PyObject *
 encode_frame_finish(struct lmpy_codec_state *state, const struct lmpy_pack *pack, bool compression,
                     bool text)
@@ -57,7 +57,7 @@ encode_frame_encode_as(PyObject *module, PyObject *const *args, Py_ssize_t n, Py
     return NULL;
   struct lmpy_codec_state *state = PyModule_GetState(module);
   lmpy_pack_init(&pack, state, allow_pickle, callables);
-  /* Compression may let other threads run, and they may write to the array. */
+  /* Compression may release the GIL, and other threads may then write to the array. */
   pack.may_borrow = !compression;
   if (lmpy_pack_value(&pack, args[0]) != 0)
     lmpy_pack_path_error(&pack);

@@ -1,5 +1,5 @@
-/* encode and encode_text: METH_FASTCALL | METH_KEYWORDS functions of the module, one value to a sealed
- * frame. */
+/* encode and encode_text, METH_FASTCALL | METH_KEYWORDS functions of the module: encode one value as a
+ * sealed frame. */
 #ifndef LMPY_ENCODE_FRAME_H
 #define LMPY_ENCODE_FRAME_H
 

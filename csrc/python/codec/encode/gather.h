@@ -1,14 +1,14 @@
-/* Cells taken one by one into a column, before the list is complete and the column's form is chosen.
- * Each is copied as it comes, so that what the caller does to it afterwards, or its own code does to its
- * neighbours, changes nothing that was taken. Under the GIL. */
+/* Cells collected into a column, before the list is complete and the form of the column is chosen.
+ * Each cell is copied when taken, so later changes, by the caller or by code that runs while other
+ * cells are taken, have no effect. Under the GIL. */
 #ifndef LMPY_ENCODE_GATHER_H
 #define LMPY_ENCODE_GATHER_H
 
 #include "codec/encode/pack.h"
 
-/* What the cells are. The form that is written for them is chosen at the end. */
+/* The kind of the cells. The form in which they are written is chosen at the end. */
 enum lmpy_gather_kind {
-  LMPY_EMPTY, /* no cell but None */
+  LMPY_EMPTY, /* every cell is None */
   LMPY_FLOATS,
   LMPY_INTS,
   LMPY_TEXTS,
@@ -19,20 +19,20 @@ enum lmpy_gather_kind {
   LMPY_FRAMES
 };
 
-/* One column. It holds copies, never a reference to a cell (a DICT holds its keys). Cells of the
- * kind of the first stand in `data`; from the first that does not fit on, all are packed one by one
+/* One column. It contains copies, never references to cells (a DICT refers to its keys). Cells of the
+ * first one's kind are in `data`; from the first cell of another kind on, all are packed one by one
  * into `tail`. */
 struct lmpy_gather {
   enum lmpy_gather_kind kind;
   uint8_t element; /* enum lm_column_element */
   bool ascii;      /* TEXT: all of it */
-  uint32_t n;      /* cells before the tail */
-  uint32_t dense;  /* of those, not None */
+  uint32_t n;      /* number of cells before the tail */
+  uint32_t dense;  /* number of those that are not None */
   uint32_t n_tail;
   uint32_t n_inner;
   struct lm_buf data;         /* FLOAT: doubles; INT: int64_t; TEXT: bytes; BOOL: a byte each */
   struct lm_buf lengths;      /* TEXT, LIST: uint32_t */
-  struct lm_buf present;      /* a byte a cell; empty while none was None */
+  struct lm_buf present;      /* a byte per cell; empty while no cell is None */
   struct lm_buf tail;         /* msgpack */
   struct lm_buf tail_lengths; /* uint32_t */
   struct lmpy_gather *inner;  /* LIST: 1; DICT, TUPLE: n_inner; owned */
@@ -41,20 +41,20 @@ struct lmpy_gather {
 };
 
 enum {
-  LMPY_GATHER_BYTES = 1 << 30, /* of one kind in one column; cells of a column */
-  LMPY_MISFIT = 1              /* beside 0 and -1: a cell is not of the column's kind */
+  LMPY_GATHER_BYTES = 1 << 30, /* maximum of bytes of one kind, and of cells, in a column */
+  LMPY_MISFIT = 1              /* besides 0 and -1: the cell is not of the column's kind */
 };
 
 struct lmpy_gather *lmpy_gather_new(void); /* NULL when out of memory */
 void lmpy_gather_destroy(struct lmpy_gather *gather);
 size_t lmpy_gather_memory(const struct lmpy_gather *gather);
-/* Take away all cells but the first n. */
+/* Remove all cells but the first n. */
 void lmpy_gather_cut(struct lmpy_gather *gather, uint32_t n);
-/* Those of columns inside that belong to no whole row. */
+/* Remove the cells of columns inside that belong to an incomplete row. */
 void lmpy_gather_cut_fields(struct lmpy_gather *gather);
-/* No cells; shape and memory are kept for the next list, unless they were of no use. */
+/* Remove all cells; keep shape and memory for the next list if they were used. */
 void lmpy_gather_clear(struct lmpy_gather *gather);
-/* Of no kind again. */
+/* Forget the kind and the columns inside. */
 void lmpy_gather_drop_shape(struct lmpy_gather *gather);
 
 static inline uint32_t
@@ -63,7 +63,7 @@ lmpy_gather_size(const struct lmpy_gather *gather)
   return gather->n + gather->n_tail;
 }
 
-/* The exception for a column that cannot grow. Returns -1. */
+/* Raise for a column that cannot grow. Returns -1. */
 static inline int
 lmpy_gather_no_memory(struct lmpy_pack *pack)
 {
@@ -81,7 +81,7 @@ lmpy_gather_room(struct lm_buf *buf, size_t n)
   return lm_buf_reserve(buf, n);
 }
 
-/* 0, or 1 when memory is short. */
+/* 0, or 1 when out of memory. */
 static inline int
 lmpy_gather_push(struct lm_buf *buf, const void *bytes, size_t n)
 {
@@ -93,7 +93,7 @@ lmpy_gather_push(struct lm_buf *buf, const void *bytes, size_t n)
   return 0;
 }
 
-/* n more cells that are there. Their data has been pushed; `bytes` is what they may take. */
+/* Count n more cells that are not None, whose data has been pushed; `bytes`: the most they may take. */
 static inline int
 lmpy_gather_count(struct lmpy_pack *pack, struct lmpy_gather *gather, size_t n, size_t bytes)
 {

@@ -4,7 +4,7 @@
 
 #include "codec/encode/pack.h"
 
-enum { MAX_DEPTH = 56 /* the envelope around it has some more; json.h takes 64 */ };
+enum { MAX_DEPTH = 56 /* json.h accepts 64 levels, including the envelope */ };
 
 static int encode_json_value(struct lmpy_pack *pack, PyObject *object);
 
@@ -88,7 +88,7 @@ encode_json_enter(struct lmpy_pack *pack)
   return 0;
 }
 
-/* Nothing below runs anybody's code, so containers stay as they are. */
+/* Nothing below runs Python code, so containers do not change. */
 static int
 encode_json_list(struct lmpy_pack *pack, PyObject *object)
 {

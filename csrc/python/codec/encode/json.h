@@ -1,5 +1,5 @@
-/* Values as plain JSON, for codec="json": what JSON has no form for is refused with its place, never
- * changed to something near it. */
+/* Values as JSON, for codec="json": what JSON cannot represent is refused, with its path, and never
+ * converted to something similar. */
 #ifndef LMPY_ENCODE_JSON_H
 #define LMPY_ENCODE_JSON_H
 

@@ -3,7 +3,7 @@
 #include "codec/encode/dates.h"
 #include "wire/numbers.h"
 
-enum { MANY = 512 /* doubles, from which on a copy is saved */ };
+enum { MANY = 512 /* doubles; from here on they are not copied */ };
 
 static int
 encode_numbers_add_int(struct lmpy_pack *pack, struct lmpy_gather *gather, int64_t number)
@@ -55,7 +55,7 @@ lmpy_take_int_like(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject 
 
 /* --- writing --- */
 
-/* The end of a head of INT or DECIMAL, and the integers to the packed section. */
+/* Write the end of the header of an INT or DECIMAL, and its integers to the packed section. */
 static int
 encode_numbers_write_packed(struct lmpy_pack *pack, const int64_t *numbers, size_t n,
                             int64_t minimum, unsigned width)
@@ -140,7 +140,7 @@ lmpy_write_doubles(struct lmpy_pack *pack, const double *doubles, size_t n, uint
   return pack->words.failed == LM_OK ? 0 : lmpy_pack_no_memory(pack);
 }
 
-/* Many doubles that become the words as they are: no copy. */
+/* Give the buffer of many doubles to the section of words without a copy. */
 static int
 encode_numbers_give_doubles(struct lmpy_pack *pack, struct lmpy_gather *gather)
 {

@@ -4,24 +4,24 @@
 
 #include "codec/encode/gather.h"
 
-/* As many cells of an INT column whose element is not int: their number, or -1 and an exception. */
+/* Take the leading cells of an INT column whose element is not int: their number, or -1 and an exception. */
 Py_ssize_t lmpy_take_int_like(struct lmpy_pack *pack, struct lmpy_gather *gather,
                               PyObject *const *cells, size_t n);
 
-/* The rest writes to the pack's sections: 0, or -1 and an exception. */
+/* The following write to the pack's sections: 0, or -1 and an exception. */
 int lmpy_write_floats(struct lmpy_pack *pack, struct lmpy_gather *gather);
-/* The column that n doubles are. */
+/* Write n doubles as a column. */
 int lmpy_write_doubles(struct lmpy_pack *pack, const double *doubles, size_t n, uint8_t element,
                        bool may_be_const);
-/* The column that n integers are. Changes them. */
+/* Write n integers as a column. Overwrites them. */
 int lmpy_write_ints(struct lmpy_pack *pack, int64_t *numbers, size_t n, uint8_t element);
-/* A byte for the kind, then a bit a cell. */
+/* Write a byte for the kind, then a bit per cell. */
 int lmpy_write_bits(struct lmpy_pack *pack, uint8_t kind, const uint8_t *cells, uint32_t n);
-/* Of the cells of a TEXT or LIST: n of uint32_t. */
+/* Write the lengths of n cells of a TEXT or LIST, each a uint32_t. */
 int lmpy_write_lengths(struct lmpy_pack *pack, const struct lm_buf *gathered, uint32_t n);
 
-/* As many cells of the column's kind as there are in a row: their number, or -1 and an exception.
- * Inline, since a list of short lists comes here for each of them. */
+/* Take the leading cells of the column's kind: their number, or -1 and an exception. Inline, since it
+ * is called for each of a list's short lists. */
 
 static inline Py_ssize_t
 lmpy_take_floats(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *const *cells,

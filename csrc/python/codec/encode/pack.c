@@ -4,7 +4,7 @@
 
 enum {
   MAX_SECTION = 1 << 30,
-  STEPS_SHOWN = 8 /* at each end of the way to a value */
+  STEPS_SHOWN = 8 /* at each end of the path to a value */
 };
 
 static struct lm_buf *
@@ -46,7 +46,7 @@ lmpy_pack_view(const struct lmpy_pack *pack, struct lm_frame_view *view)
 
 /* --- failures --- */
 
-/* Put one step of the way to the failing value in front. The exception is kept whatever happens. */
+/* Prepend one step to the path to the failing value. Keeps the pending exception in any case. */
 static void
 encode_pack_add_step(struct lmpy_pack *pack, const char *format, PyObject *step)
 {
@@ -92,7 +92,7 @@ lmpy_pack_refuse(struct lmpy_pack *pack, const char *format, ...)
   return -1;
 }
 
-/* Leave the middle of a long way out. Whether it worked. */
+/* Replace the middle of a long path by dots; return whether that succeeded. */
 static bool
 encode_pack_shorten(PyObject *steps)
 {
@@ -154,7 +154,7 @@ lmpy_pack_whole(struct lmpy_pack *pack, PyObject *value)
     PyErr_Clear();
     lmpy_error_put(failure);
   } else {
-    Py_XDECREF(failure); /* such as a KeyboardInterrupt */
+    Py_XDECREF(failure); /* for example a KeyboardInterrupt */
   }
   return whole;
 }
@@ -186,7 +186,7 @@ lmpy_pack_end_ext(struct lmpy_pack *pack, int ext, size_t mark)
   uint8_t *at = pack->structure.data + mark;
   if (n > UINT32_MAX)
     return lmpy_pack_refuse(pack, "the value is larger than 4 GB");
-  if (n < 256) { /* most are small: close the gap of the longer head */
+  if (n < 256) { /* most are small: close the gap left for a longer header */
     at[0] = 0xc7;
     at[1] = (uint8_t)n;
     at[2] = (uint8_t)ext;

@@ -1,5 +1,5 @@
-/* What is packed so far: the sections of a raw frame, how deep the present value stands, and the way to
- * a value that cannot travel. Everything that encodes appends to one of these. Under the GIL. */
+/* The state of encoding: the sections of a raw frame so far, the current depth, and the path to a value
+ * that cannot be sent. All encoders append to one. Under the GIL. */
 #ifndef LMPY_ENCODE_PACK_H
 #define LMPY_ENCODE_PACK_H
 
@@ -7,19 +7,19 @@
 
 #include "wire/columns.h"
 
-enum { LMPY_MAX_DEPTH = 400 /* a reader takes 512; an extension counts like a container */ };
+enum { LMPY_MAX_DEPTH = 400 /* readers accept 512; an extension counts like a container */ };
 
 struct lmpy_pack {
   struct lmpy_codec_state *state; /* borrowed */
   struct lm_buf structure, packed, words, scratch;
-  Py_buffer blob;  /* an array that is read where it is; its obj is NULL while there is none */
-  size_t gathered; /* bytes in gathers that are not yet in a section, at most */
+  Py_buffer blob;  /* an array sent without copying; obj is NULL if none */
+  size_t gathered; /* upper bound of the bytes in gathers that are not yet in a section */
   bool allow_pickle;
-  bool callables;  /* whether a callable may be named that is more than plain */
-  bool eager;      /* what was taken is the caller's again before the list is complete */
-  bool may_borrow; /* nothing runs between packing and writing: large arrays need no copy */
-  unsigned depth;  /* containers around the present value */
-  PyObject *path;  /* strong list of what leads to a failure, or NULL */
+  bool callables;  /* as the parameter of encode: callables may be sent by name */
+  bool eager;      /* cells may change before the list is complete: copy them when taken */
+  bool may_borrow; /* no code runs between packing and writing: large arrays are not copied */
+  unsigned depth;  /* containers around the current value */
+  PyObject *path;  /* path to a failure; strong list or NULL */
 };
 
 void lmpy_pack_init(struct lmpy_pack *pack, struct lmpy_codec_state *state, bool allow_pickle,
@@ -33,13 +33,13 @@ void lmpy_pack_view(const struct lmpy_pack *pack, struct lm_frame_view *view);
 /* Raise EncodeFailure; MemoryError, or an EncodeFailure where a section is full. Return -1. */
 int lmpy_pack_refuse(struct lmpy_pack *pack, const char *format, ...);
 int lmpy_pack_no_memory(struct lmpy_pack *pack);
-/* Put a step in front of the way to the failing value; the exception that is pending stays. */
+/* Prepend a step to the path to the failing value; the pending exception stays. */
 void lmpy_pack_key_step(struct lmpy_pack *pack, PyObject *key);
 void lmpy_pack_index_step(struct lmpy_pack *pack, Py_ssize_t index);
-/* Put the way to the failing value on the pending EncodeFailure. Returns NULL. */
+/* Add the path to the failing value to the pending EncodeFailure. Returns NULL. */
 PyObject *lmpy_pack_path_error(struct lmpy_pack *pack);
-/* After a failure: the value to append in its place, one pickle of all of it, where it is Entangled and
- * pickles are allowed. New reference; NULL and the failure, which is still pending. */
+/* After an Entangled failure, if pickles are allowed: the value to append instead, one pickle of the
+ * whole. New reference; else NULL, and the failure is still pending. */
 PyObject *lmpy_pack_whole(struct lmpy_pack *pack, PyObject *value);
 
 /* --- appending to the structure. All: 0, or -1 and an exception. --- */
@@ -59,14 +59,14 @@ lmpy_put_byte(struct lmpy_pack *pack, uint8_t byte)
   return lmpy_put(pack, &byte, 1);
 }
 
-/* Room for n bytes more at its end, or NULL. */
+/* Reserve n more bytes at its end; NULL on failure. */
 static inline uint8_t *
 lmpy_put_room(struct lmpy_pack *pack, size_t n)
 {
   return lm_buf_reserve(&pack->structure, n);
 }
 
-/* depth + 1; the caller takes it away on success. */
+/* Increment depth; the caller decrements it on success. */
 static inline int
 lmpy_pack_enter(struct lmpy_pack *pack)
 {
@@ -76,7 +76,7 @@ lmpy_pack_enter(struct lmpy_pack *pack)
   return 0;
 }
 
-/* Where an ext with a value inside begins; its head is written at its end. */
+/* Begin an ext with a value inside; its header is written at its end. */
 static inline int
 lmpy_pack_begin_ext(struct lmpy_pack *pack, size_t *mark)
 {

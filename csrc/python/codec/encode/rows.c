@@ -12,7 +12,7 @@
 enum {
   MAX_KEYS = 1024,
   MAX_PLACES = 64,
-  MATRIX = 512 /* cells of dicts that are looked at together */
+  MATRIX = 512 /* cells of dicts handled together */
 };
 
 static inline bool
@@ -127,7 +127,7 @@ lmpy_add_list(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *list
   return lmpy_gather_count(pack, gather, 1, 1);
 }
 
-/* The end of a row that was begun: its cells count, or none of them. */
+/* End a row: keep all of its cells, or none. */
 static int
 encode_rows_end_row(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *row, int result)
 {
@@ -208,7 +208,7 @@ lmpy_add_frame(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *fra
   return result;
 }
 
-/* --- many, none of which runs code or makes an object that the collector knows: borrowed pointers stay good --- */
+/* --- many cells at once: runs no Python code and creates no tracked object, so borrowed references stay valid --- */
 
 Py_ssize_t
 lmpy_take_lists(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *const *cells,
@@ -239,7 +239,7 @@ lmpy_take_lists(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *co
   return lmpy_gather_count(pack, gather, i, i) != 0 ? -1 : (Py_ssize_t)i;
 }
 
-/* Columns inside of dicts and tuples: all or none of n rows. */
+/* Take the columns of n dicts or tuples: all rows or none. */
 static Py_ssize_t
 encode_rows_take_fields(struct lmpy_pack *pack, struct lmpy_gather *gather, PyObject *const *matrix,
                         size_t stride, size_t n)

@@ -6,15 +6,16 @@
 #include "wire/mpread.h"
 
 enum {
-  LOOSE_BYTES = 8,       /* room behind a text: its first 8 bytes are read whatever its length */
-  MIN_UNIQUE_CELLS = 24, /* below, an index is not worth its column */
-  FEW_UNIQUE = 255,      /* an index takes one byte, and their table stands on the stack */
-  MANY_CELLS = 4096,     /* from here on, up to MAX_UNIQUE are looked for */
+  LOOSE_BYTES =
+      8, /* room after the texts: the first 8 bytes of each are read, whatever its length */
+  MIN_UNIQUE_CELLS = 24, /* fewer cells are not worth an index column */
+  FEW_UNIQUE = 255,      /* an index takes one byte, and the table fits on the stack */
+  MANY_CELLS = 4096,     /* from this many on, up to MAX_UNIQUE are searched for */
   MAX_UNIQUE = 65535,
   FEW_SLOTS = 1024
 };
 
-/* NULL without an exception: it has lone surrogates, or there is no memory for it. */
+/* NULL without an exception: lone surrogates, or out of memory. */
 static const void *
 encode_text_wide_text(PyObject *text, size_t *len)
 {
@@ -119,7 +120,7 @@ struct text {
   uint64_t first; /* its first bytes */
 };
 
-/* Different texts; slots is a table by hash of 1 + index, or 0. */
+/* The distinct texts; slots is a hash table of 1 + index, 0 where empty. */
 struct unique {
   uint16_t *slots;
   struct text *texts;
@@ -154,7 +155,7 @@ encode_text_slot_of(const uint8_t *at, uint32_t len, uint64_t first)
   return (uint32_t)(hash >> 40);
 }
 
-/* Which of the different texts each cell is, at *indices; false: they are too many. */
+/* Write the index of each cell's text to *indices; false: too many distinct texts. */
 static bool
 encode_text_find_unique(const struct lmpy_gather *gather, struct unique *unique, uint16_t *indices)
 {
@@ -179,7 +180,7 @@ encode_text_find_unique(const struct lmpy_gather *gather, struct unique *unique,
       unique->slots[slot] = (uint16_t)unique->n;
     }
     indices[i] = (uint16_t)index;
-    if (i == looked_at) { /* most of the first cells being new, the rest will be no better */
+    if (i == looked_at) { /* most of the first cells are distinct, so the rest will be too */
       if (unique->n > looked_at / 8 * 5)
         return false;
       looked_at *= 4;
@@ -198,7 +199,7 @@ encode_text_write_text_column(struct lmpy_pack *pack, uint8_t element, const str
   return lmpy_put(pack, bytes->data, bytes->len);
 }
 
-/* One text for all cells. */
+/* Write one text for all cells. */
 static int
 encode_text_write_same_text(struct lmpy_pack *pack, const uint8_t *bytes, uint32_t n)
 {
@@ -250,7 +251,7 @@ done:
   return result;
 }
 
-/* As few different texts, where they are: 1; 0 and nothing written where they are not. */
+/* Write distinct texts and indices if there are few: 1; else 0, with nothing written. */
 static int
 encode_text_write_few(struct lmpy_pack *pack, const struct lmpy_gather *gather, uint8_t element)
 {

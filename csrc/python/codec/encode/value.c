@@ -8,13 +8,13 @@
 #include "wire/mpread.h"
 
 enum {
-  MIN_COLUMN = 4, /* from so many floats or dicts a list is a column */
-  MIN_SHORT = 12  /* the same for values that are short in msgpack, too */
+  MIN_COLUMN = 4, /* lists of at least so many floats or dicts become columns */
+  MIN_SHORT = 12  /* the same for values that are short in msgpack */
 };
 
-/* --- heads --- */
+/* --- headers --- */
 
-/* msgpack's head of a str, bin, array or map; room for it must be there. Returns its bytes. */
+/* Write msgpack's header of a str, bin, array or map; there must be room. Returns its length. */
 static inline size_t
 encode_value_head(uint8_t *at, uint32_t n, uint8_t fix, uint32_t fix_max, uint8_t code8,
                   uint8_t code16)
@@ -173,7 +173,7 @@ encode_value_bytes(struct lmpy_pack *pack, const char *bytes, Py_ssize_t n)
 
 /* --- containers --- */
 
-/* Whether a list looks as if it were of one kind: its first, middle and last item are. */
+/* Whether a list seems to be of one kind, from its first, middle and last item. */
 static bool
 encode_value_looks_even(PyObject *list, Py_ssize_t n)
 {
@@ -207,7 +207,7 @@ encode_value_list(struct lmpy_pack *pack, PyObject *list)
   if (encode_value_put_container(pack, n, 0x90, 0xdc) != 0)
     return -1;
   for (Py_ssize_t i = 0; i < n; i++) {
-    if (PyList_GET_SIZE(list) != n) /* some object's own code has run */
+    if (PyList_GET_SIZE(list) != n) /* changed by code of an item */
       return lmpy_pack_refuse(pack, "the list was changed during encoding");
     PyObject *item = Py_NewRef(PyList_GET_ITEM(list, i));
     int result = lmpy_pack_value(pack, item);
@@ -270,7 +270,7 @@ static int
 encode_value_set(struct lmpy_pack *pack, PyObject *set)
 {
   size_t mark;
-  PyObject *items = PySequence_List(set); /* its own copy */
+  PyObject *items = PySequence_List(set); /* a copy, which nothing can change */
   if (items == NULL)
     return -1;
   int result = -1;
@@ -290,7 +290,7 @@ encode_value_set(struct lmpy_pack *pack, PyObject *set)
   return result;
 }
 
-/* --- everything else: lambdamap.shipping.kinds says as what it travels --- */
+/* --- other types, through lambdamap.shipping.kinds --- */
 
 int
 lmpy_pack_parts(struct lmpy_pack *pack, int ext, PyObject *parts)
