@@ -28,11 +28,11 @@ def get_dataframe() -> pd.DataFrame:
     if not body.strip():
         raise BadRequestError("the body is empty: send a table as CSV, for example with curl -T")
     if b"\0" in body:
-        raise BadRequestError("the body is no CSV: it has zero bytes, as a binary file has")
+        raise BadRequestError("the body is not CSV: it has zero bytes, as a binary file has")
     try:
         return pd.read_csv(io.BytesIO(body))
     except (ValueError, UnicodeError) as error:  # ParserError and EmptyDataError are ValueErrors
-        raise BadRequestError(f"the body is no CSV: {str(error).strip()}") from error
+        raise BadRequestError(f"the body is not CSV: {str(error).strip()}") from error
 
 
 def print_result(result: pd.DataFrame) -> Response:

@@ -131,10 +131,10 @@ def test_more_requests_at_once_than_workers(service: Service) -> None:
         ({}, b"id,value\n1,two\n", "more than numbers"),
         ({}, b"", "empty"),
         ({}, b"  \n", "empty"),
-        ({}, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "no CSV"),
-        ({}, b"\xff\xfe\xfa", "no CSV"),
+        ({}, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not CSV"),
+        ({}, b"\xff\xfe\xfa", "not CSV"),
         ({}, b'{"id": 1, "value": 2}', "no column 'id'"),
-        ({}, b"id,value\n1,2\n3,4,5,6\n", "no CSV"),
+        ({}, b"id,value\n1,2\n3,4,5,6\n", "not CSV"),
     ],
 )
 def test_a_bad_request_is_told_what_is_wrong(

@@ -242,7 +242,7 @@ def test_the_page_lists_the_kinds_of_column() -> None:
     assert {row[0] for row in rows} == {
         f"{n} {name.lower()}" for name, n in numbers("COLUMN").items()
     }
-    assert f"Kinds {len(rows)} to 255 are free." in PAGE.read_text()
+    assert f"Kinds {len(rows)} to 255 are unassigned." in PAGE.read_text()
 
 
 def test_the_page_lists_the_kinds_of_time() -> None:

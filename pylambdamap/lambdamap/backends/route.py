@@ -72,7 +72,7 @@ def open_target(
     host = url.hostname or ""
     function = urllib.parse.quote(
         route.function, safe=""
-    )  # an alias or version behind a colon, too
+    )  # with an alias or version after a colon, too
     trace = os.environ.get("_X_AMZN_TRACE_ID")
     all_headers = [("User-Agent", f"lambdamap/{__version__}"), *route.headers, *headers]
     if options.tenant_id is not None:

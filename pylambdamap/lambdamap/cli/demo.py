@@ -111,7 +111,7 @@ def _kill_a_sandbox(job: ModuleType, data: list[Any]) -> bool:
         killer.start()
         try:
             my_map(function, list(enumerate(data)), chunksize=10)
-            raise RuntimeError("the map was over before a sandbox could be killed")
+            raise RuntimeError("the map finished before a sandbox could be killed")
         except WorkerCrashedError as error:
             crash = error
         finally:

@@ -32,7 +32,7 @@ class _Bytes:
     def take(self, n: int) -> bytes:
         part = self.data[self.at : self.at + n]
         if len(part) != n:
-            raise ValueError("ends in its middle")
+            raise ValueError("truncated")
         self.at += n
         return part
 

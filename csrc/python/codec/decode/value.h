@@ -5,7 +5,7 @@
 
 #include "codec/decode/unpack.h"
 
-/* The value at *at, which moves behind it; depth: containers that it may still hold in each other. NULL
+/* Decode the value at *at, which moves past it; depth: how deep it may nest containers. NULL
  * and an exception. */
 PyObject *lmpy_unpack_value(struct lmpy_unpack *unpack, const uint8_t **at, const uint8_t *end,
                             unsigned depth);

@@ -83,7 +83,7 @@ def _reduce_index(pandas: Any, index: Any) -> tuple[int, Any] | None:
 
 
 def _is_accepted(index: Any, offset: Any, form: Any) -> bool:
-    """Return whether pandas accepts the frequency for an index made anew; it rejects some of its own."""
+    """Return whether pandas accepts the frequency for a new index; it rejects some of its own."""
     if type(form) is str:
         return True
     # A new index without a frequency, so that pandas checks this one against the values.
