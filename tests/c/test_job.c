@@ -200,10 +200,36 @@ decoding_without_a_coder(void)
   CHECK(lm_alloc_live() == 0);
 }
 
+/* Whether an emulator drops the header of a function error or not: what has run is split only if it may run
+ * again. */
+static void
+splitting_what_has_run(void)
+{
+  struct lm_batch batch;
+  open_batch(&batch);
+  batch.opts.envelope = "{";
+  struct lm_job *job = new_job(&batch, 0);
+  job->n_items = 2;
+  job->head.status = 200;
+  lm_buf_str(&job->reply, "{\"errorType\":\"Function.ResponseSizeTooLarge\"}");
+  for (int i = 0; i < 4; i++) {
+    job->head.has_function_error = i & 1;
+    batch.opts.idempotent = i & 2;
+    lm_coding_complete(NULL, job);
+    CHECK(job->outcome.ran == LM_RAN_YES && job->outcome.failure == LM_FAIL_TOO_LARGE);
+    CHECK(job->outcome.action == (batch.opts.idempotent ? LM_DO_SPLIT : LM_DO_DONE));
+  }
+  lm_batch_free_job(job);
+  batch.opts.envelope = NULL;
+  lm_batch_unref(&batch);
+  CHECK(lm_alloc_live() == 0);
+}
+
 int
 main(void)
 {
   decoding_without_a_coder();
+  splitting_what_has_run();
   a_batch_lives_as_long_as_its_jobs();
   what_is_done_is_taken_in_order();
   closed();

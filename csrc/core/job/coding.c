@@ -129,12 +129,23 @@ coding_describe(struct lm_job *job, const struct lm_span *type, const struct lm_
   }
 }
 
+/* A chunk that may have run is split only if its items may run again. */
+static void
+coding_limit_split(struct lm_job *job)
+{
+  bool may_split = job->batch->opts.envelope != NULL && job->n_items > 1 &&
+                   (job->outcome.ran == LM_RAN_NOT || job->batch->opts.idempotent);
+  if (job->outcome.action == LM_DO_SPLIT && !may_split)
+    job->outcome.action = LM_DO_DONE;
+}
+
 static void
 coding_fail_unmarked(struct lm_job *job)
 {
   struct lm_aws_error said;
   lm_envelope_read_aws_error((const char *)job->reply.data, job->reply.len, &said);
   job->outcome = lm_outcome_of_unmarked(said.error_type.at, said.error_type.len);
+  coding_limit_split(job);
   if (said.error_type.len > 0 || said.error_message.len > 0)
     coding_describe(job, &said.error_type, &said.error_message);
   else
@@ -213,10 +224,7 @@ lm_coding_complete(struct lm_coder *coder, struct lm_job *job)
       empty ? (struct lm_span){LM_TYPE_OF_EMPTY, strlen(LM_TYPE_OF_EMPTY)} : type;
   job->outcome = lm_outcome_of_reply(job->head.status, job->head.has_function_error,
                                      known.at == NULL ? "" : known.at, known.len);
-  bool may_split = job->batch->opts.envelope != NULL && job->n_items > 1 &&
-                   (job->outcome.ran == LM_RAN_NOT || job->batch->opts.idempotent);
-  if (job->outcome.action == LM_DO_SPLIT && !may_split)
-    job->outcome.action = LM_DO_DONE;
+  coding_limit_split(job);
   if (job->outcome.action == LM_DO_THROTTLE)
     job->outcome.action =
         lm_outcome_of_throttle(said.reason.at == NULL ? "" : said.reason.at, said.reason.len);
