@@ -153,6 +153,15 @@ def test_row_36_reply_shorter_than_it_said(site: Any, idempotent: bool, end: Any
     assert lost.body is None
 
 
+def test_row_36_function_error_cut_off(site: Any, idempotent: bool) -> None:
+    """A 200 as well, and the function may have failed before its handler was called."""
+    announced = {"X-Amz-Function-Error": "Unhandled"}
+    server = site.server(then=fin(plain_reply(b'{"errorType":', length=100, headers=announced)))
+    (lost,) = invoke(site.target(server), idempotent=idempotent)
+    assert (lost.failure, lost.ran, lost.status) == ("protocol", "MAYBE", 200)
+    assert lost.attempts == server.complete == attempts_of(idempotent)
+
+
 def test_row_36_head_cut_off(site: Any, idempotent: bool) -> None:
     """No whole head: nothing is known of the function."""
     server = site.server(then=fin(b"HTTP/1.1 200 OK\r\nContent-Le"))

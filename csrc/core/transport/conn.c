@@ -109,8 +109,9 @@ conn_lose(struct lm_conn *conn, enum lm_failure failure, const char *text)
   struct lm_job *job = conn_take_job(conn);
   if (conn->reply.head_done)
     job->head = conn->reply.head;
-  job->outcome = lm_outcome_of_loss(conn->touched,
-                                    conn->reply.head_done ? conn->reply.head.status : 0, failure);
+  /* A function error that precedes the handler is a 200, too; only the lost body tells which one it was. */
+  bool tells = conn->reply.head_done && !conn->reply.head.has_function_error;
+  job->outcome = lm_outcome_of_loss(conn->touched, tells ? conn->reply.head.status : 0, failure);
   if (conn->hopeless) {
     job->outcome.action = LM_DO_DONE;
     job->outcome.stops_map = true;
