@@ -2,10 +2,14 @@
 
 #include <stdint.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 #if !defined(SIM_CONTEXT_OWN)
 
-void
-sim_context_make(struct sim_context *context, void *stack, size_t size, void (*run)(void))
+static void
+prepare(struct sim_context *context, void *stack, size_t size, void (*run)(void))
 {
   getcontext(&context->os);
   context->os.uc_stack.ss_sp = stack;
@@ -14,8 +18,8 @@ sim_context_make(struct sim_context *context, void *stack, size_t size, void (*r
   makecontext(&context->os, run, 0);
 }
 
-void
-sim_context_swap(struct sim_context *from, struct sim_context *to)
+static void
+swap(struct sim_context *from, struct sim_context *to)
 {
   swapcontext(&from->os, &to->os);
 }
@@ -47,8 +51,8 @@ __asm__(".text\n"
 
 void sim_swap_stacks(void **from, void *to);
 
-void
-sim_context_make(struct sim_context *context, void *stack, size_t size, void (*run)(void))
+static void
+prepare(struct sim_context *context, void *stack, size_t size, void (*run)(void))
 {
   uintptr_t top = ((uintptr_t)stack + size) & ~(uintptr_t)15;
   uintptr_t *sp = (uintptr_t *)top;
@@ -59,8 +63,8 @@ sim_context_make(struct sim_context *context, void *stack, size_t size, void (*r
   context->sp = sp;
 }
 
-void
-sim_context_swap(struct sim_context *from, struct sim_context *to)
+static void
+swap(struct sim_context *from, struct sim_context *to)
 {
   sim_swap_stacks(&from->sp, to->sp);
 }
@@ -103,8 +107,8 @@ __asm__(".text\n"
 
 void sim_swap_stacks(void **from, void *to);
 
-void
-sim_context_make(struct sim_context *context, void *stack, size_t size, void (*run)(void))
+static void
+prepare(struct sim_context *context, void *stack, size_t size, void (*run)(void))
 {
   enum { RETURN = 11 /* x30 */ };
   uintptr_t top = ((uintptr_t)stack + size) & ~(uintptr_t)15;
@@ -115,10 +119,68 @@ sim_context_make(struct sim_context *context, void *stack, size_t size, void (*r
   context->sp = sp;
 }
 
-void
-sim_context_swap(struct sim_context *from, struct sim_context *to)
+static void
+swap(struct sim_context *from, struct sim_context *to)
 {
   sim_swap_stacks(&from->sp, to->sp);
 }
 
 #endif
+
+void
+sim_context_make(struct sim_context *context, void *stack, size_t size, void (*run)(void))
+{
+  context->stack = stack;
+  context->size = size;
+  context->fake = NULL;
+  prepare(context, stack, size, run);
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+
+static struct sim_context *came_from; /* whose stack is not known yet: the thread's own */
+
+/* AddressSanitizer is told of each switch; a stack that is left for good has its fake frames freed. */
+static void
+start_switch(struct sim_context *from, void **fake, const struct sim_context *to)
+{
+  came_from = from;
+  __sanitizer_start_switch_fiber(fake, to->stack, to->size);
+}
+
+void
+sim_context_entered(struct sim_context *context)
+{
+  __sanitizer_finish_switch_fiber(context->fake, &came_from->stack, &came_from->size);
+}
+
+#else
+
+static void
+start_switch(struct sim_context *from, void **fake, const struct sim_context *to)
+{
+  (void)from, (void)fake, (void)to;
+}
+
+void
+sim_context_entered(struct sim_context *context)
+{
+  (void)context;
+}
+
+#endif
+
+void
+sim_context_swap(struct sim_context *from, struct sim_context *to)
+{
+  start_switch(from, &from->fake, to);
+  swap(from, to);
+  sim_context_entered(from);
+}
+
+void
+sim_context_leave(struct sim_context *from, struct sim_context *to)
+{
+  start_switch(from, NULL, to);
+  swap(from, to);
+}

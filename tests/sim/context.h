@@ -5,21 +5,36 @@
 
 #include <stddef.h>
 
-#if (defined(__x86_64__) || defined(__aarch64__)) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
+#define __SANITIZE_ADDRESS__ 1 /* as gcc says it */
+#endif
+#endif
+
+#if defined(__x86_64__) || defined(__aarch64__)
 #define SIM_CONTEXT_OWN 1
-struct sim_context {
-  void *sp; /* what the callee saves is on the stack */
-};
 #else
 #include <ucontext.h>
-struct sim_context {
-  ucontext_t os;
-};
 #endif
+
+struct sim_context {
+#if defined(SIM_CONTEXT_OWN)
+  void *sp; /* what the callee saves is on the stack */
+#else
+  ucontext_t os;
+#endif
+  const void *stack; /* for AddressSanitizer, as is the rest */
+  size_t size;
+  void *fake;
+};
 
 /* `run`, which never returns, starts at the first swap to it. The stack is borrowed. */
 void sim_context_make(struct sim_context *context, void *stack, size_t size, void (*run)(void));
+/* The first thing that `run` calls. */
+void sim_context_entered(struct sim_context *context);
 /* Go on at `to`; returns when somebody swaps back to `from`. */
 void sim_context_swap(struct sim_context *from, struct sim_context *to);
+/* The same for the last time: nobody swaps back. */
+void sim_context_leave(struct sim_context *from, struct sim_context *to);
 
 #endif

@@ -47,11 +47,14 @@ struct event {
   void *argument;
 };
 
+_Static_assert(MAX_FIBERS <= 64, "a bit each");
+
 static struct {
   uint64_t random[4];
   int64_t now_ns, frozen_ns;
   struct sim_fiber fibers[MAX_FIBERS], *self;
-  unsigned n_used, n_alive; /* used: one more than the highest index that ever was */
+  uint64_t ready; /* fibers that are READY, one bit each by index */
+  unsigned n_alive;
   struct sim_context scheduler;
   struct event *events; /* a heap */
   size_t n_events, room;
@@ -197,7 +200,7 @@ sim_memory(size_t size)
   }
   void *at = block->bytes + block->used;
   block->used += size;
-  return memset(at, 0, size);
+  return at;
 }
 
 static void
@@ -218,13 +221,22 @@ reuse_memory(void)
 /* --- fibers --- */
 
 static void
+set_state(struct sim_fiber *fiber, enum state state)
+{
+  uint64_t bit = (uint64_t)1 << fiber->index;
+  sim.ready = state == READY ? sim.ready | bit : sim.ready & ~bit;
+  fiber->state = state;
+}
+
+static void
 body(void)
 {
   struct sim_fiber *self = sim.self;
+  sim_context_entered(&self->context);
   self->run(self->argument);
-  self->state = FREE;
+  set_state(self, FREE);
   sim.n_alive--;
-  sim_context_swap(&self->context, &sim.scheduler);
+  sim_context_leave(&self->context, &sim.scheduler);
 }
 
 struct sim_fiber *
@@ -243,15 +255,13 @@ sim_spawn(const char *name, void *(*run)(void *), void *argument)
       record_must(NULL);
   }
   fiber->index = (unsigned)(fiber - sim.fibers);
-  fiber->state = READY;
+  set_state(fiber, READY);
   fiber->name = name;
   fiber->run = run;
   fiber->argument = argument;
   fiber->queue = NULL;
   sim_context_make(&fiber->context, fiber->stack, STACK_BYTES, body);
   sim.n_alive++;
-  if (fiber->index >= sim.n_used)
-    sim.n_used = fiber->index + 1;
   return fiber;
 }
 
@@ -303,7 +313,7 @@ time_over(void *argument)
   if (fiber->state == WAITING && fiber->until_ns <= sim.now_ns) {
     if (fiber->queue != NULL)
       unlink_from_queue(fiber);
-    fiber->state = READY;
+    set_state(fiber, READY);
   }
 }
 
@@ -315,7 +325,7 @@ sim_wait(struct sim_queue *queue, int64_t until_ns)
     leave();
     return false;
   }
-  self->state = WAITING;
+  set_state(self, WAITING);
   self->woken = false;
   self->until_ns = until_ns;
   self->queue = queue;
@@ -347,7 +357,7 @@ sim_wake_one(struct sim_queue *queue)
     return;
   unlink_from_queue(fiber);
   fiber->woken = true;
-  fiber->state = READY;
+  set_state(fiber, READY);
 }
 
 void
@@ -362,12 +372,13 @@ sim_wake_all(struct sim_queue *queue)
 static struct sim_fiber *
 choose(void)
 {
-  struct sim_fiber *ready[MAX_FIBERS];
-  unsigned n = 0;
-  for (unsigned i = 0; i < sim.n_used; i++)
-    if (sim.fibers[i].state == READY)
-      ready[n++] = &sim.fibers[i];
-  return n == 0 ? NULL : n == 1 ? ready[0] : ready[sim_below(n)];
+  uint64_t ready = sim.ready;
+  if (ready == 0)
+    return NULL;
+  if ((ready & (ready - 1)) != 0)
+    for (uint64_t skip = sim_below((uint64_t)__builtin_popcountll(ready)); skip > 0; skip--)
+      ready &= ready - 1;
+  return &sim.fibers[__builtin_ctzll(ready)];
 }
 
 static void
@@ -375,7 +386,7 @@ name_stuck(void)
 {
   size_t at = 0;
   sim.stuck[0] = '\0';
-  for (unsigned i = 0; i < sim.n_used; i++)
+  for (unsigned i = 0; i < MAX_FIBERS; i++)
     if (sim.fibers[i].state != FREE && at < sizeof sim.stuck)
       at += (size_t)snprintf(sim.stuck + at, sizeof sim.stuck - at, "%s%s %s", at == 0 ? "" : ", ",
                              sim.fibers[i].name, sim.fibers[i].state == READY ? "runs" : "waits");
@@ -386,7 +397,8 @@ sim_run(void *(*first)(void *), void *argument)
 {
   reuse_memory();
   sim.now_ns = sim.frozen_ns = 0;
-  sim.n_alive = sim.n_used = 0;
+  sim.n_alive = 0;
+  sim.ready = 0;
   sim.n_events = 0;
   sim.order = sim.switches = 0;
   sim.self = NULL;

@@ -35,7 +35,7 @@ int64_t sim_frozen(void); /* in all */
 /* Call it at that time, outside of any fiber; it must not wait. Those of one time in order. */
 void sim_at(int64_t when_ns, void (*call)(void *), void *argument);
 
-/* Memory until the next run begins. Never NULL; zeroed. */
+/* Memory until the next run begins. Never NULL; as it is found. */
 void *sim_memory(size_t size);
 
 /* --- fibers --- */
@@ -53,8 +53,8 @@ bool sim_wait(struct sim_queue *queue, int64_t until_ns);
 void sim_wake_one(struct sim_queue *queue);
 void sim_wake_all(struct sim_queue *queue);
 
-/* Run `first` and whatever it starts until all have ended, from the choices that sim_seed has set on. False: some never will (`sim_stuck` names them);
- * their stacks are dropped as they are. */
+/* Run `first` and whatever it starts until all have ended, from the choices that sim_seed has set on. False:
+ * some never will (`sim_stuck` names them); their stacks are dropped as they are. */
 bool sim_run(void *(*first)(void *), void *argument);
 /* What the fibers that never end wait for, as text: valid until the next run. */
 const char *sim_stuck(void);

@@ -24,16 +24,17 @@ struct sim_lambda_options {
   unsigned close_one_in;       /* Connection: close */
   unsigned rude_one_in;        /* closed after a reply that promised to go on */
   unsigned slow_one_in;        /* the reply comes in many pieces over a long time */
-  unsigned garbage_one_in;     /* something that is not HTTP, or not JSON */
   unsigned early_one_in;       /* a refusal before the body has come */
-  unsigned large_one_in;       /* replies of more than 64 KB */
+  unsigned in_band_one_in;     /* the worker answers with an error of its own */
+  unsigned unmarked_one_in;    /* not a lambdamap worker */
+  unsigned hostile_one_in;     /* a worker that lies */
 };
 extern struct sim_lambda_options sim_lambda;
 
 /* The world's answer: how often an item of a map has run, to be counted; NULL: there is no such item. */
 uint32_t *sim_runs(unsigned map, uint64_t item);
-/* A run of a chunk begins. */
-void sim_run_begins(unsigned map, uint64_t first_item, uint32_t n_items);
+/* The handler is called for a chunk, and calls the function for the first `runs` of its items. */
+void sim_run_begins(unsigned map, uint64_t first_item, uint32_t n_items, uint32_t runs);
 
 void sim_lambda_begin(void);    /* before each run */
 uint64_t sim_invocations(void); /* requests that were read to their end, in this run */

@@ -14,23 +14,24 @@
 
 enum { MAX_SOCKETS = 4096, FIRST_FD = 3 };
 
+static const int64_t PAUSE_NS = 1500000000;
+
 struct sim_net_options sim_net;
+struct sim_fault sim_fault;
 
 /* --- sockets --- */
 
-struct bytes {
-  uint8_t *at; /* owned */
-  size_t start, len, room;
-};
+struct packet;
 
 struct socket {
   bool open, connected, failed, tls;
-  bool fin, reset;     /* came from the peer */
-  uint32_t generation; /* of the descriptor */
-  struct bytes in;     /* arrived and not read */
-  size_t under_way;    /* sent and not arrived */
-  bool was_full;       /* a send found no room */
-  int why;             /* errno of a failure to connect */
+  bool fin, reset;              /* came from the peer */
+  uint32_t generation;          /* of the descriptor */
+  struct packet *in, *last_in;  /* arrived and not read */
+  size_t in_done;               /* bytes read of the first */
+  size_t under_way;             /* sent and not arrived */
+  bool was_full;                /* a send found no room */
+  struct lm_stream_failure why; /* there is no connection */
   struct sim_peer *peer;
   struct lm_stream *stream; /* borrowed */
   /* In a loop. */
@@ -47,19 +48,8 @@ struct socket {
 
 static struct socket sockets[MAX_SOCKETS];
 static unsigned n_open, n_peers;
-
-static void
-append(struct bytes *bytes, const uint8_t *at, size_t n)
-{
-  if (bytes->start > 0 && bytes->start == bytes->len)
-    bytes->start = bytes->len = 0;
-  if (bytes->len + n > bytes->room) {
-    bytes->room = (bytes->len + n) * 2;
-    bytes->at = record_must(realloc(bytes->at, bytes->room));
-  }
-  memcpy(bytes->at + bytes->len, at, n);
-  bytes->len += n;
-}
+static size_t first_received, first_sent; /* of the first connection */
+static int n_used = FIRST_FD; /* one more than the highest descriptor since the last run */
 
 unsigned
 sim_sockets_open(void)
@@ -130,7 +120,7 @@ static int
 state_of(const struct socket *socket)
 {
   int events = 0;
-  if (socket->in.len > socket->in.start || socket->fin || socket->reset)
+  if (socket->in != NULL || socket->fin || socket->reset)
     events |= LM_LOOP_READ;
   if (has_room(socket) || socket->reset)
     events |= LM_LOOP_WRITE;
@@ -145,7 +135,7 @@ lm_loop_set(struct lm_loop *loop, int fd, int events, lm_loop_handler handler, v
 {
   struct socket *socket = &sockets[fd];
   (void)events;
-  if (sim_one_in(5000))
+  if (sim_one_in(sim_options.system_fails_one_in))
     return lm_error_set(err, LM_E_SYSTEM, "epoll_ctl: %s", "No space left on device");
   socket->loop = loop;
   socket->handler = handler;
@@ -219,7 +209,7 @@ tell_opened(struct socket *socket)
 {
   struct lm_stream *stream = socket->stream;
   stream->result = socket->failed ? 1 : 0;
-  stream->os_errno = socket->failed ? socket->why : 0;
+  stream->os_errno = socket->why.os_errno;
   stream->fd = socket->failed ? -1 : (int)(socket - sockets);
   stream->opened(stream->owner, !socket->failed);
 }
@@ -271,7 +261,8 @@ struct packet {
   int fd;
   uint32_t generation;
   size_t n;
-  uint8_t bytes[];
+  const uint8_t *bytes; /* the run's memory */
+  struct packet *next;  /* in its socket's `in` */
 };
 
 static struct socket *
@@ -279,6 +270,103 @@ client_of(const struct packet *packet)
 {
   struct socket *socket = packet->fd < 0 ? NULL : &sockets[packet->fd];
   return socket != NULL && socket->open && socket->generation == packet->generation ? socket : NULL;
+}
+
+static void arrive(void *argument);
+
+/* `bytes` are borrowed until the run ends. */
+static void
+send_packet(enum kind kind, struct sim_peer *peer, const uint8_t *bytes, size_t n, int64_t when_ns)
+{
+  struct packet *packet = sim_memory(sizeof *packet);
+  *packet = (struct packet){.kind = kind, .peer = peer, .fd = peer->fd, .n = n, .bytes = bytes};
+  if (peer->fd >= 0)
+    packet->generation = sockets[peer->fd].generation;
+  sim_at(when_ns, arrive, packet);
+}
+
+/* Whether the fault of this run is this connection's, and this direction's, and is still to come. */
+static bool
+fault_comes(const struct sim_peer *peer, bool in_reply)
+{
+  return sim_fault.kind != SIM_NO_FAULT && sim_fault.in_reply == in_reply && peer->id == 0 &&
+         !peer->struck;
+}
+
+/* What is on its way from here on has a fault. */
+static void
+strike(struct sim_peer *peer)
+{
+  peer->struck = true;
+  record_event("connection %u: the fault, after %zu bytes", peer->id, sim_fault.at);
+  switch (sim_fault.kind) {
+  case SIM_FIN:
+  case SIM_RESET:
+    sim_peer_close(peer, sim_fault.kind == SIM_RESET);
+    break;
+  case SIM_STALL:
+    peer->stalled = true;
+    break;
+  default:
+    peer->resume_ns = sim_now() + PAUSE_NS;
+  }
+}
+
+static void
+arrive_at_server(struct packet *packet, struct socket *socket)
+{
+  struct sim_peer *peer = packet->peer;
+  if (peer->stalled)
+    return;
+  if (sim_now() < peer->resume_ns) {
+    sim_at(peer->resume_ns, arrive, packet);
+    return;
+  }
+  if (socket != NULL) {
+    socket->under_way -= packet->n;
+    if (socket->was_full && has_room(socket)) {
+      socket->was_full = false;
+      happened(socket, LM_LOOP_WRITE);
+    }
+  }
+  size_t n = packet->n, first = n;
+  bool faulty = fault_comes(peer, false) && peer->received + n >= sim_fault.at;
+  if (faulty)
+    first = sim_fault.at - peer->received;
+  peer->received += first;
+  if (peer->id == 0)
+    first_received = peer->received;
+  if (!peer->closed) {
+    if (first > 0)
+      sim_peer_received(peer, packet->bytes, first);
+  } else if (socket != NULL && !socket->reset) { /* as TCP answers what comes after a close */
+    socket->reset = true;
+    happened(socket, LM_LOOP_READ | LM_LOOP_WRITE | LM_LOOP_HANGUP);
+  }
+  if (!faulty)
+    return;
+  strike(peer);
+  if (n > first) {
+    if (socket != NULL)
+      socket->under_way += n - first;
+    packet->bytes += first;
+    packet->n = n - first;
+    arrive_at_server(packet, socket);
+  }
+}
+
+static void
+arrive_at_client(struct packet *packet, struct socket *socket)
+{
+  if (socket == NULL || socket->reset)
+    return;
+  packet->next = NULL;
+  if (socket->in == NULL)
+    socket->in = packet;
+  else
+    socket->last_in->next = packet;
+  socket->last_in = packet;
+  happened(socket, LM_LOOP_READ);
 }
 
 static void
@@ -292,30 +380,18 @@ arrive(void *argument)
     if (socket != NULL) {
       socket->connected = !socket->failed;
       happened(socket, LM_LOOP_READ);
-      if (socket->connected)
+      if (socket->connected) {
         sim_peer_accepted(peer);
+        if (fault_comes(peer, false) && sim_fault.at == 0)
+          strike(peer);
+      }
     }
     break;
   case TO_SERVER:
-    if (socket != NULL) {
-      socket->under_way -= packet->n;
-      if (socket->was_full && has_room(socket)) {
-        socket->was_full = false;
-        happened(socket, LM_LOOP_WRITE);
-      }
-    }
-    if (!peer->closed)
-      sim_peer_received(peer, packet->bytes, packet->n);
-    else if (socket != NULL && !socket->reset) { /* as TCP answers what comes after a close */
-      socket->reset = true;
-      happened(socket, LM_LOOP_READ | LM_LOOP_WRITE | LM_LOOP_HANGUP);
-    }
+    arrive_at_server(packet, socket);
     break;
   case TO_CLIENT:
-    if (socket != NULL && !socket->reset) {
-      append(&socket->in, packet->bytes, packet->n);
-      happened(socket, LM_LOOP_READ);
-    }
+    arrive_at_client(packet, socket);
     break;
   case FIN:
     if (socket != NULL) {
@@ -327,7 +403,7 @@ arrive(void *argument)
     if (socket != NULL) {
       socket->reset = true;
       if (sim_one_in(2)) /* what has arrived and was not read goes with it */
-        socket->in.start = socket->in.len;
+        socket->in = NULL;
       happened(socket, LM_LOOP_READ | LM_LOOP_WRITE | LM_LOOP_HANGUP);
     }
     break;
@@ -340,18 +416,6 @@ arrive(void *argument)
   }
 }
 
-static void
-send_packet(enum kind kind, struct sim_peer *peer, const void *bytes, size_t n, int64_t when_ns)
-{
-  struct packet *packet = sim_memory(sizeof *packet + n);
-  *packet = (struct packet){kind, peer, peer->fd, 0, n};
-  if (peer->fd >= 0)
-    packet->generation = sockets[peer->fd].generation;
-  if (n > 0)
-    memcpy(packet->bytes, bytes, n);
-  sim_at(when_ns, arrive, packet);
-}
-
 static size_t
 piece_of(size_t n)
 {
@@ -360,13 +424,13 @@ piece_of(size_t n)
   return sim_one_in(4) ? 1 + sim_below(n) : n;
 }
 
-void
-sim_peer_send(struct sim_peer *peer, const void *bytes, size_t n, int64_t delay_ns)
+static void
+send_pieces(struct sim_peer *peer, const uint8_t *at, size_t n, int64_t delay_ns)
 {
-  const uint8_t *at = bytes;
-  if (peer->closed)
-    return;
   int64_t when = sim_now() + delay_ns;
+  peer->sent += n;
+  if (peer->id == 0)
+    first_sent = peer->sent;
   while (n > 0) {
     size_t piece = piece_of(n);
     when += sim_between(0, sim_net.latency_ns);
@@ -377,6 +441,27 @@ sim_peer_send(struct sim_peer *peer, const void *bytes, size_t n, int64_t delay_
     at += piece;
     n -= piece;
   }
+}
+
+void
+sim_peer_send(struct sim_peer *peer, const void *bytes, size_t n, int64_t delay_ns)
+{
+  const uint8_t *at = bytes;
+  if (peer->closed || peer->stalled)
+    return;
+  if (fault_comes(peer, true) && peer->sent + n >= sim_fault.at) {
+    size_t first = sim_fault.at - peer->sent;
+    send_pieces(peer, at, first, delay_ns);
+    strike(peer);
+    if (peer->closed || peer->stalled)
+      return;
+    if (peer->quiet_ns < peer->resume_ns)
+      peer->quiet_ns = peer->resume_ns;
+    peer->resume_ns = 0; /* the other direction goes on */
+    at += first;
+    n -= first;
+  }
+  send_pieces(peer, at, n, delay_ns);
 }
 
 void
@@ -440,16 +525,45 @@ free_descriptor(void)
   return -1;
 }
 
+/* What becomes of an attempt to connect, and how long it takes; *why says nothing where it succeeds. */
+static bool
+connects(const struct lm_stream_spec *spec, int64_t *wait, struct lm_stream_failure *why)
+{
+  static const int proxy_says[] = {407, 403, 502, 503};
+  int64_t most = spec->connect_timeout_ms * 1000000;
+  *why = (struct lm_stream_failure){.said = "no connection"};
+  if (n_open > sim_options.descriptors) {
+    why->os_errno = EMFILE;
+    why->no_descriptors = true;
+    *wait = 0;
+  } else if (sim_one_in(sim_net.black_hole_one_in) || *wait > most) {
+    why->os_errno = ETIMEDOUT;
+    *wait = most;
+  } else if (sim_one_in(sim_net.refuse_one_in)) {
+    why->os_errno = ECONNREFUSED;
+  } else if (spec->proxy != NULL && sim_one_in(sim_net.proxy_refuses_one_in)) {
+    why->proxy_status = proxy_says[sim_below(4)];
+  } else if (spec->tls && sim_one_in(sim_net.tls_refuses_one_in)) {
+    why->tls_refused = true;
+    why->untrusted = sim_one_in(2);
+  } else {
+    return true;
+  }
+  return false;
+}
+
 int
 lm_stream_open(struct lm_stream *stream, struct lm_streams *streams,
                const struct lm_stream_spec *spec, void (*opened)(void *owner, bool connected),
                void *owner, struct lm_error *err)
 {
   *stream = (struct lm_stream){.fd = -1, .opened = opened, .owner = owner};
+  int fd = free_descriptor();
+  if (fd < 0 || sim_one_in(sim_options.system_fails_one_in))
+    return lm_error_set(err, LM_E_SYSTEM, "no handle for a connection");
   stream->said = lm_alloc_zero(1, 64);
   if (stream->said == NULL)
     return lm_error_nomem(err, 64);
-  int fd = free_descriptor();
   struct sim_peer *peer = sim_memory(sizeof *peer);
   struct socket *socket = &sockets[fd];
   uint32_t generation = socket->generation + 1, registration = socket->registration + 1;
@@ -461,22 +575,12 @@ lm_stream_open(struct lm_stream *stream, struct lm_streams *streams,
                             .stream = stream,
                             .loop = streams->loop};
   n_open++;
+  if (fd >= n_used)
+    n_used = fd + 1;
   *peer = (struct sim_peer){.id = n_peers++, .fd = fd};
   stream->easy = socket;
   int64_t wait = sim_between(0, sim_net.connect_ns);
-  int64_t most = spec->connect_timeout_ms * 1000000;
-  if (n_open > sim_options.descriptors) {
-    socket->failed = true;
-    socket->why = EMFILE;
-    wait = 0;
-  } else if (sim_one_in(sim_net.black_hole_one_in) || wait > most) {
-    socket->failed = true;
-    socket->why = ETIMEDOUT;
-    wait = most;
-  } else if (sim_one_in(sim_net.refuse_one_in)) {
-    socket->failed = true;
-    socket->why = ECONNREFUSED;
-  }
+  socket->failed = !connects(spec, &wait, &socket->why);
   send_packet(CONNECTED, peer, NULL, 0, sim_now() + wait);
   sim_switch();
   return 0;
@@ -490,8 +594,7 @@ lm_stream_close(struct lm_stream *stream)
   lm_loop_del(socket->loop, (int)(socket - sockets));
   send_packet(GONE, peer, NULL, 0, sim_now() + sim_net.latency_ns);
   peer->fd = -1;
-  free(socket->in.at);
-  socket->in = (struct bytes){0};
+  socket->in = NULL;
   socket->open = false;
   socket->stream = NULL;
   n_open--;
@@ -503,11 +606,7 @@ void
 lm_stream_why_not_opened(const struct lm_stream *stream, struct lm_stream_failure *failure)
 {
   const struct socket *socket = stream->easy;
-  *failure = (struct lm_stream_failure){
-      .said = "no connection",
-      .os_errno = socket->why,
-      .no_descriptors = socket->why == EMFILE,
-  };
+  *failure = socket->why;
 }
 
 enum lm_stream_result
@@ -540,10 +639,11 @@ lm_stream_send(struct lm_stream *stream, const void *at, size_t size, size_t *n)
     *n = 1 + sim_below(*n);
   socket->under_way += *n;
   struct sim_peer *peer = socket->peer;
+  uint8_t *sent = memcpy(sim_memory(*n), at, *n);
   for (size_t done = 0; done < *n;) {
     size_t piece = piece_of(*n - done);
     /* Per direction in order: the next event of the same time comes later. */
-    send_packet(TO_SERVER, peer, (const uint8_t *)at + done, piece, sim_now() + sim_net.latency_ns);
+    send_packet(TO_SERVER, peer, sent + done, piece, sim_now() + sim_net.latency_ns);
     done += piece;
   }
   return LM_STREAM_OK;
@@ -555,13 +655,20 @@ lm_stream_recv(struct lm_stream *stream, void *at, size_t size, size_t *n)
   struct socket *socket = stream->easy;
   sim_switch();
   *n = 0;
-  size_t have = socket->in.len - socket->in.start;
-  if (have > 0) {
-    *n = have < size ? have : size;
+  if (socket->in != NULL) {
     if (sim_one_in(4))
-      *n = 1 + sim_below(*n);
-    memcpy(at, socket->in.at + socket->in.start, *n);
-    socket->in.start += *n;
+      size = 1 + sim_below(size);
+    while (socket->in != NULL && *n < size) {
+      const struct packet *first = socket->in;
+      size_t have = first->n - socket->in_done, some = have < size - *n ? have : size - *n;
+      memcpy((uint8_t *)at + *n, first->bytes + socket->in_done, some);
+      *n += some;
+      socket->in_done += some;
+      if (some == have) {
+        socket->in = first->next;
+        socket->in_done = 0;
+      }
+    }
     return LM_STREAM_OK;
   }
   if (socket->reset)
@@ -585,11 +692,17 @@ lm_stream_peer(const struct lm_stream *stream, long *port)
 }
 
 void
+sim_first_connection(size_t *received, size_t *sent)
+{
+  *received = first_received;
+  *sent = first_sent;
+}
+
+void
 sim_net_forget(void)
 {
-  for (int fd = 0; fd < MAX_SOCKETS; fd++) {
-    free(sockets[fd].in.at);
+  for (int fd = FIRST_FD; fd < n_used; fd++)
     sockets[fd] = (struct socket){.generation = sockets[fd].generation + 1};
-  }
+  n_used = FIRST_FD;
   n_open = n_peers = 0;
 }

@@ -19,12 +19,30 @@ struct sim_net_options {
   unsigned refuse_one_in;     /* nobody listens */
   unsigned black_hole_one_in; /* no answer to connecting */
   unsigned small_one_in;      /* pieces of a few bytes */
-  size_t send_buffer;         /* bytes under way from a client */
+  unsigned proxy_refuses_one_in;
+  unsigned tls_refuses_one_in; /* no handshake, or an untrusted certificate */
+  size_t send_buffer;          /* bytes under way from a client */
 };
 extern struct sim_net_options sim_net;
 
+/* One fault, at one byte of the first connection; set before a run. */
+enum sim_fault_kind {
+  SIM_NO_FAULT,
+  SIM_FIN,
+  SIM_RESET,
+  SIM_STALL, /* nothing more arrives */
+  SIM_PAUSE  /* the rest arrives later */
+};
+struct sim_fault {
+  enum sim_fault_kind kind;
+  bool in_reply; /* of what the server sends; else of what it receives */
+  size_t at;     /* after so many bytes */
+};
+extern struct sim_fault sim_fault;
+
 /* The server's side, lambda.c. It may call the functions below from these. */
 void sim_peer_accepted(struct sim_peer *peer);
+/* The bytes stay until the run ends, and those of one write lie one after the other. */
 void sim_peer_received(struct sim_peer *peer, const uint8_t *bytes, size_t n);
 void sim_peer_lost(struct sim_peer *peer); /* the client has closed; nothing more arrives */
 
@@ -35,14 +53,19 @@ struct sim_peer {
   int64_t quiet_ns; /* when the last of what was sent arrives */
   int fd;           /* the client's socket, -1: gone */
   void *server;     /* lambda.c's */
+  size_t received, sent;
+  bool struck, stalled; /* by sim_fault */
+  int64_t resume_ns;
 };
 
-/* Send so many bytes, after delay_ns, cut into pieces. */
+/* Send so many bytes, which stay as they are until the run ends, after delay_ns, cut into pieces. */
 void sim_peer_send(struct sim_peer *peer, const void *bytes, size_t n, int64_t delay_ns);
 /* Close after what was sent has arrived: with a FIN, or a reset, which may overtake it. */
 void sim_peer_close(struct sim_peer *peer, bool reset);
 
 unsigned sim_sockets_open(void);
+/* The bytes of the first connection's two directions. */
+void sim_first_connection(size_t *received, size_t *sent);
 /* After a run: whatever is left of it. */
 void sim_net_forget(void);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "fiber.h"
 #include "net.h"
 #include "os.h"
@@ -47,9 +48,22 @@ resolve(const char *host, const char *port, const struct addrinfo *hints, struct
   sim_sleep(sim_between(0, LOOK_UP_NS));
   if (sim_one_in(sim_options.look_up_fails_one_in))
     return sim_one_in(2) ? EAI_AGAIN : EAI_NONAME;
-  struct addrinfo numeric = *hints;
+  static const char *const addresses[] = {"192.0.2.1", "192.0.2.2", "2001:db8::1"};
+  struct addrinfo numeric = *hints, **end = out;
   numeric.ai_flags |= AI_NUMERICHOST | AI_NUMERICSERV;
-  return getaddrinfo("192.0.2.1", port, &numeric, out);
+  *out = NULL;
+  if (sim_one_in(50)) /* an answer without an address */
+    return 0;
+  for (uint64_t n = 1 + sim_below(3); n > 0; n--) {
+    int failed = getaddrinfo(addresses[sim_below(3)], port, &numeric, end);
+    if (failed != 0)
+      return failed;
+    if (sim_one_in(20))
+      (*end)->ai_family = AF_UNIX; /* none that it knows */
+    while (*end != NULL)
+      end = &(*end)->ai_next;
+  }
+  return 0;
 }
 
 static unsigned
@@ -77,6 +91,8 @@ lm_thread_start(const char *name, void *(*run)(void *), void *argument, struct l
   const char *shown = strncmp(name, "lambdamap-", 10) == 0 ? name + 10 : name;
   if (sim_one_in(sim_options.no_thread_one_in) || sim_spawn(shown, run, argument) == NULL)
     return lm_error_set(err, LM_E_SYSTEM, "cannot start a thread");
+  if (sim_one_in(sim_options.short_at_thread_one_in))
+    sim_starve(1);
   sim_switch();
   return 0;
 }
@@ -193,15 +209,18 @@ static struct {
   bool open, set;
   struct sim_queue waiting;
 } events[MAX_EVENTS];
+static int n_events; /* one more than the highest one that was open */
 
 int
 lm_event_open(struct lm_event *event, struct lm_error *err)
 {
-  for (int i = 0; i < MAX_EVENTS; i++)
+  for (int i = 0; i < MAX_EVENTS && !sim_one_in(sim_options.no_event_one_in); i++)
     if (!events[i].open) {
       memset(&events[i], 0, sizeof events[i]);
       events[i].open = true;
       event->read_fd = event->write_fd = i;
+      if (i >= n_events)
+        n_events = i + 1;
       return 0;
     }
   return lm_error_set(err, LM_E_SYSTEM, "there are no more events");
@@ -245,7 +264,7 @@ unsigned
 sim_events_open(void)
 {
   unsigned n = 0;
-  for (int i = 0; i < MAX_EVENTS; i++)
+  for (int i = 0; i < n_events; i++)
     n += events[i].open;
   return n;
 }
@@ -253,7 +272,36 @@ sim_events_open(void)
 void
 sim_events_forget(void)
 {
-  memset(events, 0, sizeof events);
+  memset(events, 0, (size_t)n_events * sizeof events[0]);
+  n_events = 0;
+}
+
+/* --- memory that is short --- */
+
+static unsigned long fails_from; /* 0: there is enough */
+
+void
+sim_starve(unsigned long from)
+{
+  fails_from = from;
+  lm_alloc_fail_from(from);
+}
+
+void
+sim_feed(void)
+{
+  if (fails_from == 0)
+    return;
+  unsigned long used = lm_alloc_count();
+  fails_from = used < fails_from ? fails_from - used : 1;
+  lm_alloc_fail_from(0);
+}
+
+void
+sim_starve_again(void)
+{
+  if (fails_from != 0)
+    lm_alloc_fail_from(fails_from);
 }
 
 /* --- descriptors --- */
@@ -277,7 +325,7 @@ lm_tls_set_transport(const char *ssl_version)
 bool
 lm_tls_store_usable(void)
 {
-  return false;
+  return sim_options.own_store;
 }
 
 const char *
@@ -289,7 +337,11 @@ lm_tls_version(void)
 struct x509_store_st *
 lm_tls_store(const char *ca_file, const char *ca_path, struct lm_error *err)
 {
-  (void)ca_file, (void)ca_path, (void)err;
+  static char store;
+  (void)ca_file, (void)ca_path;
+  if (!sim_one_in(10))
+    return (struct x509_store_st *)&store;
+  lm_error_set(err, LM_E_SYSTEM, "cannot read the CA certificates");
   return NULL;
 }
 

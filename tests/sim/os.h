@@ -12,9 +12,18 @@ struct sim_world_options {
   unsigned cores;
   unsigned long descriptors;
   int64_t clock_error_s; /* of the wall clock */
-  unsigned no_thread_one_in, look_up_fails_one_in;
+  unsigned no_thread_one_in, look_up_fails_one_in, no_event_one_in,
+      short_at_thread_one_in, /* memory is, from when a thread begins on */
+      system_fails_one_in;    /* epoll, a handle of libcurl */
+  bool own_store;             /* certificates are read once (os/tls.h) */
 };
 extern struct sim_world_options sim_options;
+
+/* From the `from`th on, allocations of the core fail; 0: none does. */
+void sim_starve(unsigned long from);
+/* Between these the core's functions are used by the world, which is never short of memory. */
+void sim_feed(void);
+void sim_starve_again(void);
 
 /* The process forks, and this is the parent. */
 void sim_fork(void);

@@ -15,6 +15,7 @@ static const char *const NAMES[N_PROMISES] = {
     [NOT_MEANS_NOT] = "not-means-not",
     [AT_MOST_ONCE] = "at-most-once",
     [RAN_MEANS_RAN] = "ran-means-ran",
+    [OWN_REQUEST] = "own-request",
     [OWN_REPLY] = "own-reply",
     [BOUND] = "bound",
     [BUDGET] = "budget",

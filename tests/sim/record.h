@@ -11,6 +11,7 @@ enum promise {
   NOT_MEANS_NOT, /* NOT: the function ran zero times */
   AT_MOST_ONCE,  /* without idempotent it runs at most once */
   RAN_MEANS_RAN, /* RAN, or a result: the function ran */
+  OWN_REQUEST,   /* a request carries its own chunk, whole; so does a chunk that is given back */
   OWN_REPLY,     /* a result is that of the chunk's own last run */
   BOUND,         /* a map's attempts at once, and its function's, are within their bounds */
   BUDGET,        /* bytes held are within the budget but for one chunk a map */

@@ -1,0 +1,78 @@
+/* One world: its machine, its maps and what happens to them, all chosen by a seed. */
+#ifndef LM_SIM_WORLD_H
+#define LM_SIM_WORLD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fiber.h"
+#include "policy/chunk.h"
+#include "reply.h"
+
+struct lm_coder;
+struct lm_dispatch;
+struct lm_map;
+struct lm_target;
+
+enum { SIM_MAX_MAPS = 8, SIM_MAX_ITEMS = 400, SIM_MAX_TARGETS = 3 };
+
+static const int64_t SIM_SECOND = 1000000000;
+
+enum sim_state { SIM_NEW, SIM_SUBMITTED, SIM_DONE, SIM_FAILED };
+
+struct sim_map {
+  unsigned index, target, n_items, chunk;
+  enum sim_form form;
+  bool idempotent, named, shares_bound, adaptive, lazy /* about its notes */;
+  int64_t invocation_ms, timeout_ms;
+  int64_t cancel_ns, close_ns; /* after its start; 0: never */
+  size_t payload_bytes, max_reply_bytes, max_result_bytes;
+  struct lm_map *map;
+  struct lm_chunker chunker;
+  int64_t opened_ns, frozen_before_ns, deadline_ns, cancelled_ns;
+  unsigned outstanding;
+  bool closed, cancelled_elsewhere, ending, canceller_gone;
+  struct sim_queue canceller_ended;
+  uint32_t runs[SIM_MAX_ITEMS];
+  bool handled[SIM_MAX_ITEMS]; /* the handler was called for a chunk with it */
+  uint8_t state[SIM_MAX_ITEMS], ended[SIM_MAX_ITEMS];
+  uint8_t
+      before[SIM_MAX_ITEMS]; /* enum lm_ran: of attempts for chunks that an item was in before */
+};
+
+struct sim_place { /* where a target is */
+  bool tls;
+  const char *host, *proxy, *proxy_host, *ca_file;
+  uint16_t port;
+};
+
+struct sim_world {
+  struct sim_map maps[SIM_MAX_MAPS];
+  struct sim_place places[SIM_MAX_TARGETS];
+  unsigned n_maps, n_targets, maps_left;
+  bool simple; /* of the sweep: what is not chosen there is as it usually is */
+  bool forks, starves, starts_starved;
+  int64_t freeze_ns, shut_down_ns; /* 0: never */
+  size_t budget_bytes;
+  struct lm_dispatch *dispatch;
+  struct lm_target *targets[SIM_MAX_TARGETS];
+  struct sim_queue maps_ended;
+  bool over, shut_down;
+  long live_before;
+};
+extern struct sim_world sim_world;
+
+/* --- world.c --- */
+
+void sim_choose_world(void);
+/* One map of three items, one after the other on one connection. */
+void sim_simple_world(bool tls, enum sim_form form);
+void sim_open_targets(void);
+
+/* --- caller.c --- */
+
+void sim_callers_prepare(void); /* once, before the first run */
+void *sim_call_map(void *map);  /* a fiber's */
+void sim_check_items(const struct sim_map *map);
+
+#endif
