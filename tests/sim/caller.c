@@ -307,7 +307,7 @@ take_results(struct sim_map *map, const struct lm_job *job)
       record_broken(NOT_MEANS_NOT, "item %llu of map %u, which a worker left, has run",
                     (unsigned long long)item, map->index);
   }
-  if (map->adaptive)
+  if (map->adaptive || sim_one_in(8))
     lm_chunker_observe(
         &map->chunker, done, job->view.worker_us,
         lm_sched_window(&sim_world.dispatch->sched, sim_world.targets[map->target]->function));

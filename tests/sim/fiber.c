@@ -12,6 +12,7 @@ enum {
   MAX_FIBERS = 64,
   STACK_BYTES = 256 * 1024,
   BLOCK_BYTES = 1024 * 1024,
+  SPARE_BLOCKS = 64,       /* kept for the next run */
   SWITCH_NS = 2000,        /* at most, what a switch costs */
   PREEMPTED_ONE_IN = 1500, /* of them loses the processor */
   PREEMPTED_NS = 20000000, /* for at most so long */
@@ -206,10 +207,11 @@ sim_memory(size_t size)
 static void
 reuse_memory(void)
 {
+  unsigned kept = 0;
   while (sim.block != NULL) {
     struct block *block = sim.block;
     sim.block = block->next;
-    if (block->room > BLOCK_BYTES) {
+    if (block->room > BLOCK_BYTES || ++kept > SPARE_BLOCKS) {
       free(block);
     } else {
       block->next = sim.spare;

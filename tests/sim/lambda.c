@@ -97,7 +97,8 @@ answer(const struct sim_call *call)
     return;
   sim_reply_write(call, close, &reply);
   size_t send = reply.len;
-  bool cut = sim_one_in(sim_lambda.cut_reply_one_in);
+  unsigned cut_one_in = sim_lambda.cut_reply_one_in;
+  bool cut = sim_one_in(call->function_error ? (cut_one_in + 3) / 4 : cut_one_in);
   bool silent = !cut && sim_one_in(sim_lambda.silent_one_in);
   if (cut || silent)
     send = sim_below(reply.len);

@@ -54,7 +54,7 @@ resolve(const char *host, const char *port, const struct addrinfo *hints, struct
   *out = NULL;
   if (sim_one_in(50)) /* an answer without an address */
     return 0;
-  for (uint64_t n = 1 + sim_below(3); n > 0; n--) {
+  for (uint64_t n = sim_one_in(20) ? 20 : 1 + sim_below(3); n > 0; n--) {
     int failed = getaddrinfo(addresses[sim_below(3)], port, &numeric, end);
     if (failed != 0)
       return failed;
@@ -310,8 +310,8 @@ bool
 lm_descriptors_count(unsigned long *limit, unsigned long *open)
 {
   *limit = sim_options.descriptors;
-  *open = sim_sockets_open();
-  return true;
+  *open = sim_sockets_open() + sim_options.others_open;
+  return !sim_options.uncounted;
 }
 
 /* --- TLS: its handshake and its rules are net.c's; there are no certificates --- */

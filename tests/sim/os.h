@@ -10,7 +10,9 @@ enum { SIM_EPOCH_S = 1767225600 /* 2026-01-01 */ };
 /* How this world's machine is; set before a run. One in 0: never. */
 struct sim_world_options {
   unsigned cores;
-  unsigned long descriptors;
+  unsigned long descriptors,
+      others_open;       /* most connections; what the process has open beside them */
+  bool uncounted;        /* where no system says how many there are */
   int64_t clock_error_s; /* of the wall clock */
   unsigned no_thread_one_in, look_up_fails_one_in, no_event_one_in,
       short_at_thread_one_in, /* memory is, from when a thread begins on */

@@ -27,7 +27,7 @@ static char *
 extend(struct text *text, size_t n)
 {
   if (text->len + n > text->room) {
-    size_t room = (text->len + n) * 2 + 500;
+    size_t room = text->len + n + (n > 4096 ? 600 : text->len + 500);
     char *at = sim_memory(room);
     if (text->len > 0)
       memcpy(at, text->at, text->len);
@@ -266,8 +266,8 @@ write_body(struct text *body, const struct sim_call *call, const char *type_key)
   else
     add_reply_of_worker(body, call);
   if (sim_one_in(sim_reply.large_one_in)) { /* JSON's blanks */
-    size_t most = sim_one_in(8) ? 1500000 : 200000;
-    add_fill(body, ' ', 50000 + sim_below(most));
+    size_t most = sim_one_in(30) ? 1500000 : 60000;
+    add_fill(body, ' ', 60000 + sim_below(most));
   }
 }
 
@@ -340,6 +340,10 @@ add_chunked(struct text *reply, const struct text *body, bool odd)
 static void
 add_odd_headers(struct text *head)
 {
+  static const char long_id[] = "an id \xc3\xa9 that is longer than a hundred and sixty bytes, "
+                                "which is what is kept of a header "
+                                "whose value is a text: this one has more of them than that, so "
+                                "that it is cut, somewhere here";
   if (sim_one_in(3))
     add_header(head, "X-Amz-Executed-Version", "$LATEST", true);
   if (sim_one_in(3))
@@ -348,6 +352,12 @@ add_odd_headers(struct text *head)
     add_header(head, "Connection", sim_one_in(2) ? "keep-alive" : "x-other , Keep-Alive", true);
   if (sim_one_in(6))
     add_header(head, "Age", "3", true);
+  if (sim_one_in(6))
+    add_header(head, "X-Amzn-RequestId", long_id, true);
+  if (sim_one_in(6))
+    add_header(head, "A-name-that-is-longer-than-those-that-are-known", "", true);
+  if (sim_one_in(6))
+    add_header(head, "Retry-After", "1234567890123456", true);
   if (sim_one_in(6)) {
     add(head, "X-Long: ");
     add_fill(head, 'x', sim_below(LM_HTTP1_MAX_LINE - 20));
@@ -391,6 +401,10 @@ add_garbage(struct text *reply, const struct text *body)
   static const char *const heads[] = {
       "Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
       "Content-Length: two\r\n\r\n{}",
+      "Content-Length: 1234567890123456\r\n\r\n{}",
+      "Content-Length: \r\n\r\n",
+      "Transfer-Encoding: chunked\r\n\r\nx\r\n",
+      "No blank \r\nContent-Length: 2\r\n\r\n{}",
       "Transfer-Encoding: gzip\r\n\r\n{}",
       "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
       "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
@@ -408,6 +422,8 @@ add_garbage(struct text *reply, const struct text *body)
       "Control: \x01\r\nContent-Length: 2\r\n\r\n{}",
       "Date: Thu, 01 Jan 2026 00:00:00 UTC\r\n\r\n{}", /* no length, and it does not close */
   };
+  static const char *const lines[] = {"HTTP/1.1 999 No", "HTTP/1.2 200 OK", "HTTP/1.1-200 OK",
+                                      "HTTP/1.1 2000 OK", "HTTP/1.1 20"};
   uint64_t which = sim_below(sizeof heads / sizeof heads[0] + 8) + 1;
   if (which <= sizeof heads / sizeof heads[0]) {
     add(reply, heads[which - 1]);
@@ -420,7 +436,8 @@ add_garbage(struct text *reply, const struct text *body)
     break;
   case 2:
     reply->len = 0;
-    add(reply, "HTTP/1.1 999 No\r\n\r\n");
+    add(reply, lines[sim_below(5)]);
+    add(reply, "\r\n\r\n");
     break;
   case 3:
     reply->len = 0;
@@ -463,11 +480,20 @@ add_garbage(struct text *reply, const struct text *body)
 static void
 add_head(struct text *reply, const struct sim_call *call, bool odd, bool old, const char **type_key)
 {
+  static const char *const dates[] = {"tomorrow",
+                                      "Thu, 32 Jan 2026 00:00:00 GMT",
+                                      "Thu, 01 Foo 2026 00:00:00 GMT",
+                                      "Thu, 01 Jan 1969 00:00:00 GMT",
+                                      "Thu, 01 Jan 2026 24:00:00 GMT",
+                                      "Thu, 01 Jan 2026 00:60:00 GMT",
+                                      "Thu, 01 Jan 2026 00:00:61 GMT",
+                                      "Thu, 01-Jan-2026 00:00:00 GMT",
+                                      "Thu, 01 Jan 2026 00.00.00 GMT"};
   add(reply, old ? "HTTP/1.0 " : "HTTP/1.1 ");
   add_number(reply, (uint64_t)call->status);
   add(reply, odd && sim_one_in(3) ? "\r\n" : " Status\r\n");
   if (!odd || !sim_one_in(4))
-    add_header(reply, "Date", odd && sim_one_in(4) ? "tomorrow" : date_now(), odd);
+    add_header(reply, "Date", odd && sim_one_in(4) ? dates[sim_below(9)] : date_now(), odd);
   add_header(reply, "Content-Type", odd ? "application/json; charset=utf-8" : "application/json",
              odd);
   if (!odd || !sim_one_in(4)) {

@@ -115,7 +115,9 @@ play(void *argument)
   (void)argument;
   sim_world.live_before = lm_alloc_live();
   if (sim_world.starts_starved)
-    sim_starve(1 + sim_below(200));
+    sim_starve(1 + sim_below(120));
+  if (sim_world.forks)
+    sim_fork(); /* no dispatcher stands in its way */
   bool acquired = acquire();
   if (acquired)
     sim_open_targets();

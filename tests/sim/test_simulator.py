@@ -75,7 +75,7 @@ def test_lambda_says_all_that_is_known() -> None:
     } <= said
 
 
-@pytest.mark.parametrize("seed", [2, 7, 30, 101])
+@pytest.mark.parametrize("seed", [2, 7, 30, 104])
 def test_a_seed_has_one_history(seed: int) -> None:
     """To the byte, whatever has compiled it."""
     builds = [make(compiler="gcc"), make(sanitizer="asan")]

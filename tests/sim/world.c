@@ -90,7 +90,7 @@ choose_map(struct sim_map *map, unsigned index)
   map->timeout_ms = sim_one_in(3) ? sim_between(10, 60000) : -1;
   map->cancel_ns = sim_one_in(6) ? sim_between(1, 3 * SIM_SECOND) : 0;
   map->close_ns = sim_one_in(8) ? sim_between(1, 3 * SIM_SECOND) : 0;
-  map->payload_bytes = choose_payload(sim_one_in(sim_world.forks ? 2 : 8));
+  map->payload_bytes = choose_payload(sim_one_in(sim_world.forks ? 4 : 12));
   map->max_reply_bytes = sim_one_in(20) ? sim_below(3000) : 8 << 20;
   map->max_result_bytes = sim_one_in(20) ? sim_below(3000) : 8 << 20;
   if (map->payload_bytes > 30 * sim_net.send_buffer)
@@ -117,17 +117,19 @@ sim_choose_world(void)
   sim_world.budget_bytes = sim_one_in(4) ? 20000 + sim_below(200000) : 64 << 20;
   sim_world.forks = sim_one_in(6);
   sim_world.starves = sim_one_in(8);
-  sim_world.starts_starved = sim_one_in(24);
+  sim_world.starts_starved = sim_one_in(12);
   sim_world.freeze_ns = sim_one_in(6) ? sim_between(SIM_SECOND, 60 * SIM_SECOND) : 0;
   sim_world.shut_down_ns = sim_one_in(24) ? sim_between(1, 4 * SIM_SECOND) : 0;
   sim_options = (struct sim_world_options){0};
   sim_options.cores = 1 + (unsigned)sim_below(4);
   sim_options.descriptors = sim_one_in(8) ? 4 + sim_below(30) : 1000;
+  sim_options.others_open = sim_one_in(4) ? sim_below(40) : 0;
+  sim_options.uncounted = sim_one_in(20);
   sim_options.clock_error_s = sim_one_in(6) ? sim_between(-4000, 4000) : 0;
   sim_options.no_thread_one_in = rarely(20);
   sim_options.look_up_fails_one_in = rarely(10);
   sim_options.own_store = sim_one_in(2);
-  sim_options.short_at_thread_one_in = sim_world.starves ? 3 : 0;
+  sim_options.short_at_thread_one_in = sim_world.starves ? 2 : 0;
   sim_net = (struct sim_net_options){0};
   sim_net.latency_ns = sim_between(10000, sim_one_in(3) ? 80000000 : 1000000);
   sim_net.connect_ns = sim_between(10000, sim_one_in(6) ? 8 * SIM_SECOND : 100000000);
@@ -179,11 +181,38 @@ sim_simple_world(bool tls, enum sim_form form)
 /* --- targets --- */
 
 static const char *const usual[] = {"X-Amz-Invocation-Type", "RequestResponse", NULL};
-static const char *const more[] = {"User-Agent", "sim", "X-Amz-Tenant-Id", "t", "X-Amz-Log-Type",
-                                   "  Tail",     NULL};
+static const char *const more[] = {
+    "User-Agent", "sim", "X-Amz-Tenant-Id", "t", "X-Amz-Log-Type", "  Tail   of  it ", NULL};
 static const char *const none[] = {NULL};
 #define FOUR "x-amz-a", "1", "x-amz-b", "2", "x-amz-c", "3", "x-amz-d", "4"
 static const char *const too_many[] = {FOUR, FOUR, FOUR, FOUR, "x-amz-e", "5", NULL};
+
+static void
+spoil(struct lm_target_spec *how)
+{
+  static const char long_word[] =
+      "0123456789012345678901234567890123456789012345678901234567890123456789"
+      "0123456789012345678901234567890123456789012345678901234567890123456789"
+      "0123456789012345678901234567890123456789012345678901234567890123456789"
+      "0123456789012345678901234567890123456789012345678901234567890123456789";
+  static const char *const not_ascii[] = {"x-amz-a", "\xc3\xa9", NULL};
+  switch (sim_below(5)) {
+  case 0:
+    how->secret_key = long_word;
+    break;
+  case 1:
+    how->region = long_word;
+    break;
+  case 2:
+    how->access_key = "AKID \n";
+    break;
+  case 3:
+    how->headers = not_ascii;
+    break;
+  default:
+    how->region = "";
+  }
+}
 
 static struct lm_target *
 open_target(const struct sim_place *place)
@@ -223,6 +252,8 @@ open_target(const struct sim_place *place)
   }
   if (!simple && sim_one_in(100))
     how.headers = too_many;
+  if (!simple && sim_one_in(100)) /* what cannot be signed with */
+    spoil(&how);
   if (sim_lambda.expires_ns > 0 && sim_one_in(2))
     how.expires_s =
         lm_seams.unix_s() + sim_lambda.expires_ns / SIM_SECOND; /* else it hears of it by a reply */
