@@ -526,6 +526,26 @@ reserved_on_trust(void)
   lm_buf_clean_up(&reading.body);
 }
 
+/* Without memory for the rest of the body there is no room, and the caller's own is as large as it was. */
+static void
+no_room(void)
+{
+  static struct reading reading;
+  static const char text[] = OK "Content-Length: 6000000\r\n\r\n";
+  size_t n = 1;
+  lm_buf_init(&reading.body, 6291556);
+  feed(&reading, text, sizeof text - 1, sizeof text - 1, 1);
+  while (reading.body.len < LM_HTTP1_TRUSTED) {
+    CHECK(lm_http1_room(&reading.reply, &reading.body, &n) != NULL && n == LM_HTTP1_TRUSTED / 4);
+    lm_http1_filled(&reading.reply, &reading.body, n);
+  }
+  n = 1;
+  lm_alloc_fail_from(1);
+  CHECK(lm_http1_room(&reading.reply, &reading.body, &n) == NULL && n == 1);
+  lm_alloc_fail_from(0);
+  lm_buf_clean_up(&reading.body);
+}
+
 int
 main(void)
 {
@@ -538,6 +558,7 @@ main(void)
   caps();
   many_chunks();
   reserved_on_trust();
+  no_room();
   check_every_allocation(read_with_little_memory);
   CHECK(lm_alloc_live() == 0);
   return 0;

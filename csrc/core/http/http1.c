@@ -570,8 +570,11 @@ lm_http1_room(struct lm_http1 *reply, struct lm_buf *body, size_t *n)
   if (reply->state != BODY || reply->left <= LM_HTTP1_TAIL)
     return NULL;
   uint64_t most = reply->left - LM_HTTP1_TAIL;
-  *n = most < LM_HTTP1_TRUSTED / 4 ? (size_t)most : LM_HTTP1_TRUSTED / 4;
-  return lm_buf_reserve(body, *n);
+  size_t room = most < LM_HTTP1_TRUSTED / 4 ? (size_t)most : LM_HTTP1_TRUSTED / 4;
+  uint8_t *at = lm_buf_reserve(body, room);
+  if (at != NULL)
+    *n = room;
+  return at;
 }
 
 void

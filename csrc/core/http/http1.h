@@ -82,7 +82,7 @@ enum lm_http1_state_out lm_http1_feed(struct lm_http1 *reply, const uint8_t *byt
                                       size_t *taken, struct lm_buf *body, struct lm_error *err);
 
 /* Room for the next bytes of a long body of known length, to receive into instead of feeding: *n bytes, or
- * NULL. It never reaches the body's end, so that bytes after the reply are noticed. Call
+ * NULL, and *n is unchanged. It never reaches the body's end, so that bytes after the reply are noticed. Call
  * lm_http1_filled with the number of bytes received. */
 uint8_t *lm_http1_room(struct lm_http1 *reply, struct lm_buf *body, size_t *n);
 void lm_http1_filled(struct lm_http1 *reply, struct lm_buf *body, size_t n);
