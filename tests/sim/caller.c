@@ -392,7 +392,7 @@ check_bounds(void)
     if (bound->in_flight > bound->max)
       record_broken(BOUND, "%u attempts of a map that is to have %u", bound->in_flight, bound->max);
   }
-  size_t most = sim_world.budget_bytes, reply = sim_reply.large_one_in > 0 ? 2000000 : 400000;
+  size_t most = sim_world.budget_bytes, reply = sim_reply.large_one_in > 0 ? 2500000 : 400000;
   for (unsigned i = 0; i < sim_world.n_maps; i++)
     most += 2 * (sim_world.maps[i].payload_bytes + reply);
   if (sched->used_bytes > most)

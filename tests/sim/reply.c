@@ -266,7 +266,7 @@ write_body(struct text *body, const struct sim_call *call, const char *type_key)
   else
     add_reply_of_worker(body, call);
   if (sim_one_in(sim_reply.large_one_in)) { /* JSON's blanks */
-    size_t most = sim_one_in(30) ? 1500000 : 60000;
+    size_t most = sim_one_in(sim_reply.huge_one_in) ? 2000000 : 60000;
     add_fill(body, ' ', 60000 + sim_below(most));
   }
 }

@@ -37,6 +37,7 @@ struct sim_call {
 /* How this world's replies are spelled; set before a run. One in 0: never. */
 struct sim_reply_options {
   unsigned large_one_in;   /* of more than 64 KB */
+  unsigned huge_one_in;    /* of these, more than a megabyte: beyond what is reserved on trust */
   unsigned odd_one_in;     /* all that HTTP/1.1 allows */
   unsigned garbage_one_in; /* something that is not HTTP */
 };

@@ -146,6 +146,7 @@ sim_choose_world(void)
   sim_reply = (struct sim_reply_options){0};
   sim_reply.large_one_in = rarely(100);
   sim_reply.odd_one_in = rarely(10);
+  sim_reply.huge_one_in = sim_world.starves ? 8 : 30;
   if (sim_world.starves && sim_one_in(2))
     sim_reply.large_one_in = 4; /* CPU threads are short of it, too */
   if (!calm)
