@@ -223,4 +223,4 @@ interpreters.destroy(own)
         flags=(),
     )
     assert done.returncode == 0, done.stderr
-    assert "interpreter with a GIL of its own" in done.stdout, done.stdout
+    assert "interpreters with their own GIL" in done.stdout, done.stdout
