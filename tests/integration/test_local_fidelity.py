@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -376,6 +377,13 @@ def test_what_is_not_json_is_refused(plain: LocalLambda, body: bytes) -> None:
 def test_what_is_json_is_taken(plain: LocalLambda) -> None:
     for body in (b"null", b"1e400", b"1" * 4000, b'"\\ud800"', '"\u00e4"'.encode(), b"[[[[]]]]"):
         assert post(plain, body)[0] == 200
+
+
+def test_the_users_random_numbers_stay(plain: LocalLambda) -> None:
+    """The server runs in the user's process, who may have seeded the random module."""
+    before = random.getstate()
+    assert post(plain, b"{}")[0] == 200
+    assert random.getstate() == before
 
 
 def test_events_have_their_own_limit(plain: LocalLambda) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Admission", "Connection", "Owner", "RefusedError", "Request"]
 
+# For request ids; the random module's own state is the user's, who may have seeded it.
+_ids = random.Random()
 _HEADER_BYTES = 32768
 _STRANGER_S = 5.0  # for a new connection to send the headers of a request that is admitted
 _UNPROVEN_BODY_S = 20.0  # for a body that is needed to check the signature
@@ -124,7 +126,7 @@ class Request:
         """The request id, for the caller."""
         if not self._id:
             # uuid4() makes a system call each time; an id need not be unpredictable.
-            self._id = str(uuid.UUID(int=random.getrandbits(128), version=4))
+            self._id = str(uuid.UUID(int=_ids.getrandbits(128), version=4))
         return self._id
 
     def reply(
