@@ -66,22 +66,9 @@ resolve(const char *host, const char *port, const struct addrinfo *hints, struct
   return 0;
 }
 
-static unsigned
-cores(void)
-{
-  return sim_options.cores;
-}
+struct lm_seams lm_seams = {now_ns, unix_s, sim_unit, resolve, lm_cores};
 
-struct lm_seams lm_seams = {now_ns, unix_s, sim_unit, resolve, cores};
-
-struct lm_periods lm_periods = {
-    .retry = LM_RETRY_POLICY_DEFAULT,
-    .max_idle_ns = 50000000000,
-    .keepalive_idle_ns = 30000000000,
-    .keepalive_interval_ns = 10000000000,
-    .unacknowledged_ns = 60000000000,
-    .refresh_before_ns = 600000000000,
-};
+struct lm_periods lm_periods = LM_PERIODS_DEFAULT;
 
 /* --- threads --- */
 

@@ -36,13 +36,6 @@ seams_random_unit(void)
   return (double)(bits >> 11) * 0x1p-53;
 }
 
-struct lm_periods lm_periods = {
-    .retry = LM_RETRY_POLICY_DEFAULT,
-    .max_idle_ns = 50000000000,
-    .keepalive_idle_ns = 30000000000,
-    .keepalive_interval_ns = 10000000000,
-    .unacknowledged_ns = 60000000000,
-    .refresh_before_ns = 600000000000,
-};
+struct lm_periods lm_periods = LM_PERIODS_DEFAULT;
 
 struct lm_seams lm_seams = {seams_now_ns, seams_unix_s, seams_random_unit, getaddrinfo, lm_cores};

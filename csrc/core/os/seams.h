@@ -32,6 +32,12 @@ struct lm_periods {
   int64_t refresh_before_ns;     /* before credentials expire, newer ones are requested */
   int64_t wall_shift_ns;         /* added to the wall clock; 0 except in tests */
 };
+#define LM_PERIODS_DEFAULT                                                                         \
+  {                                                                                                \
+    .retry = LM_RETRY_POLICY_DEFAULT, .max_idle_ns = 50000000000,                                  \
+    .keepalive_idle_ns = 30000000000, .keepalive_interval_ns = 10000000000,                        \
+    .unacknowledged_ns = 60000000000, .refresh_before_ns = 600000000000                            \
+  }
 extern struct lm_periods lm_periods;
 
 #endif
