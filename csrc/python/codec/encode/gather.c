@@ -8,17 +8,23 @@ lmpy_gather_new(void)
   return lm_alloc_zero(1, sizeof(struct lmpy_gather));
 }
 
+static void
+encode_gather_clean_up_cells(struct lmpy_gather *gather)
+{
+  lm_buf_clean_up(&gather->data);
+  lm_buf_clean_up(&gather->lengths);
+  lm_buf_clean_up(&gather->present);
+  lm_buf_clean_up(&gather->tail);
+  lm_buf_clean_up(&gather->tail_lengths);
+}
+
 void
 lmpy_gather_drop_shape(struct lmpy_gather *gather)
 {
   for (uint32_t i = 0; i < gather->n_inner; i++) {
     struct lmpy_gather *inner = &gather->inner[i];
     lmpy_gather_drop_shape(inner);
-    lm_buf_clean_up(&inner->data);
-    lm_buf_clean_up(&inner->lengths);
-    lm_buf_clean_up(&inner->present);
-    lm_buf_clean_up(&inner->tail);
-    lm_buf_clean_up(&inner->tail_lengths);
+    encode_gather_clean_up_cells(inner);
     if (gather->keys != NULL)
       Py_DECREF(gather->keys[i]);
   }
@@ -38,11 +44,7 @@ lmpy_gather_destroy(struct lmpy_gather *gather)
   if (gather == NULL)
     return;
   lmpy_gather_drop_shape(gather);
-  lm_buf_clean_up(&gather->data);
-  lm_buf_clean_up(&gather->lengths);
-  lm_buf_clean_up(&gather->present);
-  lm_buf_clean_up(&gather->tail);
-  lm_buf_clean_up(&gather->tail_lengths);
+  encode_gather_clean_up_cells(gather);
   lm_free(gather);
 }
 

@@ -50,6 +50,20 @@ encode_value_put_container(struct lmpy_pack *pack, Py_ssize_t n, uint8_t fix, ui
   return 0;
 }
 
+/* Write a str or bin: its header, as above, and its at most 4 GB. */
+static inline int
+encode_value_put(struct lmpy_pack *pack, uint8_t fix, uint32_t fix_max, uint8_t code8,
+                 uint8_t code16, const char *bytes, size_t n)
+{
+  uint8_t *at = lm_buf_reserve(&pack->structure, n + 5);
+  if (at == NULL)
+    return lmpy_pack_no_memory(pack);
+  size_t used = encode_value_head(at, (uint32_t)n, fix, fix_max, code8, code16);
+  memcpy(at + used, bytes, n);
+  pack->structure.len += used + n;
+  return 0;
+}
+
 static int
 encode_value_put_ext(struct lmpy_pack *pack, int ext, const void *bytes, size_t n)
 {
@@ -148,13 +162,7 @@ encode_value_str(struct lmpy_pack *pack, PyObject *value)
   }
   if (n > UINT32_MAX)
     return lmpy_pack_refuse(pack, "the text is larger than 4 GB");
-  uint8_t *at = lm_buf_reserve(&pack->structure, (size_t)n + 5);
-  if (at == NULL)
-    return lmpy_pack_no_memory(pack);
-  size_t used = encode_value_head(at, (uint32_t)n, 0xa0, 31, 0xd9, 0xda);
-  memcpy(at + used, text, (size_t)n);
-  pack->structure.len += used + (size_t)n;
-  return 0;
+  return encode_value_put(pack, 0xa0, 31, 0xd9, 0xda, text, (size_t)n);
 }
 
 static int
@@ -162,13 +170,7 @@ encode_value_bytes(struct lmpy_pack *pack, const char *bytes, Py_ssize_t n)
 {
   if (n > UINT32_MAX)
     return lmpy_pack_refuse(pack, "the bytes object is larger than 4 GB");
-  uint8_t *at = lm_buf_reserve(&pack->structure, (size_t)n + 5);
-  if (at == NULL)
-    return lmpy_pack_no_memory(pack);
-  size_t used = encode_value_head(at, (uint32_t)n, 0, 0, 0xc4, 0xc5);
-  memcpy(at + used, bytes, (size_t)n);
-  pack->structure.len += used + (size_t)n;
-  return 0;
+  return encode_value_put(pack, 0, 0, 0xc4, 0xc5, bytes, (size_t)n);
 }
 
 /* --- containers --- */
