@@ -71,6 +71,9 @@ class Entangled(EncodeFailure):
 class DecodeFailure(CodecError):
     """Bytes cannot be decoded: args is the message."""
 
+class PickleRefused(DecodeFailure):
+    """The bytes contain a pickle, and pickles are not allowed."""
+
 @final
 class Budget:
     """The bytes that a value being decoded may still take; calling it takes some of them."""

@@ -92,7 +92,10 @@ codec_exec(PyObject *module)
   state->entangled = codec_new_error(
       module, "Entangled", "The value cannot be sent in parts; one pickle of the whole may.",
       state->encode_failure);
-  if (state->entangled == NULL)
+  state->pickle_refused = codec_new_error(
+      module, "PickleRefused", "The bytes contain a pickle, and pickles are not allowed.",
+      state->decode_failure);
+  if (state->entangled == NULL || state->pickle_refused == NULL)
     return -1;
   state->packer_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lmpy_packer_spec, NULL);
   if (state->packer_type == NULL || PyModule_AddType(module, state->packer_type) != 0)
@@ -114,6 +117,7 @@ codec_traverse(PyObject *module, visitproc visit, void *arg)
   Py_VISIT(state->encode_failure);
   Py_VISIT(state->decode_failure);
   Py_VISIT(state->entangled);
+  Py_VISIT(state->pickle_refused);
   Py_VISIT(state->packer_type);
   Py_VISIT(state->chunker_type);
   Py_VISIT(state->budget_type);
@@ -138,6 +142,7 @@ codec_clear(PyObject *module)
   Py_CLEAR(state->encode_failure);
   Py_CLEAR(state->decode_failure);
   Py_CLEAR(state->entangled);
+  Py_CLEAR(state->pickle_refused);
   Py_CLEAR(state->packer_type);
   Py_CLEAR(state->chunker_type);
   Py_CLEAR(state->budget_type);

@@ -19,8 +19,8 @@ struct lmpy_key {
 };
 
 struct lmpy_codec_state {
-  PyObject *codec_error, *encode_failure, *decode_failure, *entangled; /* strong */
-  PyTypeObject *packer_type, *chunker_type, *budget_type;              /* strong */
+  PyObject *codec_error, *encode_failure, *decode_failure, *entangled, *pickle_refused; /* strong */
+  PyTypeObject *packer_type, *chunker_type, *budget_type;                               /* strong */
   PyObject *kinds; /* module lambdamap.shipping.kinds, imported when first needed; strong or NULL */
   PyObject *reduce, *restore; /* functions of kinds; strong or NULL */
   PyObject *data, *trusted;   /* lambdamap.shipping.lookup.DATA and TRUSTED; strong or NULL */

@@ -191,7 +191,7 @@ def _decode(
         if isinstance(cause, ModuleNotFoundError) and cause.name:
             text = f"the items need {cause.name}, which is not installed on the worker: deploy it"
             raise Failure("init", text) from error
-        if not allow_pickle and "contains a pickle" in str(error):
+        if isinstance(error, _codec.PickleRefused):
             raise Failure("refused", _no_pickles(request, trusted)) from error
         raise Failure(
             "decode", f"cannot decode the request: {type(error).__name__}: {error}"

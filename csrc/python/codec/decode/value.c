@@ -171,10 +171,12 @@ decode_value_kind(struct lmpy_unpack *unpack, const struct lm_mp_token *ext, uns
       lmpy_budget_charge(unpack->budget, LM_COST_KIND) != 0)
     return NULL;
   if (ext->ext == LM_EXT_PICKLE) {
-    if (!unpack->opts->allow_pickle)
-      return lmpy_unpack_refuse(
-          unpack, "the value contains a pickle, and unpickling can run any code: pass "
-                  "allow_pickle=True if you trust the sender");
+    if (!unpack->opts->allow_pickle) {
+      PyErr_SetString(state->pickle_refused,
+                      "the value contains a pickle, and unpickling can run any code: pass "
+                      "allow_pickle=True if you trust the sender");
+      return NULL;
+    }
     payload = PyBytes_FromStringAndSize((const char *)ext->data, ext->len);
   } else {
     payload = decode_value_inner(unpack, ext, depth);
