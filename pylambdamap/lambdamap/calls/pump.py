@@ -173,7 +173,9 @@ class Pump:
             chunk = lane.encode(call.item)
         except (errors.EncodeError, _codec.EncodeFailure) as error:
             future.set_running_or_notify_cancel()
-            future.set_exception(_not_sendable(error))
+            if isinstance(error, _codec.EncodeFailure):
+                error = failures.not_sendable("the arguments", error)
+            future.set_exception(error)
             return
         with self.lock:
             self.check()
@@ -350,13 +352,6 @@ class Pump:
 def _close_pipe(*descriptors: int) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
-
-
-def _not_sendable(error: Exception) -> Exception:
-    if isinstance(error, errors.EncodeError):
-        return error
-    message, path = (*error.args, "")[:2]
-    return errors.EncodeError(f"the arguments{path} cannot be sent: {message}")
 
 
 # --- the interpreter's end -------------------------------------------------------------------

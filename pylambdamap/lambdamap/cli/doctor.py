@@ -305,13 +305,12 @@ def _worker(report: Report, route: Route, options: Options) -> None:
         report(Finding(_FAIL, "worker", text, remedy))
         return
     text = f"lambdamap {version}, Python {python}"
-    mine = "%d.%d" % sys.version_info[:2]
     if protocol != _codec.PROTOCOL:
         remedy = "deploy the same release on both sides"
         report(Finding(_FAIL, "worker", f"{text}, protocol {protocol}", remedy))
-    elif python != mine:
+    elif python != envelope.PYTHON:
         remedy = "functions sent by value need the same Python on both sides"
-        report(Finding(_NOTE, "worker", f"{text} (here {mine})", remedy))
+        report(Finding(_NOTE, "worker", f"{text} (here {envelope.PYTHON})", remedy))
     elif version != __version__:
         report(Finding(_NOTE, "worker", f"{text} (here {__version__})"))
     else:

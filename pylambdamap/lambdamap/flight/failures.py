@@ -19,6 +19,7 @@ __all__ = [
     "INVOCATION",
     "REPLY",
     "invalid_reply",
+    "not_sendable",
     "of_chunk",
     "of_reply",
     "read_too_late",
@@ -137,7 +138,6 @@ REPLY: Final[dict[str, Kind]] = {
         errors.DeadlineError,
         _NOT,
         INVOCATION["deadline"].remedy,
-        says="{items}: {message} [{known}]",
     ),
 }
 _UNKNOWN = REPLY["function"]  # a kind added by a later release
@@ -253,6 +253,14 @@ def of_reply(
     else:
         errors.attach(error, errors.Failure(**about), text)
     return error
+
+
+def not_sendable(
+    what: str, failure: _codec.EncodeFailure, indices: Sequence[int] = ()
+) -> errors.EncodeError:
+    """Return the exception for what cannot be encoded, with the place in it."""
+    message, path = (*failure.args, "")[:2]
+    return errors.EncodeError(f"{what}{path} cannot be sent: {message}", indices=indices, ran="NOT")
 
 
 def invalid_reply(

@@ -179,7 +179,8 @@ class Sender:
         try:
             packer.fill(self._source, limit, most)
         except _codec.EncodeFailure as failure:
-            self.stop(_encode_error(failure, packer.items_packed))
+            at = packer.items_packed
+            self.stop(failures.not_sendable(f"item {at}", failure, (at,)))
         except Exception as error:
             self.stop(error)
         self._open_items = packer.items_packed - before
@@ -223,10 +224,3 @@ class Sender:
                 self._ran_before[first] = before
             first += count
         self._backlog.extendleft(reversed(parts))
-
-
-def _encode_error(error: _codec.EncodeFailure, index: int) -> errors.EncodeError:
-    message, path = (*error.args, "")[:2]
-    return errors.EncodeError(
-        f"item {index}{path} cannot be sent: {message}", indices=(index,), ran="NOT"
-    )

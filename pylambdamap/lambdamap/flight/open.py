@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from lambdamap.flight.durable import Names
 from lambdamap.flight.engine import Engine
 from lambdamap.flight.packers import Payloads, coding_of
 from lambdamap.flight.ports import Link
+from lambdamap.shipping.envelope import PYTHON
 
 if TYPE_CHECKING:
     from lambdamap.backends.route import Route
@@ -27,7 +27,6 @@ __all__ = ["connect", "invocations_at_once", "open_engine", "open_payload_engine
 
 _DEFAULT_INVOCATION_S = 1830.0  # longest possible invocation, plus 30 s for the network
 _MAX_REPLY_BYTES = _codec.MAX_REPLY_BYTES + 65_536
-_PYTHON = "%d.%d" % sys.version_info[:2]
 _ZAPPA_TASK = "lambdamap.worker.entry.zappa_task"
 
 
@@ -141,6 +140,16 @@ def _open_native(
     return port, lambda: target.window, lambda: renew(target, route)
 
 
+def _open_in_process(
+    executor: Any, options: Options, head: dict[str, Any]
+) -> tuple[Port, Callable[[], int]]:
+    """Open a map in an executor; None: in the calling thread."""
+    from lambdamap.backends.inprocess import InProcessMap, width_of
+
+    width = options.max_concurrency or width_of(executor)
+    return InProcessMap(executor, head, options.timeout), lambda: width
+
+
 def _dispatcher() -> Any:
     """Return the native dispatcher's module.
 
@@ -187,7 +196,7 @@ def _head(
         "protocol": _codec.PROTOCOL,
         **codec,
         "version": __version__,
-        "python": _PYTHON,
+        "python": PYTHON,
         "by_value": int(shipment.by_value),
         "map": map_id,
         "depth": max(0, remote_depth(options)),
@@ -272,19 +281,13 @@ def connect(shipment: Shipment, options: Options, *, calls: str, bound_id: str =
     coding = coding_of(shipment, options, calls, allow_pickle)
     head = _head(shipment, calls, options, map_id, compression, allow_pickle)
     if route is None:
-        from lambdamap.backends.inprocess import InProcessMap, width_of
-
         executor = None if name == "inline" else options.backend
-        port: Port = InProcessMap(executor, head, options.timeout)
-        width = options.max_concurrency or width_of(executor)
-        window: Callable[[], int] = lambda: width  # noqa: E731
-        renew: Callable[[], None] | None = None
-    else:
-        text = json.dumps({"command": _ZAPPA_TASK, "lambdamap": head}, separators=(",", ":"))
-        port, window, renew = _open_native(
-            route, options, text[:-2].encode(), map_id, compression, bound_id
-        )
-
+        port, window = _open_in_process(executor, options, head)
+        return Link(map_id, port, window, coding, None, _runs_on(name, route))
+    text = json.dumps({"command": _ZAPPA_TASK, "lambdamap": head}, separators=(",", ":"))
+    port, window, renew = _open_native(
+        route, options, text[:-2].encode(), map_id, compression, bound_id
+    )
     return Link(map_id, port, window, coding, renew, _runs_on(name, route))
 
 
