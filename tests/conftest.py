@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -83,6 +85,13 @@ def no_leaks() -> Iterator[None]:
 
 
 @pytest.fixture
+def serve_beside() -> Iterator[Callable[..., Server]]:
+    """As `serve`, beside the local Lambda of other tests, which may open and close sockets meanwhile."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **kwargs: stack.enter_context(Server(*args, **kwargs))
+
+
+@pytest.fixture
 def serve(no_leaks: None) -> Iterator[Callable[..., Server]]:
     """Makes scripted servers that are stopped at the end of the test; leaks fail it."""
     servers: list[Server] = []
@@ -96,3 +105,11 @@ def serve(no_leaks: None) -> Iterator[Callable[..., Server]]:
         server.stop()
     for server in servers:
         assert not server.bad_signatures, server.bad_signatures
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """An event that is set at the end of the test, for what it lets wait."""
+    event = threading.Event()
+    yield event
+    event.set()

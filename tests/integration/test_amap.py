@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,13 +19,6 @@ from leaks import native_state
 from scripted import Connection, Request, Server, Step, hold, once, run
 
 HANG_S = 30
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
-    """As everywhere, but the local Lambda of other tests may open and close sockets meanwhile."""
-    with contextlib.ExitStack() as stack:
-        yield lambda *args, **kwargs: stack.enter_context(Server(*args, **kwargs))
 
 
 async def numbers(
@@ -101,18 +93,18 @@ class TestBothKinds:
 
 
 class TestUnordered:
-    def test_the_quick_ones_first(self, serve: Callable[..., Server]) -> None:
+    def test_the_quick_ones_first(self, serve_beside: Callable[..., Server]) -> None:
         gate = threading.Event()
-        server = serve([once(gate, run())], then=run())
+        server = serve_beside([once(gate, run())], then=run())
         results = lambdamap.map_unordered(tasks.square, range(4), **api_options(server))
         quick = [next(results) for _ in range(3)]
         gate.set()
         assert sorted([*quick, *results]) == [0, 1, 4, 9]
 
-    def test_the_quick_ones_first_in_asyncio(self, serve: Callable[..., Server]) -> None:
+    def test_the_quick_ones_first_in_asyncio(self, serve_beside: Callable[..., Server]) -> None:
         async def main() -> None:
             gate = threading.Event()
-            server = serve([once(gate, run())], then=run())
+            server = serve_beside([once(gate, run())], then=run())
             results = lambdamap.amap_unordered(tasks.square, range(4), **api_options(server))
             quick = [await anext(results) for _ in range(3)]
             gate.set()
@@ -120,8 +112,8 @@ class TestUnordered:
 
         run_main(main())
 
-    def test_error_when_it_arrives(self, serve: Callable[..., Server]) -> None:
-        server = serve(then=_only(1))
+    def test_error_when_it_arrives(self, serve_beside: Callable[..., Server]) -> None:
+        server = serve_beside(then=_only(1))
         results = lambdamap.map_unordered(tasks.fail_at_seven, [7, 7], **api_options(server))
         with pytest.raises(ValueError, match="seven is out"):
             next(results)
@@ -150,12 +142,12 @@ class TestUnordered:
 
 
 class TestAsync:
-    def test_the_loop_goes_on_meanwhile(self, serve: Callable[..., Server]) -> None:
+    def test_the_loop_goes_on_meanwhile(self, serve_beside: Callable[..., Server]) -> None:
         """Nothing would be answered if it did not."""
 
         async def main() -> None:
             gate = threading.Event()
-            server = serve(then=once(gate, run()))
+            server = serve_beside(then=once(gate, run()))
 
             async def tick() -> None:
                 for _ in range(5):
@@ -267,10 +259,10 @@ class TestAsync:
 
         run_main(main())
 
-    def test_one_task_at_a_time(self, serve: Callable[..., Server]) -> None:
+    def test_one_task_at_a_time(self, serve_beside: Callable[..., Server]) -> None:
         async def main() -> None:
             gate = threading.Event()
-            server = serve(then=once(gate, run()))
+            server = serve_beside(then=once(gate, run()))
             results = lambdamap.amap(tasks.square, [3], **api_options(server))
             first = asyncio.create_task(_next(results))
             await asyncio.sleep(0.05)
@@ -310,8 +302,8 @@ class TestLeaving:
     """Whatever ends the loop, no connection goes on behind it. One item is answered, the others'
     requests are held by the server until their connection closes."""
 
-    def _slow(self, serve: Callable[..., Server], kind: str) -> lambdamap.AsyncResults[Any]:
-        server = serve(then=_only(0))
+    def _slow(self, serve_beside: Callable[..., Server], kind: str) -> lambdamap.AsyncResults[Any]:
+        server = serve_beside(then=_only(0))
         items: Any = _slowly(range(8)) if kind == "async" else range(8)
         return lambdamap.amap(tasks.square, items, **api_options(server))
 
@@ -323,18 +315,18 @@ class TestLeaving:
         await until(lambda: native_state()["in_flight"] == 0)
         assert time.monotonic() - started < HANG_S
 
-    def test_a_with_block(self, serve: Callable[..., Server], kind: str) -> None:
+    def test_a_with_block(self, serve_beside: Callable[..., Server], kind: str) -> None:
         async def main() -> None:
-            async with self._slow(serve, kind) as results:
+            async with self._slow(serve_beside, kind) as results:
                 async for _ in results:
                     break
             await self._closed()
 
         run_main(main())
 
-    def test_break(self, serve: Callable[..., Server], kind: str) -> None:
+    def test_break(self, serve_beside: Callable[..., Server], kind: str) -> None:
         async def leave_early() -> None:
-            async for _ in self._slow(serve, kind):
+            async for _ in self._slow(serve_beside, kind):
                 break
             gc.collect()
 
@@ -346,9 +338,11 @@ class TestLeaving:
         run_main(main())
 
     @pytest.mark.parametrize("where", ["in the wait", "elsewhere"])
-    def test_cancelling_the_task(self, serve: Callable[..., Server], kind: str, where: str) -> None:
+    def test_cancelling_the_task(
+        self, serve_beside: Callable[..., Server], kind: str, where: str
+    ) -> None:
         async def main() -> None:
-            results = self._slow(serve, kind)
+            results = self._slow(serve_beside, kind)
 
             async def use() -> None:
                 async for _ in results:
@@ -366,9 +360,9 @@ class TestLeaving:
 
         run_main(main())
 
-    def test_closed_by_another_task(self, serve: Callable[..., Server], kind: str) -> None:
+    def test_closed_by_another_task(self, serve_beside: Callable[..., Server], kind: str) -> None:
         async def main() -> None:
-            results = self._slow(serve, kind)
+            results = self._slow(serve_beside, kind)
             assert await anext(results) == 0
             waiting = asyncio.create_task(_next(results))
             await asyncio.sleep(0.05)
@@ -380,9 +374,9 @@ class TestLeaving:
 
         run_main(main())
 
-    def test_a_loop_that_ends_first(self, serve: Callable[..., Server], kind: str) -> None:
+    def test_a_loop_that_ends_first(self, serve_beside: Callable[..., Server], kind: str) -> None:
         async def main() -> lambdamap.AsyncResults[Any]:
-            results = self._slow(serve, kind)
+            results = self._slow(serve_beside, kind)
             await anext(results)
             return results
 
@@ -424,10 +418,10 @@ def test_many_maps_in_one_loop() -> None:
     assert run_main(main()) == [[x * x for x in range(n)] for n in range(20)]
 
 
-def test_an_infinite_input_is_read_as_far_as_needed(serve: Callable[..., Server]) -> None:
+def test_an_infinite_input_is_read_as_far_as_needed(serve_beside: Callable[..., Server]) -> None:
     """From a function of its own: the window is shared by all maps of a function."""
     numbers = Endless()
-    options = api_options(serve(then=run()), max_concurrency=2)
+    options = api_options(serve_beside(then=run()), max_concurrency=2)
     with lambdamap.map(tasks.square, numbers, **{**options, "chunksize": 3}) as results:
         for given, result in zip(range(60), results, strict=False):
             assert result == given * given

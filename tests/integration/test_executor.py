@@ -4,15 +4,11 @@ futures, on the local Lambda; where a call has to stay under way, on a server th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import pickle
-import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 import weakref
@@ -26,32 +22,11 @@ import pytest
 import lambdamap
 import scripted
 import tasks
-from driver import api_options, notes, until
+from driver import executor_on, notes, until
 from lambdamap.calls.lane import Calls, Lane
-from lambdamap.worker import deadline
 from scripted import Connection, Request, Server, Step, hold, once, run
 
 HANG_S = 30
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
-    with contextlib.ExitStack() as stack:
-        yield lambda *args, **kwargs: stack.enter_context(Server(*args, **kwargs))
-
-
-def executor_on(server: Server, **changes: Any) -> lambdamap.LambdaExecutor:
-    options = api_options(server, **changes)
-    return lambdamap.LambdaExecutor(
-        **{name: options[name] for name in options.keys() - {"chunksize", "progress"}}
-    )
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 class TestBothKinds:
@@ -77,8 +52,8 @@ class TestBothKinds:
 class TestSubmit:
     """Schedules the callable as fn(*args, **kwargs) and returns a Future."""
 
-    def test_returns_a_future_at_once(self, serve: Any, gate: threading.Event) -> None:
-        with executor_on(serve(then=once(gate, run()))) as executor:
+    def test_returns_a_future_at_once(self, serve_beside: Any, gate: threading.Event) -> None:
+        with executor_on(serve_beside(then=once(gate, run()))) as executor:
             future = executor.submit(tasks.add, 1, y=2)
             assert isinstance(future, futures.Future)
             assert not future.done()
@@ -86,9 +61,9 @@ class TestSubmit:
             assert future.result(HANG_S) == 3
 
     def test_arguments_are_taken_as_they_are_at_the_call(
-        self, serve: Any, gate: threading.Event
+        self, serve_beside: Any, gate: threading.Event
     ) -> None:
-        with executor_on(serve(then=once(gate, run()))) as executor:
+        with executor_on(serve_beside(then=once(gate, run()))) as executor:
             items = [1, 2]
             future = executor.submit(tasks.identity, items)
             items.append(3)
@@ -131,9 +106,9 @@ class TestSubmit:
             executor.submit(tasks.square, 1)
 
     def test_one_call_is_one_invocation_and_max_workers_at_once(
-        self, serve: Any, gate: threading.Event
+        self, serve_beside: Any, gate: threading.Event
     ) -> None:
-        server = serve(then=once(gate, run()))
+        server = serve_beside(then=once(gate, run()))
         with executor_on(server, max_workers=3) as executor:
             calls = [executor.submit(tasks.square, i) for i in range(10)]
             server.wait_for(3)
@@ -154,11 +129,11 @@ class TestSubmit:
             with futures.ThreadPoolExecutor(8) as threads:
                 assert sum(threads.map(some, range(0, 400, 50))) == sum(i * i for i in range(400))
 
-    def test_a_function_that_is_not_there_again_and_again(self, serve: Any) -> None:
+    def test_a_function_that_is_not_there_again_and_again(self, serve_beside: Any) -> None:
         from scripted import aws_error
 
         missing = aws_error(404, "ResourceNotFoundException", "Function not found")
-        with executor_on(serve(then=missing)) as executor:
+        with executor_on(serve_beside(then=missing)) as executor:
             for _ in range(3):
                 with pytest.raises(lambdamap.FunctionNotFoundError):
                     executor.submit(tasks.square, 1).result(HANG_S)
@@ -206,16 +181,16 @@ class TestMap:
             assert sorted(map(int, file)) == list(range(40))
         assert list(results) == list(range(40))
 
-    def test_timeout_error_from_next(self, serve: Any) -> None:
+    def test_timeout_error_from_next(self, serve_beside: Any) -> None:
         for wait in (0.2, 1):
-            with executor_on(serve(then=hold())) as executor:
+            with executor_on(serve_beside(then=hold())) as executor:
                 started = time.monotonic()
                 results = executor.map(tasks.square, [1, 2], timeout=wait)
                 with pytest.raises(futures.TimeoutError):
                     next(results)
                 assert time.monotonic() - started >= wait
                 executor.abort()
-            with executor_on(serve(then=hold())) as executor:
+            with executor_on(serve_beside(then=hold())) as executor:
                 results = executor.map(tasks.square, [1, 2], timeout=wait, buffersize=1)
                 with pytest.raises(futures.TimeoutError):
                     next(results)
@@ -236,11 +211,11 @@ class TestMap:
         ):
             list(executor.map(tasks.first_of, [[1], []]))
 
-    def test_closing_cancels_the_rest(self, serve: Any) -> None:
+    def test_closing_cancels_the_rest(self, serve_beside: Any) -> None:
         def only_first(connection: Connection, request: Request) -> None:
             (run() if request.envelope["chunk"] == 0 else hold())(connection, request)
 
-        with executor_on(serve(then=only_first)) as executor:
+        with executor_on(serve_beside(then=only_first)) as executor:
             results = executor.map(tasks.square, range(8), chunksize=1)
             assert next(results) == 0
             results.close()  # type: ignore[attr-defined]
@@ -274,8 +249,8 @@ class TestShutdown:
         assert all(call.done() for call in calls)
         assert [call.result() for call in calls] == [0.1] * 4
 
-    def test_returns_at_once_without_wait(self, serve: Any, gate: threading.Event) -> None:
-        executor = executor_on(serve(then=once(gate, run())), max_workers=1)
+    def test_returns_at_once_without_wait(self, serve_beside: Any, gate: threading.Event) -> None:
+        executor = executor_on(serve_beside(then=once(gate, run())), max_workers=1)
         calls = [executor.submit(tasks.square, i) for i in range(3)]
         executor.shutdown(wait=False)
         assert not any(call.done() for call in calls)
@@ -295,9 +270,9 @@ class TestShutdown:
         assert not (tmp_path / "touched").exists()
 
     def test_cancel_futures_one_of_which_somebody_else_has_set(
-        self, serve: Any, gate: threading.Event
+        self, serve_beside: Any, gate: threading.Event
     ) -> None:
-        executor = executor_on(serve(then=once(gate, run())), max_workers=1)
+        executor = executor_on(serve_beside(then=once(gate, run())), max_workers=1)
         first, second, third = (executor.submit(tasks.square, i) for i in range(3))
         until(first.running)
         second.set_result(-1)
@@ -307,10 +282,10 @@ class TestShutdown:
         assert first.result(HANG_S) == 0
 
     def test_cancel_futures_and_a_callback_that_exits(
-        self, serve: Any, gate: threading.Event
+        self, serve_beside: Any, gate: threading.Event
     ) -> None:
         """As in the standard library's executors, the calls behind it are not cancelled then."""
-        executor = executor_on(serve(then=once(gate, run())), max_workers=1)
+        executor = executor_on(serve_beside(then=once(gate, run())), max_workers=1)
         first, second, third = (executor.submit(tasks.square, i) for i in range(3))
         until(first.running)
         second.add_done_callback(lambda _: sys.exit(3))
@@ -321,8 +296,8 @@ class TestShutdown:
         assert futures.wait([second], HANG_S).done == {second}
 
     @pytest.mark.parametrize("wait", [True, False])
-    def test_cancel_futures(self, serve: Any, gate: threading.Event, wait: bool) -> None:
-        executor = executor_on(serve(then=once(gate, run())), max_workers=2)
+    def test_cancel_futures(self, serve_beside: Any, gate: threading.Event, wait: bool) -> None:
+        executor = executor_on(serve_beside(then=once(gate, run())), max_workers=2)
         calls = [executor.submit(tasks.square, i) for i in range(6)]
         until(lambda: calls[1].running())
         calls[-1].add_done_callback(lambda _: gate.set())  # when it has been cancelled
@@ -333,8 +308,8 @@ class TestShutdown:
         assert [call.result(HANG_S) for call in calls[:2]] == [0, 1]
         assert futures.wait(calls, HANG_S).not_done == set()
 
-    def test_cancel_futures_of_a_map(self, serve: Any, gate: threading.Event) -> None:
-        server = serve(then=once(gate, run()))
+    def test_cancel_futures_of_a_map(self, serve_beside: Any, gate: threading.Event) -> None:
+        server = serve_beside(then=once(gate, run()))
         executor = executor_on(server, max_workers=1)
         results = executor.map(tasks.square, range(100), chunksize=1)
         server.wait_for(1)
@@ -358,9 +333,9 @@ class TestShutdown:
         assert call.result(0) == 0.2
 
     @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
-    def test_the_with_block_aborts(self, serve: Any, kind: type[BaseException]) -> None:
+    def test_the_with_block_aborts(self, serve_beside: Any, kind: type[BaseException]) -> None:
         started = time.monotonic()
-        server = serve(then=hold())
+        server = serve_beside(then=hold())
         with pytest.raises(kind), executor_on(server, max_workers=2) as executor:
             calls = [executor.submit(tasks.square, i) for i in range(5)]
             server.wait_for(2)
@@ -374,8 +349,8 @@ class TestShutdown:
             list(results)
         assert time.monotonic() - started < HANG_S
 
-    def test_dropped_without_shutdown(self, serve: Any, gate: threading.Event) -> None:
-        executor = executor_on(serve(then=once(gate, run())))
+    def test_dropped_without_shutdown(self, serve_beside: Any, gate: threading.Event) -> None:
+        executor = executor_on(serve_beside(then=once(gate, run())))
         call = executor.submit(tasks.square, 3)
         before = [t for t in threading.enumerate() if t.name == "lambdamap-executor"]
         gone = weakref.ref(executor)
@@ -390,8 +365,8 @@ class TestShutdown:
 
 
 class TestFutures:
-    def test_cancel(self, serve: Any, gate: threading.Event) -> None:
-        server = serve(then=once(gate, run()))
+    def test_cancel(self, serve_beside: Any, gate: threading.Event) -> None:
+        server = serve_beside(then=once(gate, run()))
         with executor_on(server, max_workers=1) as executor:
             running = executor.submit(tasks.square, 1)
             until(running.running)
@@ -406,8 +381,10 @@ class TestFutures:
             assert not running.cancel()
         assert server.complete == 1
 
-    def test_result_and_exception_with_timeout(self, serve: Any, gate: threading.Event) -> None:
-        with executor_on(serve(then=once(gate, run()))) as executor:
+    def test_result_and_exception_with_timeout(
+        self, serve_beside: Any, gate: threading.Event
+    ) -> None:
+        with executor_on(serve_beside(then=once(gate, run()))) as executor:
             call = executor.submit(tasks.fail_at_seven, 7)
             with pytest.raises(futures.TimeoutError):
                 call.result(0.05)
@@ -419,14 +396,14 @@ class TestFutures:
             assert executor.submit(tasks.square, 2).exception(HANG_S) is None
 
     def test_callbacks(
-        self, serve: Any, gate: threading.Event, caplog: pytest.LogCaptureFixture
+        self, serve_beside: Any, gate: threading.Event, caplog: pytest.LogCaptureFixture
     ) -> None:
         seen: list[Any] = []
 
         def bad(_: object) -> None:
             raise ValueError("in a callback")
 
-        with executor_on(serve(then=once(gate, run()))) as executor:
+        with executor_on(serve_beside(then=once(gate, run()))) as executor:
             call = executor.submit(tasks.square, 3)
             call.add_done_callback(lambda done: seen.append((1, done.result())))
             call.add_done_callback(bad)
@@ -440,16 +417,16 @@ class TestFutures:
             assert seen[-1] is call
         assert "exception calling callback" in caplog.text
 
-    def test_a_callback_that_exits(self, serve: Any, gate: threading.Event) -> None:
-        with executor_on(serve(then=once(gate, run()))) as executor:
+    def test_a_callback_that_exits(self, serve_beside: Any, gate: threading.Event) -> None:
+        with executor_on(serve_beside(then=once(gate, run()))) as executor:
             executor.submit(tasks.square, 3).add_done_callback(lambda _: sys.exit(3))
             gate.set()
             assert executor.submit(tasks.square, 4).result(HANG_S) == 16
 
-    def test_a_callback_that_exits_of_a_call_that_cannot_start(self, serve: Any) -> None:
+    def test_a_callback_that_exits_of_a_call_that_cannot_start(self, serve_beside: Any) -> None:
         gate = threading.Event()
         missing = scripted.aws_error(404, "ResourceNotFoundException", "Function not found")
-        with executor_on(serve(then=once(gate, missing)), max_workers=1) as executor:
+        with executor_on(serve_beside(then=once(gate, missing)), max_workers=1) as executor:
             calls = [executor.submit(tasks.square, i) for i in range(3)]
             for call in calls:
                 call.add_done_callback(lambda _: sys.exit(3))
@@ -459,12 +436,12 @@ class TestFutures:
             assert executor._pump._thread is not None
             assert executor._pump._thread.is_alive()
 
-    def test_wait_and_as_completed(self, serve: Any, gate: threading.Event) -> None:
+    def test_wait_and_as_completed(self, serve_beside: Any, gate: threading.Event) -> None:
         def slow_first(connection: Connection, request: Request) -> None:
             step: Step = once(gate, run()) if request.envelope["chunk"] == 0 else run()
             step(connection, request)
 
-        with executor_on(serve(then=slow_first)) as executor:
+        with executor_on(serve_beside(then=slow_first)) as executor:
             calls = [executor.submit(tasks.fail_at_seven, i) for i in (1, 2, 7)]
             done, waiting = futures.wait(calls, HANG_S, futures.FIRST_COMPLETED)
             assert done and calls[0] in waiting
@@ -570,7 +547,7 @@ class TestReading:
             assert isinstance(error, BrokenPipeError)
             assert executor.submit(tasks.square, 3).result(HANG_S) == 9
 
-    def test_credentials_that_exit(self, serve: Any) -> None:
+    def test_credentials_that_exit(self, serve_beside: Any) -> None:
         class Keys:
             access_key, secret_key, token = scripted.ACCESS_KEY, scripted.SECRET_KEY, None
             _expiry_time = None
@@ -581,11 +558,11 @@ class TestReading:
                 return self
 
         expired = scripted.aws_error(403, "ExpiredTokenException", "The security token is expired")
-        with executor_on(serve(then=expired), credentials=Keys()) as executor:
+        with executor_on(serve_beside(then=expired), credentials=Keys()) as executor:
             for _ in range(2):
                 assert isinstance(executor.submit(tasks.square, 1).exception(HANG_S), SystemExit)
 
-    def test_credentials_that_fail_while_another_call_runs(self, serve: Any) -> None:
+    def test_credentials_that_fail_while_another_call_runs(self, serve_beside: Any) -> None:
         """That one may have run, which the error of the credentials does not say."""
 
         class Keys:
@@ -598,7 +575,7 @@ class TestReading:
                 return self
 
         expired = scripted.aws_error(403, "ExpiredTokenException", "The security token is expired")
-        server = serve([hold(), expired])
+        server = serve_beside([hold(), expired])
         with executor_on(server, credentials=Keys()) as executor:
             sent = executor.submit(tasks.square, 1)
             server.wait_for(1)
@@ -610,20 +587,22 @@ class TestReading:
         assert error.__cause__ is refused
 
 
-def test_a_retry_is_logged_as_a_maps_is(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_retry_is_logged_as_a_maps_is(
+    serve_beside: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     unwell = scripted.aws_error(500, "ServiceException", "try again")
     with (
         caplog.at_level(logging.WARNING, "lambdamap"),
-        executor_on(serve([unwell], run())) as executor,
+        executor_on(serve_beside([unwell], run())) as executor,
     ):
         assert executor.submit(tasks.square, 3).result(HANG_S) == 9
     assert [vars(record)["event"] for record in caplog.records] == ["retry"]
 
 
 def test_a_future_that_somebody_else_has_set_is_not_called(
-    serve: Any, gate: threading.Event
+    serve_beside: Any, gate: threading.Event
 ) -> None:
-    with executor_on(serve(then=once(gate, run())), max_workers=1) as executor:
+    with executor_on(serve_beside(then=once(gate, run())), max_workers=1) as executor:
         first, second, third = (executor.submit(tasks.square, i) for i in range(3))
         until(first.running)
         second.set_result(-1)
@@ -755,202 +734,8 @@ def test_run_in_executor() -> None:
     assert asyncio.run(main()) == list(range(1, 21))
 
 
-def script(body: str) -> subprocess.Popen[str]:
-    text = f"import sys; sys.path[:0] = {sys.path!r}\n" + textwrap.dedent(body)
-    return subprocess.Popen(
-        [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def test_the_program_does_not_exit_before_pending_futures_are_done(tmp_path: Path) -> None:
-    process = script(
-        """
-        import lambdamap, tasks
-        executor = lambdamap.LambdaExecutor(1, backend="local")
-        for i in range(3):
-            executor.submit(tasks.wait_for_file, PATH).add_done_callback(lambda f: print(f.result()))
-        results = executor.map(tasks.square, [5])
-        executor.shutdown(wait=False)
-        print("end of the script")
-        open(PATH, "w").close()
-        """.replace("PATH", repr(str(tmp_path / "end")))
-    )
-    out, err = process.communicate(timeout=HANG_S)
-    assert out.splitlines() == ["end of the script", "True", "True", "True"], err
-    assert (process.returncode, err) == (0, "")
-
-
-def test_ctrl_c_ends_the_program() -> None:
-    import signal
-
-    with Server(then=hold()) as server:
-        options = api_options(server)
-        del options["chunksize"], options["progress"]
-        process = script(
-            f"""
-            import lambdamap, tasks
-            with lambdamap.LambdaExecutor(**{options!r}) as executor:
-                calls = [executor.submit(tasks.square, i) for i in range(3)]
-                calls[0].result()
-            """
-        )
-        server.wait_for(3)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=HANG_S)
-    assert "KeyboardInterrupt" in err
-    assert process.returncode == -signal.SIGINT
-
-
-def test_ctrl_c_says_what_runs_on(serve: Any) -> None:
-    server = serve(then=hold())
-    with pytest.raises(KeyboardInterrupt) as caught, executor_on(server, max_workers=2) as executor:
-        calls = [executor.submit(tasks.square, i) for i in range(5)]
-        server.wait_for(2)
-        raise KeyboardInterrupt
-    assert futures.wait(calls, HANG_S).not_done == set()
-    said = "\n".join(notes(caught.value))
-    assert "calls cancelled; 2 started invocations run to completion on" in said
-    with pytest.raises(KeyboardInterrupt) as caught, executor_on(server) as executor:
-        results = executor.map(tasks.square, range(3), chunksize=1)
-        server.wait_for(5)
-        raise KeyboardInterrupt
-    with pytest.raises(futures.CancelledError):
-        next(results)
-    said = "\n".join(notes(caught.value))
-    assert "3 started invocations run to completion on" in said
-
-
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-@pytest.mark.parametrize("end", ["shutdown", "cancel", "abort", "drop"])
-def test_the_end_of_an_executor_in_a_child_of_fork(end: str) -> None:
-    """Another thread of the parent's may have held the lock at the fork; in the child none lets go."""
-    executor = lambdamap.LambdaExecutor(backend="inline")
-    assert executor.submit(tasks.square, 3).result() == 9
-    with executor._pump.lock:
-        child = os.fork()
-        if child == 0:
-            signal.alarm(HANG_S)
-            if end == "drop":
-                del executor
-            elif end == "abort":
-                executor.abort()
-            else:
-                executor.shutdown(cancel_futures=end == "cancel")
-            os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    assert executor.submit(tasks.square, 4).result() == 16
-    executor.shutdown()
-
-
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_child_of_fork() -> None:
-    with lambdamap.LambdaExecutor(backend="local") as executor:
-        assert executor.submit(tasks.square, 3).result() == 9
-        child = os.fork()
-        if child == 0:
-            try:
-                executor.submit(tasks.square, 3)
-            except RuntimeError as error:
-                os._exit(0 if "before a fork" in str(error) else 2)
-            os._exit(1)
-        assert os.waitpid(child, 0)[1] == 0
-        assert executor.submit(tasks.square, 4).result() == 16
-
-
-def test_a_thread_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call is refused, and does not run when a later one finds a thread."""
-
-    def fail(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with lambdamap.LambdaExecutor(backend="inline") as executor:
-        with monkeypatch.context() as patched:
-            patched.setattr(threading.Thread, "start", fail)
-            with pytest.raises(RuntimeError, match="can't start"):
-                executor.submit(Path.touch, tmp_path / "touched")
-        assert executor.submit(tasks.square, 3).result(HANG_S) == 9
-    assert not (tmp_path / "touched").exists()
-
-
-def test_ctrl_c_while_the_thread_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: threading.Thread) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(threading.Thread, "start", interrupt)
-    with (
-        pytest.raises(KeyboardInterrupt),
-        lambdamap.LambdaExecutor(backend="inline") as executor,
-    ):
-        executor.submit(tasks.square, 1)
-
-
-def test_a_thread_that_breaks_leaves_nobody_waiting(
-    serve: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    from lambdamap.calls import pump
-
-    executor = executor_on(serve(then=hold()), max_workers=1)
-    calls = [executor.submit(tasks.square, i) for i in range(3)]
-    until(calls[0].running)
-    results = executor.map(tasks.square, range(5))
-
-    def fail(*_: object) -> None:
-        raise OSError("no descriptors")
-
-    monkeypatch.setattr(pump.Pump, "_wait", fail)
-    executor._pump.wake()
-    for call in calls:
-        with pytest.raises(RuntimeError, match="broken: OSError"):
-            call.result(HANG_S)
-    with pytest.raises(RuntimeError, match="broken: OSError"):
-        next(results)
-    with pytest.raises(RuntimeError, match="after shutdown"):
-        executor.submit(tasks.square, 1)
-    assert "thread failed" in caplog.text
-
-
-class _Invocation:
-    """Lambda's context object, of an invocation that has so many seconds left."""
-
-    def __init__(self, seconds: float) -> None:
-        self._ends = time.monotonic() + seconds
-
-    def get_remaining_time_in_millis(self) -> int:
-        return int(1000 * (self._ends - time.monotonic()))
-
-
-def test_one_made_in_an_invocation_serves_the_next() -> None:
-    """Such as a global that a handler makes when it is first needed."""
-    with deadline.until(_Invocation(2.0)):
-        executor = lambdamap.LambdaExecutor(backend="inline")
-        assert executor.submit(tasks.square, 2).result(HANG_S) == 4
-    time.sleep(2.0)
-    with executor:
-        assert executor.submit(tasks.square, 3).result(HANG_S) == 9
-        assert list(executor.map(tasks.square, [4], buffersize=1)) == [16]
-
-
-@pytest.mark.parametrize("where", ["lambda", "threads"])
-def test_calls_end_with_the_invocation_that_they_are_made_in(
-    where: str, serve: Any, gate: threading.Event
-) -> None:
-    if where == "lambda":
-        executor = executor_on(serve(then=hold()))
-    else:
-        threads = futures.ThreadPoolExecutor(2)
-        for _ in range(2):
-            threads.submit(gate.wait)
-        executor = lambdamap.LambdaExecutor(backend=threads)
-    with executor, deadline.until(_Invocation(1.0)):
-        called = executor.submit(tasks.square, 2)
-        mapped = executor.map(tasks.square, [3])
-        for late in (lambda: called.result(HANG_S), lambda: next(mapped)):
-            with pytest.raises(lambdamap.DeadlineError):
-                late()
-
-
 def test_max_workers_holds_for_all_functions_and_maps_together(
-    serve: Callable[..., Server],
+    serve_beside: Callable[..., Server],
 ) -> None:
     """Calls of different functions and a map are maps of their own underneath; they share the bound."""
     lock, now, most = threading.Lock(), [0], [0]
@@ -964,7 +749,7 @@ def test_max_workers_holds_for_all_functions_and_maps_together(
             now[0] -= 1
         run()(connection, request)
 
-    with executor_on(serve(then=count), max_concurrency=2) as executor:
+    with executor_on(serve_beside(then=count), max_concurrency=2) as executor:
         calls = [executor.submit(tasks.square, i) for i in range(10)]
         calls += [executor.submit(tasks.identity, i) for i in range(10)]
         mapped = executor.map(tasks.add, range(10), chunksize=1)

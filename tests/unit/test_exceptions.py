@@ -182,7 +182,7 @@ def test_a_class_that_looks_different_here() -> None:
     nodes[0]["fields"]["more"] = _codec.encode(1)
     again = exceptions.unpack(_codec.encode_text(nodes), False, LIMIT)
     assert again.place == 5  # type: ignore[union-attr]
-    assert any("more was not sent: its class has no such slot" in note for note in notes(again))  # type: ignore[arg-type]
+    assert any("more was not sent: its class has no such slot" in note for note in notes(again))
 
 
 # --- what it refers to ------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def test_what_an_error_says(values: dict[str, object], text: str) -> None:
 def test_what_is_refused(name: str, values: list[object]) -> None:
     for value in values:
         with pytest.raises(lambdamap.ConfigError, match=f"^{name} "):
-            options.Options(**{name: value})  # type: ignore[arg-type]
+            options.Options(**{name: value})
 
 
 @pytest.mark.parametrize(

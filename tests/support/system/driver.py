@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 import scripted
 
 if TYPE_CHECKING:
-    from lambdamap import _net
+    from lambdamap import LambdaExecutor, _net
 
 __all__ = [
     "Endless",
     "api_options",
     "collect",
+    "executor_on",
     "invoke",
     "notes",
     "open_map",
@@ -120,6 +121,15 @@ def api_options(server: scripted.Server, **changes: Any) -> dict[str, Any]:
         "progress": False,
         **changes,
     }
+
+
+def executor_on(server: scripted.Server, **changes: Any) -> LambdaExecutor:
+    """An executor whose calls go to a scripted server."""
+    import lambdamap
+
+    options = api_options(server, **changes)
+    del options["chunksize"], options["progress"]
+    return lambdamap.LambdaExecutor(**options)
 
 
 def until(condition: Callable[[], object], hang_s: float = HANG_S) -> None:
