@@ -112,14 +112,25 @@ class TestReplySize:
         assert results.stats.requests == 1
 
 
-def in_part(connection: Connection, request: Request) -> None:
-    """The worker has no time left: it answers its first item."""
+def run_in_part(request: Request) -> Any:
+    """Run it without time left: it does its first item."""
     from lambdamap.worker.call import run_request
 
     event = request.json()
     event["lambdamap"]["left_ms"] = 499  # enough to start one, less than the reserve
-    body = json.dumps(run_request(event)).encode()
+    return run_request(event)
+
+
+def in_part(connection: Connection, request: Request) -> None:
+    body = json.dumps(run_in_part(request)).encode()
     connection.send(plain_reply(body, headers={"Connection": "close"}))
+
+
+def in_part_cut_off(connection: Connection, request: Request) -> None:
+    """The reply's end is lost, so nobody knows how many items have run."""
+    body = json.dumps(run_in_part(request)).encode()
+    connection.send(plain_reply(body)[:-5])
+    connection.close()
 
 
 def several_in_part(connection: Connection, request: Request) -> None:
@@ -157,11 +168,15 @@ class TestTheRest:
         assert caught.value.ran == "NOT"
 
     @pytest.mark.parametrize("smaller", [in_part, aws_error(413, "RequestEntityTooLargeException")])
-    def test_it_may_have_run_in_an_attempt_for_its_first_chunk(self, smaller: Any) -> None:
-        """That attempt was lost; the last one, for the smaller chunk, has not run."""
+    @pytest.mark.parametrize("first", [reset(), in_part_cut_off])
+    def test_it_may_have_run_in_an_attempt_for_its_first_chunk(
+        self, smaller: Any, first: Any
+    ) -> None:
+        """That attempt was lost, or ran as far as nobody knows; the last one, for the smaller chunk,
+        has not run."""
         missing = aws_error(404, "ResourceNotFoundException", "Function not found")
         with (
-            Server([reset(), smaller, missing, missing]) as server,
+            Server([first, smaller, missing, missing]) as server,
             pytest.raises(lambdamap.FunctionNotFoundError) as caught,
         ):
             options = api_options(server, chunksize=4, idempotent=True, max_concurrency=1)

@@ -217,6 +217,8 @@ class Sender:
     def _resend(self, completion: Completion, start: int, size: int) -> None:
         first = completion.first_item + start
         before = self.ran_before(completion)
+        if before == "RAN":  # the worker may have stopped before it came to a part's items
+            before = "MAYBE"
         parts = []
         for chunk, count in self._coding.parts(completion.request_frame(), start, size):
             parts.append((chunk, first, count))
