@@ -336,9 +336,9 @@ static void
 io_drop_cancelled(struct lm_io *io)
 {
   LM_LIST_EACH (&io->turn.active, node) {
-    struct lm_conn *conn = LM_CONTAINER(node, struct lm_conn, link);
-    if (atomic_load(&conn->job->batch->cancelled))
-      lm_conn_cancel(conn, "cancelled");
+    struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
+    if (atomic_load(&job->batch->cancelled))
+      lm_conn_cancel(job, "cancelled");
   }
   LM_LIST_EACH (&io->pools, node)
     lm_pool_retry_waiting(LM_CONTAINER(node, struct lm_pool, link), io->turn.now_ns);
@@ -366,7 +366,7 @@ io_run_timers(struct lm_io *io)
 {
   for (struct lm_heap_item *item;
        (item = lm_heap_first(&io->turn.timers)) != NULL && item->key <= io->turn.now_ns;)
-    lm_conn_expire(LM_CONTAINER(item, struct lm_conn, timer));
+    lm_conn_expire(LM_CONTAINER(item, struct lm_job, due));
   LM_LIST_EACH (&io->pools, node) {
     struct lm_pool *pool = LM_CONTAINER(node, struct lm_pool, link);
     if (!lm_list_empty(&pool->waiting))
@@ -451,7 +451,7 @@ io_wind_up(struct lm_io *io)
   lm_inbox_shut(&io->inbox);
   io_empty_inbox(io);
   LM_LIST_EACH (&io->turn.active, node)
-    lm_conn_cancel(LM_CONTAINER(node, struct lm_conn, link), "the dispatcher is shutting down");
+    lm_conn_cancel(LM_CONTAINER(node, struct lm_job, link), "the dispatcher is shutting down");
   LM_LIST_EACH (&io->pools, node) {
     struct lm_pool *pool = LM_CONTAINER(node, struct lm_pool, link);
     LM_LIST_EACH (&pool->waiting, waiting) {

@@ -19,6 +19,7 @@
 #include "wire/envelope.h"
 
 struct lm_batch; /* batch.h */
+struct lm_conn;  /* transport/conn.h */
 struct lm_inbox;
 
 /* The next step of a job whose attempt has started. */
@@ -32,9 +33,13 @@ enum lm_step {
 
 struct lm_job {
   struct lm_node link;
-  struct lm_heap_item due; /* in the scheduler's heap while it is delayed */
-  struct lm_batch *batch;  /* borrowed; counts its jobs */
-  struct lm_inbox *inbox;  /* where a CPU thread returns it to; borrowed */
+  struct lm_heap_item
+      due; /* in the scheduler's heap while it is delayed, and in its I/O thread's, by
+                              the deadline, while it is on a connection */
+  struct lm_batch *batch; /* borrowed; counts its jobs */
+  struct lm_inbox *inbox; /* where a CPU thread returns it to; borrowed */
+  struct lm_conn *conn;   /* that it is sent on; borrowed; NULL: none */
+  bool touched;           /* a byte of the attempt's request may have left */
   enum lm_step step;
   uint64_t first_item;
   uint32_t n_items;

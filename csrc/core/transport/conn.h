@@ -1,9 +1,10 @@
-/* One connection and the request on it.
+/* One connection: how it is opened, the bytes on it, and the attempts that depend on it.
  *
  * Vocabulary. A *stream* (os/stream.h) opens the connection (address, TCP, proxy, TLS, verification) and
- * sends and receives bytes; the HTTP is ours. A *site* is what the connections of one I/O thread to one
- * endpoint share; the pool that it is part of decides which connection a job gets. A *turn* is what the I/O
- * thread shares with all of its connections.
+ * sends and receives bytes. A *protocol* (h1.h) makes requests and replies of these bytes. A *site* is what
+ * the connections of one I/O thread to one endpoint share; the pool that it is part of decides which
+ * connection a job gets, and which protocol a connection has. A *turn* is what the I/O thread shares with all
+ * of its connections.
  *
  * States.
  *
@@ -11,24 +12,20 @@
  *                       │          │        │
  *                       └──────────┴────────┴─► closed
  *
- * CONNECTING and BUSY connections have a job and a timer for its deadline, and are in the turn's `active`
- * list. A BUSY one sends the request and receives the reply at the same time: the peer may reply before it
- * has read everything. A long transfer pauses after a slice and continues in the next turn (`again`). IDLE
- * connections have no job, are in the site's `idle` list, last used first, and are counted in the endpoint,
- * where other threads claim them.
+ * A CONNECTING connection has no protocol yet. IDLE connections have no job, are in the site's `idle` list,
+ * last used first, and are counted in the endpoint, where other threads claim them.
  *
- * An attempt ends in one of two ways. With a complete reply, the connection becomes IDLE, or is closed if it
- * cannot be reused, and the job goes to turn->replied. Without one, the connection is closed and the job goes
- * to turn->ended, with an outcome that says whether the function may have run (`touched`: a byte of the
+ * A job that is attached to a connection is in the turn's `active` list, and in its `timers` by its deadline.
+ * Its attempt ends in one of two ways. With a complete reply, it goes to turn->replied. Without one, it goes
+ * to turn->ended, with an outcome that says whether the function may have run (`job->touched`: a byte of the
  * request may have left). A request is never sent twice from here.
  *
  * Lock rules. None: a connection belongs to one I/O thread from lm_conn_open to the end of lm_conn_close. The
  * counts that other threads read, of idle connections (endpoint) and of all (turn), are atomic.
  *
- * Who frees. A connection owns its job while CONNECTING or BUSY and gives it away before it is closed. It
- * frees itself when an attempt ends without a reply or it cannot be reused, and when the peer closes it while
- * IDLE; after a call that may end the attempt, it must not be used. The pool closes connections that were
- * idle for too long.
+ * Who frees. A connection owns its job and gives it away before it is closed. It is closed, and thereby freed,
+ * when it cannot be reused, and when the peer closes it while it is IDLE; after a call that may end an
+ * attempt, it must not be used. The pool closes connections that were idle for too long.
  */
 #ifndef LM_TRANSPORT_CONN_H
 #define LM_TRANSPORT_CONN_H
@@ -36,10 +33,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/buf.h"
-#include "base/heap.h"
 #include "base/list.h"
-#include "http/http1.h"
 #include "job/job.h"
 #include "os/stream.h"
 #include "transport/endpoint.h"
@@ -47,54 +41,75 @@
 
 enum lm_conn_state { LM_CONN_CONNECTING, LM_CONN_IDLE, LM_CONN_BUSY };
 
+struct lm_conn;
+struct lm_h1; /* h1.c */
+
+/* What makes requests and replies of the bytes on an open connection. */
+struct lm_protocol {
+  /* The socket is readable or writable, or the next turn of a long transfer has come. May end attempts, and
+   * free the connection. */
+  void (*proceed)(struct lm_conn *conn);
+  /* End the job's attempt, and no other one. May free the connection. */
+  void (*drop)(struct lm_job *job, enum lm_failure failure, const char *why);
+  void (*clean_up)(struct lm_conn *conn); /* free what it has of the connection */
+};
+
 /* What the connections of one I/O thread to one endpoint share. */
 struct lm_site {
   struct lm_turn *turn;         /* borrowed */
   struct lm_endpoint *endpoint; /* strong */
   struct lm_list idle;          /* IDLE connections, last used first */
   struct lm_streams streams;
+  void (*opened)(struct lm_conn *conn); /* it is connected: give it a protocol, and start its job */
 };
 
 struct lm_conn {
-  struct lm_node link;       /* in its site's `idle` or its turn's `active` list */
-  struct lm_node again;      /* in its turn's `again` list while it has more to send or receive */
-  struct lm_heap_item timer; /* in its turn's `timers` while it has a job */
-  struct lm_site *site;      /* borrowed */
+  struct lm_node idle;  /* in its site's `idle` list */
+  struct lm_node again; /* in its turn's `again` list while it has more to send or receive */
+  struct lm_site *site; /* borrowed */
   struct lm_stream stream;
   enum lm_conn_state state;
+  const struct lm_protocol *protocol; /* static; NULL while CONNECTING */
+  struct lm_h1 *h1;                   /* owned, by the protocol */
   int64_t born_ns, idle_since_ns;
-  struct lm_job *job;         /* owned while CONNECTING or BUSY */
-  struct lm_buf out;          /* request head, followed by the body if that is small */
-  size_t out_done, body_done; /* bytes written */
-  size_t slice;               /* size of the last write that wrote nothing, 0: none; TLS needs the
-                                  same bytes again */
-  bool body_apart;            /* the body is sent from the job's buffer, not from out */
-  bool touched;               /* a byte of this request may have left */
-  bool all_sent;
-  bool hopeless;    /* any other connection to this endpoint would fail, too */
-  bool peer_closed; /* the peer has closed its side; the event is reported once only */
-  struct lm_http1 reply;
+  struct lm_job *job; /* owned while CONNECTING or BUSY */
+  size_t slice;       /* size of the last write that wrote nothing, 0: none; TLS needs the same
+                         bytes again */
+  bool hopeless;      /* any other connection to this endpoint would fail, too */
+  bool peer_closed;   /* the peer has closed its side; the event is reported once only */
 };
 
-/* Start to connect for `job` (moved). NULL: *err, and the job is still the caller's. */
+/* Start to connect, for `job` (moved). NULL: *err, and the job is still the caller's. */
 struct lm_conn *lm_conn_open(struct lm_site *site, struct lm_job *job, const char *resolve,
                              struct lm_error *err);
 
-/* Sign and start sending conn->job on a connected connection. */
-void lm_conn_start(struct lm_conn *conn);
+/* Close and free; it must have no job. */
+void lm_conn_close(struct lm_conn *conn);
 
-/* Continue a long transfer after a slice. */
+/* Attach the job (moved) to an IDLE connection, which becomes BUSY. -1: *err, and nothing has changed. */
+int lm_conn_attach(struct lm_conn *conn, struct lm_job *job, struct lm_error *err);
+/* Take the job back. */
+struct lm_job *lm_conn_detach(struct lm_conn *conn);
+/* Make the connection IDLE: its job is detached, and the reply was read to its exact end. */
+void lm_conn_keep(struct lm_conn *conn);
+
+/* End the attempt without a usable reply, and close the connection. `text` must not be the job's own. */
+void lm_conn_lose(struct lm_conn *conn, enum lm_failure failure, const char *text);
+
+/* End the job's attempt: its deadline has passed, or its map was cancelled (`why`: the message). */
+void lm_conn_expire(struct lm_job *job);
+void lm_conn_cancel(struct lm_job *job, const char *why);
+
+/* Send of these bytes what the socket takes, *n. After AGAIN some may have left all the same (TLS), and the next
+ * call must begin with the same bytes. */
+enum lm_stream_result lm_conn_send(struct lm_conn *conn, const uint8_t *at, size_t size, size_t *n);
+/* Continue in the next turn: other connections have theirs first. */
+void lm_conn_go_on_next_turn(struct lm_conn *conn);
+/* What `again` calls for. */
 void lm_conn_continue(struct lm_conn *conn);
 
 /* Whether an IDLE connection has received nothing since its last reply but records of the TLS layer itself.
  * One that is not silent must be closed. */
 bool lm_conn_is_silent(struct lm_conn *conn);
-
-/* End the attempt: its deadline has passed, or its map was cancelled (`why`: the message). */
-void lm_conn_expire(struct lm_conn *conn);
-void lm_conn_cancel(struct lm_conn *conn, const char *why);
-
-/* Close and free; it must have no job. */
-void lm_conn_close(struct lm_conn *conn);
 
 #endif

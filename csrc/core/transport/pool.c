@@ -5,9 +5,12 @@
 #include "job/coding.h"
 #include "os/seams.h"
 #include "policy/deadline.h"
+#include "transport/h1.h"
 
 static const int64_t MAX_LIFE_NS = 600000000000;
 static const int64_t LOOK_AGAIN_NS = 50000000; /* at jobs that wait for an address, as a fallback */
+
+static void pool_on_opened(struct lm_conn *conn);
 
 struct lm_pool *
 lm_pool_new(struct lm_turn *turn, struct lm_endpoint *endpoint)
@@ -17,6 +20,7 @@ lm_pool_new(struct lm_turn *turn, struct lm_endpoint *endpoint)
     return NULL;
   pool->site.turn = turn;
   pool->site.endpoint = lm_endpoint_ref(endpoint);
+  pool->site.opened = pool_on_opened;
   lm_list_init(&pool->site.idle);
   lm_streams_init(&pool->site.streams, turn->loop, &turn->now_ns);
   lm_list_init(&pool->waiting);
@@ -46,7 +50,7 @@ lm_pool_next(const struct lm_pool *pool, int64_t now_ns)
   next = lm_deadline_earlier(next, lm_streams_next(&pool->site.streams, now_ns));
   struct lm_node *last = lm_list_last(&pool->site.idle);
   if (last != NULL)
-    next = lm_deadline_earlier(next, LM_CONTAINER(last, struct lm_conn, link)->idle_since_ns +
+    next = lm_deadline_earlier(next, LM_CONTAINER(last, struct lm_conn, idle)->idle_since_ns +
                                          lm_periods.max_idle_ns + 1);
   return next;
 }
@@ -64,11 +68,21 @@ void
 lm_pool_trim(struct lm_pool *pool, int64_t now_ns, bool all)
 {
   for (struct lm_node *node; (node = lm_list_last(&pool->site.idle)) != NULL;) {
-    struct lm_conn *oldest = LM_CONTAINER(node, struct lm_conn, link);
+    struct lm_conn *oldest = LM_CONTAINER(node, struct lm_conn, idle);
     if (!all && !pool_is_old(oldest, now_ns))
       return;
     lm_conn_close(oldest);
   }
+}
+
+static void
+pool_on_opened(struct lm_conn *conn)
+{
+  struct lm_error err;
+  if (lm_h1_adopt(conn, &err) == 0)
+    lm_h1_start(conn);
+  else
+    lm_conn_lose(conn, LM_FAIL_MEMORY, err.text);
 }
 
 static bool
@@ -105,16 +119,21 @@ pool_dial(struct lm_pool *pool, struct lm_job *job, int64_t now_ns)
 bool
 lm_pool_send(struct lm_pool *pool, struct lm_job *job, bool claimed, int64_t now_ns)
 {
+  struct lm_error err;
   for (struct lm_node *node; claimed && (node = lm_list_first(&pool->site.idle)) != NULL;) {
-    struct lm_conn *conn = LM_CONTAINER(node, struct lm_conn, link);
+    struct lm_conn *conn = LM_CONTAINER(node, struct lm_conn, idle);
     /* A TLS layer that has read ahead may hold bytes that the loop does not report. */
     if (pool_is_old(conn, now_ns) || (pool->site.endpoint->tls && !lm_conn_is_silent(conn))) {
       lm_conn_close(conn);
       continue;
     }
-    lm_list_remove(&conn->link);
-    conn->job = job;
-    lm_conn_start(conn);
+    if (lm_conn_attach(conn, job, &err) != 0) {
+      lm_endpoint_add_idle(pool->site.endpoint, pool->site.turn->index, 1);
+      job->outcome = lm_outcome_of_loss(false, 0, LM_FAIL_MEMORY);
+      job->error = err;
+      return false;
+    }
+    lm_h1_start(conn);
     return true;
   }
   if (claimed)

@@ -21,9 +21,9 @@ struct lm_turn {
   struct lm_loop *loop; /* owned by the thread, like the next two */
   struct lm_sigv4 *signer;
   uint8_t *scratch;         /* LM_SCRATCH_BYTES, for received bytes */
-  struct lm_list active;    /* connections with a job */
-  struct lm_list again;     /* those of them that continue in the next turn */
+  struct lm_list active;    /* jobs on a connection */
   struct lm_heap timers;    /* of them, by deadline */
+  struct lm_list again;     /* connections that continue in the next turn */
   atomic_uint *connections; /* number of connections of all threads, in any state; borrowed */
 
   void *context; /* borrowed; passed to these callbacks */
