@@ -213,10 +213,11 @@ io_pool_of(struct lm_io *io, struct lm_endpoint *endpoint)
 static bool
 io_pass(struct lm_io *io, struct lm_job *job)
 {
-  struct lm_endpoint *endpoint = job->batch->target->endpoint;
+  const struct lm_target *target = job->batch->target;
   for (unsigned i = 0; i < io->crew->n_io; i++) {
     struct lm_io *other = io->crew->io[i];
-    if (other != io && lm_endpoint_claim(endpoint, i) && lm_inbox_pass(&other->inbox, job)) {
+    if (other != io && lm_endpoint_claim(target->endpoint, i) &&
+        lm_inbox_pass(&other->inbox, job)) {
       io_change_load(io, -1);
       return true;
     }
@@ -229,11 +230,11 @@ io_pass(struct lm_io *io, struct lm_job *job)
 static void
 io_send_job(struct lm_io *io, struct lm_job *job, bool passed)
 {
-  struct lm_endpoint *endpoint = job->batch->target->endpoint;
-  bool claimed = passed || lm_endpoint_claim(endpoint, io->turn.index);
+  const struct lm_target *target = job->batch->target;
+  bool claimed = passed || lm_endpoint_claim(target->endpoint, io->turn.index);
   if (!claimed && io_pass(io, job))
     return;
-  struct lm_pool *pool = io_pool_of(io, endpoint);
+  struct lm_pool *pool = io_pool_of(io, target->endpoint);
   if (pool == NULL) {
     lm_coding_fail(job, LM_RAN_NOT, LM_FAIL_MEMORY, "out of memory");
     io_ended(io, job);
@@ -288,6 +289,7 @@ io_empty_inbox(struct lm_io *io)
   lm_inbox_empty(&io->inbox, &jobs);
   for (struct lm_node *node; (node = lm_list_pop_front(&jobs)) != NULL;) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
+    const struct lm_target *target = job->batch->target;
     bool passed = job->passed;
     if (passed)
       io_change_load(io, 1);
@@ -296,7 +298,7 @@ io_empty_inbox(struct lm_io *io)
     else if (!io_unwanted(io, job))
       io_send_job(io, job, passed);
     else if (passed)
-      lm_endpoint_add_idle(job->batch->target->endpoint, io->turn.index, 1);
+      lm_endpoint_add_idle(target->endpoint, io->turn.index, 1);
   }
 }
 

@@ -30,8 +30,9 @@ conn_hold(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
 struct lm_job *
 lm_conn_detach(struct lm_conn *conn)
 {
+  struct lm_turn *turn = conn->site->turn;
   struct lm_job *job = conn->job;
-  lm_heap_remove(&conn->site->turn->timers, &job->due);
+  lm_heap_remove(&turn->timers, &job->due);
   lm_list_remove(&job->link);
   if (lm_list_linked(&conn->again))
     lm_list_remove(&conn->again);
@@ -44,6 +45,7 @@ struct lm_conn *
 lm_conn_open(struct lm_site *site, struct lm_job *job, const char *resolve, struct lm_error *err)
 {
   const struct lm_endpoint *endpoint = site->endpoint;
+  const struct lm_target *target = job->batch->target;
   struct lm_turn *turn = site->turn;
   struct lm_conn *conn = lm_alloc_zero(1, sizeof *conn);
   if (conn == NULL) {
@@ -59,7 +61,7 @@ lm_conn_open(struct lm_site *site, struct lm_job *job, const char *resolve, stru
       .url = endpoint->url,
       .proxy = endpoint->proxy,
       .resolve = resolve,
-      .connect_timeout_ms = job->batch->target->connect_timeout_ms,
+      .connect_timeout_ms = target->connect_timeout_ms,
       .tls = endpoint->tls,
       .store = endpoint->store,
       .ca_file = endpoint->ca_file,
@@ -160,6 +162,7 @@ static void
 conn_trace_connection(struct lm_conn *conn)
 {
   const struct lm_endpoint *endpoint = conn->site->endpoint;
+  struct lm_job *job = conn->job;
   struct lm_buf text;
   long port = 0;
   char line[192];
@@ -168,7 +171,7 @@ conn_trace_connection(struct lm_conn *conn)
            endpoint->proxy != NULL ? ", a proxy" : "");
   lm_buf_init(&text, sizeof line);
   lm_buf_str(&text, line);
-  lm_notes_add_text(&conn->job->batch->notes, LM_NOTE_CONNECTED, conn->job, &text);
+  lm_notes_add_text(&job->batch->notes, LM_NOTE_CONNECTED, job, &text);
 }
 
 static void
@@ -202,13 +205,14 @@ static void
 conn_on_opened(void *owner, bool connected)
 {
   struct lm_conn *conn = owner;
+  struct lm_turn *turn = conn->site->turn;
   struct lm_error err;
   if (!connected) {
     conn_fail_to_connect(conn);
     return;
   }
-  if (lm_loop_set(conn->site->turn->loop, conn->stream.fd,
-                  LM_LOOP_READ | LM_LOOP_WRITE | LM_LOOP_EDGE, conn_on_event, conn, &err) != 0) {
+  if (lm_loop_set(turn->loop, conn->stream.fd, LM_LOOP_READ | LM_LOOP_WRITE | LM_LOOP_EDGE,
+                  conn_on_event, conn, &err) != 0) {
     lm_conn_lose(conn, LM_FAIL_SYSTEM, err.text);
     return;
   }
@@ -225,19 +229,21 @@ conn_on_opened(void *owner, bool connected)
 enum lm_stream_result
 lm_conn_send(struct lm_conn *conn, const uint8_t *at, size_t size, size_t *n)
 {
+  struct lm_turn *turn = conn->site->turn;
   size_t offer = conn->slice != 0 ? conn->slice : size > SLICE_BYTES ? SLICE_BYTES : size;
   enum lm_stream_result result = lm_stream_send(&conn->stream, at, offer, n);
   conn->slice = result == LM_STREAM_AGAIN ? offer : 0;
   if (result == LM_STREAM_AGAIN)
-    lm_loop_want_write(conn->site->turn->loop, conn->stream.fd, true);
+    lm_loop_want_write(turn->loop, conn->stream.fd, true);
   return result;
 }
 
 void
 lm_conn_go_on_next_turn(struct lm_conn *conn)
 {
+  struct lm_turn *turn = conn->site->turn;
   if (!lm_list_linked(&conn->again))
-    lm_list_push_back(&conn->site->turn->again, &conn->again);
+    lm_list_push_back(&turn->again, &conn->again);
 }
 
 void

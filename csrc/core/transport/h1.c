@@ -68,6 +68,7 @@ static int
 h1_send(struct lm_conn *conn, struct lm_error *err)
 {
   struct lm_h1 *h1 = conn->h1;
+  struct lm_turn *turn = conn->site->turn;
   struct lm_job *job = conn->job;
   size_t moved = 0;
   while (!h1->all_sent) {
@@ -94,7 +95,7 @@ h1_send(struct lm_conn *conn, struct lm_error *err)
       return 0;
     }
   }
-  lm_loop_want_write(conn->site->turn->loop, conn->stream.fd, false);
+  lm_loop_want_write(turn->loop, conn->stream.fd, false);
   return 0;
 }
 
