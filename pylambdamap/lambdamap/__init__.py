@@ -1,4 +1,4 @@
-"""map() on AWS Lambda, or on a Lambda on this machine: one changed line.
+"""map() on AWS Lambda, or on a local Lambda: one changed line.
 
 >>> import lambdamap
 >>> with lambdamap.configure(backend="inline"):

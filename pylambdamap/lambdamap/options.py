@@ -1,12 +1,11 @@
-"""Options: each one declared once, and where their values come from.
+"""Options: the declaration of each, and where their values come from.
 
-An argument of a call wins over ``with lambdamap.configure(...)``, that over the configuration of a
-web application, that over a plain ``lambdamap.configure(...)``, and that over ``LAMBDAMAP_*`` in the
-environment. They are read once, when a map is called.
+In order of precedence: the argument of a call, ``with lambdamap.configure(...)``, the configuration of
+a web application, a plain ``lambdamap.configure(...)``, ``LAMBDAMAP_*`` in the environment. They are
+read once, when a map is called.
 
-A field of `Options` is all that an option needs besides the code that acts on it: the check, the
-docstring, the environment variable, the command line's flag and the table in docs/options.md follow
-from it.
+An option needs a field of `Options` and the code that acts on it. Its check, docstring, environment
+variable, command-line flag and row in docs/options.md are derived from the field.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ __all__ = [
 ]
 
 # Headings of docs/options.md, each with a table of its options.
-WHERE, HOW, FAILS = "Where", "How", "When it fails, and what is shown"
+WHERE, HOW, FAILS = "Where", "How", "Failures and output"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,18 +69,18 @@ class Options:
     Raises
     ------
     ConfigError
-        A value is invalid. It is also a ValueError.
+        Invalid value (also a ValueError).
     """
 
     function: str | None = option(
         None, WHERE, FUNCTION,
-        "Lambda function: name, ``name:alias``, ``name:version`` or ARN. None: inside Lambda the "
-        "function itself (if its handler is lambdamap's), elsewhere a Lambda on this machine",
+        "Lambda function: name, ``name:alias``, ``name:version`` or ARN. None: on Lambda the function "
+        "itself (if its handler serves lambdamap), elsewhere a local Lambda",
         flag=True, known_as=("function_name",),
     )  # fmt: skip
     qualifier: str | None = option(
         None, WHERE, QUALIFIER,
-        "Alias or version to invoke, boto3's ``Qualifier``. The same as after a colon in "
+        "Alias or version to invoke, like boto3's ``Qualifier``. It can also follow a colon in "
         "``function``",
     )  # fmt: skip
     tenant_id: str | None = option(
@@ -90,8 +89,8 @@ class Options:
     )  # fmt: skip
     client_context: dict[str, Any] | str | None = option(
         None, WHERE, CLIENT_CONTEXT,
-        "JSON object, as a dict or text, that the handler reads as ``context.client_context``. At "
-        f"most {MAX_CONTEXT:,} bytes in base64; CloudTrail may log it",
+        "JSON object (dict or text) that the handler reads as ``context.client_context``. At most "
+        f"{MAX_CONTEXT:,} bytes in base64; CloudTrail may log it",
         secret=True,
     )  # fmt: skip
     region: str | None = option(
@@ -123,26 +122,26 @@ class Options:
     )  # fmt: skip
     backend: Any = option(
         "auto", WHERE, BACKEND,
-        'Where the function runs. "aws": on AWS; "local": on a Lambda on this machine; "inline": in '
-        'this process; an executor: in its workers; "auto": on AWS if a function is known, else local',
+        'Where the function runs. "aws": on AWS; "local": on a local Lambda; "inline": in this process; '
+        'an executor: in its workers; "auto": on AWS if a function is configured, otherwise on a local '
+        "Lambda",
         flag=True, known_as=("executor",),
     )  # fmt: skip
     local: str = option(
         "builtin", WHERE, choice("builtin", "awslambdaric"),
-        "What runs the handler in the sandboxes of a Lambda on this machine. \"builtin\": "
-        "lambdamap's own loop; \"awslambdaric\": AWS's runtime client",
+        "What runs the handler in the sandboxes of a local Lambda. \"builtin\": lambdamap's own loop; "
+        "\"awslambdaric\": AWS's runtime client",
         flag=True,
     )  # fmt: skip
     memory_mb: int | None = option(
         None, WHERE, integer(1, 1 << 30, open_ended=True),
-        "Memory limit of an invocation on the local Lambda, in MB. Processes that it starts count "
-        "(Linux), and exceeding it raises `WorkerCrashedError`, as on a Lambda of that size. None: no "
-        "limit",
+        "Memory limit of an invocation on a local Lambda, in MB. It includes processes that f starts; "
+        "exceeding it raises `WorkerCrashedError`, as on AWS (Linux only). None: no limit",
     )  # fmt: skip
 
     chunksize: int | str = option(
         "auto", HOW, or_auto(integer(1, (1 << 32) - 1, open_ended=True)),
-        'Items per invocation. "auto" starts with single items and grows to half a second of work',
+        'Items per invocation. "auto" starts with one item and grows to half a second of work',
         flag=True, known_as=("chunk_size", "batch_size"),
         refused={
             "LambdaExecutor": "pass it to map()",
@@ -151,51 +150,52 @@ class Options:
     )  # fmt: skip
     max_concurrency: int | None = option(
         None, HOW, integer(1, 100_000),
-        "Invocations of this map in flight at once. None: 256 on AWS, two per sandbox on the local "
-        "Lambda",
+        "Maximum number of concurrent invocations of a map. None: 256 on AWS, two per sandbox on a "
+        "local Lambda",
         flag=True, known_as=("max_workers", "n_jobs", "processes"),
     )  # fmt: skip
     buffersize: int | None = option(
         None, HOW, integer(1, 1 << 40, open_ended=True),
-        "Items read from the input whose results have not been taken yet. None: two windows of "
-        "chunks",
+        "Maximum number of items read from the input whose results have not been taken. None: two "
+        "windows of chunks",
         flag=True,
         refused={"LambdaExecutor": "pass it to map()"},
     )  # fmt: skip
     compression: bool | str = option(
         "auto", HOW, or_auto(SWITCH),
-        'Whether to compress payloads: zlib on their structure, byte planes on numbers. "auto": not '
-        "over loopback",
+        'Compress payloads: zlib for their structure, byte planes for numbers. "auto": except over '
+        "loopback",
     )  # fmt: skip
     codec: str = option(
         "native", HOW, choice("native", "json"),
         'Encoding of items and results. "json": plain JSON in the same envelope, for a worker in '
-        "another language; the function travels by name, and anything but None, bool, int, finite "
-        "float, str, list and dict with str keys is refused with its place",
+        "another language; functions are sent by name, and only None, bool, int, finite float, str, "
+        "list and dict with str keys are supported",
         refused={"LambdaExecutor": "JSON cannot express keyword arguments and tuples"},
     )  # fmt: skip
     by_value: bool | Sequence[Any] | None = option(
         None, HOW, BY_VALUE,
-        "Ship the function's code instead of its import path. True: always; modules: what is defined "
-        "in them; False: never; None: where there is no import path",
+        "Send the function's code instead of its import path. True: always; a list of modules: for "
+        "functions defined in them; False: never; None: for functions without an import path",
         flag=True,
     )  # fmt: skip
     allow_pickle: bool | None = option(
         None, HOW, SWITCH,
-        "Pickle what has no other encoding, and read pickled results. None: on the local Lambda only",
+        "Pickle what has no other encoding, and accept pickled results. None: on a local Lambda only",
     )  # fmt: skip
     depth: int = option(
         0, HOW, integer(0, 4),
-        "Levels of maps inside the function that may run remotely, at most 4. Deeper ones run inline",
+        "Number of levels of maps inside the function that may run remotely, at most 4. Deeper ones run "
+        "inline",
     )  # fmt: skip
     max_inflight_bytes: int | None = option(
         None, HOW, integer(1, 1 << 50, open_ended=True),
-        "Limit of the bytes that all maps of this process hold. They count from packing until the "
+        "Limit for the bytes that all maps of this process hold. They count from packing until the "
         "results are taken. None: 512 MB or a quarter of the memory, whichever is less",
     )  # fmt: skip
     max_result_bytes: int = option(
         256 << 20, HOW, integer(1, 1 << 50, open_ended=True),
-        "Bytes of one chunk's results, decoded",
+        "Limit for the bytes of a chunk's results, decoded",
     )  # fmt: skip
 
     timeout: float | None = option(
@@ -206,42 +206,41 @@ class Options:
     )  # fmt: skip
     invocation_timeout: float | None = option(
         None, FAILS, seconds(100_000_000),
-        "Seconds for one attempt. None: 1830, Lambda's longest run and 30 for the network",
+        "Seconds for one attempt. None: 1830, which is Lambda's maximum and 30 for the network",
         flag=True,
     )  # fmt: skip
     connect_timeout: float = option(
         15.0, FAILS, seconds(1_000_000),
-        "Seconds to keep trying while the endpoint accepts no connection. It may be starting, and "
-        "nothing has run",
+        "Seconds to keep trying to connect to the endpoint, which may be starting. Nothing has run yet",
     )  # fmt: skip
     idempotent: bool = option(
         False, FAILS, SWITCH,
-        "The function may run twice for an item. Chunks whose reply is lost are tried again",
+        "The function may run twice for an item. Chunks whose reply is lost are retried",
         flag=True,
     )  # fmt: skip
     max_attempts: int | None = option(
         None, FAILS, integer(1, 100),
-        "Requests per chunk in all. A 429, a 409 and a connection that was never made do not count. "
-        "None: ``AWS_MAX_ATTEMPTS``, else 3",
+        "Maximum number of requests per chunk. Not counted: replies with 429 or 409, and failures to "
+        "connect. None: ``AWS_MAX_ATTEMPTS``, else 3",
         flag=True, known_as=("retries",),
     )  # fmt: skip
     on_error: str = option(
         "raise", FAILS, choice("raise", "return"),
-        'What to do when an item fails. "raise": end the map with the exception; "return": put the '
-        "exception in the result's place and go on",
+        'What to do when an item fails. "raise": end the map with the exception; "return": return the '
+        "exception in place of the result and continue",
         flag=True,
         refused={"LambdaExecutor": "each future holds its own exception"},
     )  # fmt: skip
     progress: bool | Callable[..., Any] | None = option(
         None, FAILS, PROGRESS,
-        "Show a progress bar on stderr. A tqdm class or a callable ``(done, total)``: use that; None: "
-        "a bar after a second, on a terminal or in a notebook",
+        "Show a progress bar on stderr. A tqdm class, or a callable ``(done, total)``, replaces the "
+        "bar; None: show a bar after a second, on a terminal or in a notebook",
         flag=True,
         refused={"LambdaExecutor": "use as_completed() with a bar of your own"},
     )  # fmt: skip
     logs: bool = option(
         True, FAILS, SWITCH,
-        "Show what the function prints, with the item's index before each line",
+        "Print what the function prints, each line with the index of its item",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -267,7 +266,7 @@ DECLARED: Final[dict[str, Option]] = {
 
 
 def _docstring() -> str:
-    """The docstring of Options, with its parameters."""
+    """Return the docstring of Options with its parameters."""
     import textwrap
 
     lines = ["Parameters", "----------"]
@@ -289,7 +288,7 @@ Options.__doc__ = _docstring()
 
 
 def _meant(name: str, others: Iterable[str] = ()) -> str | None:
-    """What a wrong name probably stands for: an option, or one of some other names."""
+    """Return the option, or one of some other names, that a wrong name probably stands for."""
     import difflib
 
     for known, declared in DECLARED.items():
@@ -299,7 +298,7 @@ def _meant(name: str, others: Iterable[str] = ()) -> str | None:
 
 
 def check_names(values: Iterable[str]) -> None:
-    """Raise ConfigError for a name that is not an option's; it says what was probably meant."""
+    """Raise ConfigError for an unknown option; the message suggests a known one."""
     for name in values:
         if name not in DECLARED:
             near = _meant(name)
@@ -308,7 +307,7 @@ def check_names(values: Iterable[str]) -> None:
 
 
 def refused(place: str) -> dict[str, str]:
-    """Return the options that a call does not take, each with what to do instead."""
+    """Return the options that a call does not accept, each with what to do instead."""
     return {
         name: declared.refused[place]
         for name, declared in DECLARED.items()
@@ -317,7 +316,7 @@ def refused(place: str) -> dict[str, str]:
 
 
 def check_place(place: str, given: Iterable[str], others: Mapping[str, str] | None = None) -> None:
-    """Raise ConfigError for what a call does not take: options, and `others` that it has besides."""
+    """Raise ConfigError for an argument that a call does not accept: an option, or one of `others`."""
     reasons = {**refused(place), **(others or {})}
     for name in given:
         if name in reasons:
@@ -326,8 +325,8 @@ def check_place(place: str, given: Iterable[str], others: Mapping[str, str] | No
 
 # --- where values come from -----------------------------------------------------------------------
 
-# What `configure` has set for good, the last one winning, each with the object that set it: a ``with``
-# statement takes it out again before its body. Replaced as a whole, under the lock.
+# What `configure` has set for the process, in order, each with the object that set it: a ``with``
+# statement removes its own before its body. Replaced as a whole, under the lock.
 _set: tuple[tuple[weakref.ref[configure], dict[str, Any]], ...] = ()
 _lock = threading.Lock()
 _local: ContextVar[dict[str, Any] | None] = ContextVar("lambdamap_options", default=None)
@@ -353,11 +352,11 @@ def read(name: str, text: str, place: str | None = None) -> Any:
 
 
 def _configured() -> dict[str, Any]:
-    """What `configure` has set here: for good, and in the ``with`` statements around."""
-    return {**_for_good(), **(_local.get() or {})}
+    """Return what `configure` has set here: for the process, and by enclosing ``with`` statements."""
+    return {**_of_process(), **(_local.get() or {})}
 
 
-def _for_good() -> dict[str, Any]:
+def _of_process() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for _, values in _set:
         found.update(values)
@@ -374,7 +373,7 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def _arguments_of(function: object) -> Iterable[str]:
-    """The names under which a function takes arguments."""
+    """Return the names of a function's parameters."""
     if not callable(function):
         return ()
     try:
@@ -390,7 +389,7 @@ def resolve_for(function: object, arguments: Mapping[str, Any]) -> Options:
     Raises
     ------
     ConfigError
-        As `resolve`. For an argument of the function it says how to pass it.
+        As for `resolve`. If the name is an argument of the function, the message says how to pass it.
     """
     try:
         for name in arguments.keys() - DECLARED.keys():
@@ -402,7 +401,7 @@ def resolve_for(function: object, arguments: Mapping[str, Any]) -> Options:
                 )
         return resolve(**arguments)
     except ConfigError as error:
-        raise error.with_traceback(None)  # noqa: B904  # of how it was found, a notebook shows pages
+        raise error.with_traceback(None)  # noqa: B904  # a notebook would show pages of it
 
 
 def resolve(**arguments: Any) -> Options:
@@ -418,7 +417,7 @@ def resolve(**arguments: Any) -> Options:
     check_names(arguments)
     values = {
         **_variables.values(_kinds, _meant),
-        **_for_good(),
+        **_of_process(),
         **ambient.options(),
         **(_local.get() or {}),
         **arguments,
@@ -459,7 +458,7 @@ class configure(contextlib.AbstractContextManager["configure"]):  # noqa: N801  
         self._reset: Any = None
         with _lock:
             before = list(_set)
-            # Those whose objects are gone stay for good: two of them in a row become one.
+            # Values whose objects are gone can no longer be removed: merge two of them in a row.
             if len(before) > 1 and before[-1][0]() is None and before[-2][0]() is None:
                 _, last = before.pop()
                 before[-1] = (before[-1][0], {**before[-1][1], **last})

@@ -167,6 +167,6 @@ def test_the_local_lambda_is_announced_once(
         for _ in range(2):
             assert backends.choose(options.resolve()) == "local"
     assert caplog.messages == [
-        "no Lambda function is configured, using a Lambda on this machine: set LAMBDAMAP_FUNCTION to "
+        "no Lambda function is configured, so maps run on a local Lambda: set LAMBDAMAP_FUNCTION to "
         "run on AWS, or backend='local' to avoid this warning"
     ]

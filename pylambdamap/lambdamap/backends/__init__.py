@@ -1,4 +1,4 @@
-"""Where chunks run: AWS, the Lambda on this machine, this process, or an Executor."""
+"""Where chunks run: AWS, the local Lambda, this process, or an Executor."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def choose(options: Options) -> str:
     if not _said:
         _said = True
         _log.warning(
-            "no Lambda function is configured, using a Lambda on this machine: set "
+            "no Lambda function is configured, so maps run on a local Lambda: set "
             "LAMBDAMAP_FUNCTION to run on AWS, or backend='local' to avoid this warning"
         )
     return "local"

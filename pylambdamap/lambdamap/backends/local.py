@@ -1,4 +1,4 @@
-"""The backend that uses the Lambda on this machine."""
+"""The backend that uses the local Lambda."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def _open(
 def map(  # noqa: A001  # named after the builtin on purpose
     function: Callable[..., R], /, *iterables: Iterable[Any], strict: bool = False, **options: Any
 ) -> Results[R]:
-    """Apply a function to every item in parallel, on AWS Lambda or a Lambda on this machine.
+    """Apply a function to every item in parallel, on AWS Lambda or a local Lambda.
 
     The first window of chunks has been submitted when this returns, so configuration errors are
     raised here. Results are yielded in input order; f may run for items whose results are never

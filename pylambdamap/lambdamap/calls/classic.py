@@ -57,8 +57,8 @@ def my_map(
     compression : bool
         Compress requests and replies.
     invoke_lambda : bool or None
-        True or None: on AWS if a Lambda function is configured or this runs in one, else on a Lambda
-        on this machine. False: in this process; the data is still encoded and decoded.
+        True or None: on AWS if a Lambda function is configured or this runs in one, else on the
+        local Lambda. False: in this process; the data is still encoded and decoded.
     **options
         See `lambdamap.Options`.
 

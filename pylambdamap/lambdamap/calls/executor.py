@@ -34,7 +34,7 @@ _OF_OTHER_EXECUTORS = {
 
 
 class LambdaExecutor(futures.Executor):
-    """`concurrent.futures.Executor` whose calls run on AWS Lambda or a Lambda on this machine.
+    """`concurrent.futures.Executor` whose calls run on AWS Lambda or a local Lambda.
 
     Each submitted call is one invocation; `map` splits its input into chunks.
 

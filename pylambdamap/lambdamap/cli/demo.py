@@ -46,7 +46,7 @@ What to type next
 @click.option("--items", type=click.IntRange(min=1), help="Use only the first ITEMS items.")
 @map_option("local", default="builtin", show_default=True)
 def demo(items: int | None, local: str) -> None:
-    """Map a real job on a Lambda on this machine, then provoke two faults."""
+    """Map a real job on a local Lambda, then provoke two faults."""
     job = _choose_job()
     data = job.items()[:items]
     with options.configure(backend="local", local=local, progress=True):

@@ -217,7 +217,7 @@ def _route(report: Report, options: Options) -> Route | None:
         return _aws_route(report, options)
     from lambdamap.backends import local
 
-    report(Finding(_OK, "backend", f"a Lambda on this machine ({options.local})"))
+    report(Finding(_OK, "backend", f"a local Lambda ({options.local})"))
     try:
         return local.route(options)
     except (OSError, ModuleNotFoundError) as error:

@@ -11,7 +11,7 @@ import click
 from lambdamap.cli import lines
 from lambdamap.cli.common import map_options, resolved
 
-# They say something to lambdamap's worker, or to a Lambda on this machine.
+# They concern lambdamap's worker or the local Lambda only.
 _OF_WORKERS = ("backend", "local", "chunksize", "by_value")
 
 

@@ -28,7 +28,7 @@ def map(  # noqa: A001  # the command's name
     """Call a Python function on each line of FILE (default: stdin).
 
     Lines are JSON, blank lines are skipped. Results are written as JSON lines in the order of the
-    input, each as soon as those before it are. The function runs on a Lambda on this machine unless
+    input, each as soon as those before it are. The function runs on a local Lambda unless
     --function or LAMBDAMAP_FUNCTION names one on AWS. For a slow input, --chunksize 1 gives results
     line by line.
     """

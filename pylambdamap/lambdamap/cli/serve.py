@@ -72,7 +72,7 @@ def serve(
     self_invocation: bool,
     no_auth: bool,
 ) -> None:
-    """Run a Lambda on this machine until Ctrl-C, and print how to reach it."""
+    """Run a local Lambda until Ctrl-C, and print how to reach it."""
     from lambdamap.local.serve import serve as run
 
     try:

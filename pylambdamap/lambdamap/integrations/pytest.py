@@ -1,4 +1,4 @@
-"""The pytest fixture ``local_lambda``, a Lambda on this machine for one test."""
+"""The pytest fixture ``local_lambda``, a local Lambda for one test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Lambda on this machine: `LocalLambda`, and the one that belongs to the process."""
+"""The local Lambda: `LocalLambda`, and the one that belongs to the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Lambda on this machine: the Invoke API in front of warm sandbox processes.
+"""The local Lambda: the Invoke API in front of warm sandbox processes.
 
 It behaves as AWS does for a caller: one invocation at a time per sandbox, limits for requests and
 replies, the function's timeout, crashes, function errors, the tail of the log, throttling on demand,
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class LocalLambda:
-    """A Lambda on this machine.
+    """A Lambda function that runs on this machine, behind the Invoke API.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
 """In front of a moto server: passes requests on, answers some as a test says, and sends invocations
-to a Lambda on this machine, since moto runs no function without Docker."""
+to a local Lambda, since moto runs no function without Docker."""
 
 from __future__ import annotations
 
