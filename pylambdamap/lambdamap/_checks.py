@@ -1,4 +1,4 @@
-"""What can be declared of an option, above all its kind: which values it takes, and how text is read.
+"""The parts of an option's declaration, above all its kind: valid values, and how text is read.
 
 The patterns and limits are those of AWS's Invoke API.
 """
@@ -69,16 +69,16 @@ class Kind:
     wanted
         Completes "NAME must be ...".
     accepts
-        Whether a value is of this kind. None is never asked about. It may raise a ConfigError that
-        says more than `wanted`.
+        Whether a value is of this kind. Never called with None. It may raise a ConfigError with a
+        more specific message than `wanted`.
     parse
         Reads the value from text, or raises ValueError. None: text cannot express it.
     written
         Completes "NAME must be ..." where the value is text; empty: as `wanted`.
     metavar
-        What stands for the value in a command's help; empty: the command has a switch.
+        Placeholder for the value in a command's help; empty: the command has a switch.
     choices
-        The texts that are accepted, if there are only these.
+        The accepted texts; empty: there is no fixed list.
     """
 
     type: str
@@ -95,7 +95,7 @@ class Kind:
         Raises
         ------
         ConfigError
-            It is of another kind.
+            It is not of this kind.
         """
         if not isinstance(value, (int, str)) and hasattr(value, "__index__"):
             with contextlib.suppress(TypeError):  # an array
@@ -105,12 +105,12 @@ class Kind:
         return value
 
     def read(self, name: str, text: str) -> object:
-        """Return the value that a text expresses.
+        """Return the value that a text represents.
 
         Raises
         ------
         ConfigError
-            It expresses none.
+            The text does not represent a value of this kind.
         """
         if self.parse is None:
             raise ConfigError(f"{name} cannot be given as text")
@@ -136,22 +136,22 @@ def _either(words: Sequence[str]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """What is declared of an option, beside its field's name, type and default.
+    """The declaration of an option, except for its field's name, type and default.
 
     Parameters
     ----------
     group
         Heading of its table in docs/options.md.
     kind
-        The values that it takes.
+        Its valid values.
     doc
-        What it means, without a full stop at the end. The first sentence is also a command's help.
+        Its meaning, without a full stop at the end. The first sentence is also a command's help.
     optional
         Whether it may be None.
     flag
-        Whether commands take it.
+        Whether commands accept it.
     refused
-        Calls that do not take it, and what to do instead.
+        Calls that do not accept it, each with what to do instead.
     known_as
         What other libraries call it.
     """
@@ -189,7 +189,7 @@ def option(
     return dataclasses.field(default=default, repr=not secret, metadata={"option": declared})
 
 
-# --- kinds of which there are several -------------------------------------------------------------
+# --- families of kinds ---------------------------------------------------------------------------
 
 
 def integer(low: int, high: int, *, open_ended: bool = False) -> Kind:
@@ -213,7 +213,7 @@ def seconds(most: int) -> Kind:
 
 
 def choice(*choices: str) -> Kind:
-    """One of some texts."""
+    """One of several texts."""
     quoted = [repr(text) for text in choices]
     return Kind(
         "{%s}" % ", ".join(f'"{text}"' for text in choices),
@@ -274,13 +274,13 @@ def _switch(text: str) -> bool:
 def _is_function(value: object) -> bool:
     if isinstance(value, str) and len(value) > _MAX_FUNCTION:
         raise ConfigError(
-            f"function has {len(value)} characters: a name or ARN has at most {_MAX_FUNCTION}"
+            f"function has {len(value)} characters, but a name or ARN has at most {_MAX_FUNCTION}"
         )
     return isinstance(value, str) and _FUNCTION.fullmatch(value) is not None
 
 
 def is_region(name: object) -> bool:
-    """Whether it looks like the name of an AWS region."""
+    """Return whether a name looks like that of an AWS region."""
     return isinstance(name, str) and _REGION.fullmatch(name) is not None
 
 
@@ -291,7 +291,7 @@ def qualifier_of(function: str) -> str | None:
 
 
 def encoded_context(context: object) -> str:
-    """Return a client context as its header has it: base64 of a JSON object.
+    """Return a client context in the form of its header: base64 of a JSON object.
 
     Raises
     ------
@@ -311,7 +311,7 @@ def encoded_context(context: object) -> str:
         raise ConfigError(f"client_context must be a dict or the text of a JSON object, not {kind}")
     if len(encoded) > MAX_CONTEXT:
         raise ConfigError(
-            f"client_context has {len(encoded):,} bytes in base64, Lambda accepts {MAX_CONTEXT:,}: "
+            f"client_context has {len(encoded):,} bytes in base64, but Lambda accepts {MAX_CONTEXT:,}: "
             "send a reference to the data"
         )
     return encoded

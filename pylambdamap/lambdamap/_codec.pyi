@@ -10,8 +10,8 @@ PROTOCOL: Final[int]
 MAX_REPLY_BYTES: Final[int]
 MAX_RESULTS_TEXT: Final[int]
 
-# Bytes that a value takes, rounded up: one that shipping.kinds makes, a place in a list, a pair in a dict,
-# a pandas frame. Counted before it is built.
+# Upper bounds for the bytes of a value made by shipping.kinds, a place in a list, a pair in a dict, and a
+# pandas frame. Charged before the value is built.
 COST_KIND: Final[int]
 COST_SLOT: Final[int]
 COST_PAIR: Final[int]
@@ -63,9 +63,9 @@ class EncodeFailure(CodecError):
     """A value cannot be encoded: args are the message and the place in the value, as "['a'][3]"."""
 
 class Entangled(EncodeFailure):
-    """Its parts cannot travel one by one; where pickles are allowed, one pickle of all of it can.
+    """The value cannot be sent in parts; if pickles are allowed, one pickle of the whole can be.
 
-    A `ChunkPacker` does that for its spec and its items.
+    A `ChunkPacker` pickles its spec and its items in that case.
     """
 
 class DecodeFailure(CodecError):
@@ -76,7 +76,7 @@ class PickleRefused(DecodeFailure):
 
 @final
 class Budget:
-    """The bytes that a value being decoded may still take; calling it takes some of them."""
+    """The bytes that a value being decoded may still take; call it to charge some of them."""
 
     def __call__(self, size: int, /) -> None: ...
     def keys(self, keys: list[Any], /) -> None:
@@ -90,9 +90,9 @@ def encode(
     compression: bool = True,
     callables: bool = True,
 ) -> bytes:
-    """Return a value as a sealed frame.
+    """Encode a value as a sealed frame.
 
-    callables: functions and classes that do more than make a value may be named in it; otherwise
+    callables: whether it may name functions and classes that do more than make a value; otherwise
     they raise EncodeFailure.
     """
 
@@ -109,8 +109,8 @@ def decode(
     """Return the value of a frame, sealed or raw.
 
     names resolves the names of callables, classes and modules; None: `shipping.lookup.DATA`, or
-    `shipping.lookup.TRUSTED` with allow_pickle. check is called every few tens of milliseconds; what
-    it raises ends the decoding, as does what a signal handler raises.
+    `shipping.lookup.TRUSTED` with allow_pickle. check is called every few tens of milliseconds; an
+    exception that it or a signal handler raises ends decoding.
     """
 
 def encode_text(
@@ -121,7 +121,7 @@ def encode_text(
     compression: bool = True,
     callables: bool = True,
 ) -> str:
-    """Return a value as text: ``lm1:`` and the sealed frame in base64."""
+    """Encode a value as text: ``lm1:`` and the sealed frame in base64."""
 
 def decode_text(
     text: str | bytes | bytearray | memoryview,
@@ -133,10 +133,10 @@ def decode_text(
     max_depth: int = 512,
     check: Callable[[], object] | None = None,
 ) -> Any:
-    """Return the value of a text that `encode_text` made; arguments as for `decode`."""
+    """Decode a text made by `encode_text`; arguments as for `decode`."""
 
 def encode_json(value: object, /) -> bytes:
-    """Return a value as JSON in UTF-8; EncodeFailure names the place of what JSON cannot hold."""
+    """Encode a value as JSON in UTF-8; EncodeFailure says where it contains what JSON cannot represent."""
 
 @final
 class ChunkPacker:
@@ -149,7 +149,7 @@ class ChunkPacker:
     def fill(self, iterator: Iterator[object], max_items: int, max_bytes: int, /) -> int:
         """Append items until the open chunk holds max_items or max_bytes, or the iterator ends.
 
-        Returns the items in the open chunk. An item that would exceed max_bytes in a chunk that holds
+        Returns the number of items in the open chunk. An item that would exceed max_bytes in a chunk that holds
         others is kept and becomes the first of the next chunk. On an exception (the iterator's own, or
         EncodeFailure) the chunk stays as it was before the item; `items_packed` says how many items
         were taken before it.
@@ -161,24 +161,24 @@ class ChunkPacker:
         """Whether the iterator has ended and no item is kept for the next chunk."""
     @property
     def items_packed(self) -> int:
-        """Items appended over all chunks: the index of the next item."""
+        """Number of items in all chunks, which is the index of the next one."""
     @property
     def chunk_items(self) -> int:
-        """Items in the open chunk."""
+        """Number of items in the open chunk."""
     @property
     def chunk_bytes(self) -> int:
-        """Bytes in the open chunk."""
+        """Upper bound for the bytes in the open chunk."""
 
 @final
 class Chunker:
-    """Chooses how many items a chunk takes (csrc/core/policy/chunk.h)."""
+    """Decides the number of items per chunk (csrc/core/policy/chunk.h)."""
 
     def __init__(self, fixed: int, /) -> None:
-        """fixed: the items of every chunk; 0: chosen as the map goes on."""
+        """fixed: number of items in every chunk; 0: adapted while the map runs."""
     def next(self, window: int, left: int, deadline_left_us: int, /) -> int:
-        """Return the items of the next chunk; 0: wait for a reply first. -1 stands for unknown."""
+        """Return the number of items for the next chunk; 0: wait for a reply first. -1: unknown."""
     def observe(self, items: int, worker_us: int, window: int, /) -> None:
-        """Take note of what a reply says of the cost of its items."""
+        """Record that a reply's items took worker_us microseconds."""
     @property
     def max_bytes(self) -> int:
-        """Bytes at which a chunk is full, whatever its count."""
+        """Bytes at which a chunk is full, whatever its number of items."""

@@ -19,12 +19,12 @@ class Target:
     def wants_credentials(self) -> Literal["", "fresh", "others"]:
         """Why nothing starts until `set_credentials`, or "".
 
-        "fresh": those in use expire soon. "others": AWS says that they have expired.
+        "fresh": the current ones expire soon. "others": AWS has refused them as expired.
         """
     def set_credentials(
         self, access_key: str, secret_key: str, token: str | None, expires_at: float | None, /
     ) -> None:
-        """Sign every attempt from now on with these; expires_at in seconds since 1970."""
+        """Sign every later attempt with these credentials; expires_at is in seconds since 1970."""
 
 @final
 class Completion:
@@ -37,52 +37,52 @@ class Completion:
     def n_items(self) -> int: ...
     @property
     def ok(self) -> bool:
-        """Whether every item has its result."""
+        """Whether every item has a result."""
     @property
     def failure(self) -> str:
-        """The kind of failure, one of FAILURES, or ""; flight/failures.py says what each is."""
+        """Kind of failure, one of FAILURES; "": none. flight/failures.py explains them."""
     @property
     def ran(self) -> Literal["NOT", "MAYBE", "RAN"]:
-        """Whether the items of the chunk have run."""
+        """Whether f ran for the chunk's items, as known from the last attempt."""
     @property
     def worst_ran(self) -> Literal["NOT", "MAYBE", "RAN"]:
-        """Whether they have run in an attempt that failed, also where a later one succeeded."""
+        """The strongest `ran` of the failed attempts, even if a later one succeeded."""
     @property
     def message(self) -> str:
-        """What went wrong, for people; "" without a failure."""
+        """Error message; "": none."""
     @property
     def stops_map(self) -> bool:
         """Whether every other chunk would fail in the same way."""
     @property
     def split(self) -> bool:
-        """Whether the chunk is too large to be sent: halve `request_frame()`."""
+        """Whether the chunk is too large and must be split; see `request_frame`."""
     @property
     def attempts(self) -> int:
-        """Attempts made; those answered 429 or 409 do not count."""
+        """Number of attempts, not counting those answered with 429 or 409."""
     @property
     def throttles(self) -> int:
-        """Attempts that were answered 429."""
+        """Number of 429 replies."""
     @property
     def request_id(self) -> str | None:
-        """AWS's id of the last attempt."""
+        """AWS request id of the last attempt."""
     @property
     def status(self) -> int:
-        """HTTP status of the last reply, 0 if there was none."""
+        """HTTP status of the last reply; 0: none."""
     @property
     def done(self) -> int:
-        """Items that have run, counted from the first."""
+        """Number of items that have run, from the first."""
     @property
     def worker_us(self) -> int:
-        """Microseconds that the worker took for them."""
+        """Time that the worker took for these items, in microseconds."""
     @property
     def seconds(self) -> float:
-        """What the last attempt took, waiting for a connection included."""
+        """Duration of the last attempt, including the wait for a connection."""
     @property
     def stale_code(self) -> str | None:
-        """The reply's ``code`` field as JSON: the worker runs another source than the caller's."""
+        """The reply's ``code`` field as JSON: the worker's source differs from the caller's."""
     @property
     def error(self) -> bytes | None:
-        """The reply's ``error`` field as JSON, or the body of an error of Lambda's."""
+        """The reply's ``error`` field as JSON, or the body of an error reply by Lambda."""
     @property
     def output(self) -> bytes | None:
         """The reply's ``out`` field as JSON: what the items printed."""
@@ -91,22 +91,22 @@ class Completion:
         """The checked raw frame of the results, for `_codec.decode`; a view of this object."""
     @property
     def body(self) -> bytes | None:
-        """The reply as it came, of a map without an envelope."""
+        """The reply as received, for a map without an envelope."""
     @property
     def bytes_sent(self) -> int:
-        """Over all attempts, HTTP headers included."""
+        """Bytes sent in all attempts, including HTTP headers."""
     @property
     def bytes_received(self) -> int:
-        """Over all attempts, HTTP headers included."""
+        """Bytes received in all attempts, including HTTP headers."""
     @property
     def executed_version(self) -> str | None:
         """Version of the function that ran."""
     def request_frame(self) -> bytes:
-        """Return the raw request frame; ValueError if the request holds none."""
+        """Return the raw request frame, to split the chunk; ValueError if the request contains none."""
 
 @final
 class Map:
-    """One map in flight. For one thread at a time; dropping it cancels it."""
+    """One map in flight. For one thread at a time; deallocation cancels it."""
 
     def submit(
         self,
@@ -116,14 +116,14 @@ class Map:
         durable_name: str | None = None,
         /,
     ) -> bool:
-        """Queue one chunk. False: there is no room (byte budget or window) and nothing was taken;
-        take a completion first."""
+        """Queue one chunk. False: there is no room (byte budget or window), and the chunk was not
+        queued; take a completion first."""
     def take(self) -> Completion | None:
         """Return a finished chunk, or None. Never blocks."""
     def wait(self, timeout_s: float, /) -> bool:
-        """Wait without the GIL until a completion can be taken (True) or the timeout (False).
+        """Wait without the GIL for a completion. Return False on timeout.
 
-        Signal handlers run meanwhile: Ctrl-C raises KeyboardInterrupt here.
+        Signal handlers run meanwhile, so Ctrl-C raises KeyboardInterrupt here.
         """
     def fileno(self) -> int:
         """Return a descriptor that is readable while completions wait."""
@@ -133,18 +133,18 @@ class Map:
     def cancel(self) -> None:
         """Complete every outstanding chunk with failure "cancelled". Idempotent, from any thread."""
     def quiesce(self, timeout_s: float, /) -> bool:
-        """After `cancel`: wait until no native thread holds a buffer of this map; whether that is so."""
+        """After `cancel`, wait until no native thread holds a buffer of the map. False on timeout."""
     @property
     def outstanding(self) -> int:
-        """Chunks submitted and not yet taken."""
+        """Number of chunks submitted and not yet taken."""
     @property
     def stats(self) -> dict[str, int]:
-        """requests, retries, throttles, bytes_sent, bytes_received, connections, in_flight."""
+        """Counts: requests, retries, throttles, bytes_sent, bytes_received, connections, in_flight."""
     @property
     def latency(self) -> tuple[float, float, float, float] | None:
-        """p50, p90, p99 and maximum of the last attempts of answered chunks, in seconds."""
+        """p50, p90, p99 and maximum of the last attempts of chunks with a reply, in seconds."""
     def notes(self) -> list[dict[str, str | int | float | None]]:
-        """Return what happened since the last call, for the log; empty unless asked for."""
+        """Return the events since the last call, for the log; empty without notes=True."""
 
 def open_target(
     *,
@@ -169,7 +169,7 @@ def open_target(
 ) -> Target:
     """Return a target for `open_map`.
 
-    scheme is http or https; path and query are percent-encoded, as they go over the wire; headers are
+    scheme is http or https; path and query are percent-encoded, as on the wire; headers are
     sent with each request; proxy is its URL, host and port. max_concurrency limits the invocations of
     one map, max_connect_ms one attempt to connect, connect_patience_ms all attempts together.
     """
@@ -192,19 +192,19 @@ def open_map(
 ) -> Map:
     """Return a map on a target.
 
-    head is the constant start of each body, JSON to which wire/envelope.h adds what is the chunk's
-    own; None: chunks are sent as they are. map_id is 32 hex digits. Timeouts are of one attempt and of the whole map; -1:
-    none. notes: keep what `Map.notes` returns; trace: connections and HTTP headers as well.
-    Maps with the same bound_id share the limit max_concurrency.
+    head is the constant start of each body, JSON to which wire/envelope.h adds the chunk's own fields;
+    None: chunks are sent as they are. map_id is 32 hex digits. Timeouts are for one attempt and for
+    the whole map; -1: none. notes: keep events for `Map.notes`; trace: connections and HTTP headers
+    as well. Maps with the same bound_id share max_concurrency.
     """
 
 def set_budget(max_inflight_bytes: int, /) -> None:
-    """Limit the bytes of requests, expected replies and untaken results of all maps together."""
+    """Limit the bytes of requests, expected replies and untaken results, over all maps."""
 
 def shutdown(timeout_s: float, at_exit: bool = False, /) -> None:
     """Stop the native threads; outstanding chunks complete as cancelled.
 
-    at_exit: other threads stay in the maps that this ends, as daemon threads do at exit.
+    at_exit: daemon threads that use a map block for ever, since the interpreter is about to stop them.
     """
 
 def debug_periods(**seconds: float) -> dict[str, float]:

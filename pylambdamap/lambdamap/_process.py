@@ -1,8 +1,8 @@
-"""What whoever calls f knows of the process that it runs in.
+"""The process that f runs in, which f may fork or end.
 
-f may fork, and return or raise in both processes. Only the original answers: a copy that came back
-from f would run the rest of the items again, answer a second time, and ask for more work on the
-original's connection. And the process may end at any time, with what f has printed in its memory.
+f may fork, and return or raise in both processes. Only the original replies: a copy in which f
+returns would run the remaining items again, reply a second time, and ask for more work on the
+original's connection. The process may also end while output of f is still in its memory.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 __all__ = ["call_once", "end_copies", "end_copy", "keep_printed"]
 
-# Set where output survives a crash: told of each text that f prints, and of its item's position in
-# the map; what it keeps is shown when there is no reply to show it.
+# Set where output can survive a crash: called with an item's position in the map and each text that f
+# prints for it. What it keeps is shown if no reply contains it.
 keep_printed: Callable[[int, str], None] | None = None
 
 
@@ -38,13 +38,13 @@ def end_copy(error: BaseException | None = None) -> NoReturn:
 
 
 def end_copies(pid: int) -> None:
-    """End this process unless it is the original, `pid`; for after a call has returned."""
+    """End this process unless it is the original, `pid`. Called after f has returned."""
     if os.getpid() != pid:
         end_copy()
 
 
 def call_once(handler: Callable[[Any, Any], Any], event: Any, context: Any) -> Any:
-    """Call a handler; what returns or raises in another process ends there."""
+    """Call a handler. A process that it has forked ends when the handler returns or raises there."""
     pid = os.getpid()
     try:
         result = handler(event, context)

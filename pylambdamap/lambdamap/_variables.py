@@ -12,7 +12,7 @@ from lambdamap.errors import warn
 __all__ = ["VARIABLES", "name_in", "values", "variable_of"]
 
 _PREFIX = "LAMBDAMAP_"
-# Those that are not options, and who reads them.
+# Variables that are not options, each with its reader.
 VARIABLES: Final = {
     "LAMBDAMAP_ALLOW": "worker",
     "LAMBDAMAP_BY_VALUE": "worker",
@@ -30,7 +30,7 @@ _warned: set[str] = set()  # one warning for each unknown variable in a process
 
 
 def variable_of(name: str) -> str:
-    """Return an option's variable."""
+    """Return the name of an option's variable."""
     return _PREFIX + name.upper()
 
 
@@ -44,19 +44,19 @@ def values(
 ) -> dict[str, object]:
     """Return the options that the environment sets, and warn of unknown variables.
 
-    These are not an error: another release, or another program, may know them.
+    Unknown ones are not an error: another release, or another program, may use them.
 
     Parameters
     ----------
     kinds
-        By name, of all options.
+        The kind of every option, by name.
     meant
-        What a wrong name probably stands for: an option, or one of some further names.
+        Returns the option, or one of some other names, that a wrong name probably stands for.
 
     Raises
     ------
     ConfigError
-        A text is not a value of its option.
+        A variable's text is not a value of its option.
     """
     found = {}
     for variable in os.environ:

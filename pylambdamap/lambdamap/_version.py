@@ -1,3 +1,3 @@
-"""The one place of the version; pyproject.toml reads it."""
+"""The version, which pyproject.toml reads from here."""
 
 __version__ = "0.1.0"

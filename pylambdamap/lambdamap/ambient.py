@@ -1,8 +1,8 @@
 """The context that a map is called in: an invocation of Lambda, a web request.
 
 A map that is called in an invocation ends before Lambda kills it. A web framework's integration
-registers once per process how to find the current `Scope`. A map that is called in one takes options
-from it, ends with it, and is known to it, so that no map outlives its request.
+registers once per process how to find the current `Scope`. A map that is called in a scope takes
+options from it, is registered with it, and ends with it, so that no map outlives its request.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FUNCTION_TIMEOUT = "raise the Lambda function's timeout"
 
 
 class Running(Protocol):
-    """What a scope needs of a map in flight."""
+    """The part of a map in flight that a scope uses."""
 
     @property
     def closed(self) -> bool: ...
@@ -39,7 +39,7 @@ class Maps:
         self._live.add(engine)
 
     def abandon(self, why: str) -> int:
-        """Cancel those that have not ended, and return how many they are."""
+        """Cancel the maps that have not ended, and return their number."""
         running = [engine for engine in self._live if not engine.closed]
         for engine in running:
             engine.abandon(why)
@@ -50,20 +50,20 @@ class Scope(Protocol):
     """The context of a map."""
 
     def options(self) -> Mapping[str, Any]:
-        """Return options that override the process's and are overridden by the call's."""
+        """Return options that override those of the process and are overridden by those of the call."""
 
     def deadline(self) -> tuple[float, str] | None:
-        """Return the `time.monotonic` by which maps must have ended, and the remedy if that is too soon."""
+        """Return the `time.monotonic` by which maps must end, and what to do if that is too soon."""
 
     def adopt(self, engine: Running) -> None:
-        """Take note of a map that was started in it."""
+        """Register a map that was started in this scope."""
 
 
 _finders: list[Callable[[], Scope | None]] = []
 
 
 def register(finder: Callable[[], Scope | None]) -> None:
-    """Ask this for the current scope from now on. Idempotent."""
+    """Register a function that returns the current scope or None. Idempotent."""
     if finder not in _finders:
         _finders.append(finder)
 
@@ -85,13 +85,13 @@ def options() -> Mapping[str, Any]:
 def _deadline() -> tuple[float, str] | None:
     scope = _current()
     found = [] if scope is None else [scope.deadline()]
-    # Loaded where there is an invocation; without `ends` while another thread loads it.
+    # Loaded if there is an invocation; lacks `ends` while another thread is loading it.
     known = getattr(sys.modules.get("lambdamap.worker.deadline"), "ends", None)
     ends = None if known is None else known.get()
     if ends is None and "AWS_LAMBDA_RUNTIME_API" in os.environ:
         from lambdamap.worker.deadline import of_runtime
 
-        ends = of_runtime()  # a plain handler
+        ends = of_runtime()  # a handler that is not wrapped
     if ends is not None:
         found.append((ends, FUNCTION_TIMEOUT))
     return min((known for known in found if known is not None), default=None)
@@ -115,7 +115,7 @@ def limit(timeout: float | None) -> float | None:
 
 
 def adopt(engine: Running) -> None:
-    """Tell the current scope of a map that was started."""
+    """Register a map that was started with the current scope."""
     scope = _current()
     if scope is not None:
         scope.adopt(engine)

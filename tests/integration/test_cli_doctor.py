@@ -164,7 +164,7 @@ def test_too_few_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert failed(found) == ["limits"]
     assert "ulimit -n 1064" in found["limits"].remedy
-    assert found["backend"].text == "inline: maps run without a Lambda"
+    assert found["backend"].text == "inline: maps do not use Lambda"
 
 
 @pytest.mark.parametrize(

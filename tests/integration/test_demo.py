@@ -43,9 +43,9 @@ def test_the_demo(data: str, kind: str, tmp_path: Path) -> None:
     assert re.search(r"WorkerCrashedError: .*", text)
     assert re.search(r"\.ran is (RAN|MAYBE)", text)
     assert re.search(r"run twice +0,", text)
-    assert re.search(r"answered 429 +[1-9]", text)
+    assert re.search(r"throttled    +[1-9]", text)
     assert "400 of 400, nothing lost" in text
-    assert "What to type next" in text
+    assert "Next steps" in text
 
 
 def test_help_lists_the_commands(tmp_path: Path) -> None:

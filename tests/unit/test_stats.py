@@ -37,7 +37,7 @@ def test_attributes_are_items() -> None:
 
 def test_text_and_html() -> None:
     assert repr(STATS) == (
-        "items:     12,345 in 100 chunks, 7 of them sent again\n"
+        "items:     12,345 in 100 chunks, 7 of them resent\n"
         "requests:  103 (1 retry, 2 throttles) on 64 connections\n"
         "bytes:     1.5 kB sent, 7.2 MB received\n"
         "worker:    12.3 s in f\n"

@@ -12,7 +12,8 @@
 
 enum { BATCH_JOBS = 16 /* taken from the scheduler in one exchange */ };
 
-static const int64_t FREEZE_NS = 5000000000; /* slept so much too long: the machine was suspended */
+static const int64_t FREEZE_NS =
+    5000000000; /* woken this much too late: the machine was suspended */
 static const int64_t LONG_TURN_NS = 1000000; /* a longer turn lets other threads start new jobs */
 
 static void io_woken(void *context);

@@ -191,9 +191,9 @@ conn_fail_to_connect(struct lm_conn *conn)
     lm_error_set(&err, LM_E_SYSTEM, "%.140s: check ca_bundle or AWS_CA_BUNDLE", what);
   int proxy_said = endpoint->proxy != NULL ? failure.proxy_status : 0;
   if (proxy_said >= 300)
-    lm_error_set(&err, LM_E_SYSTEM, "the proxy %s answered %d to CONNECT %s%s", endpoint->dial_host,
+    lm_error_set(&err, LM_E_SYSTEM, "the proxy %s replied %d to CONNECT %s%s", endpoint->dial_host,
                  proxy_said, endpoint->authority,
-                 proxy_said == 407 ? ": put a user and a password into the proxy URL" : "");
+                 proxy_said == 407 ? ": add a user and a password to the proxy URL" : "");
   if (failure.no_descriptors)
     turn->no_descriptors(turn->context);
   lm_endpoint_suspect(endpoint);

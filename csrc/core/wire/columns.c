@@ -298,7 +298,7 @@ const char *
 lm_column_read_key(const uint8_t **at, const uint8_t *end, struct lm_mp_token *key)
 {
   lm_mp_next(at, end, key);
-  return key->kind == LM_MP_STR ? NULL : "DICT column has a key that is not a text";
+  return key->kind == LM_MP_STR ? NULL : "DICT column has a key that is not a string";
 }
 
 const char *

@@ -337,7 +337,7 @@ static int
 json_enter(struct lm_json *json)
 {
   if (json->depth == LM_JSON_MAX_DEPTH)
-    return lm_json_refuse(json, "nested too deep");
+    return lm_json_refuse(json, "nested too deeply");
   json->depth++;
   json->at++;
   return 0;

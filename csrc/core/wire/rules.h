@@ -20,7 +20,7 @@ enum {
 #define LM_WRONG_ARRAY "extension does not contain an array"
 #define LM_WRONG_BIG_INT "BIG_INT extension has no digits"
 #define LM_WRONG_EXT "unknown extension type %d (1 to %d and %d are supported)"
-#define LM_WRONG_DEPTH "the value is nested too deep"
+#define LM_WRONG_DEPTH "the value is nested too deeply"
 #define LM_WRONG_SAME_KEY "duplicate key in a dict"
 #define LM_WRONG_SECTIONS "section has numbers that no column refers to"
 

@@ -90,7 +90,7 @@ codec_exec(PyObject *module)
   if (state->encode_failure == NULL || state->decode_failure == NULL)
     return -1;
   state->entangled = codec_new_error(
-      module, "Entangled", "The value cannot be sent in parts; one pickle of the whole may.",
+      module, "Entangled", "The value cannot be sent in parts; one pickle of the whole can be.",
       state->encode_failure);
   state->pickle_refused = codec_new_error(
       module, "PickleRefused", "The bytes contain a pickle, and pickles are not allowed.",

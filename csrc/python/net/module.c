@@ -121,8 +121,8 @@ PyDoc_STRVAR(shutdown_doc,
              "shutdown($module, timeout_s, at_exit=False, /)\n--\n\n"
              "Stop the native threads and wait for at most timeout_s seconds.\n\n"
              "Outstanding chunks complete as cancelled. The next map starts new threads.\n"
-             "With at_exit, daemon threads that use a map wait there for good, as the\n"
-             "interpreter stops them a moment later.");
+             "With at_exit, daemon threads that use a map block for ever, since the\n"
+             "interpreter is about to stop them.");
 PyDoc_STRVAR(debug_state_doc,
              "debug_state($module, /)\n--\n\n"
              "Return threads, open maps, and bytes and jobs in flight, for tests.");

@@ -59,9 +59,9 @@ def _handler_is_ours() -> bool:
 def remote_depth(options: Options) -> int:
     """Return how many levels of nested maps a map started here may run remotely.
 
-    -1: not even the map itself. Inside f the caller's limit applies, regardless of the options.
+    -1: the map itself may not, either. Inside f the caller's limit applies, regardless of the options.
     """
-    # Loaded where there is an invocation; without `depth_left` while another thread loads it.
+    # Loaded if there is an invocation; lacks `depth_left` while another thread is loading it.
     known = getattr(sys.modules.get("lambdamap.worker.call"), "depth_left", None)
     left = None if known is None else known.get()
     return options.depth if left is None else left - 1
@@ -73,7 +73,7 @@ def choose(options: Options) -> str:
     Raises
     ------
     ConfigError
-        It is "aws", and there is no function.
+        The backend is "aws", and no function is configured.
     """
     global _said
     if not isinstance(options.backend, str):

@@ -25,7 +25,7 @@ class Partition(NamedTuple):
     """A group of regions with its own DNS suffixes."""
 
     name: str
-    prefixes: tuple[str, ...]  # of the names of its regions
+    prefixes: tuple[str, ...]  # of its regions' names
     suffix: str
     dualstack_suffix: str
 

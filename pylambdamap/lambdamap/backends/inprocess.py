@@ -1,6 +1,7 @@
-"""Chunks that run in this process or in a `concurrent.futures.Executor`, through the worker's code.
+"""The backend that runs chunks in this process or in a `concurrent.futures.Executor`.
 
-Data goes through the same encoding as on its way to Lambda, so what would fail there fails here.
+Items and results are encoded as for Lambda, and the worker's own code runs them, so that whatever
+would fail on Lambda fails here as well.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["InProcessCompletion", "InProcessMap", "run_event", "width_of"]
 
 
 def width_of(executor: Executor | None) -> int:
-    """How many chunks an executor runs at once; 1 for this process."""
+    """Return the number of chunks that an executor runs at once; 1 for this process."""
     if executor is None:
         return 1
     workers = getattr(executor, "_max_workers", None)  # the standard library's, loky's, MPI's
@@ -35,9 +36,9 @@ def width_of(executor: Executor | None) -> int:
 
 
 def run_event(event: dict[str, Any], interruptible: bool = False) -> dict[str, Any]:
-    """What the executor calls: the worker, trusting its own caller.
+    """Run a request in the worker and return the reply; the executor calls this.
 
-    interruptible: Ctrl-C in f is the caller's, not an error of f's.
+    interruptible: a KeyboardInterrupt in f is the user's Ctrl-C, not an error of f.
     """
     from lambdamap.worker.call import run_request
 
@@ -45,7 +46,7 @@ def run_event(event: dict[str, Any], interruptible: bool = False) -> dict[str, A
 
 
 class InProcessCompletion:
-    """What the engine and the log need of `lambdamap._net.Completion`, out of a reply."""
+    """One finished chunk: the attributes of `lambdamap._net.Completion` that engine and log use."""
 
     __slots__ = (
         "attempts", "body", "bytes_received", "bytes_sent", "done", "error", "failure", "first_item",
@@ -71,7 +72,7 @@ class InProcessCompletion:
         self.bytes_sent, self.bytes_received = len(request), 0
 
     def fill(self, reply: object, head: dict[str, Any]) -> None:
-        """Take the worker's reply to a request with this head; a malformed one is a failure."""
+        """Set the attributes from the worker's reply to a request with this head; fail if it is malformed."""
         try:
             said = envelope.read_reply(
                 reply, head["map"], self.first_item, self.n_items, head.get("codec", "native")
@@ -94,7 +95,7 @@ class InProcessCompletion:
 
 
 class InProcessMap:
-    """`lambdamap._net.Map`'s methods on an executor; None runs each chunk when it is submitted."""
+    """The methods of `lambdamap._net.Map` on an executor; None: chunks run when they are submitted."""
 
     def __init__(
         self, executor: Executor | None, head: dict[str, Any], timeout_s: float | None = None
@@ -106,7 +107,7 @@ class InProcessMap:
         self._changed = threading.Condition()
         self._running: dict[Future[dict[str, Any]], InProcessCompletion] = {}
         self._cancelled = False
-        self._pipe: tuple[int, int] | None = None  # made when an event loop asks for it
+        self._pipe: tuple[int, int] | None = None  # created when an event loop needs it
         self._counts = dict.fromkeys(
             ("requests", "retries", "throttles", "bytes_sent", "bytes_received", "connections"), 0
         )
@@ -156,7 +157,7 @@ class InProcessMap:
         self._counts["requests"] += 1
         self._counts["bytes_sent"] += size
         if self._executor is None:
-            # Where f itself raises KeyboardInterrupt in another thread, that is an error of f's.
+            # Signals arrive in the main thread only: elsewhere f itself raised the KeyboardInterrupt.
             signals = threading.current_thread() is threading.main_thread()
             completion.fill(run_event(event, interruptible=signals), self._head)
             self._finish(completion)
@@ -168,7 +169,7 @@ class InProcessMap:
             return
         except RuntimeError as error:
             completion.stops_map = True
-            self._finish(completion, "config", "NOT", f"the executor takes no work: {error}")
+            self._finish(completion, "config", "NOT", f"the executor does not accept work: {error}")
             return
         with self._changed:
             self._running[future] = completion
@@ -178,7 +179,7 @@ class InProcessMap:
         with self._changed:
             completion = self._running.pop(future, None)
             self._changed.notify_all()
-        if completion is None:  # given up
+        if completion is None:  # completed by `_give_up`
             return
         if future.cancelled():
             self._finish(completion, *self._why_not())
@@ -208,7 +209,7 @@ class InProcessMap:
             self._changed.notify_all()
 
     def _give_up(self, failure: str, message: str) -> None:
-        """What has not started is cancelled; what runs goes on in the executor, for nobody."""
+        """Cancel waiting chunks and complete running ones as failed; their results will be ignored."""
         with self._changed:
             running = list(self._running.items())
         for future, completion in running:
@@ -221,7 +222,7 @@ class InProcessMap:
     def take(self) -> InProcessCompletion | None:
         if self._running and self._is_late():
             self._give_up("deadline", "deadline exceeded while waiting for a result")
-        if not self._done:  # nobody else takes from it
+        if not self._done:  # only this thread takes from it
             return None
         with self._changed:
             self.outstanding -= 1
@@ -239,7 +240,7 @@ class InProcessMap:
         return self._is_late()
 
     def fileno(self) -> int:
-        """A descriptor that is readable while completions wait."""
+        """Return a descriptor that is readable while completions wait."""
         with self._changed:
             if self._pipe is None:
                 self._pipe = os.pipe()

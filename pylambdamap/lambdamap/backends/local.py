@@ -15,7 +15,7 @@ __all__ = ["route"]
 
 
 def route(options: Options) -> Route:
-    """Return the route to the local Lambda of this process, which is started at its first use.
+    """Return the route to the local Lambda of this process, which is started on first use.
 
     Sandboxes with older code than the files on disk are replaced.
     """

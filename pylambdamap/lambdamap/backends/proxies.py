@@ -1,7 +1,7 @@
 """The proxy for an endpoint, from the environment.
 
-libcurl would read the environment on a native thread, while Python may be changing it. So it is read
-here, once per map, and always passed to libcurl.
+libcurl would read the environment on a native thread, while Python may be changing it. So the proxy
+is determined here, once per map, and always passed to libcurl.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["find", "is_loopback"]
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is certainly this machine."""
+    """Return whether a host name or address certainly belongs to this machine."""
     if host == "localhost":
         return True
     with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""From options to a native Target, for the AWS and the local backend."""
+"""The native Target of a map, made from its options; for the AWS and the local backend."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CONNECT_MS = 5000
 
 
 class Route(NamedTuple):
-    """Where invocations go, and with which credentials."""
+    """Where invocations are sent, and with which credentials."""
 
     name: str  # of the backend
     url: str
@@ -62,7 +62,7 @@ os.register_at_fork(after_in_child=_forget)
 def open_target(
     route: Route, options: Options, headers: tuple[tuple[str, str], ...] = ()
 ) -> Target:
-    """Return the native Target of a route, which maps with the same settings share.
+    """Return the native Target of a route; maps with the same settings share one.
 
     headers: additional headers, sent with each request.
     """
@@ -72,7 +72,7 @@ def open_target(
     host = url.hostname or ""
     function = urllib.parse.quote(
         route.function, safe=""
-    )  # with an alias or version after a colon, too
+    )  # may include an alias or version after a colon
     trace = os.environ.get("_X_AMZN_TRACE_ID")
     all_headers = [("User-Agent", f"lambdamap/{__version__}"), *route.headers, *headers]
     if options.tenant_id is not None:
@@ -138,14 +138,14 @@ def open_target(
 def renew(target: Target, route: Route) -> None:
     """Find the newer credentials that a target waits for.
 
-    The first thread does it for all maps of the process; the others wait here until it is done.
+    The first thread does so for all maps of the process; the others wait here until it has.
 
     Raises
     ------
     AccessDeniedError
         There are no newer credentials.
     ConfigError
-        No credentials are found any more.
+        No credentials can be found any more.
     """
     with _renewing:
         wanted = target.wants_credentials
@@ -162,8 +162,8 @@ def renew(target: Target, route: Route) -> None:
         )
         if over and keys[:3] == before[:3]:
             raise AccessDeniedError(
-                f"the AWS credentials ({keys.source}) have expired and there are no newer ones: "
-                "renew them, then map the items that are not done"
+                f"the AWS credentials ({keys.source}) have expired, and no newer ones were found: "
+                "renew them, then map the remaining items"
             )
         target.set_credentials(keys.access_key, keys.secret_key, keys.token, keys.expires_at)
         if key is not None:

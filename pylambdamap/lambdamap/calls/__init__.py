@@ -1,1 +1,1 @@
-"""Ways to call: `map` and its relatives, coroutines, futures, the older names."""
+"""The interfaces: `map` and its relatives, coroutines, futures, the older names."""

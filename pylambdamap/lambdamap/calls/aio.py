@@ -211,7 +211,7 @@ def _close_if_cancelled(results: weakref.ref[AsyncResults[Any]], task: asyncio.T
 async def _together(
     iterables: tuple[AsyncIterable[Any] | Iterable[Any], ...], strict: bool
 ) -> AsyncIterator[tuple[Any, ...]]:
-    """Yield tuples of one item of each, read in order, until the shortest ends."""
+    """Yield tuples of one item from each input, read in order, until the shortest ends."""
     readers = [_reader(data) for data in iterables]
     while True:
         group = []
@@ -226,7 +226,7 @@ async def _together(
 
 
 async def _check_ends(readers: list[Callable[[], Any]], number: int) -> None:
-    """Raise ValueError unless input `number`, which has ended, and the inputs after it end together."""
+    """Raise ValueError unless the inputs after input `number`, which has ended, have ended as well."""
     if number:
         others = "argument 1" if number == 1 else f"arguments 1-{number}"
         raise ValueError(f"map() argument {number + 1} is shorter than {others}")

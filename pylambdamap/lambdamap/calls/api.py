@@ -34,7 +34,7 @@ def total_of(iterables: tuple[object, ...], strict: bool) -> int | None:
 
 
 def _strictly(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
-    """Yield tuples of one item of each; ValueError, worded as by ``map``, unless they end together."""
+    """Yield tuples of one item of each; raise ValueError, worded as by ``map``, if lengths differ."""
     try:
         yield from zip(*iterables, strict=True)
     except ValueError as error:

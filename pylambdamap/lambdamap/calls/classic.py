@@ -1,4 +1,4 @@
-"""The nine functions that this library started from, with their original arguments.
+"""The nine functions that this library originated from, with their original arguments.
 
 They come from a Flask application that split its work over invocations of its own Lambda function.
 Use ``my_map``; the others are its parts, kept for existing code.
@@ -356,7 +356,7 @@ def decode_payload(compressed_string: str, compression: bool = False) -> Any:
     try:
         return json.loads(compressed_string, parse_constant=_not_json)
     except RecursionError:
-        raise errors.DecodeError("the payload is JSON nested too deep") from None
+        raise errors.DecodeError("the payload's JSON is nested too deeplyly") from None
     except (ValueError, TypeError) as error:
         raise errors.DecodeError(
             f"the payload is neither JSON nor lambdamap's text form: {error}"

@@ -234,7 +234,7 @@ class LambdaExecutor(futures.Executor):
                 self._pump.add_map(mapped)
             except (
                 RuntimeError
-            ):  # shut down while the iterables were read, or no thread is to be had
+            ):  # shut down while the iterables were read, or no thread can be started
                 engine.close()
                 raise
             return _results(self._pump, mapped, inbox, ends)

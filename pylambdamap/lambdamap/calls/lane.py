@@ -33,7 +33,7 @@ class Call(NamedTuple):
 
 
 class Calls(Feed):
-    """The calls of one function. `items` holds the waiting ones, each a future and its packed chunk.
+    """The calls of one function. `items` holds those that wait: pairs of future and packed chunk.
 
     A call starts when its chunk is taken; until then its future can be cancelled.
     """
@@ -42,14 +42,14 @@ class Calls(Feed):
 
     def __init__(self, lock: threading.Lock) -> None:
         super().__init__()
-        self._lock = lock  # guards `items`, and of the way from there to `started`
+        self._lock = lock  # guards `items`, and the move of a call to `started`
         self.started: dict[int, futures.Future[Any]] = {}  # by position; for the pump's thread only
         self._next: bytes | None = None
 
     def room(self, packed: int, wanted: int) -> int:
         """Start the next call, if any; a chunk contains one."""
         while self._next is None:
-            with self._lock:  # under which a call is either among items or started
+            with self._lock:  # a call is always in `items` or in `started`
                 if not self.items:
                     return 0
                 self.started[packed], self._next = self.items.popleft()
@@ -64,8 +64,9 @@ class Calls(Feed):
         return chunk
 
     def drain(self) -> Iterator[futures.Future[Any]]:
-        """Those that wait, one by one; each no longer does. What a callback of one raises leaves the
-        others where they are."""
+        """Remove and yield the waiting calls one by one.
+
+        If a callback of one raises, the others keep waiting."""
         while True:
             with self._lock:
                 if not self.items:
@@ -74,13 +75,13 @@ class Calls(Feed):
             yield future
 
     def cancel(self) -> None:
-        """Cancel those that wait."""
+        """Cancel the waiting calls."""
         for future in self.drain():
             try:
                 future.cancel()
             finally:
                 if future.cancelled():
-                    _starts(future)  # whoever waits for it is told
+                    _starts(future)  # notifies those who wait for it
 
     @property
     def idle(self) -> bool:
@@ -105,21 +106,21 @@ class Lane:
         self._new_packer = functools.partial(
             _codec.ChunkPacker, shipment.spec, allow_pickle=link.coding.allow_pickle
         )
-        self._packers = [link.coding.packer]  # empty ones that no thread uses
+        self._packers = [link.coding.packer]  # empty, used by no thread
         self.calls = Calls(lock)
         packed = dataclasses.replace(link, coding=Packed(link.coding))
         self.engine = Engine(packed, self.calls, options, total=None, ordered=False, apart=True)
         self._cause: BaseException | None = None  # why no call can succeed any more
 
     def encode(self, item: Any) -> bytes:
-        """The chunk of one call. In any thread, and while the user's own code encodes another one."""
+        """Return the chunk of one call. Any thread may call this, also while it encodes another call."""
         try:
             packer = self._packers.pop()
         except IndexError:
             packer = self._new_packer()
         packer.fill(iter((item,)), 1, 1 << 62)
         chunk = packer.take()
-        self._packers.append(packer)  # one that was interrupted does not come back
+        self._packers.append(packer)  # not reused after an exception
         return chunk
 
     def step(self) -> None:
@@ -129,7 +130,7 @@ class Lane:
         try:
             found = self.engine.step()
             while found:
-                # No variable refers to the future: the user's own frames may lead here.
+                # No variable refers to the future: tracebacks of the user may lead to this frame.
                 _end(self.calls.started.pop(self.engine.given_first), found.pop())
                 found = self.engine.more()
         except BaseException as error:
@@ -140,7 +141,7 @@ class Lane:
             _fail_all(self.calls.drain(), self._cause)
 
     def fail(self, error: BaseException) -> None:
-        """Fail all calls, including future ones, with an error."""
+        """Fail all calls, including later ones, with an error."""
         self._cause = error
         _fail_all(self.calls.started.values(), error)
         self.calls.started.clear()
@@ -148,7 +149,7 @@ class Lane:
         self.engine.close(patience_s=0)
 
     def lasts(self, ends: float) -> bool:
-        """Return whether it accepts calls until `ends` (`time.monotonic`), to within a second."""
+        """Return whether calls are accepted until `ends` (`time.monotonic`), to within a second."""
         return self._cause is None and (self._ends is None or self._ends > ends - 1)
 
 

@@ -236,8 +236,8 @@ class Pump:
     def close(self, cancel_futures: bool = False) -> None:
         """Accept no more work; the thread ends when the pending work has ended.
 
-        The garbage collector calls this, in a thread that may hold the lock: so it is not taken here.
-        Work that is added under the lock is seen by the thread before it is seen that no more comes.
+        The garbage collector may call this in a thread that holds the lock, so it is not taken here.
+        The thread sees work that was added under the lock before it sees that there is no more.
         """
         if self.pid != os.getpid():  # the work is the parent's, and the lock may be held for ever
             return
@@ -281,7 +281,7 @@ class Pump:
             _running[self] = None
             try:
                 self._thread.start()
-            except RuntimeError:  # the system has no more of them
+            except RuntimeError:  # the system allows no further thread
                 self._thread = None
                 del _running[self]
                 raise
@@ -308,9 +308,9 @@ class Pump:
             _running.pop(self, None)
 
     def _turn(self) -> tuple[list[int], float | None] | None:
-        """Do what can be done now. Returns the descriptors to wait for, which are none where more
-        can be done at once, and the seconds to wait at most; or None when all has ended. Nothing of a
-        call or map stays referenced by this thread while it waits."""
+        """Do what can be done now. Return the descriptors to wait for (none if more can be done at
+        once) and the maximum number of seconds to wait; None when everything has ended. This thread
+        keeps no reference to a call or map while it waits."""
         with self.lock:
             lanes, maps = list(self._lanes.values()), list(self._maps)
             closing = self._closing

@@ -1,4 +1,4 @@
-"""What a map returns: `Results`, and `Handle`, its base shared with `aio.AsyncResults`."""
+"""Return values of maps: `Results`, and `Handle`, the base that it shares with `aio.AsyncResults`."""
 
 from __future__ import annotations
 

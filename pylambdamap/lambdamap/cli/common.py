@@ -1,4 +1,4 @@
-"""What the commands share: a map's options as options of a command."""
+"""A map's options as options of the commands."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["FLAGS", "in_options", "map_option", "map_options", "resolved"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# The options of a map that commands take. Those that are not given come from LAMBDAMAP_* in the
-# environment, as for every map.
+# The options of a map that commands accept. Defaults come from LAMBDAMAP_* in the environment, as for
+# every map.
 FLAGS = tuple(name for name, option in DECLARED.items() if option.flag)
 
 
@@ -26,7 +26,7 @@ def _flag(name: str) -> str:
 
 
 def _reader(name: str) -> Callable[[str], object]:
-    """Return the function that reads an option's text, as it is read from the environment."""
+    """Return the function that reads an option's text, in the same form as in the environment."""
 
     def text(given: str) -> object:
         try:
@@ -45,7 +45,7 @@ def map_option(name: str, **different: Any) -> Callable[[F], F]:
     name
         The option.
     **different
-        What differs from the option's declaration, as for `click.option`.
+        Arguments of `click.option` that override the option's declaration.
     """
     option = DECLARED[name]
     flag, kind = _flag(name), option.kind
@@ -79,7 +79,7 @@ def map_options(*names: str, without: Collection[str] = ()) -> Callable[[F], F]:
     return decorate
 
 
-# Options as messages spell them for Python: "region=", "backend='local'", "idempotent=True".
+# How messages spell options for Python: "region=", "backend='local'", "idempotent=True".
 _KEYWORD = re.compile(rf"\b({'|'.join(FLAGS)})=(?:'([\w-]+)'|True\b|(?=[\s,.;:)]|$))")
 
 

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from lambdamap.local.server import Kind
 
 NEXT = """
-What to type next
+Next steps
 
-  {python} -m lambdamap serve --help     the local Lambda by itself, for boto3 and the AWS CLI
+  {python} -m lambdamap serve --help     a standalone local Lambda, for boto3 and the AWS CLI
   {python} -m lambdamap demo --help      this demo with fewer items, or on AWS's own runtime client
-  README.md                    the options, the errors, and the way to AWS
+  README.md                    options, errors, and how to deploy to AWS
   examples/flask_app           a Flask service that fans out to its own Lambda function
   examples/notebook.ipynb      functions from notebook cells, a DataFrame, a remote traceback
 
@@ -58,7 +58,7 @@ def demo(items: int | None, local: str) -> None:
 
 
 def _local_lambda() -> LocalLambda:
-    """Return the one that the maps of this demo run on."""
+    """Return the local Lambda that the maps of this demo run on."""
     return shared(cast("Kind", resolve().local))
 
 
@@ -89,8 +89,8 @@ def _compare_with_builtin_map(job: ModuleType, data: list[Any]) -> bool:
     _say(
         f"""
 invocations     {stats["invocations"]:,} of {_local_lambda().sandboxes} sandboxes
-on the wire     {stats["bytes_in"] / 1e6:.1f} MB there, {stats["bytes_out"] / 1e6:.1f} MB back
-my_map          {lambda_s:.1f} s, the start of the local Lambda included
+on the wire     {stats["bytes_in"] / 1e6:.1f} MB sent, {stats["bytes_out"] / 1e6:.1f} MB received
+my_map          {lambda_s:.1f} s, including the start of the local Lambda
 builtin map     {builtin_s:.1f} s
 same results    {"yes, to the bit" if agree else "NO"}"""
     )
@@ -99,7 +99,7 @@ same results    {"yes, to the bit" if agree else "NO"}"""
 
 def _kill_a_sandbox(job: ModuleType, data: list[Any]) -> bool:
     """Kill a sandbox in the middle of a chunk, and show what the caller knows afterwards."""
-    _title("A fault on purpose: a sandbox is killed in the middle of a chunk")
+    _title("A deliberate fault: a sandbox is killed in the middle of a chunk")
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "runs")
         log.touch()
@@ -126,14 +126,14 @@ def _kill_a_sandbox(job: ModuleType, data: list[Any]) -> bool:
         f"""
 items           {_span(crash.indices)} were in that sandbox: .ran is {crash.ran}, {begun} of them began
 finished        {len(crash.partial):,} other results are kept in .partial
-run twice       {len(twice)}, by a file in which each run of the function leaves a line"""
+run twice       {len(twice)}, according to a file to which each run adds a line"""
     )
     return not twice and crash.ran in ("RAN", "MAYBE")
 
 
 def _throttle(job: ModuleType, data: list[Any]) -> bool:
     """Throttle the function for a second: the map waits and loses nothing."""
-    _title("A fault on purpose: the function is throttled for a second")
+    _title("A deliberate fault: the function is throttled for a second")
     refused = _local_lambda().stats["throttles"]
     _local_lambda().throttle(1.0)
     started = time.perf_counter()
@@ -143,9 +143,9 @@ def _throttle(job: ModuleType, data: list[Any]) -> bool:
     complete = _same_bits(results, list(builtins.map(job.features, data)))
     _say(
         f"""
-answered 429    {refused} times, each one waited for
+throttled       {refused} times, and retried after a delay each time
 my_map          {seconds:.1f} s
-results         {len(results)} of {len(data)}, {"nothing lost" if complete else "NOT the right ones"}"""
+results         {len(results)} of {len(data)}, {"nothing lost" if complete else "NOT the expected ones"}"""
     )
     return complete and refused > 0
 
@@ -159,7 +159,7 @@ def counted(numbered: tuple[int, Any], function: Callable[[Any], Any], log: str)
 
 
 def _kill_when(function: LocalLambda, log: Path, runs: int, over: threading.Event) -> None:
-    """Kill a busy sandbox after this many items; another one if it had just replied."""
+    """Kill a busy sandbox after this many items, or another one if it had just replied."""
     crashes = function.stats["crashes"]
     while function.stats["crashes"] == crashes and not over.wait(0.002):
         if log.read_text().count("\n") >= runs:

@@ -211,7 +211,7 @@ def _route(report: Report, options: Options) -> Route | None:
         report(Finding(_FAIL, "backend", str(error)))
         return None
     if name in ("inline", "executor"):
-        report(Finding(_OK, "backend", f"{name}: maps run without a Lambda"))
+        report(Finding(_OK, "backend", f"{name}: maps do not use Lambda"))
         return None
     if name == "aws":
         return _aws_route(report, options)
@@ -271,9 +271,7 @@ def _function(report: Report, route: Route, options: Options, knows_dry_run: boo
         report(Finding(_NOTE, "function", text))
         return True
     elif answer.status in (400, 405, 501) and not knows_dry_run:  # for example, serverless-offline
-        text = (
-            f"{name}: the endpoint does not support DryRun; only an invocation shows if it exists"
-        )
+        text = f"{name}: the endpoint does not support DryRun; only an invocation shows whether it exists"
         report(Finding(_NOTE, "function", text))
         return True
     else:

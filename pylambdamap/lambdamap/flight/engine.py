@@ -249,7 +249,7 @@ class Engine:
         elif self._is_late():
             self._sender.stop()
         elif not self._coding.for_worker and self._options.on_error == "return":
-            # No worker of ours catches errors of a payload: the failure is its result.
+            # For a payload, no worker of lambdamap turns errors into data: the failure is the result.
             self._ready[first] = _Finished([error])
             return count
         self._put_error(first, [], count, error)
@@ -274,7 +274,7 @@ class Engine:
         self._ready[first] = _Finished(results)
 
     def _take_finished(self, error: BaseException) -> dict[int, Any]:
-        """Return the finished results that were not returned yet, by position.
+        """Return the finished results that have not been returned yet, by position.
 
         An exception such as KeyboardInterrupt does not wait until all of them are decoded."""
         ends = None if isinstance(error, Exception) else monotonic() + _KEEP_S

@@ -151,8 +151,10 @@ def stronger(one: errors.Ran, other: errors.Ran) -> errors.Ran:
 def of_chunk(
     completion: Completion, idempotent: bool = False, before: errors.Ran = "NOT"
 ) -> Exception:
-    """Return the exception for a chunk whose invocation failed. idempotent: value of the option. before:
-    whether f ran in earlier attempts for its items."""
+    """Return the exception for a chunk whose invocation failed.
+
+    idempotent: the option. before: whether f ran in earlier attempts for the chunk's items.
+    """
     indices = range(completion.first_item, completion.first_item + completion.n_items)
     ran = stronger(cast(errors.Ran, completion.ran), before)
     kind = INVOCATION[completion.failure]
@@ -205,13 +207,14 @@ def of_reply(
     of: int = 1,
     before: errors.Ran = "NOT",
 ) -> BaseException:
-    """The exception for an error that the worker describes. stopped: the items after it did not run.
-    of: how many errors the reply holds, which share the bytes that exceptions may take. before:
-    whether f ran in earlier attempts for the items of the chunk.
+    """Return the exception for an error described by the worker.
 
-    f's own exception comes back as itself where it can be rebuilt from data, or, with
-    `allow_pickle`, from its pickle; else as a RemoteError that is also the nearest of its base
-    classes found here. `errors.failure` has what else is known of it.
+    stopped: the items after it did not run. of: the number of errors in the reply, which share the
+    bytes that exceptions may take. before: whether f ran in earlier attempts for the chunk's items.
+
+    An exception of f is rebuilt from data or, with `allow_pickle`, from its pickle; if that is not
+    possible, it is a RemoteError that is also the nearest of its base classes found here.
+    `errors.failure` returns what else is known about it.
     """
     first, count = completion.first_item, completion.n_items
     indices: Sequence[int] = range(first, first + count)
@@ -258,7 +261,7 @@ def of_reply(
 def not_sendable(
     what: str, failure: _codec.EncodeFailure, indices: Sequence[int] = ()
 ) -> errors.EncodeError:
-    """Return the exception for what cannot be encoded, with the place in it."""
+    """Return the exception for a value that cannot be encoded; the message says where."""
     message, path = (*failure.args, "")[:2]
     return errors.EncodeError(f"{what}{path} cannot be sent: {message}", indices=indices, ran="NOT")
 
@@ -284,7 +287,7 @@ def read_too_late(completion: Completion) -> errors.DeadlineError:
 
 
 def _answered(completion: Completion) -> dict[str, Any]:
-    """What an exception keeps of a chunk that was answered: f has run for it."""
+    """Return the attributes of an exception for a chunk with a reply: f has run for its items."""
     return {
         "indices": range(completion.first_item, completion.first_item + completion.n_items),
         "attempts": completion.attempts,
@@ -320,7 +323,7 @@ def runs_on(completion: Completion) -> bool:
 
 
 def say_cancelled(error: BaseException, what: str, left: Mapping[str, int]) -> None:
-    """Note on a Ctrl-C how many invocations still run, and where; "" stands for nowhere."""
+    """Note on a KeyboardInterrupt how many invocations still run, by where they run; "" is nowhere."""
     parts = []
     for where, count in left.items():
         if where and count:

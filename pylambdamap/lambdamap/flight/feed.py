@@ -75,7 +75,7 @@ class Sender:
         self.ends = False  # no more input is packed: the end or an error
         self.error: BaseException | None = None  # the input's error, to be raised after its items
         self.chunks = 0
-        self._ran_before: dict[int, errors.Ran] = {}  # of chunks sent again, by first item; not NOT
+        self._ran_before: dict[int, errors.Ran] = {}  # of resent chunks, by first item; never "NOT"
         self.items_resent = 0  # not started by the worker, in chunks that were partly done
 
     @property
@@ -209,8 +209,8 @@ class Sender:
         self._resend(completion, completion.done, max(completion.done, -(-left // self._window())))
 
     def ran_before(self, completion: Completion) -> errors.Ran:
-        """Once per chunk that has failed or is sent again: whether its items have run in any other
-        attempt than the last, of this chunk or of one that they were in before."""
+        """Return whether f ran for the chunk's items in attempts before the last one, also in an
+        earlier chunk. Call it once per chunk that has failed or is resent."""
         before = self._ran_before.pop(completion.first_item, "NOT")
         return failures.stronger(before, cast(errors.Ran, completion.worst_ran))
 

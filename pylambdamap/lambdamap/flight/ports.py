@@ -125,5 +125,5 @@ class Link:
     port: Port
     window: Callable[[], int]  # current maximum of concurrent invocations
     coding: Coding
-    renew: Callable[[], None] | None  # called when the port wants credentials
+    renew: Callable[[], None] | None  # called when the port needs newer credentials
     runs_on: str  # where cancelled invocations run to completion; "": nowhere

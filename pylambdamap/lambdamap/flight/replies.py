@@ -83,7 +83,7 @@ def warn_stale(raw: str) -> None:
     found = json.loads(raw)
     module = found.get("module") if isinstance(found, dict) else None
     errors.warn(
-        f"the worker runs another version of {module or 'the code'} than this process: deploy the "
-        "function again, or results come from the old code",
+        f"the worker runs a different version of {module or 'the code'} than this process: deploy the "
+        "function again, otherwise results come from the old code",
         errors.StaleCodeWarning,
     )

@@ -72,7 +72,7 @@ class Stats:
             (
                 "items",
                 f"{self.items:,} in {_count(self.chunks, 'chunk')}"
-                + (f", {self.items_resent:,} of them sent again" if self.items_resent else ""),
+                + (f", {self.items_resent:,} of them resent" if self.items_resent else ""),
             ),
             (
                 "requests",

@@ -141,7 +141,7 @@ class Front:
         if request.method != "POST":
             raise RefusedError(405, "MethodNotAllowedException", _message("use POST"))
         if "origin" in request.headers:
-            text = "requests of web pages are refused"
+            text = "requests from web pages are refused"
             raise RefusedError(403, "AccessDeniedException", _message(text))
         claim = None
         if self._verifier is not None:

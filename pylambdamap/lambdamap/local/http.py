@@ -358,7 +358,7 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(request, refused)
             return False
         except Exception as error:
-            self._owner.failed(f"{type(error).__name__} while judging a request", error)
+            self._owner.failed(f"{type(error).__name__} while checking a request", error)
             self._refuse(request, _failure("ServiceException"))
             return False
         self._admission = admission

@@ -157,7 +157,7 @@ class Pool:
         invocation, sandbox.invocation = sandbox.invocation, None
         sandbox.stop_timer()
         if invocation is not None:
-            text = "the runtime asked for the next invocation without a reply to this one"
+            text = "the runtime asked for the next invocation without replying to this one"
             self._fail(sandbox, invocation, "Runtime.ExitError", text)
         if sandbox.stale:
             self._replace(sandbox)

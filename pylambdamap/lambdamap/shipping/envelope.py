@@ -1,9 +1,9 @@
-"""The fields of the outer envelope: what each may hold, and the one place that reads it.
+"""The fields of the outer envelope: their valid values, and the functions that read them.
 
-`REQUEST`, `REPLY`, `REPLY_HEAD` and `ERROR` are the tables that docs/wire-format.md shows. A field has
-exactly its type (``true`` and ``1.0`` are not integers) and lies in its range; unknown fields are
-ignored. csrc/core/wire/envelope.c reads the same reply fields from the bytes of a remote reply, by the
-same rules.
+`REQUEST`, `REPLY`, `REPLY_HEAD` and `ERROR` are the tables in docs/wire-format.md. A field must have
+exactly its type (``true`` and ``1.0`` are not integers) and be in its range; unknown fields are
+ignored. csrc/core/wire/envelope.c reads the same reply fields, by the same rules, from the bytes of a
+remote reply.
 """
 
 from __future__ import annotations
@@ -46,25 +46,25 @@ __all__ = [
 ]
 
 MARKER: Final = "lambdamap"
-PYTHON: Final = "%d.%d" % sys.version_info[:2]  # this side's, as the field `python` has it
-REQUIRED: Final[Any] = object()  # the default of a field that must be there
-_SHOWN_CHARS = 40  # of a value, in a message
+PYTHON: Final = "%d.%d" % sys.version_info[:2]  # of this side, in the form of the field `python`
+REQUIRED: Final[Any] = object()  # the default of a field that must be present
+_SHOWN_CHARS = 40  # of a value in a message
 _DEPLOY = "deploy the same release of lambdamap on both sides"
 
 
 class Malformed(ValueError):
-    """An envelope, or a part of one, that is not what docs/wire-format.md says."""
+    """An envelope, or part of one, that violates docs/wire-format.md."""
 
 
 class Field(NamedTuple):
-    """One field: its type, the values that it may have, and what its absence means."""
+    """One field: its type, its valid values, and its default."""
 
     name: str
     type: Literal["integer", "text", "object", "text or object", "any"]
-    # Integers: in it. Texts: one of these, or matching, or at most so many characters; None: any.
+    # A range of integers. For text: one of several, a pattern, or a maximum length; None: any.
     allowed: range | tuple[str, ...] | re.Pattern[str] | int | None
     default: Any = REQUIRED
-    null: bool = False  # null stands for absent
+    null: bool = False  # null means absent
 
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -75,7 +75,7 @@ _INT64 = range(-(1 << 63), 1 << 63)
 _NAME_CHARS = 4096
 _VERSION_CHARS = 100
 
-# How the calls of an invocation are made of its f and items.
+# How f is called with the items of an invocation.
 CALLS = ("item", "star", "call", "batch", "each", "group")
 
 REQUEST = (
@@ -111,7 +111,7 @@ REPLY_HEAD = (
     Field("allow", "any", None, None),
 )
 
-# Beside the head, which is the object under `MARKER`.
+# Next to the head, which is the object under `MARKER`.
 REPLY = (
     Field("r", "text or object", None, None),
     Field("error", "object", None, None, null=True),
@@ -133,7 +133,7 @@ _OF_ITEMS = ("function", "encode", "size")  # kinds of error that mean that f ha
 
 
 class Request(NamedTuple):
-    """The head of a request: the fields of `REQUEST`, all of them checked."""
+    """The head of a request: the fields of `REQUEST`, checked."""
 
     protocol: int
     codec: Literal["native", "json"]
@@ -156,7 +156,7 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A reply that answers the request it is for. `error` is to be read by `read_error`."""
+    """A reply that was checked against its request, except for `error`, which `read_error` checks."""
 
     done: int
     us: int
@@ -167,7 +167,7 @@ class Reply(NamedTuple):
 
 
 class ErrorObject(TypedDict):
-    """The fields of `ERROR`, all of them checked."""
+    """The fields of `ERROR`, checked."""
 
     kind: str
     type: str
@@ -183,7 +183,7 @@ class ErrorObject(TypedDict):
 
 
 def _shown(value: object) -> str:
-    """A value from the wire in a message, whatever its size."""
+    """Return a value from the wire as shown in a message, bounded in length."""
     if isinstance(value, str):
         return ascii(value) if len(value) <= _SHOWN_CHARS else f"{len(value)} characters of text"
     if value is None or isinstance(value, bool):
@@ -266,12 +266,12 @@ def _refuse(constant: str) -> Any:
 
 
 def load(text: bytes | str) -> Any:
-    """Return the value of JSON text in which each key stands once.
+    """Return the value of JSON text without duplicate keys.
 
     Raises
     ------
     Malformed
-        It is not JSON, nested too deep, or has a number with more digits than Python reads.
+        It is not JSON, is nested too deeply, or has an integer with more digits than Python reads.
     """
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
@@ -285,21 +285,21 @@ def load(text: bytes | str) -> Any:
 
 
 def is_request(event: object) -> bool:
-    """Return whether an event is lambdamap's: an object with an object under `MARKER` and a payload."""
+    """Return whether an event is a request: an object with an object under `MARKER` and a payload."""
     return isinstance(event, dict) and isinstance(event.get(MARKER), dict) and "p" in event
 
 
 def read_request(event: Mapping[str, Any]) -> Request:
-    """Return the head of a request, every field of it checked.
+    """Return the head of a request after checking every field.
 
     Raises
     ------
     Malformed
-        A field is missing, or is not of its type or range.
+        A field is missing, or has the wrong type or an invalid value.
     """
     head = event[MARKER]
     protocol = head.get("protocol")
-    if type(protocol) is int and protocol != PROTOCOL:  # nothing else means what it means here
+    if type(protocol) is int and protocol != PROTOCOL:  # other fields may have other meanings
         version = head.get("version")
         release = f" (lambdamap {version})" if _is_text(version) and len(version) < 40 else ""
         raise Malformed(
@@ -313,7 +313,7 @@ def read_request(event: Mapping[str, Any]) -> Request:
 
 
 def echo(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a request, malformed or not, that its reply repeats."""
+    """Return the fields of a request, even a malformed one, that its reply repeats."""
     head = event[MARKER]
     fields = [field for field in REQUEST if field.name in ("map", "chunk")]
     return {f.name: head[f.name] for f in fields if f.name in head and _fits(head[f.name], f)}
@@ -323,7 +323,7 @@ def echo(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_protocol(head: Mapping[str, Any]) -> None:
-    """Raise `Malformed` unless the head of a reply says this protocol."""
+    """Raise `Malformed` unless the head of a reply has this protocol."""
     said = head.get("protocol")
     if type(said) is int and said in _COUNT and said != PROTOCOL:
         raise Malformed(f"the worker speaks protocol {said}, this caller {PROTOCOL}: {_DEPLOY}")
@@ -331,18 +331,18 @@ def check_protocol(head: Mapping[str, Any]) -> None:
 
 
 def read_reply(reply: object, map_id: str, chunk: int, items: int, codec: str) -> Reply:
-    """Return a reply that has not been through JSON, checked against the request that it answers.
+    """Return a reply that was never JSON text, checked against its request.
 
-    The same as `lm_envelope_read` and `lm_envelope_check`.
+    It does the same as `lm_envelope_read` and `lm_envelope_check`.
 
     Raises
     ------
     Malformed
-        It is not a reply of lambdamap, is not one to this request, or contradicts itself.
+        It is not a lambdamap reply, belongs to another request, or contradicts itself.
     """
     head = reply.get(MARKER) if isinstance(reply, dict) else None
     if not isinstance(reply, dict) or not isinstance(head, dict):
-        raise Malformed("the reply is not lambdamap's")
+        raise Malformed("not a lambdamap reply")
     check_protocol(head)
     read = {field.name: _read(head, field, "the reply") for field in REPLY_HEAD}
     r, error, out = (_read(reply, field, "the reply") for field in REPLY)
@@ -364,22 +364,22 @@ def read_reply(reply: object, map_id: str, chunk: int, items: int, codec: str) -
 
 
 def read_error(found: object, items: int, done: int, *, among: int | None = None) -> ErrorObject:
-    """Return the error of a reply, checked against what else the reply says.
+    """Return the error of a reply, checked against the rest of the reply.
 
     Parameters
     ----------
     found
         The object, or its JSON.
     items, done
-        Of the reply's chunk: how many there are, and how many the reply says were worked on.
+        Number of items in the chunk, and of those that are done according to the reply.
     among
-        The index of the item whose error this is, among the results of others.
+        Index of the item, for an error that is among the results of other items.
 
     Raises
     ------
     Malformed
-        A field is missing or wrong; the error is not of the item after those that are done; or it
-        says that f has not run where it has.
+        A field is missing or invalid, the error does not belong to the first item that is not done,
+        or it says that f has not run although it has.
     """
     if isinstance(found, bytes):
         found = load(found)
@@ -389,13 +389,13 @@ def read_error(found: object, items: int, done: int, *, among: int | None = None
     index, ran = read["index"], read["ran"]
     if among is not None:
         if index not in (None, among):
-            raise Malformed(f"the error of item {among} says that it is of item {index}")
+            raise Malformed(f"the error of item {among} names item {index}")
         read["index"] = among
     elif index is not None and (index >= items or index != done):
-        raise Malformed(f"the error is of item {index} of {items}, and {done} are done")
+        raise Malformed(f"the error names item {index} of {items}, but {done} are done")
     has_run = read["kind"] in _OF_ITEMS or among is not None or (index is None and done > 0)
     if ran == "NOT" and has_run:
-        raise Malformed("the error says that f has not run, and the reply that it has")
+        raise Malformed("the error says that f has not run, but the reply says that it has")
     if ran != "RAN" and read["kind"] in _OF_ITEMS:
-        raise Malformed(f"an error of kind {read['kind']} means that f has run, and it says {ran}")
+        raise Malformed(f"an error of kind {read['kind']} means that f has run, but it says {ran}")
     return cast("ErrorObject", read)

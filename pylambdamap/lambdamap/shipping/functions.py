@@ -67,7 +67,7 @@ class Shipment(NamedTuple):
 
     @staticmethod
     def of_many(shipments: Sequence[Shipment]) -> Shipment:
-        """Return what a request says of several functions, each of which is sent with its arguments."""
+        """Return a shipment for several functions, each of which is sent with its arguments."""
         return Shipment("", b"" if any(made.by_value for made in shipments) else None)
 
 
@@ -251,12 +251,14 @@ def _pickle(function: Any, path: str, by_value: Any) -> bytes:
 
 
 def _check_size(path: str, size: int, function: Any) -> None:
-    """Warn about what every chunk would carry, or refuse it."""
+    """Warn about a large function, which every chunk contains, or refuse it."""
     if size <= WARN_BYTES:
         return
     remedy = "pass large data as items, or store it where the worker can read it"
     if size > MAX_BYTES:
-        raise EncodeError(f"{path} takes {size} bytes, above 1 MB{_largest(function)}: {remedy}")
+        raise EncodeError(
+            f"{path} takes {size} bytes, more than 1 MB{_largest(function)}: {remedy}"
+        )
     warn(
         f"{path} takes {size} bytes and is sent with every chunk{_largest(function)}: {remedy}",
         UserWarning,
@@ -277,7 +279,7 @@ def _largest(function: Any) -> str:
 
 
 def _captured(function: Any) -> dict[str, Any]:
-    """Return what is sent with a callable, by the name that its author knows."""
+    """Return what is sent with a callable, by the names that its author knows."""
     found: dict[str, Any] = {}
     for part in _parts(function):
         if isinstance(part, functools.partial):

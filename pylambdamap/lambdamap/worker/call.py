@@ -84,7 +84,7 @@ def run_request(
     started = False
     try:
         request = envelope.read_request(event)
-        chunk = Chunk(request, context, interruptible)  # its deadline is counted from here
+        chunk = Chunk(request, context, interruptible)  # its deadline counts from here
         check(request, trusted)
         function, items = load(event, request, trusted)
         token = depth_left.set(request.depth)

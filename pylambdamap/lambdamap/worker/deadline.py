@@ -31,7 +31,7 @@ def time_left(context: object) -> float | None:
 
 
 def of_runtime() -> float | None:
-    """Return the deadline of the invocation that this thread serves, or None outside of one.
+    """Return the deadline of the invocation that this thread serves; None outside an invocation.
 
     For handlers that are not wrapped: the context object is found in the stack frame of the runtime
     client. The deadline is on the clock of `time.monotonic`.

@@ -55,7 +55,8 @@ decode_budget_call(PyObject *object, PyObject *args, PyObject *kwargs)
 {
   PyObject *number;
   if (kwargs != NULL || !PyArg_ParseTuple(args, "O!", &PyLong_Type, &number))
-    return kwargs == NULL ? NULL : PyErr_Format(PyExc_TypeError, "charge() takes no keywords");
+    return kwargs == NULL ? NULL
+                          : PyErr_Format(PyExc_TypeError, "charge() takes no keyword arguments");
   int64_t bytes;
   int over = lmpy_int_value(number, &bytes);
   if (over < 0 || (over == 0 && bytes < 0))
@@ -337,7 +338,7 @@ static PyObject *
 decode_budget_keys(PyObject *object, PyObject *list)
 {
   if (!PyList_CheckExact(list))
-    return PyErr_Format(PyExc_TypeError, "keys() takes a list");
+    return PyErr_Format(PyExc_TypeError, "keys() argument must be a list");
   PyObject *keys = PyList_AsTuple(list); /* hashing may run code that changes the list */
   if (keys == NULL)
     return NULL;
@@ -352,7 +353,8 @@ decode_budget_keys(PyObject *object, PyObject *list)
 
 static PyMethodDef budget_methods[] = {
     {"keys", decode_budget_keys, METH_O,
-     PyDoc_STR("keys($self, keys, /)\n--\n\nRefuse what would make a dict of these keys slow.")},
+     PyDoc_STR(
+         "keys($self, keys, /)\n--\n\nRaise DecodeFailure if a dict of these keys would be slow.")},
     {NULL, NULL, 0, NULL},
 };
 
@@ -360,8 +362,8 @@ static PyType_Slot budget_slots[] = {
     {Py_tp_dealloc, decode_budget_dealloc},
     {Py_tp_call, decode_budget_call},
     {Py_tp_methods, budget_methods},
-    {Py_tp_doc, PyDoc_STR("The bytes that a value may still take: called with a number of them, it "
-                          "takes them away.")},
+    {Py_tp_doc,
+     PyDoc_STR("The bytes that a value may still take; call it to charge some of them.")},
     {0, NULL},
 };
 

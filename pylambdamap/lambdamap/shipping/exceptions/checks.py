@@ -1,4 +1,4 @@
-"""Checks of nodes before anything is built of them, and of fields that would make Python do harm."""
+"""Checks of nodes before anything is built from them, and of fields that would make Python do harm."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _PARTS: dict[str, Callable[[Any, int], bool]] = {
 
 
 def check_nodes(nodes: Sequence[Any]) -> None:
-    """Refuse nodes that do not follow docs/wire-format.md, before anything is built of them."""
+    """Refuse nodes that violate docs/wire-format.md, before anything is built from them."""
     if not 0 < len(nodes) <= NODES:
         raise _codec.DecodeFailure(f"invalid number of exceptions: {len(nodes)}")
     for node in nodes:

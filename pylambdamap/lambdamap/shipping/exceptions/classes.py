@@ -1,4 +1,4 @@
-"""What is known of an exception's class without running its code: built-in base, fields, name."""
+"""What can be known about an exception's class without running its code: base, fields, name."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def is_group(kind: type) -> bool:
 
 
 def why_not_data(kind: type) -> str | None:
-    """Return why some state can be read and set only by the class itself; None: none can."""
+    """Return why only the class itself can read and set some state; None: there is no such state."""
     for part in type_mro(kind):
         if _is_built_in(part) or part is object:
             continue
@@ -153,7 +153,7 @@ def _tracker(table: str) -> Any:
 
 
 def _entry(kind: type) -> tuple[str, str, str]:
-    """Return what the other side finds a class by: module, qualname, and its id if it was sent by value.
+    """Return how the other side finds a class: module, qualname, and its id if it was sent by value.
     The module is "" if the name leads to another class or to none."""
     module, qualname = type_module(kind), type_qualname(kind)
     if type(module) is not str or type(qualname) is not str:
@@ -204,7 +204,7 @@ def find_class(entry: Any, find: Find) -> type:
 
 
 def why_it_stays_remote(kind: type) -> str | None:
-    """Return why a map never raises an exception of f of that class as itself; None: it does."""
+    """Return why a map never raises an exception of that class unchanged; None: it does."""
     if issubclass(kind, errors.LambdaMapError):
         return "it comes from a map that the function started"
     if issubclass(kind, _STEERING) or any(

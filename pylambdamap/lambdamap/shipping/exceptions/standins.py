@@ -1,4 +1,4 @@
-"""What replaces an exception that cannot be rebuilt: a RemoteError of the same kind."""
+"""Stand-ins for exceptions that cannot be rebuilt: RemoteErrors of the same kind."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def stand_in(
 
 
 def complete(error: errors.RemoteError, message: str, about: Mapping[str, Any]) -> None:
-    """Set the message of a stand-in, and what is known about it."""
+    """Set the message of a stand-in, and what is known about the failure."""
     ARGS.__set__(error, (message,))
     errors.own_dict(error).update(about)
 

@@ -193,13 +193,13 @@ def reduce(value: Any, kind: type) -> tuple[int, Any] | None:
 
 
 def why_none(value: Any, kind: type) -> str | None:
-    """Return why `reduce` has no kind for it, and what has one; None: it is not a value of numpy."""
+    """Return why `reduce` has no kind for a value of numpy, and what to send; None: not of numpy."""
     numpy = sys.modules["numpy"]
     if isinstance(value, numpy.ndarray) and kind is not numpy.ndarray:
         return "needs pickle: pass numpy.asarray() of it"
     if isinstance(value, (numpy.ndarray, numpy.generic)):
         return (
-            f"of dtype {value.dtype} needs pickle: pass numbers, texts, bytes, dates, or an array of "
+            f"of dtype {value.dtype} needs pickle: pass numbers, strings, bytes, dates, or an array of "
             "dtype object"
         )
     return None

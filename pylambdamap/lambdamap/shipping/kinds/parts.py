@@ -1,4 +1,4 @@
-"""What all kinds share: how a kind is described, and how it is decoded.
+"""The parts common to all kinds: how a kind is described, and how it is decoded.
 
 A kind states the exact types of its parts, and an upper bound of the bytes that its value takes in
 addition to them, which were charged when they were made. Nothing is built before that is charged.
@@ -100,7 +100,7 @@ SMALL: Final = None  # OBJECT bytes, which the codec charges for each value, are
 
 
 def _shown(tag: Any) -> str:
-    """Return a tag for a message, whatever it is; bounded in length."""
+    """Return a tag as shown in a message, bounded in length."""
     if type(tag) is int and tag.bit_length() <= 64:
         return str(tag)
     return repr(tag[:80]) if type(tag) is str else f"of type {type(tag).__name__}"

@@ -55,8 +55,8 @@ _ZONE: Final = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}")
 _CHECKED_BITS: Final = 4096  # up to this size, checking that a fraction is in lowest terms is fast
 
 
-# What to do instead of sending one. They are not pickled either, although cloudpickle would replace some
-# by their referents.
+# What to do instead of sending one. These are not pickled, either, although cloudpickle would replace
+# some by their referents.
 NEVER: Final[dict[type, str]] = {
     types.GeneratorType: "convert it to a list",
     types.CoroutineType: "await it, or pass the result of asyncio.run()",

@@ -47,13 +47,13 @@ def index_of(read: Reader, value: Any) -> Any:
 
 
 def kept(read: Reader, values: Any) -> type | None:
-    """Return the dtype to ask for: by default, pandas turns an array of objects into texts."""
+    """Return the dtype to ask for: by default, pandas turns an array of objects into strings."""
     is_numpy = type(values) is read.names.module("numpy").ndarray
     return object if is_numpy and values.dtype.kind == "O" else None
 
 
 def all_different(read: Reader, index: Any) -> None:
-    """Check that no two values are the same, and charge for what pandas needs to check it again.
+    """Check that all values differ, and charge for what pandas needs to check that again.
 
     The hash tables of pandas use no secret: chosen keys make them slow, whereas sorting stays fast.
     """

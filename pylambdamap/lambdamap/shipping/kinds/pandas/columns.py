@@ -111,7 +111,7 @@ def _taken(read: Reader, column: tuple[Any, ...], places: Any) -> Any:
     """Return texts by index. In Arrow's storage each one is copied."""
     numpy = read.names.module("numpy")
     if not column or column[0] != "str":
-        raise DecodeFailure("indices into a column that does not hold texts")
+        raise DecodeFailure("indices into a column that does not contain strings")
     values = column_of(read, column)
     places = numbers_of(read, places, "i")
     texts = column[3]
@@ -186,7 +186,7 @@ def _texts(read: Reader, storage: str, is_na: bool, texts: list[Any]) -> Any:
         if type(text) is str:
             size += 4 * len(text)
         elif text is not None:
-            raise DecodeFailure("a column of texts holds another type")
+            raise DecodeFailure("a column of strings contains another type")
     read.charge(size)
     if is_na:
         dtype = pandas.StringDtype(storage)
