@@ -18,7 +18,7 @@ _inside: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Tests that are marked own_network run in one, all of the session's together."""
+    """Run the tests marked own_network in a private network, all of a session's in the same one."""
     if pyfuncitem.get_closest_marker("own_network") is None or netns.inside():
         return None
     if (reason := netns.why_not()) is not None:
@@ -33,7 +33,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 class Site:
-    """Makes the two ends; `scheme` says how they talk."""
+    """Creates the server and its clients; `scheme` is "http" or "https"."""
 
     def __init__(self, scheme: str, serve: Callable[..., Server], authority: Authority) -> None:
         self.scheme = scheme
@@ -53,7 +53,7 @@ class Site:
         return open_target(server.url, ca_file=self._authority.ca_file, **changes)
 
     def options(self, server: Server, **changes: Any) -> dict[str, Any]:
-        """Of a `lambdamap.map` that goes to the server."""
+        """Return options of a `lambdamap.map` for the server."""
         if self.scheme == "tls":
             changes.setdefault("ca_bundle", str(self._authority.ca_file))
         return api_options(server, **changes)
@@ -66,7 +66,7 @@ class Site:
 
 @pytest.fixture
 def plain_site(serve: Callable[..., Server], authority: Authority) -> Site:
-    """For what is decided above the connection: plain HTTP alone."""
+    """For tests of what is decided above the connection: plain HTTP only."""
     return Site("plain", serve, authority)
 
 
@@ -79,7 +79,7 @@ def site(
 
 @pytest.fixture
 def periods() -> Iterator[Callable[..., None]]:
-    """Shortens what the dispatcher waits for, until the test ends."""
+    """Shorten the dispatcher's periods until the test ends."""
     from lambdamap import _net
 
     before = _net.debug_periods()
@@ -88,7 +88,7 @@ def periods() -> Iterator[Callable[..., None]]:
 
 
 def void(_: object) -> None:
-    """For lambdas whose value nobody wants."""
+    """Discard a value, in a lambda."""
 
 
 @pytest.fixture(params=[False, True], ids=["once", "idempotent"])

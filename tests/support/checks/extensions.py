@@ -1,4 +1,4 @@
-"""Frames with any payload in an extension: what no encoder would write."""
+"""Frames with an arbitrary payload in an extension, as no encoder would write them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Ext", "index", "read", "refused"]
 
 
 class Ext:
-    """An extension with whatever payload."""
+    """An extension with an arbitrary payload."""
 
     def __init__(self, ext: int, *content: Any) -> None:
         self.ext, self.content = ext, content
@@ -24,7 +24,7 @@ stdlib.EXACT[Ext] = lambda value: (value.ext, value.content)
 
 
 def index(*values: Any, dtype: str = "<i8") -> Ext:
-    """A pandas index of these values."""
+    """Return a pandas index of these values."""
     data = np.array(values, dtype)
     return Ext(
         parts.PANDAS,
@@ -41,7 +41,7 @@ def read(value: Any, **options: Any) -> Any:
 
 
 def refused(value: Any, **options: Any) -> str:
-    """Return the message with which reading the value is refused."""
+    """Return the message of the error that reading the value raises."""
     with pytest.raises(_codec.DecodeFailure) as caught:
         read(value, **options)
     return str(caught.value)

@@ -1,8 +1,8 @@
-"""Frames that were written once and are read for ever: tests/golden/v1.txt.
+"""Golden frames, tests/golden/v1.txt, which every later release must decode.
 
-A line is a name, the value as a Python expression, a raw frame and a sealed one in hex. Run as a program it
-adds lines for the vectors below that the file lacks; lines are never changed or taken away once a
-release has written such frames.
+Each line has a name, the value as a Python expression, and a raw and a sealed frame in hex. Run as
+a program, this adds lines for vectors that are missing from the file; once a release has written
+such frames, lines are never changed or removed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Instructions of the dispatcher per invocation, as valgrind counts them.
+"""Instructions of the dispatcher per invocation, as counted by valgrind.
 
-Times differ from run to run and machine to machine; instructions hardly do. `count` runs
-tests/c/load.c under callgrind twice, with few and with many invocations of 2 KB over the same
-connections, and divides the difference. One I/O thread, and a server in this process that answers
-at once.
+Times vary between runs and machines, instructions hardly do. `count` runs tests/c/load.c under
+callgrind twice, with few and with many invocations of 2 KB over the same connections, and divides
+the difference. There is one I/O thread, and a server in this process that replies at once.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Count:
 
 class _Answer(asyncio.Protocol):
     def __init__(self, transports: set[asyncio.BaseTransport]) -> None:
-        self._transports = transports  # of all connections that are open
+        self._transports = transports  # of all open connections
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transports.discard(self._transport)
@@ -80,7 +79,7 @@ def _server(context: ssl.SSLContext | None) -> Iterator[int]:
 
 
 async def _close_all(transports: set[asyncio.BaseTransport]) -> None:
-    """None is left to the garbage collector, which would say so."""
+    """Close all connections, so that the garbage collector does not warn about them."""
     ends = asyncio.get_running_loop().time() + _HANG_S
     for transport in list(transports):
         assert isinstance(transport, asyncio.Transport)
@@ -90,7 +89,7 @@ async def _close_all(transports: set[asyncio.BaseTransport]) -> None:
 
 
 def _read(profile: Path) -> Count:
-    """Sum up callgrind's file: each function's own cost, by the object that it belongs to."""
+    """Sum up callgrind's output: the self cost of each function, by object file."""
     names: dict[str, str] = {}
     every = own = 0
     ours = called = False
@@ -133,7 +132,9 @@ def _run(port: int, ca_file: Path | None, n: int) -> Count:
 
 
 def count(context: ssl.SSLContext | None = None, ca_file: Path | None = None) -> Count:
-    """Instructions per invocation, plain or with a server's context and the CA for it."""
+    """Return the instructions per invocation, over plain HTTP or with a server's TLS context and
+    its CA.
+    """
     subprocess.run(["make", "-s", "-C", str(ROOT / "tests" / "c"), "load"], check=True)
     with _server(context) as port:
         few, many = (_run(port, ca_file, n) for n in (FEW, MANY))
@@ -142,15 +143,15 @@ def count(context: ssl.SSLContext | None = None, ca_file: Path | None = None) ->
 
 
 def suite() -> str:
-    """Debian's name for this release and the processor, which the counts depend on."""
+    """Return Debian's release name and the processor, which the counts depend on."""
     release = platform.freedesktop_os_release()
     name = release.get("VERSION_CODENAME", "unknown")
-    # Debian's next release calls itself like the one after the present.
+    # Debian's testing release has the name of the one after the current stable one.
     return f"{'sid' if 'sid' in release.get('PRETTY_NAME', '') else name}, {platform.machine()}"
 
 
 def recorded(document: str) -> dict[str, list[Count]]:
-    """The table of docs/benchmarks.md: by suite, plain and over TLS."""
+    """Return the table in docs/benchmarks.md: by suite, plain and over TLS."""
     rows = re.findall(
         r"^\| (\w+, \w+) \| ([\d,]+) / ([\d,]+) \| ([\d,]+) / ([\d,]+) \|$", document, re.M
     )

@@ -1,4 +1,4 @@
-"""Whether a test leaves threads, descriptors or native state behind."""
+"""Checks that a test leaves no threads, descriptors or native state behind."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _PATIENCE_S = 20.0
 
 
 def descriptors() -> dict[int, str]:
-    """Open descriptors and what they are."""
+    """Return the open descriptors and what they refer to."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
         except OSError:
-            continue  # the one that lists them
+            continue  # the descriptor used for listing
     return found
 
 
 def native_state() -> dict[str, int]:
-    """What the dispatcher holds: nothing, when it was never imported."""
+    """Return what the dispatcher holds; nothing if it was never imported."""
     net = sys.modules.get("lambdamap._net")
     return {} if net is None else net.debug_state()
 
@@ -51,8 +51,10 @@ def _left(threads: set[threading.Thread], sockets: set[str]) -> list[str]:
 
 
 def _stop_local_lambdas() -> None:
-    """Those that earlier tests of this process have left running: their sandboxes open connections
-    when they like. A later test gets new ones."""
+    """Stop the local Lambdas that earlier tests in this process left running.
+
+    Their sandboxes may open connections at any time. Later tests start new ones.
+    """
     server = sys.modules.get("lambdamap.local.server")
     for function in list(server._shared.values()) if server is not None else []:
         function.stop()
@@ -60,15 +62,15 @@ def _stop_local_lambdas() -> None:
 
 @contextmanager
 def nothing_left() -> Iterator[None]:
-    """Fail when the body leaves Python threads, sockets, maps, bytes or jobs.
+    """Fail if the body leaves Python threads, sockets, maps, bytes or jobs behind.
 
-    The dispatcher's own threads, epoll and event descriptors stay by design. It has a moment to
+    The dispatcher's own threads, epoll and event descriptors stay by design. It gets a moment to
     notice that a peer has closed.
     """
     _stop_local_lambdas()
     threads, sockets = _python_threads(), _sockets()
     yield
-    gc.collect()  # a caught exception and the frame that caught it hold each other, and a map
+    gc.collect()  # a caught exception and its frame form a cycle, which may hold a map
     ends = time.monotonic() + _PATIENCE_S
     while (left := _left(threads, sockets)) and time.monotonic() < ends:
         time.sleep(0.01)

@@ -1,4 +1,6 @@
-"""The tables of docs/options.md, from the declarations of the options; run it to write them anew."""
+"""Generates the tables in docs/options.md from the declarations of the options; run it to update
+the page.
+"""
 
 from __future__ import annotations
 

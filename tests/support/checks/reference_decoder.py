@@ -1,8 +1,8 @@
-"""A second reader of the wire format: plain Python, written from docs/wire-format.md alone.
+"""A second decoder of the wire format in pure Python, written from docs/wire-format.md alone.
 
-It shares no code with the package. Slow, and trusting: it is for frames that should be right.
-numpy and pandas extensions come back as `Ext`, their payload decoded; of frames and Series of a list, each with
-its place before the payload of all.
+It shares no code with the package. It is slow and does not validate: it is for frames that are
+supposed to be correct. numpy and pandas extensions are returned as `Ext` with a decoded payload;
+for frames and Series of a list, each `Ext` has its index before the shared payload.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 @dataclasses.dataclass
 class Ext:
-    """An extension that stands for a value of a library's."""
+    """An extension that stands for a value of numpy or pandas."""
 
     kind: int
     payload: Any
@@ -63,7 +63,7 @@ def decode_text(text: str) -> Any:
 
 
 def decode(frame: bytes) -> Any:
-    """The value of a sealed or raw frame."""
+    """Return the value of a sealed or raw frame."""
     source = _Bytes(frame)
     magic, version, flags, zero = source.take(4)
     if (magic, version, flags & ~7, zero) != (0x4C, 1, 0, 0):
@@ -228,7 +228,7 @@ class _Reader:
         return [bool(data[i // 8] >> i % 8 & 1) for i in range(n)]
 
     def integers(self, source: _Bytes, n: int) -> list[tuple[int, bool]]:
-        """The numbers, and whether each one's bytes are all ones."""
+        """Return the numbers, and for each whether all of its bits are set."""
         width, minimum, offset = source.byte(), source.zigzag(), source.varint()
         made = []
         for i in range(n):

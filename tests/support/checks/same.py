@@ -1,4 +1,4 @@
-"""Equality in type and value, all the way down; NaN equals NaN."""
+"""Equality of type and value at every level; NaN equals NaN."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 
 def same_dtype(a: Any, b: Any) -> bool:
-    """The same dtype in all that numpy's `==` overlooks: C's type, metadata, titles, alignment."""
+    """Compare dtypes including what numpy's `==` ignores: C type, metadata, titles, alignment."""
 
     def said(dtype: Any) -> tuple[Any, ...]:
         return (
@@ -32,7 +32,7 @@ def same_dtype(a: Any, b: Any) -> bool:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal in type and value, all the way down."""
+    """Compare type and value at every level."""
     if type(a) is not type(b):
         return False
     if isinstance(a, pd.DataFrame):
@@ -54,7 +54,7 @@ def same(a: Any, b: Any) -> bool:
             return False
         if isinstance(a, np.ma.MaskedArray):
             return same(a.data, b.data) and same(np.asarray(a.mask), np.asarray(b.mask))
-        if a.dtype.names is not None:  # what is in the gaps between fields is not compared
+        if a.dtype.names is not None:  # padding between fields is not compared
             return all(same(a[name].copy("A"), b[name].copy("A")) for name in a.dtype.names)
         if a.dtype.hasobject:
             return same(a.ravel().tolist(), b.ravel().tolist())

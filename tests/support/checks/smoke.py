@@ -1,4 +1,4 @@
-"""Import both extensions and take a value there and back; run with every Python that is found."""
+"""Import both extensions and round-trip a value; run with every Python that was found."""
 
 import sys
 

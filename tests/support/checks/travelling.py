@@ -1,4 +1,4 @@
-"""Exceptions on their way: sent and read as a reply or as a value, and what tests ask of them."""
+"""Round trips of exceptions, as replies and as values, and what tests check about them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ GROUP: Any = vars(builtins).get("ExceptionGroup")  # from Python 3.11 on
 
 
 def through(error: BaseException, allow_pickle: bool = False, limit: int = LIMIT) -> Any:
-    """As f raises it and the caller gets it."""
+    """Return the exception that the caller gets if f raises this one."""
     text = exceptions.pack(error, allow_pickle, limit)
     assert text is not None and len(text) <= limit
     return exceptions.unpack(text, allow_pickle, 4 * LIMIT)
 
 
 def as_value(error: BaseException) -> Any:
-    """As an item or a result."""
+    """Return the exception after a round trip as an item or a result."""
     return _codec.decode(_codec.encode(error))
 
 

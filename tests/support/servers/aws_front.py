@@ -1,5 +1,8 @@
-"""In front of a moto server: passes requests on, answers some as a test says, and sends invocations
-to a local Lambda, since moto runs no function without Docker."""
+"""A proxy in front of a moto server.
+
+It forwards requests, answers some as a test specifies, and sends invocations to a local Lambda,
+since moto needs Docker to run functions.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ Reply = tuple[int, dict[str, str], bytes]
 class Front:
     """A context manager; `url` is the endpoint of every service.
 
-    `rules` are asked in turn with method, path and body; the first reply is sent instead of
+    `rules` are called in turn with method, path and body; the first reply is sent instead of
     moto's.
     """
 
@@ -90,7 +93,7 @@ class Front:
     def fail(
         self, method: str, path: str, status: int, kind: str, text: str, times: int = 1
     ) -> None:
-        """Answer so many requests of Lambda's API with an error; `path` is a pattern."""
+        """Answer this many requests to Lambda's API with an error; `path` is a pattern."""
         left = [times]
 
         def rule(got_method: str, got_path: str, body: bytes) -> Reply | None:

@@ -18,7 +18,7 @@ def _openssl(*arguments: str | Path) -> None:
 
 
 class Authority:
-    """Makes server certificates; `ca_file` verifies them."""
+    """Makes server certificates, which `ca_file` verifies."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,7 +33,9 @@ class Authority:
     def certificate(
         self, names: str = "DNS:localhost,DNS:lambda.test,IP:127.0.0.1,IP:::1", days: int = 30
     ) -> Path:
-        """A file with key and certificate for these names; negative days: it has expired."""
+        """Return a file with a key and a certificate for these names; negative days: it has
+        expired.
+        """
         stem = self.folder / f"server-{abs(hash((names, days)))}"
         request, extension = stem.with_suffix(".csr"), stem.with_suffix(".cnf")
         key, certificate = stem.with_suffix(".key"), stem.with_suffix(".crt")
@@ -49,7 +51,7 @@ class Authority:
         past = ("-not_before", "20200101000000Z", "-not_after", "20200201000000Z")
         try:
             _openssl(*sign, "-days", str(days))
-        except AssertionError:  # OpenSSL 3.4 and later want an end behind the beginning
+        except AssertionError:  # OpenSSL 3.4 and later require the end to be after the start
             if days > 0:
                 raise
             _openssl(*sign, *past)
@@ -60,7 +62,7 @@ class Authority:
     def context(
         self, names: str = "DNS:localhost,DNS:lambda.test,IP:127.0.0.1,IP:::1", days: int = 30
     ) -> ssl.SSLContext:
-        """For a server."""
+        """Return a server's TLS context."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate(names, days))
         return context

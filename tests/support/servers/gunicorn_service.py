@@ -1,4 +1,4 @@
-"""A Flask application under gunicorn on a port of its own."""
+"""A Flask application under gunicorn on its own port."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _HANG_GUARD_S = 120
 
 
 class Service:
-    """gunicorn with an application and arguments of its own; log: what it printed."""
+    """gunicorn with an application and its own arguments; log: its output."""
 
     def __init__(
         self, folder: Path, application: str, *arguments: str, environment: Mapping[str, str]
     ) -> None:
-        """Start it. environment: variables beside this process's; PYTHONPATH is added to."""
+        """Start it. environment: variables in addition to this process's; PYTHONPATH is extended."""
         root = str(Path(lambdamap.__file__).parents[1])
         paths = [root, environment.get("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")]
         path = os.pathsep.join(filter(None, paths))
@@ -49,7 +49,7 @@ class Service:
     def request(
         self, method: str, path: str, body: bytes | None = None, **query: object
     ) -> tuple[int, str]:
-        """Status and text of the answer."""
+        """Return status and text of the reply."""
         text = urllib.parse.urlencode(query)
         url = f"http://127.0.0.1:{self.port}{path}{'?' if text else ''}{text}"
         request = urllib.request.Request(url, data=body, method=method)

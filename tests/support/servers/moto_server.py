@@ -1,4 +1,4 @@
-"""A moto server: an AWS account on this machine for boto3, without Docker."""
+"""A moto server: a simulated AWS account for boto3, without Docker."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from socket import create_server
 
 HANG_S = 60
-# Moto's check of signatures refuses botocore's own for a GET; its check of policies works. It gets a
-# socket that listens, so that nobody else can have its port before it has started.
+# moto's signature check rejects botocore's own signature of a GET; its policy check works. moto gets a
+# listening socket, so that no other process can take its port before it has started.
 _PROGRAM = """
 import sys
 import moto.server
@@ -32,9 +32,9 @@ moto.server.main(["-p", sys.argv[2]])
 
 @contextmanager
 def running_moto(**environment: str) -> Iterator[dict[str, str]]:
-    """Run one on a port of its own; the variables that lead boto3 there.
+    """Run a moto server on its own port; yield the variables that point boto3 to it.
 
-    With INITIAL_NO_AUTH_ACTION_COUNT keys must exist and policies count after so many calls.
+    With INITIAL_NO_AUTH_ACTION_COUNT, keys must exist and policies apply after that many calls.
     """
     with ExitStack() as stack:
         with create_server(("127.0.0.1", 0), backlog=128) as listener:

@@ -1,4 +1,4 @@
-"""A forward proxy on loopback that knows CONNECT only."""
+"""A forward proxy on loopback that supports CONNECT only."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Proxy:
     port
         Where tunnels end.
     status
-        Answer this instead of tunnelling, when it is not 200.
+        Reply with this status instead of tunnelling, unless it is 200.
     user
-        ``name:password`` that a client must send; else 407.
+        ``name:password`` that clients must send; otherwise the reply is 407.
     """
 
     def __init__(self, port: int, status: int = 200, user: str | None = None) -> None:
-        self.connects: list[str] = []  # authorities asked for
+        self.connects: list[str] = []  # authorities requested
         self.heads: list[str] = []
         self._to = port
         self._status = status
@@ -57,7 +57,7 @@ class Proxy:
             self._start(self._try_to_serve, client)
 
     def _try_to_serve(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the client has gone
+        with contextlib.suppress(OSError):  # the client has disconnected
             self._serve(client)
 
     def _serve(self, client: socket.socket) -> None:
@@ -106,7 +106,7 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        self._threads[0].join(10)  # no client comes any more
+        self._threads[0].join(10)  # no more clients will connect
         for thread in self._threads:
             while thread.is_alive():  # one may be on its way to the server
                 for sock in list(self._sockets):

@@ -1,14 +1,14 @@
-"""Servers on raw sockets that answer, or fail to answer, exactly as a test says.
+"""Servers on raw sockets that reply, or fail to reply, exactly as a test specifies.
 
-A `Server` listens on loopback. Every complete request is counted, then given to the next *step*
-of the script; when the script is over, to `then`. A step is a function of the connection and the
-request; it may send anything, wait, close or reset. What is done with a connection before its
-first request is a *greeting*: also a list, also with a rest that does nothing.
+A `Server` listens on loopback. Every complete request is counted, then passed to the next *step* of
+the script; when the script has ended, to `then`. A step is a function of the connection and the
+request; it may send anything, wait, close or reset. A *greeting* is what is done with a connection
+before its first request: also a list, which may be shorter than the number of connections.
 
     server = Server([throttle(), run()], then=run())
     server = Server([reset()], greetings=[close_at_once()])
 
-All threads are daemons and end in `stop` (or at the end of the with block).
+All threads are daemons and end in `stop`, or at the end of the with block.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ ACCESS_KEY = "AKIDSCRIPTED"
 SECRET_KEY = "a secret/with+odd=characters"
 REGION = "eu-central-1"
 
-_HANG_S = 30.0  # a thread that has not ended by then is a bug of the test
+_HANG_S = 30.0  # a thread that has not ended by then is a bug in the test
 
 
 @dataclass
 class Request:
-    """One complete request, as it came."""
+    """One complete request, as received."""
 
     number: int  # over all connections, from 0
     connection: int  # number of the connection, from 0
@@ -76,7 +76,7 @@ class Request:
 
 
 class Connection:
-    """One accepted connection, in a thread of its own."""
+    """One accepted connection, in its own thread."""
 
     def __init__(self, server: Server, sock: socket.socket, number: int) -> None:
         self.server = server
@@ -85,7 +85,7 @@ class Connection:
         self.buffer = b""
         self.received = 0
         self.open = True
-        self.forgotten = False  # by everything between: what still comes is never answered
+        self.forgotten = False  # by everything in between: whatever arrives now is never answered
         self.swallowed = 0
 
     # --- reading
@@ -103,7 +103,9 @@ class Connection:
         return bool(data)
 
     def read_request(self) -> Request | None:
-        """The next complete request; None when the peer closed or broke before it was complete."""
+        """Return the next complete request; None if the peer closed or broke the connection before
+        its end.
+        """
         while b"\r\n\r\n" not in self.buffer:
             if not self._more():
                 return None
@@ -123,7 +125,7 @@ class Connection:
         return self.server._count(self, method, target, headers, body)
 
     def read(self, count: int) -> bytes:
-        """Exactly count bytes, or fewer at the end of the stream. They belong to no request."""
+        """Return exactly count bytes, or fewer at the end of the stream. They belong to no request."""
         while len(self.buffer) < count and self._more():
             pass
         data, self.buffer = self.buffer[:count], self.buffer[count:]
@@ -136,7 +138,7 @@ class Connection:
     # --- answering
 
     def send(self, data: bytes) -> bool:
-        """False when the peer is gone."""
+        """Send; return False if the peer is gone."""
         try:
             self.sock.sendall(data)
         except OSError:
@@ -144,7 +146,7 @@ class Connection:
         return True
 
     def wait(self, seconds: float) -> bool:
-        """Let time pass; False when the server is stopping."""
+        """Wait; return False if the server is stopping."""
         return not self.server.stopping.wait(seconds)
 
     def start_tls(self) -> bool:
@@ -158,7 +160,7 @@ class Connection:
         return True
 
     def close(self) -> None:
-        """FIN, without TLS's own farewell; it has left when `open` is false."""
+        """Send a FIN without TLS's close_notify; it has been sent once `open` is false."""
         if self.open:
             with contextlib.suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)
@@ -166,7 +168,7 @@ class Connection:
             self.open = False
 
     def reset(self) -> None:
-        """RST: what the peer sent and was not read is lost, and it knows."""
+        """Send a RST: data that was not read is lost, and the peer learns of it."""
         if self.open:
             with contextlib.suppress(OSError):
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -184,15 +186,16 @@ class Server:
     Parameters
     ----------
     script
-        One step per complete request, in the order of their arrival.
+        One step per complete request, in order of arrival.
     then
-        The step of all later requests; `run()` when not given.
+        The step for all later requests; default: `run()`.
     greetings
         What happens on the n-th connection before its TLS handshake and first request.
     tls
-        Server context, or None for plain HTTP.
+        TLS context of the server, or None for plain HTTP.
     check_signatures
-        Refuse (403, and remember in `bad_signatures`) what botocore's signer would sign otherwise.
+        Refuse requests that botocore's signer would sign differently (403), and record them in
+        `bad_signatures`.
     """
 
     def __init__(
@@ -211,7 +214,7 @@ class Server:
         self.tls = tls
         self.check_signatures = check_signatures
         self.requests: list[Request] = []
-        self.runs: Counter[int] = Counter()  # by first item: chunks handed to `run` steps
+        self.runs: Counter[int] = Counter()  # by first item: chunks passed to `run` steps
         self.items: Counter[int] = Counter()  # by index: items that were run
         self.bad_signatures: list[str] = []
         self.failures: list[BaseException] = []  # of steps; raised by stop
@@ -222,7 +225,9 @@ class Server:
         self.threads: list[threading.Thread] = []
         self.family = family
         self.host = "::1" if family == socket.AF_INET6 else "127.0.0.1"
-        self._holder = self._bound(0)  # nobody else gets the port while this server refuses
+        self._holder = self._bound(
+            0
+        )  # reserves the port while this server refuses connections
         self.port: int = self._holder.getsockname()[1]
         self.listener: socket.socket | None = None
         self.listen()
@@ -236,13 +241,13 @@ class Server:
         return sock
 
     def listen(self) -> None:
-        """Accept connections, again after `refuse`."""
+        """Accept connections, also after `refuse`."""
         self.listener = self._bound(self.port)
         self.listener.listen(1024)
         self._acceptor = self._start(self._accept, self.listener)
 
     def refuse(self) -> None:
-        """Stop accepting: connects to the port are refused; what is open stays."""
+        """Stop accepting: new connections are refused, open ones stay."""
         listener, self.listener = self.listener, None
         if listener is not None:
             with contextlib.suppress(OSError):
@@ -282,12 +287,12 @@ class Server:
 
     @property
     def complete(self) -> int:
-        """Complete requests, over all connections."""
+        """Return the number of complete requests, over all connections."""
         with self.lock:
             return len(self.requests)
 
     def wait_for(self, count: int, seconds: float = _HANG_S) -> None:
-        """Wait until so many complete requests have come."""
+        """Wait until this many complete requests have arrived."""
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.requests) >= count, seconds), (
                 f"{len(self.requests)} requests, waited for {count}"
@@ -365,7 +370,7 @@ def signature_error(
     secret_key: str = SECRET_KEY,
     region: str = REGION,
 ) -> str | None:
-    """What botocore's own signer finds wrong with the signature, or None."""
+    """Return how the signature differs from that of botocore's own signer, or None."""
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
@@ -418,7 +423,7 @@ def plain_reply(
     *,
     length: int | None = None,
 ) -> bytes:
-    """The bytes of a reply with a Content-Length (a wrong one when given)."""
+    """Return the bytes of a reply with a Content-Length (a wrong one if given)."""
     lines = [f"HTTP/1.1 {status} Something", "Content-Type: application/json"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     lines.append(f"Content-Length: {len(body) if length is None else length}")
@@ -429,8 +434,10 @@ _run_lock = threading.Lock()
 
 
 def run_reply(request: Request) -> dict[str, Any]:
-    """Run the items in this process through the worker's own code. One request at a time: the
-    worker, alone in its process, catches what the items print."""
+    """Run the items in this process with the worker's own code, and return its reply.
+
+    One request at a time: a worker has a process to itself, and captures what the items print.
+    """
     from lambdamap.worker.call import run_request
 
     with _run_lock:
@@ -441,7 +448,7 @@ def run_reply(request: Request) -> dict[str, Any]:
 
 
 def reply(body: bytes | str, status: int = 200, **headers: str) -> Step:
-    """Answer. Underscores in header names stand for dashes."""
+    """Reply. Underscores in header names stand for hyphens."""
     text = body.encode() if isinstance(body, str) else body
     names = {name.replace("_", "-"): value for name, value in headers.items()}
 
@@ -463,9 +470,9 @@ def _note_run(connection: Connection, request: Request) -> None:
 def run(
     change: Callable[[dict[str, Any]], Any] | None = None, *, afterwards: Step | None = None
 ) -> Step:
-    """Run the request's items and answer as the worker would; `change` may alter the reply.
+    """Run the request's items and reply as the worker would; `change` may alter the reply.
 
-    With `afterwards` the items are run, and that step answers.
+    With `afterwards`, the items are run and that step replies.
     """
 
     def step(connection: Connection, request: Request) -> None:
@@ -491,7 +498,7 @@ def run(
 
 
 def aws_error(status: int, error_type: str | None, message: str = "", **headers: str) -> Step:
-    """An API error as Lambda words it; without a type it might come from anything in between."""
+    """An API error in Lambda's wording; without a type it might come from a proxy."""
     names = {"x-amzn-RequestId": "request-error"}
     if error_type is not None:
         names["x-amzn-ErrorType"] = f"{error_type}:http://internal.amazon.com/coral/{error_type}/"
@@ -505,7 +512,7 @@ def aws_error(status: int, error_type: str | None, message: str = "", **headers:
 
 
 def throttle(reason: str = "ConcurrentInvocationLimitExceeded", **headers: str) -> Step:
-    """429."""
+    """Reply 429."""
     body = json.dumps({"Reason": reason, "Type": "User", "message": "Rate Exceeded."}).encode()
     names = {"x-amzn-ErrorType": "TooManyRequestsException"}
     names.update({name.replace("_", "-"): value for name, value in headers.items()})
@@ -517,12 +524,12 @@ def throttle(reason: str = "ConcurrentInvocationLimitExceeded", **headers: str) 
 
 
 def function_error(body: dict[str, Any], kind: str = "Unhandled") -> Step:
-    """200, and the handler's failure."""
+    """Reply 200 with the handler's failure."""
     return reply(json.dumps(body), 200, X_Amz_Function_Error=kind, x_amzn_RequestId="request-f")
 
 
 def raw(*pieces: bytes | float, close: bool = False) -> Step:
-    """Send these bytes; a number waits so many seconds."""
+    """Send these bytes; a number waits for that many seconds."""
 
     def step(connection: Connection, request: Request) -> None:
         for piece in pieces:
@@ -538,7 +545,7 @@ def raw(*pieces: bytes | float, close: bool = False) -> Step:
 
 
 def in_one_segment(*pieces: bytes) -> Step:
-    """Send these at once; over TLS each is a record of its own."""
+    """Send these at once; over TLS, each in its own record."""
 
     def step(connection: Connection, request: Request) -> None:
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
@@ -566,7 +573,7 @@ def reset(*pieces: bytes) -> Step:
 
 
 def hold() -> Step:
-    """Never answer; ends when the peer closes, or the server stops."""
+    """Never reply; ends when the peer closes or the server stops."""
 
     def step(connection: Connection, request: Request) -> None:
         connection.read_to_end()
@@ -575,7 +582,7 @@ def hold() -> Step:
 
 
 def after(seconds: float, step: Step) -> Step:
-    """The same, later."""
+    """Run the step after a delay."""
 
     def later(connection: Connection, request: Request) -> None:
         if connection.wait(seconds):
@@ -585,7 +592,7 @@ def after(seconds: float, step: Step) -> Step:
 
 
 def once(event: threading.Event, step: Step) -> Step:
-    """The same, when the event is set."""
+    """Run the step when the event is set."""
 
     def later(connection: Connection, request: Request) -> None:
         assert event.wait(_HANG_S)
@@ -595,8 +602,10 @@ def once(event: threading.Event, step: Step) -> Step:
 
 
 def then_close(step: Step) -> Step:
-    """Answer as if the connection were kept, and close it. `open` is false when the peer has seen that
-    and closed its end."""
+    """Reply as if the connection were kept, and close it.
+
+    `open` is false once the peer has noticed and closed its end.
+    """
 
     def both(connection: Connection, request: Request) -> None:
         step(connection, request)
@@ -612,7 +621,7 @@ def then_close(step: Step) -> Step:
 
 
 def welcome() -> Greeting:
-    """Nothing special: a place in the list."""
+    """Do nothing special; a placeholder in the list."""
     return lambda connection: None
 
 
@@ -625,7 +634,7 @@ def reset_at_once() -> Greeting:
 
 
 def reads(count: int, end: Callable[[Connection], None] = Connection.reset) -> Greeting:
-    """Read so many bytes (of the TLS handshake or the request), then end."""
+    """Read this many bytes (of the TLS handshake or the request), then end."""
 
     def greeting(connection: Connection) -> None:
         connection.read(count)
@@ -635,7 +644,7 @@ def reads(count: int, end: Callable[[Connection], None] = Connection.reset) -> G
 
 
 def waits(seconds: float) -> Greeting:
-    """Nothing is read or sent for so long."""
+    """Read and send nothing for this long."""
 
     def greeting(connection: Connection) -> None:
         connection.wait(seconds)

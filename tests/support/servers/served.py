@@ -1,4 +1,4 @@
-"""``lambdamap serve`` in a process of its own, its handler called as API Gateway would."""
+"""``lambdamap serve`` in its own process, with its handler called as by API Gateway."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME = "app"  # of the function
 
 
 class Served:
-    """A handler behind the Invoke API of the local Lambda, run by an interpreter of its own.
+    """A handler behind the Invoke API of a local Lambda, run by a given interpreter.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Served:
     path
         Further folders to import from.
     log
-        A file for what the sandboxes print.
+        A file for the output of the sandboxes.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class Served:
         )
 
     def invoke(self, event: Any) -> Any:
-        """The function's answer, whatever it is."""
+        """Return the function's reply."""
         answer = self.client.invoke(FunctionName=NAME, Payload=json.dumps(event).encode())
         body = json.loads(answer["Payload"].read())
         assert "FunctionError" not in answer, (body, self.log.read_text())
         return body
 
     def request(self, method: str, path: str, body: str = "", **query: str) -> tuple[int, str]:
-        """A request as a REST API of API Gateway passes it on; status and text of the answer."""
+        """Send a request as a REST API of API Gateway does; return status and text of the reply."""
         return read_answer(self.invoke(rest_event(method, path, body, query)))
 
     def stop(self) -> None:
@@ -100,7 +100,7 @@ class Served:
 
 
 def read_answer(answer: Any) -> tuple[int, str]:
-    """Status and text of what a web handler answers."""
+    """Return status and text of a web handler's reply."""
     text = answer.get("body") or ""
     if answer.get("isBase64Encoded"):
         text = base64.b64decode(text).decode()
@@ -110,7 +110,7 @@ def read_answer(answer: Any) -> tuple[int, str]:
 def rest_event(
     method: str, path: str, body: str, query: Mapping[str, str], age_s: float = 0
 ) -> dict[str, Any]:
-    """The event of a REST API, "version 1", that has arrived so many seconds ago."""
+    """Return the event of a REST API ("version 1") that arrived this many seconds ago."""
     return {
         "resource": "/{proxy+}",
         "path": path,
@@ -134,7 +134,7 @@ def rest_event(
 
 
 def http_event(method: str, path: str, body: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """The event of an HTTP API, "version 2.0"."""
+    """Return the event of an HTTP API ("version 2.0")."""
     return {
         "version": "2.0",
         "routeKey": "$default",

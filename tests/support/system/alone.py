@@ -18,7 +18,7 @@ HANG_S = 30
 
 
 def copy_runtime_client(target: Path) -> Path:
-    """AWS's runtime client and what it needs, in a folder of their own."""
+    """Copy AWS's runtime client and its dependencies to their own folder."""
     for name in ("awslambdaric", "simplejson", "snapshot-restore-py"):
         found = distribution(name)
         for file in found.files or ():
@@ -39,13 +39,14 @@ def running_alone(
     unset: Sequence[str] = (),
     **variables: str,
 ) -> Iterator[LocalLambda]:
-    """A local Lambda whose sandboxes see the folder, AWS's runtime client and Python's own library.
+    """Run a local Lambda whose sandboxes see only the folder, AWS's runtime client and the standard
+    library.
 
-    place: an empty folder for what this needs. unset: variables that a local Lambda sets by itself.
+    place: an empty folder for temporary files. unset: variables that a local Lambda would set.
     """
     client = copy_runtime_client(place / "runtime")
     program = place / "python"
-    # It gets: -m lambdamap.local.sandbox KIND HANDLER
+    # its arguments: -m lambdamap.local.sandbox KIND HANDLER
     program.write_text(
         f'#!/bin/sh\ncd "{folder}"\nunset {" ".join(("PYTHONSAFEPATH", "LAMBDAMAP_SANDBOX", *unset))}\n'
         f'LAMBDA_TASK_ROOT="{folder}" PYTHONPATH="{folder}:{client}" '

@@ -1,4 +1,4 @@
-"""The command line as its users have it: a process of its own with pipes."""
+"""The command line as users run it: in its own process, with pipes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ HANG_S = 60
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's, with lambdamap and the tests' own modules on the path."""
+    """Return this process's environment, with lambdamap and the tests' modules on the path."""
     package = Path(lambdamap.__file__).parents[1]
     return {**os.environ, "PYTHONPATH": search_path(package), **more}
 
 
 def start(*arguments: str, **more: str) -> subprocess.Popen[str]:
-    """The running command; its three streams are pipes."""
+    """Start a command; its three streams are pipes."""
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "lambdamap", *arguments],
         stdin=subprocess.PIPE,
@@ -32,7 +32,7 @@ def start(*arguments: str, **more: str) -> subprocess.Popen[str]:
 
 
 def run(*arguments: str, text: str = "", **more: str) -> subprocess.CompletedProcess[str]:
-    """The finished command."""
+    """Run a command to its end."""
     with start(*arguments, **more) as process:
         try:
             out, err = process.communicate(text, HANG_S)

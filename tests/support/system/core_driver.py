@@ -1,4 +1,4 @@
-"""Pure parts of the C core behind a pipe (tests/c/core_driver.c), compiled once a test run."""
+"""Pure parts of the C core behind a pipe (tests/c/core_driver.c), compiled once per test run."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _argument(value: str | bytes | None) -> str:
 
 
 def ask(commands: Iterable[Sequence[str | bytes | None]]) -> list[str]:
-    """The driver's answers, one to each command (its name, then its arguments)."""
+    """Return the driver's replies, one for each command (its name, then its arguments)."""
     lines = [" ".join([str(name), *map(_argument, rest)]) for name, *rest in commands]
     done = subprocess.run(
         [_program()],

@@ -1,4 +1,4 @@
-"""Maps straight on `lambdamap._net`, for tests that look at one layer only."""
+"""Maps directly on `lambdamap._net`, for tests of that layer only."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ _names = itertools.count()
 
 
 def open_target(url: str, *, ca_file: Path | None = None, **changes: Any) -> _net.Target:
-    """A Target for a scripted server; each gets a function of its own, so a limiter and a quota."""
+    """Return a Target for a scripted server; each has its own function, so its own limiter and
+    quota.
+    """
     from lambdamap import _net
 
     parts = urlsplit(url)
@@ -62,7 +64,7 @@ def open_target(url: str, *, ca_file: Path | None = None, **changes: Any) -> _ne
 
 
 def open_map(target: _net.Target, **changes: Any) -> _net.Map:
-    """A map whose bodies go as they are, unless `head` says otherwise."""
+    """Open a map whose bodies are sent unchanged, unless `head` is given."""
     from lambdamap import _net
 
     arguments: dict[str, Any] = {
@@ -82,7 +84,7 @@ def open_map(target: _net.Target, **changes: Any) -> _net.Map:
 
 
 def collect(net_map: _net.Map, seconds: float = HANG_S, *, left: int = 0) -> list[_net.Completion]:
-    """The outstanding completions but for so many that come last, by first item."""
+    """Return the outstanding completions, except for the last few, by first item."""
     ends = time.monotonic() + seconds
     found = []
     while net_map.outstanding > left:
@@ -102,7 +104,7 @@ def invoke(
     hang_s: float = HANG_S,
     **changes: Any,
 ) -> list[_net.Completion]:
-    """One map of these bodies, one after the other in flight as the window allows."""
+    """Run one map of these bodies, with as many in flight as the window allows."""
     net_map = open_map(target, **changes)
     for number, body in enumerate(bodies):
         while not net_map.submit(body, number, 1):
@@ -111,7 +113,7 @@ def invoke(
 
 
 def api_options(server: scripted.Server, **changes: Any) -> dict[str, Any]:
-    """Options of `lambdamap.map` for a scripted server."""
+    """Return options of `lambdamap.map` for a scripted server."""
     return {
         "function": f"function-{next(_names)}",
         "endpoint_url": server.url,
@@ -124,7 +126,7 @@ def api_options(server: scripted.Server, **changes: Any) -> dict[str, Any]:
 
 
 def executor_on(server: scripted.Server, **changes: Any) -> LambdaExecutor:
-    """An executor whose calls go to a scripted server."""
+    """Return an executor whose calls go to a scripted server."""
     import lambdamap
 
     options = api_options(server, **changes)
@@ -133,7 +135,7 @@ def executor_on(server: scripted.Server, **changes: Any) -> LambdaExecutor:
 
 
 def until(condition: Callable[[], object], hang_s: float = HANG_S) -> None:
-    """Wait for what comes eventually."""
+    """Wait until a condition holds."""
     ends = time.monotonic() + hang_s
     while not condition():
         assert time.monotonic() < ends
@@ -141,12 +143,12 @@ def until(condition: Callable[[], object], hang_s: float = HANG_S) -> None:
 
 
 def notes(error: BaseException) -> list[str]:
-    """An exception's, which Python has from 3.11 on."""
+    """Return an exception's notes, which Python has since 3.11."""
     return getattr(error, "__notes__", [])
 
 
 class Endless:
-    """0, 1, 2 and so on; `taken` is the last one that was."""
+    """0, 1, 2 and so on without end; `taken` is the last one taken."""
 
     def __init__(self) -> None:
         self.taken = -1

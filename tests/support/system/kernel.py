@@ -1,4 +1,4 @@
-"""A Jupyter kernel that tests type cells into."""
+"""A Jupyter kernel in which tests run cells."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _HANG_S = 60
 
 
 class Shown:
-    """What one cell shows: its streams, its rich outputs, its error."""
+    """The output of one cell: its streams, rich outputs and error."""
 
     def __init__(self) -> None:
         self.stdout = ""
         self.stderr = ""
         self.data: list[Mapping[str, Any]] = []
-        self.widgets = ""  # every state that they were told
+        self.widgets = ""  # every state of them
         self.error: list[str] = []  # name, value, traceback
 
     def take(self, message: Mapping[str, Any]) -> None:
@@ -50,7 +50,7 @@ class Shown:
 
 
 class Kernel:
-    """Started in a folder, whose modules it can import."""
+    """A kernel started in a folder, whose modules it can import."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         package = str(Path(lambdamap.__file__).parents[1])
@@ -72,7 +72,7 @@ class Kernel:
         self._client.wait_for_ready(timeout=_HANG_S)
 
     def run(self, code: str, look: Callable[[Kernel, Shown], Any] | None = None) -> Shown:
-        """Run a cell to its end. look is called after each message of it."""
+        """Run a cell to its end. look is called after each of its messages."""
         shown = Shown()
 
         def take(message: Mapping[str, Any]) -> None:
@@ -86,8 +86,10 @@ class Kernel:
         return shown
 
     def interrupt(self) -> None:
-        """What the stop button does: the kernel and its children get the signal. From any thread;
-        the manager's own way makes an event loop."""
+        """Do what the stop button does: send the signal to the kernel and its children. Any thread.
+
+        The manager's own method would create an event loop.
+        """
         os.killpg(os.getpgid(self._manager.provisioner.pid), signal.SIGINT)
 
     def __enter__(self) -> Kernel:

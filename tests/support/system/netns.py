@@ -1,9 +1,9 @@
-"""A network of the test's own, where packets can be dropped and names answered as it likes.
+"""A private network, in which packets can be dropped and names resolved as a test specifies.
 
 Tests marked ``own_network`` run in a second pytest inside a new network and mount namespace, all of
-a session's in one: `run_inside`, called by tests/faults/conftest.py. Inside, `Names` answers DNS,
-`drop` makes a black hole. Needs root and a kernel that allows it; else those tests are skipped,
-saying so.
+a session's in one: `run_inside`, called by tests/faults/conftest.py. Inside, `Names` answers DNS
+queries and `drop` discards packets. This needs root and a kernel that allows it; otherwise the
+tests are skipped with the reason.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def inside() -> bool:
 
 @functools.cache
 def why_not() -> str | None:
-    """Why there can be no network of our own here."""
+    """Return why a private network is not possible here."""
     if os.geteuid() != 0:
         return "a network namespace of its own needs root"
     tried = subprocess.run(
@@ -47,7 +47,7 @@ def why_not() -> str | None:
 
 
 def run_inside(items: Sequence[pytest.Item]) -> dict[str, str]:
-    """Run these tests in one network of their own; failures by the name of the test."""
+    """Run these tests in one private network; return failures by test name."""
     with tempfile.TemporaryDirectory() as folder:
         resolver = Path(folder) / "resolv.conf"
         resolver.write_text(f"nameserver {_NAMESERVER}\noptions timeout:5 attempts:2\n")
@@ -66,7 +66,7 @@ def run_inside(items: Sequence[pytest.Item]) -> dict[str, str]:
         ends: dict[str, str] = {}
         for case in ET.parse(report).getroot().iter("testcase"):
             bad = [part.text or "" for part in case if part.tag in ("failure", "error", "skipped")]
-            name = case.get("name", "")  # a tear-down that fails is a case of its own
+            name = case.get("name", "")  # a failing tear-down is a test case of its own
             ends[name] = "\n".join(filter(None, [ends.get(name, ""), *bad]))
         return {item.name: ends.get(item.name, f"did not run:\n{done.stdout}") for item in items}
 
@@ -80,7 +80,7 @@ def _nft(*commands: str) -> None:
 
 @contextlib.contextmanager
 def drop(port: int) -> Iterator[None]:
-    """From now on every packet to and from this TCP port vanishes."""
+    """Drop every packet to and from this TCP port from now on."""
     _nft(
         "add table inet faults",
         "add chain inet faults in { type filter hook input priority 0 ; }",
@@ -95,7 +95,7 @@ def drop(port: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def blackhole() -> Iterator[int]:
-    """A port whose SYNs are never answered."""
+    """Return a port whose SYNs are never answered."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = int(taken.getsockname()[1])
@@ -105,8 +105,11 @@ def blackhole() -> Iterator[int]:
 
 @dataclass
 class Names:
-    """A DNS server: every name is 127.0.0.1, after `delay_s` or when `answers` is set; or what `codes` says first
-    (2 SERVFAIL, 3 NXDOMAIN, 0 an answer). Counts the questions for A records."""
+    """A DNS server that resolves every name to 127.0.0.1.
+
+    It does so after `delay_s` or when `answers` is set, and returns the `codes` first (2 SERVFAIL,
+    3 NXDOMAIN, 0 an answer). It counts the queries for A records.
+    """
 
     delay_s: float = 0.0
     codes: list[int] = field(default_factory=list)
@@ -160,7 +163,7 @@ class Names:
             self.asked.append(".".join(labels))
             code = self.codes.pop(0) if self.codes else self.then
         elif self.codes:
-            code = self.codes[0]  # AAAA goes the same way as its A
+            code = self.codes[0]  # AAAA is sent the same way as its A
         body = question[12 : at + 5]
         found = code == 0 and is_a
         head = question[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, int(found), 0, 0)

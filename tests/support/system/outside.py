@@ -1,4 +1,4 @@
-"""Scripts in processes of their own, with every Python that the modules were built for."""
+"""Scripts in their own processes, with every Python that the modules were built for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HANG_S = 120
 
 Finished = subprocess.CompletedProcess[str]
 
-# The end of a script: the dispatcher holds nothing any more.
+# The end of a script: the dispatcher no longer holds anything.
 NOTHING_LEFT = """
 from lambdamap import _net
 def left():  # an I/O thread lets go of a map a moment after its caller
@@ -40,7 +40,9 @@ options = json.loads(os.environ["TEST_OPTIONS"])
 
 
 def _interpreters() -> dict[str, str]:
-    """Version to executable: this one, and those that ./dev has built the present sources for."""
+    """Return executables by version: this one, and those that ./dev has built the current sources
+    for.
+    """
     found = {"%d.%d" % sys.version_info[:2]: sys.executable}
     sources = max(path.stat().st_mtime for path in ROOT.glob("csrc/**/*.[ch]"))
     for folder in sorted((ROOT / ".cache" / "python").glob("3.*")):
@@ -56,7 +58,7 @@ INTERPRETERS = _interpreters()
 
 
 def script_environment(options: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """The environment of a script: `tasks` and lambdamap importable, `options` as JSON."""
+    """Return the environment of a script: `tasks` and lambdamap importable, `options` as JSON."""
     given = dict(options or {})
     if isinstance(keys := given.get("credentials"), tuple):
         given["credentials"] = dict(zip(("access_key", "secret_key", "token"), keys, strict=False))
@@ -76,8 +78,10 @@ def run_script(
     before: str = "",
     flags: tuple[str, ...] = ("-X", "dev", "-W", "error"),
 ) -> Finished:
-    """Run a script; in it `options` are those given, say of a server that stays in this process
-    and counts. `before` stands before it."""
+    """Run a script in which `options` are those given, for example of a server in this process.
+
+    `before` is inserted before it.
+    """
     text = _HEAD + textwrap.dedent(before) + "\n" + textwrap.dedent(script)
     return subprocess.run(
         [python, *flags, "-c", text],

@@ -1,4 +1,4 @@
-"""Where the project and what its tests share are, for processes that tests start."""
+"""The folders of the project and of code shared by tests, for processes that tests start."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ SUPPORT = [ROOT / "tests" / "support" / name for name in ("servers", "workers", 
 
 
 def search_path(*more: str | Path) -> str:
-    """For PYTHONPATH: what tests share, then `more`, then what this process was given."""
+    """Return a PYTHONPATH: shared test code, then `more`, then that of this process."""
     inherited = os.environ.get("PYTHONPATH", "")
     return os.pathsep.join(filter(None, [*map(str, SUPPORT), *map(str, more), inherited]))

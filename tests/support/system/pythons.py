@@ -1,4 +1,4 @@
-"""Other Pythons of this machine, with a worker built for each."""
+"""Other Pythons on this machine, with a worker built for each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _has_headers(path: Path, minor: int) -> bool:
 
 
 def other_pythons() -> list[tuple[str, Path]]:
-    """Version and path of each CPython of another minor version that has its headers here."""
+    """Return version and path of each CPython of another minor version whose headers are installed."""
     found = []
     for minor in (12, 13, 14, 11, 10):
         if (3, minor) == sys.version_info[:2]:
@@ -60,10 +60,10 @@ def _digest(python: Path) -> str:
 
 
 def worker_for(python: Path) -> dict[str, str]:
-    """The environment in which that Python has the worker and the local Lambda.
+    """Return the environment in which that Python has the worker and the local Lambda.
 
-    Its codec is built once for each state of the sources, without optimisation. What else it needs
-    is pure Python, and is taken from this Python's packages.
+    Its codec is built once for each state of the sources, without optimization. Other dependencies
+    are pure Python, and are taken from this Python's packages.
     """
     place = _CACHE / python.name / _digest(python)
     if not (place / "done").exists():

@@ -1,6 +1,6 @@
-"""A FastAPI application: maps that are awaited, streamed, run in a thread, and left behind.
+"""A FastAPI application with maps that are awaited, streamed, run in a thread, and abandoned.
 
-Under uvicorn, and behind Mangum as a Lambda handler.
+It runs under uvicorn, and behind Mangum as a Lambda handler.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ app = FastAPI()
 app.add_middleware(LambdaMapMiddleware, chunksize=1)
 handler = wrap(Mangum(app, lifespan="off"))
 
-ended: list[str] = []  # how the endpoints did
+ended: list[str] = []  # how the endpoints ended
 
 
 def native() -> dict[str, int]:
@@ -97,5 +97,5 @@ async def behind(work: BackgroundTasks) -> str:
 
 @app.get("/state")
 async def state() -> Any:
-    """How endpoints have ended, and what goes on."""
+    """Return how endpoints have ended, and what is still running."""
     return {"ended": ended, "in_flight": native()["in_flight"]}

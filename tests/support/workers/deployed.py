@@ -1,6 +1,6 @@
-"""A function as somebody deploys it: the three kinds of handler, with no variable set.
+"""A deployed function: the three kinds of handler, with no variable set.
 
-A local Lambda trusts its own caller and says so to its sandboxes; this takes that back.
+A local Lambda trusts its caller and tells its sandboxes so; this undoes that.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def wrapped(event: Any, context: Any) -> Any:
 
 
 def zappa(event: Any, context: Any) -> Any:
-    """What zappa's handler does with an event that has a command."""
+    """Do what zappa's handler does with an event that has a command."""
     assert event["command"] == "lambdamap.worker.entry.zappa_task"
     return zappa_task(event, context)
 

@@ -1,4 +1,4 @@
-"""A Flask application that tests run under gunicorn: maps that take long, maps that are left."""
+"""A Flask application for gunicorn: maps that take long, and maps that are abandoned."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ app.config["LAMBDAMAP_CHUNKSIZE"] = "1"
 app.config.from_prefixed_env()  # FLASK_LAMBDAMAP_REQUEST_TIMEOUT
 LambdaMap(app)
 
-left: list[Any] = []  # keeps maps alive behind their request
+left: list[Any] = []  # keeps maps alive after their request
 
 
 def native() -> dict[str, int]:
@@ -53,7 +53,7 @@ def leave() -> Any:
 
 @app.get("/left")
 def state() -> Any:
-    """Waits for what the last request left; says what is still there."""
+    """Wait for what the last request left running; return what is still there."""
     ends = time.monotonic() + 10
     while native()["in_flight"] and time.monotonic() < ends:
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What tests apply to groups."""
+"""Functions that tests apply to groups."""
 
 from __future__ import annotations
 

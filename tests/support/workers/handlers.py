@@ -1,4 +1,4 @@
-"""Handlers of Lambda functions that map over themselves: one wrapped, one that forgot."""
+"""Handlers of Lambda functions that map over themselves: one wrapped, one not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ go = wrap(forgetful)
 
 
 def slow(event: Any, context: Any) -> Any:
-    """Maps for longer than the function may run."""
+    """Map for longer than the function may run."""
     results: list[float] = []
     try:
         for nap in lambdamap.map(tasks.sleep, event["naps"], chunksize=1, max_concurrency=1):
@@ -34,5 +34,5 @@ slow = wrap(slow)
 
 
 def nested_naps(naps: list[float]) -> list[float]:
-    """f that calls a map itself."""
+    """An f that calls a map itself."""
     return list(lambdamap.map(tasks.sleep, naps, chunksize=1))

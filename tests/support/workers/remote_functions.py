@@ -1,4 +1,4 @@
-"""What the tests map: importable by caller and worker."""
+"""Functions that tests map, importable by caller and worker."""
 
 from __future__ import annotations
 

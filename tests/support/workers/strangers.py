@@ -1,7 +1,7 @@
-"""Another user of the machine, who has found a local Lambda's port and not its key pair.
+"""Another user of the machine, who has found a local Lambda's port but not its key pair.
 
-``python strangers.py PORT KIND [HEAD]`` attacks until its stdin ends; it says "attacking" when the
-first connections are there. HEAD: of a request that the stranger has got hold of.
+``python strangers.py PORT KIND [HEAD]`` attacks until its stdin ends; it prints "attacking" once
+the first connections are open. HEAD: the head of a request that the stranger has obtained.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import socket
 import sys
 import threading
 
-_AT_ONCE = 300  # connections that it keeps
+_AT_ONCE = 300  # connections that it keeps open
 _BODY = bytes(6_000_000)
 _LINE = b"POST /2015-03-31/functions/f/invocations HTTP/1.1\r\nHost: x\r\n"
 
 
 def _first_bytes(kind: str, head: bytes) -> bytes:
-    """What it sends on each connection."""
+    """Return what it sends on each connection."""
     length = b"Content-Length: %d\r\n\r\n" % (len(_BODY) + 1)
     return {
         "idle": b"",
@@ -32,7 +32,7 @@ def _first_bytes(kind: str, head: bytes) -> bytes:
 
 
 def _churn(port: int, over: threading.Event) -> None:
-    """Connections that come and go as fast as they can."""
+    """Open and close connections as fast as possible."""
     held: list[socket.socket] = []
     while not over.is_set():
         sock = socket.socket()

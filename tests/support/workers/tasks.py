@@ -1,4 +1,4 @@
-"""Functions that tests map: importable here and, through the inherited path, in the sandboxes."""
+"""Functions that tests map, importable here and, through the inherited path, in the sandboxes."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def nested(n: int) -> list[int]:
 
 
 def record(item: tuple[str, int]) -> int:
-    """Leaves a line in a file, so that a test can count runs."""
+    """Write a line to a file, so that a test can count runs."""
     path, number = item
     with open(path, "a") as file:
         file.write(f"{number}\n")
@@ -123,7 +123,7 @@ def record_slowly(item: tuple[str, int]) -> int:
 
 
 def handler(event: Any, context: Any) -> Any:
-    """A handler that knows nothing of lambdamap."""
+    """A handler that knows nothing about lambdamap."""
     print("handling", event)
     if event == {"raise": True}:
         raise ValueError("boom")
@@ -139,7 +139,7 @@ def handler(event: Any, context: Any) -> Any:
 
 
 def plain_handler(event: Any, context: Any) -> Any:
-    """What a map in a handler that is not wrapped may take, in seconds."""
+    """Return the time limit of a map in a handler that is not wrapped, in seconds."""
     from lambdamap.options import resolve
 
     return resolve(timeout=event).timeout
@@ -169,7 +169,7 @@ class Point:
 
 
 class Sack:
-    """Has no form on the wire but a pickle."""
+    """Has no representation on the wire except a pickle."""
 
     def __init__(self, content: Any) -> None:
         self.content = content
@@ -193,7 +193,7 @@ def nested_joblib(n: int) -> tuple[list[int], str]:
 
 
 def act(op: tuple[str, int]) -> int:
-    """What an item of the property tests says: give a number, or raise."""
+    """Do what an item of the property tests says: return a number, or raise."""
     kind, number = op
     if kind == "value":
         raise ValueError("asked for", number)
@@ -209,7 +209,7 @@ def act_on_two(op: tuple[str, int], number: int) -> int:
 
 
 def wait_for_file(path: str) -> bool:
-    """Whether it is there before too long."""
+    """Return whether the file exists before a timeout."""
     ends = time.monotonic() + 60
     while not os.path.exists(path) and time.monotonic() < ends:
         time.sleep(0.01)
@@ -229,24 +229,26 @@ def record_bytes(item: tuple[str, int, int]) -> bytes:
 
 
 def constant_or_not(n: int) -> list[int]:
-    """Rows of zeros take no room; one with a large number makes all that travel with it wide."""
+    """Return a row of zeros, which take no space, or one with a large number, which makes all rows
+    wide.
+    """
     return [0] * 1000 if n % 2 else [2**60, *range(999)]
 
 
 def shout(size: int) -> bytes:
-    """Bytes, and much that takes most room in JSON."""
+    """Return bytes, and text that takes the most space in JSON."""
     print("\N{GRINNING FACE}\x01" * 8192)
     return b"x" * size
 
 
 def shout_and_fail(_: int) -> None:
-    """An error of which each part is long and takes most room in JSON."""
+    """Raise an error all parts of which are long and take the most space in JSON."""
     print("\N{GRINNING FACE}\x01" * 8192)
     raise ValueError("\N{GRINNING FACE}\x01" * 8192, "x" * 9000)
 
 
 def depth_left(_: Any) -> int:
-    """Levels of maps inside f that may run remotely."""
+    """Return how many levels of maps inside f may run remotely."""
     from lambdamap.worker.call import depth_left
 
     left: int | None = depth_left.get()
@@ -255,7 +257,9 @@ def depth_left(_: Any) -> int:
 
 
 def depth_of_a_map_inside(wanted: int) -> int:
-    """What a map in f would leave to its own f, whatever it asks for; -1: it runs inline."""
+    """Return the depth that a map in f would leave to its own f, whatever it asks for; -1: it runs
+    inline.
+    """
     from lambdamap.backends import remote_depth
     from lambdamap.options import resolve
 
@@ -267,7 +271,7 @@ _runs_lock = threading.Lock()
 
 
 def counted(item: Any) -> Any:
-    """Counts its runs in this process; an item that ends in "bad" raises."""
+    """Count the runs in this process; an item that ends in "bad" raises."""
     with _runs_lock:
         RUNS[item] += 1
     if item[-1] == "bad":
@@ -276,7 +280,7 @@ def counted(item: Any) -> Any:
 
 
 class Gate:
-    """What `held` of this process waits for; it opens when its with block is left."""
+    """What `held` waits for in this process; opened when its with block is left."""
 
     def __init__(self) -> None:
         self.begun, self._open = threading.Event(), threading.Event()
@@ -316,14 +320,14 @@ def settings_of(item: Any, settings: list[str]) -> list[list[str]]:
 
 
 def mark_and_wait(path: str, result: Any = None) -> Any:
-    """Begin, leave a mark beside the file, and wait until the file is there."""
+    """Start, create a file next to the given one, and wait until the given one exists."""
     open(f"{path}.{os.getpid()}.{threading.get_ident()}.begun", "w").close()
     assert wait_for_file(path)
     return result
 
 
 def meet(mine: str, other: str) -> str:
-    """Return when another call is under way at the same time."""
+    """Return when another call is running at the same time."""
     open(mine, "w").close()
     assert wait_for_file(other)
     return mine
@@ -349,11 +353,11 @@ class NoAttributesError(Exception):
 
 
 class OwnError(BaseException):
-    """Not even an Exception."""
+    """Not a subclass of Exception."""
 
 
 def fail_as(kind: str) -> None:
-    """One of many exceptions, by name."""
+    """Raise one of many exceptions, by name."""
     if kind == "file":
         Path("missing/table.csv").read_text()
     if kind == "json":

@@ -25,5 +25,5 @@ def request(function: Any, items: list[Any], /, **head: Any) -> dict[str, Any]:
 
 
 def results(reply: dict[str, Any]) -> Any:
-    json.dumps(reply)  # it is always JSON-able
+    json.dumps(reply)  # it can always be converted to JSON
     return _codec.decode_text(reply["r"])[0]

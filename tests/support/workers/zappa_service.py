@@ -1,4 +1,4 @@
-"""The example's Flask application behind zappa, with routes that go wrong on purpose."""
+"""The example's Flask application behind zappa, with routes that fail deliberately."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ app.config["LAMBDAMAP_CHUNKSIZE"] = 1
 
 
 def swallow(error: Exception, event: Any, context: Any) -> bool:
-    """An exception handler of a project that takes every error for handled."""
+    """A project's exception handler that treats every error as handled."""
     return True
 
 
 def note(text: str) -> None:
-    """Leaves a line where the test can count runs."""
+    """Write a line to a file, so that a test can count runs."""
     with open(os.environ["ZAPPA_RUNS"], "a") as file:
         file.write(f"{text}\n")
 
@@ -56,7 +56,7 @@ FUNCTIONS = {f.__name__: f for f in (type_error, leave, big, trace, nap)}
 
 @app.get("/map/<name>")
 def map_by_name(name: str) -> Any:
-    """Items from the query; the results, or what is known of the error, as JSON."""
+    """Map items from the query; return the results, or what is known about the error, as JSON."""
     items = [float(text) if "." in text else int(text) for text in request.args["items"].split(",")]
     try:
         results = list(lambdamap.map(FUNCTIONS[name], items))
@@ -69,7 +69,7 @@ def map_by_name(name: str) -> Any:
 
 @app.put("/classic")
 def classic() -> Any:
-    """As an application of the time before this library did it: one task message per chunk."""
+    """Send one task message per chunk, like an application from before this library."""
     from lambdamap import decode_payload, encode_payload, function_in_lambda, partition
 
     chunks = [encode_payload(chunk) for chunk in partition(request.get_json(), 2)]
@@ -82,7 +82,7 @@ def classic() -> Any:
 
 @app.get("/classic/<name>")
 def classic_by_name(name: str) -> Any:
-    """One task message; what came back, or what is known of the error."""
+    """Send one task message; return its result, or what is known about the error."""
     try:
         return {"result": lambdamap.send_to_other_lambda(FUNCTIONS[name], 1)}
     except Exception as error:

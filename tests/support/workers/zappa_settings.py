@@ -1,4 +1,4 @@
-"""What `zappa deploy` writes into a package, by hand: zappa.handler imports it by this name."""
+"""What `zappa deploy` writes into a package, here by hand: zappa.handler imports it by this name."""
 
 import os
 

@@ -1,8 +1,8 @@
-"""CPython's own tests of concurrent.futures as a package, from wherever this machine has them.
+"""CPython's own tests of concurrent.futures as a package, from wherever they are installed.
 
-A Python that was built from source has them in its library. Debian and Ubuntu have them in packages
-such as libpython3.11-testsuite, which `./dev test` installs and which will do for another build of
-the same minor version, too. `FOLDER` is None where there are none.
+A Python built from source has them in its library. Debian and Ubuntu have them in packages such as
+libpython3.11-testsuite, which `./dev test` installs and which also work for another build of the
+same minor version. `FOLDER` is None if they are not installed.
 """
 
 from __future__ import annotations
@@ -29,4 +29,6 @@ def _find() -> Path | None:
 
 FOLDER = _find()
 if FOLDER is not None:
-    __path__.append(str(FOLDER))  # of this package: workers import the tests' functions by it
+    __path__.append(
+        str(FOLDER)
+    )  # of this package: workers import the tests' functions by this name
