@@ -1,4 +1,4 @@
-"""Credentials, clocks, and what else a request's head says. Rows 25 to 27."""
+"""Credentials, clocks, and other contents of a request's headers. Rows 25 to 27."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from scripted import Connection, Request, Step, aws_error, plain_reply, reply, r
 
 
 class Keys:
-    """What botocore's refreshable credentials look like: each look-up gives the newest."""
+    """Credentials like botocore's refreshable ones: each look-up returns the newest."""
 
     def __init__(self, *tokens: str, lives_s: float | None = None) -> None:
         self.access_key = scripted.ACCESS_KEY
@@ -51,7 +51,7 @@ class Keys:
 
 
 def only(token: str, step: Step) -> Step:
-    """ExpiredToken for any other token."""
+    """Reply ExpiredToken to any other token."""
     refused = aws_error(403, "ExpiredTokenException", "The security token is expired")
 
     def checked(connection: Connection, request: Request) -> None:
@@ -62,7 +62,7 @@ def only(token: str, step: Step) -> Step:
 
 
 def test_row_25_expired_token_is_replaced(site: Any) -> None:
-    """All chunks that are refused share one look-up, and no attempt is used up."""
+    """All refused chunks share one look-up, and no attempt is used up."""
     keys = Keys("old", "new")
     server = site.server(then=only("new", run()))
     results = site.map(
@@ -95,12 +95,12 @@ def test_row_25_one_look_up_for_all_maps(site: Any) -> None:
     for thread in threads:
         thread.join()
     assert results == [[x * x for x in range(10)]] * 5
-    # One each to start a map, and at most one for the refresh.
+    # one look-up each to start a map, and at most one to refresh
     assert keys.lookups <= 5 + 1
 
 
 def test_row_25_no_newer_token(site: Any) -> None:
-    """Said once, for the whole map."""
+    """One error for the whole map."""
     server = site.server(then=only("new", run()))
     results = site.map(
         server,
@@ -138,12 +138,14 @@ def test_row_25_newer_ones_are_refused_too(site: Any) -> None:
 def test_row_25_credentials_are_renewed_before_they_expire(
     plain_site: Any, periods: Callable[..., None]
 ) -> None:
-    """Nobody waits for a refusal: with less than 10 min left (here 4 of 5 s) newer ones are looked
-    for, once, in the middle of the map."""
+    """With less than 10 min left (here 4 of 5 s), credentials are renewed before they are refused.
+
+    They are looked up once, in the middle of the map.
+    """
     periods(refresh_before_s=4)
     keys = Keys("soon", "new", lives_s=5.5)
     server = plain_site.server(then=run())
-    # One at a time, so that they come in the order in which they were signed.
+    # One at a time, so that they arrive in the order in which they were signed.
     results = plain_site.map(
         server, tasks.square, slowly(range(30), 0.1), credentials=keys, max_concurrency=1
     )
@@ -156,7 +158,7 @@ def test_row_25_credentials_are_renewed_before_they_expire(
 
 
 def test_row_25_in_an_event_loop(plain_site: Any) -> None:
-    """The loop is woken to look for them, though no reply has come."""
+    """The loop is woken to look for newer credentials, although no reply has arrived."""
     keys = Keys("old", "new")
     server = plain_site.server(then=only("new", run()))
 
@@ -178,7 +180,7 @@ def slowly(data: Any, seconds: float) -> Any:
 
 
 class ServiceClock:
-    """A service whose clock is `ahead_s` of ours, and that takes signatures of 5 minutes."""
+    """A service whose clock is `ahead_s` ahead, and that accepts signatures within 5 minutes."""
 
     def __init__(self, ahead_s: float = 0.0) -> None:
         self.ahead_s = ahead_s
@@ -211,8 +213,7 @@ class ServiceClock:
 
 @pytest.mark.parametrize("ahead_s", [1200.0, -1200.0], ids=["slow", "fast"])
 def test_row_26_clock_that_is_off(site: Any, ahead_s: float) -> None:
-    """What the replies' dates say is used from the first refusal on; when the clock has been put
-    right, the correction goes."""
+    """From the first refusal on, the Date of the replies is used, until the clock is right again."""
     clock = ServiceClock(ahead_s)
     server = site.server(then=clock.step)
     target = site.target(server, max_attempts=1)
@@ -260,12 +261,14 @@ def test_row_27_refused_signature_and_a_clock_that_is_right(site: Any) -> None:
 
 
 def void(_: object) -> None:
-    """For lambdas whose value nobody wants."""
+    """Discard a value, in a lambda."""
 
 
 def test_tenant_client_context_and_qualifier(plain_site: Any) -> None:
-    """Each is where boto3 would put it, and signed; maps of two tenants share nothing but the
-    function's window."""
+    """Each is sent where boto3 would put it, and signed.
+
+    Maps of two tenants share only the function's window.
+    """
     server = plain_site.server(then=reply(b'{"ok":1}'))
     options = plain_site.options(server, qualifier="$LATEST", client_context={"custom": {"a": 1}})
     function = options.pop("function")
@@ -293,8 +296,10 @@ def test_qualifier_that_contradicts_the_name(plain_site: Any) -> None:
 
 
 def test_names_of_durable_executions(plain_site: Any) -> None:
-    """Each payload's own, signed in its place among the other headers, also when it is sent again; a
-    name that another payload has concerns one payload, which has not run."""
+    """Each payload has its own name, signed in its place among the headers, also when it is resent.
+
+    A name that belongs to another payload is an error of one payload only, which has not run.
+    """
 
     def durable(connection: Connection, request: Request) -> None:
         name = request.headers["x-amz-durable-execution-name"]

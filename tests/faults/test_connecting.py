@@ -1,4 +1,4 @@
-"""Faults before a connection stands: nothing can have run. Rows 1, 6 and 7."""
+"""Faults before a connection is established, so that nothing can have run. Rows 1, 6 and 7."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REQUEST = b'{"item":1}'
 
 
 def test_row_01_refused_port(site: Any, idempotent: bool) -> None:
-    """Tried for as long as connect_timeout says; no request has been made then."""
+    """Connecting is retried for connect_timeout; no request has been made after that."""
     server = site.server(then=reply(ANSWER))
     server.refuse()
     net_map = open_map(site.target(server, connect_patience_ms=400), idempotent=idempotent)
@@ -35,7 +35,7 @@ def test_row_01_refused_port(site: Any, idempotent: bool) -> None:
 
 
 def test_row_01_port_that_opens_again(site: Any) -> None:
-    """The retries of what has not run need no idempotent function."""
+    """Retrying what has not run needs no idempotent function."""
     server = site.server(then=reply(ANSWER))
     target = site.target(server)
     server.refuse()
@@ -47,7 +47,7 @@ def test_row_01_port_that_opens_again(site: Any) -> None:
 
 
 def test_row_01_server_that_starts_late(site: Any, idempotent: bool) -> None:
-    """Nothing is lost however many chunks wait, and max_attempts has no say: nothing was sent."""
+    """Nothing is lost however many chunks wait, and max_attempts does not matter: nothing was sent."""
     server = site.server(then=run())
     server.refuse()
     options = {"max_attempts": 1, "max_concurrency": 8, "idempotent": idempotent}
@@ -60,8 +60,10 @@ def test_row_01_server_that_starts_late(site: Any, idempotent: bool) -> None:
 
 
 def test_row_01_patience_is_of_all_chunks_together(plain_site: Any) -> None:
-    """A dead endpoint costs a map its connect_timeout once, and not once a window of chunks; a later
-    map tries as long again."""
+    """A dead endpoint costs a map its connect_timeout once, not once per window of chunks.
+
+    A later map has its own connect_timeout.
+    """
     server = plain_site.server()
     server.refuse()
     options = plain_site.options(server, connect_timeout=0.5, max_concurrency=2)
@@ -137,7 +139,7 @@ def test_row_06_stops_the_map(serve: Callable[..., Server], authority: Authority
 def test_row_07_reset_in_the_tls_handshake(
     serve: Callable[..., Server], authority: Authority, idempotent: bool
 ) -> None:
-    """No byte of a request can have left: tried again without asking; the third connection stands."""
+    """No byte of a request can have left, so it is retried in any case; the third connection works."""
     server = serve(
         greetings=[reads(5), reads(100), welcome()], tls=authority.context(), then=reply(ANSWER)
     )
@@ -158,8 +160,11 @@ def test_row_07_reset_in_every_tls_handshake(
 
 
 def test_row_07_reset_on_accept(serve: Callable[..., Server]) -> None:
-    """Over plain TCP the reset races with the request's first bytes. Whichever wins: NOT is
-    said and retried only when no byte has left, and the server never counts a request twice."""
+    """Without TLS, the reset races with the request's first bytes.
+
+    In either case, NOT is reported and the chunk retried only if no byte has left, and the server
+    never counts a request twice.
+    """
     server = serve(greetings=[reset_at_once()] * 20, then=reply(ANSWER))
     target = open_target(server.url)
     for _ in range(20):

@@ -30,7 +30,7 @@ ANSWER = b'{"ok":1}'
     "seconds", [2.5, pytest.param(70.0, marks=[pytest.mark.soak, pytest.mark.timeout(300)])]
 )
 def test_row_13_reply_that_takes_long(site: Any, seconds: float) -> None:
-    """A function that works for longer than other clients' read time-out is run once."""
+    """A function that runs longer than other clients' read timeout runs once."""
     server = site.server(then=after(seconds, run()))
     assert list(site.map(server, tasks.square, [3], idempotent=True)) == [9]
     assert server.complete == 1
@@ -39,8 +39,10 @@ def test_row_13_reply_that_takes_long(site: Any, seconds: float) -> None:
 
 
 def test_row_56_deadline_of_a_map(site: Any, idempotent: bool) -> None:
-    """It ends then, what was sent may have run, what was not sent has not; the envelope said how
-    long there was; nothing is tried again."""
+    """The map ends then; what was sent may have run, what was not sent has not.
+
+    The envelope contained the time left, and nothing is retried.
+    """
     server = site.server([run(), run()], then=hold())
     started = time.monotonic()
     results = site.map(
@@ -67,7 +69,7 @@ def test_row_56_deadline_of_a_map(site: Any, idempotent: bool) -> None:
 
 
 def test_row_56_finished_items_are_on_the_error(site: Any) -> None:
-    """By position, though the last one is answered first."""
+    """Results are stored by position, even if the last one arrives first."""
 
     def step(connection: Connection, request: Request) -> None:
         chunk = request.envelope["chunk"]
@@ -81,7 +83,7 @@ def test_row_56_finished_items_are_on_the_error(site: Any) -> None:
 
 
 def test_row_56_never_sent(site: Any) -> None:
-    """What waited for a slot when the time was over has not run."""
+    """A chunk that waited for a slot until the deadline has not run."""
     server = site.server(then=hold())
     net_map = open_map(site.target(server, max_concurrency=1), timeout_ms=1500)
     for number in range(3):
@@ -111,8 +113,7 @@ def test_row_56_of_one_invocation(site: Any, idempotent: bool) -> None:
 
 @pytest.mark.parametrize("hours", [1, -1])
 def test_row_62_wall_clock_that_jumps(site: Any, periods: Callable[..., None], hours: int) -> None:
-    """Waits go by a clock that does not jump; signatures follow the wall clock, and the offset
-    that a refusal teaches."""
+    """Delays use a monotonic clock; signatures use the wall clock and the offset from a refusal."""
     server = site.server(
         [after(0.5, reply(ANSWER)), reply(ANSWER)], then=reply(ANSWER), check_signatures=False
     )
@@ -132,7 +133,7 @@ def test_row_62_wall_clock_that_jumps(site: Any, periods: Callable[..., None], h
 
 
 def lazy_reader(connection: Connection) -> None:
-    """Stops reading in the middle of the request, for good: the sender's window closes."""
+    """Stop reading in the middle of the request, so that the sender's TCP window closes."""
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     if connection.server.tls is not None and not connection.start_tls():
         return
@@ -157,8 +158,10 @@ def test_row_63_peer_that_stops_reading(
     unacknowledged_s: float,
     attempt_ms: int,
 ) -> None:
-    """The kernel gives up after TCP_USER_TIMEOUT, or the attempt's time is over first; chunks on
-    other connections pass."""
+    """The kernel gives up after TCP_USER_TIMEOUT, or the deadline comes first.
+
+    Chunks on other connections succeed.
+    """
     periods(unacknowledged_s=unacknowledged_s)
     server = site.server(greetings=[lazy_reader], then=reply(ANSWER))
     target = site.target(server, max_attempts=1)
@@ -223,7 +226,7 @@ print(list(lambdamap.map(tasks.square, [2, 3], **{{**options, "function": "good"
     ids=["waiting", "twice", "encoding", "input"],
 )
 def test_row_47_ctrl_c(site: Any, setup: str, delays: tuple[float, ...]) -> None:
-    """KeyboardInterrupt at once; sockets are closed, nothing is left, the next map works."""
+    """KeyboardInterrupt at once; sockets are closed, nothing is left behind, the next map works."""
 
     def step(connection: Connection, request: Request) -> None:
         (run() if "/good/" in request.target else hold())(connection, request)
@@ -240,7 +243,7 @@ def test_row_47_ctrl_c(site: Any, setup: str, delays: tuple[float, ...]) -> None
     counts, answer = done.stdout.splitlines()
     caught, in_flight, used_bytes, took = counts.split()
     assert (int(caught), int(in_flight), int(used_bytes)) == (len(delays), 0, 0)
-    assert float(took) < 20  # a guard; 0.3 s is meant, on a machine that is not busy
+    assert float(took) < 20  # a guard; 0.3 s is expected on an idle machine
     assert answer == "[4, 9]"
     ends = time.monotonic() + HANG_S
     held = [c for c in server.connections if c.open]
@@ -250,25 +253,26 @@ def test_row_47_ctrl_c(site: Any, setup: str, delays: tuple[float, ...]) -> None
     assert not held
 
 
-# One that comes between two results leaves the map to the garbage collector, which says so.
+# A signal between two results leaves the map to the garbage collector, which warns about it.
 @pytest.mark.filterwarnings("ignore:a map was dropped:ResourceWarning")
 def test_row_47_again_and_again(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A storm of signals while maps run: each map ends in one of two ways, and what follows is
-    right."""
-    # A signal between an open() and its with statement leaves the file to the garbage collector, in
-    # any Python code. Here the AWS files are not there, so that no file is opened.
+    """Many signals while maps run: each map ends in one of two ways, and the next one works."""
+    # A signal between an open() and its with statement leaves the file to the garbage collector, in any
+    # Python code. The AWS files do not exist here, so that no file is opened.
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, "/dev/null/none")
     server = site.server(then=after(0.01, run()))
     options = site.options(server)
-    assert list(lambdamap.map(tasks.square, [3], **options)) == [9]  # imports are done
+    assert list(lambdamap.map(tasks.square, [3], **options)) == [9]  # imports have finished
     before = signal.getsignal(signal.SIGINT)
     storming = True
     over = threading.Event()
 
     def interrupt(_: int, frame: FrameType | None) -> None:
-        """As Python's own, but where Python would print the exception and go on; and once the storm
-        is over, whatever still comes does nothing."""
+        """Raise KeyboardInterrupt, except where Python would print the exception and continue.
+
+        After the test, a late signal does nothing.
+        """
         while frame is not None:
             if frame.f_code.co_name in ("__del__", "gc_callback"):
                 return

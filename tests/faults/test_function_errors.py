@@ -1,4 +1,4 @@
-"""Replies of 200 that say that the function failed. Rows 31 to 35."""
+"""Replies with status 200 that report a failure of the function. Rows 31 to 35."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TOO_LARGE = {
 
 
 def at(first_item: int, step: Step) -> Step:
-    """This for the chunk that begins at an item; the others are run."""
+    """Run this step for the chunk that begins at an item; run the others."""
     running = run()
 
     def chosen(connection: Connection, request: Request) -> None:
@@ -49,7 +49,7 @@ def at(first_item: int, step: Step) -> Step:
 
 
 def test_row_31_handler_that_raised(site: Any, idempotent: bool) -> None:
-    """Never tried again; the other chunks are done and given."""
+    """The failed chunk is never retried; the other chunks are finished and returned."""
     server = site.server(then=at(3, function_error(RAISED)))
     results = site.map(server, tasks.square, range(8), idempotent=idempotent)
     taken = []
@@ -68,7 +68,7 @@ def test_row_31_handler_that_raised(site: Any, idempotent: bool) -> None:
 
 
 def test_row_31_an_error_without_words(site: Any) -> None:
-    """As from a function that is not in Python, or from an emulator."""
+    """An error without a message, as from a function not written in Python, or from an emulator."""
     server = site.server(then=at(1, function_error({})))
     with pytest.raises(
         lambdamap.RemoteError, match=r"item 1: function error without a message: \{\}"
@@ -78,7 +78,7 @@ def test_row_31_an_error_without_words(site: Any) -> None:
 
 
 def test_row_31_the_first_by_index_is_raised(site: Any) -> None:
-    """Whatever the order in which the failures come."""
+    """The first failure by position is raised, whatever the order in which failures arrive."""
     late = at(5, function_error(RAISED))
 
     def step(connection: Connection, request: Request) -> None:
@@ -118,7 +118,7 @@ def test_row_32_function_that_ended_early(
 
 
 def test_row_33_reply_above_lambdas_limit(site: Any) -> None:
-    """f has run: it is not run again, whatever the chunk's size."""
+    """f has run: it does not run again, whatever the size of the chunk."""
     server = site.server(then=at(0, function_error(TOO_LARGE)))
     with pytest.raises(lambdamap.PayloadTooLargeError, match="6291556") as caught:
         list(site.map(server, tasks.square, range(8), chunksize=4, max_concurrency=1))
@@ -151,7 +151,7 @@ def test_row_33_halves_when_f_may_run_again(site: Any) -> None:
 def test_row_34_function_that_cannot_begin(
     plain_site: Any, idempotent: bool, error_type: str
 ) -> None:
-    """It cannot for any chunk: the map stops."""
+    """It fails for every chunk, so the map stops."""
     body = {
         "errorType": error_type,
         "errorMessage": "Unable to import module 'app': No module named 'numpy'",
@@ -184,7 +184,7 @@ def test_row_34_function_that_cannot_begin(
 def test_row_35_reply_that_is_not_the_workers(
     plain_site: Any, idempotent: bool, body: bytes, kind: str
 ) -> None:
-    """An emulator that drops headers, a function of somebody else: never taken for a result."""
+    """A reply that drops headers, or of another function, is never taken for a result."""
     server = plain_site.server(then=reply(body))
     with pytest.raises(getattr(lambdamap, kind)) as caught:
         list(plain_site.map(server, tasks.square, [3], idempotent=idempotent))

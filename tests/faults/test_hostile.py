@@ -1,4 +1,4 @@
-"""Replies that are made to do harm, or look like it. Rows 38, 41 to 43, 58 and 65."""
+"""Hostile replies. Rows 38, 41 to 43, 58 and 65."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def resident_bytes() -> int:
 
 @pytest.fixture
 def bounded_memory() -> Any:
-    """The test may need 64 MB more than it had at its start, at any time."""
+    """Check that the test needs at most 64 MB more memory than at its start, at any time."""
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the high-water mark begins anew
+        file.write("5")  # reset the high-water mark
     before = resident_bytes()
     yield
     with open("/proc/self/status") as file:
@@ -45,7 +45,7 @@ def bounded_memory() -> Any:
 
 
 def endless(head: bytes, piece: bytes) -> Any:
-    """Goes on until the peer has had enough."""
+    """Send until the peer closes."""
 
     def step(connection: Connection, request: Request) -> None:
         if connection.send(head):
@@ -79,7 +79,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
          "trailers"],
 )  # fmt: skip
 def test_row_38_endless_reply(site: Any, step: Any, ran: str) -> None:
-    """It is cut off at a bound."""
+    """It is cut off at a limit."""
     server = site.server(then=step)
     (refused,) = invoke(site.target(server))
     assert (refused.failure, refused.ran) == ("protocol", ran)
@@ -88,7 +88,7 @@ def test_row_38_endless_reply(site: Any, step: Any, ran: str) -> None:
 
 
 def test_row_38_one_byte_a_moment(site: Any, idempotent: bool) -> None:
-    """The attempt's time ends it, however steadily bytes come."""
+    """The deadline of the attempt ends it, however steadily bytes arrive."""
     pieces: list[bytes | float] = []
     for byte in plain_reply(b'{"ok":1}' * 100):
         pieces += [bytes([byte]), 0.02]
@@ -113,8 +113,10 @@ def frame(
     structure: bytes, *, raw_len: int | None = None, flags: int = 0, planes: bytes = b"",
     words: int = 0, packed_len: int = 0, blobs: int = 0,
 ) -> bytes:  # fmt: skip
-    """A frame as docs/wire-format.md has it, true or not; it says what is given, and holds only the
-    structure and the planes."""
+    """Return a frame as described in docs/wire-format.md, correct or not.
+
+    Its header contains the given values, and only the structure and the planes are present.
+    """
     return b"".join(
         [
             bytes([0x4C, 1, flags, 0]),
@@ -149,7 +151,7 @@ SMALL = deflated(GOOD)
 def expect(
     plain_site: Any, result: Any, kind: Any = lambdamap.ProtocolError, **options: Any
 ) -> Any:
-    """A map of one item whose reply holds this result: what is raised."""
+    """Return what a map of one item raises if its reply contains this result."""
     server = plain_site.server(then=run(lambda answer: {**answer, "r": result}))
     with pytest.raises(kind) as caught:
         list(plain_site.map(server, tasks.square, [3], **options))
@@ -160,7 +162,7 @@ def expect(
 
 
 def test_frames_of_this_file_are_right(plain_site: Any) -> None:
-    """What the rows below spoil is otherwise taken."""
+    """Without the faults of the rows below, the frames are accepted."""
     for good in (frame(GOOD), frame(SMALL, raw_len=len(GOOD), flags=1)):
         server = plain_site.server(then=run(lambda answer, good=good: {**answer, "r": text(good)}))
         assert list(plain_site.map(server, tasks.square, [3])) == [9]
@@ -195,7 +197,7 @@ def test_frames_of_this_file_are_right(plain_site: Any) -> None:
     ],
 )  # fmt: skip
 def test_row_41_deflate(plain_site: Any, data: bytes) -> None:
-    """Refused before more memory is taken than the caller allows."""
+    """Refused before more memory is used than the caller allows."""
     expect(plain_site, text(data), max_result_bytes=16 * MIB)
 
 
@@ -230,7 +232,7 @@ def nested(depth: int) -> bytes:
     ],
 )  # fmt: skip
 def test_row_42_structure(plain_site: Any, structure: bytes) -> None:
-    """Counts that lie, depth, text that is none: refused, and memory with them."""
+    """Wrong counts, depth, invalid text: refused before memory is allocated."""
     expect(plain_site, text(frame(structure)))
 
 
@@ -247,7 +249,7 @@ def test_row_42_keys(plain_site: Any, structure: bytes) -> None:
 
 
 def test_row_42_nan_keys(plain_site: Any) -> None:
-    """Different keys, as they are in Python."""
+    """They are different keys, as in Python."""
     both = text(frame(b"\x92\x91\x82" + NAN + b"\x01" + NAN + b"\x02\x80"))
     server = plain_site.server(then=run(lambda answer: {**answer, "r": both}))
     (found,) = plain_site.map(server, tasks.square, [3])
@@ -336,7 +338,7 @@ def test_row_43_json(plain_site: Any, change: Callable[[bytes], bytes]) -> None:
 def test_row_58_reply_to_another_chunk(
     plain_site: Any, idempotent: bool, change: dict[str, Any]
 ) -> None:
-    """A kept or misrouted reply is never stored under the wrong index."""
+    """A cached or misrouted reply is never stored at the wrong position."""
     spoiled = run(lambda answer: answer["lambdamap"].update(change))
     server = plain_site.server([spoiled], then=run())
     with pytest.raises(lambdamap.ProtocolError) as caught:
@@ -348,7 +350,7 @@ def test_row_58_reply_to_another_chunk(
 
 
 def test_row_58_reply_of_the_chunk_before(plain_site: Any) -> None:
-    """A proxy that is one reply late: each is refused, none is taken."""
+    """A proxy that is one reply late: each reply is refused, none is accepted."""
     kept: list[bytes] = []
 
     def one_late(connection: Connection, request: Request) -> None:
@@ -367,7 +369,7 @@ def test_row_58_reply_of_the_chunk_before(plain_site: Any) -> None:
 
 
 def test_row_58_reply_that_comes_twice(plain_site: Any) -> None:
-    """The second stands behind the first on the connection: neither is believed."""
+    """The second reply follows the first on the same connection: neither is accepted."""
 
     def twice(connection: Connection, request: Request) -> None:
         from scripted import run_reply
@@ -387,8 +389,10 @@ def test_row_58_reply_that_comes_twice(plain_site: Any) -> None:
 
 @pytest.mark.parametrize("count", [300, pytest.param(30_000, marks=pytest.mark.soak)])
 def test_row_65_damaged_requests_in_the_worker(count: int) -> None:
-    """The worker's decoder in this process: frames with changed bytes are errors or values, and
-    the process lives. The fuzz targets (./dev fuzz) go on from here."""
+    """The worker's decoder in this process: frames with changed bytes are errors or values.
+
+    The process survives. The fuzz targets (./dev fuzz) extend this.
+    """
     from lambdamap import _codec
     from lambdamap.worker.call import run_request
 
@@ -429,7 +433,7 @@ def test_row_65_damaged_requests_in_the_worker(count: int) -> None:
 
 @pytest.mark.usefixtures("bounded_memory")
 def test_exceptions_share_what_they_may_take(plain_site: Any) -> None:
-    """Each brings a list of 40 MB, by a few bytes."""
+    """Each contains a list of 40 MB, in a few bytes."""
     nodes = [
         {"class": [("builtins", "ValueError", "")], "args": _codec.encode(([None] * 5_000_000,))}
     ]  # fmt: skip

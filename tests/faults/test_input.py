@@ -1,4 +1,4 @@
-"""What the caller gives, and how much of it. Rows 28, 45, 46, 53 and 54."""
+"""What the caller passes, and how much of it. Rows 28, 45, 46, 53 and 54."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 
 def too_large(most_items: int, never: int | None = None) -> Any:
-    """413 for chunks of more items, and for any that holds the item `never`."""
+    """Reply 413 to chunks of more items, and to any that contains the item `never`."""
     refused = aws_error(413, "RequestEntityTooLargeException", "smaller than 6291456 bytes")
     running = run()
 
@@ -34,7 +34,7 @@ def too_large(most_items: int, never: int | None = None) -> Any:
 
 
 def test_row_28_chunk_is_halved(site: Any, idempotent: bool) -> None:
-    """Nothing ran, so the halves are sent whether f may run twice or not."""
+    """Nothing ran, so the halves are sent whether or not f may run twice."""
     server = site.server(then=too_large(3))
     results = site.map(server, tasks.square, range(40), chunksize=10, idempotent=idempotent)
     assert list(results) == [x * x for x in range(40)]
@@ -43,7 +43,7 @@ def test_row_28_chunk_is_halved(site: Any, idempotent: bool) -> None:
 
 
 def test_row_28_down_to_one_item(site: Any, idempotent: bool) -> None:
-    """The one that does not fit is named; what is finished is on the error."""
+    """The item that does not fit is named; finished results are on the error."""
     server = site.server(then=too_large(100, never=13))
     taken = []
     with pytest.raises(lambdamap.PayloadTooLargeError, match="item 13:") as caught:
@@ -69,12 +69,12 @@ def test_row_28_payload_that_cannot_be_halved(site: Any) -> None:
 
 
 class Upset(Exception):
-    """The input's own."""
+    """The input's own exception."""
 
 
 @pytest.mark.parametrize("at", [0, 1, 7, 30])
 def test_row_45_input_that_raises(plain_site: Any, at: int) -> None:
-    """The items before it are worked on and given; then the same exception is raised."""
+    """The items before it run and are returned; then the same exception is raised."""
     error = Upset("no more")
 
     def data() -> Iterator[int]:
@@ -120,7 +120,7 @@ def test_row_46_item_that_cannot_be_sent(plain_site: Any, chunksize: int) -> Non
 
 
 def test_row_46_item_above_the_limit(plain_site: Any) -> None:
-    """Found here, before anything of it is sent."""
+    """Found by the caller, before anything of it is sent."""
     server = plain_site.server()
     data = [b"small", os.urandom(6 * MIB), b"small"]
     taken = []
@@ -143,7 +143,7 @@ def test_row_46_items_that_only_together_are_above_it(plain_site: Any) -> None:
 
 
 def test_row_53_every_allocation_fails_in_turn() -> None:
-    """The core's own sweep: a map over real sockets, its n-th allocation failing, for each n."""
+    """The core's own test: a map over real sockets in which the n-th allocation fails, for each n."""
     folder = ROOT / "tests" / "c"
     subprocess.run(
         ["make", "-s", "-C", str(folder), "build/asan/test_net_memory"], check=True, timeout=600
@@ -159,13 +159,13 @@ def test_row_53_every_allocation_fails_in_turn() -> None:
     "total_mib", [320, pytest.param(10_240, marks=[pytest.mark.soak, pytest.mark.timeout(3000)])]
 )
 def test_row_54_input_larger_than_the_memory(serve: Callable[..., Any], total_mib: int) -> None:
-    """Items are made when they can be sent: the caller's memory stays bounded."""
+    """Items are created when they can be sent: the caller's memory stays bounded."""
     answered = run()
 
     def step(connection: Connection, request: Request) -> None:
         answered(connection, request)
         with connection.server.lock:
-            request.body = b""  # the server is not to keep the input
+            request.body = b""  # the server must not keep the input
 
     server = serve(then=step, check_signatures=False)
     code = f"""

@@ -1,4 +1,4 @@
-"""What the loggers and `.stats` say of a map that meets faults."""
+"""Log records and `.stats` of a map that meets faults."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_first_429_is_a_warning(
 
 
 def test_silence_is_cheap(serve: Callable[..., Server], caplog: pytest.LogCaptureFixture) -> None:
-    """With the logger off, nothing is kept and nothing is made."""
+    """With the logger off, nothing is kept and no record is made."""
     caplog.set_level(logging.ERROR, "lambdamap")
     server = serve([aws_error(500, "ServiceException")])
     results = lambdamap.map(tasks.identity, [7], **api_options(server))
@@ -133,7 +133,7 @@ def test_the_wire_log_is_asked_for_by_name(
 def test_more_notes_than_are_kept(
     serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody looks while the thread works on its input; what does not fit is counted."""
+    """The calling thread is busy with its input; notes that do not fit are counted."""
     caplog.set_level(logging.DEBUG, "lambdamap.wire")
     server = serve()
     options = api_options(server, buffersize=2000, max_concurrency=64)

@@ -1,4 +1,4 @@
-"""Connections that break after the request, or part of it, has left. Rows 8 to 11, 14, 36, 66."""
+"""Connections that break after the request, or part of it, was sent. Rows 8 to 11, 14, 36, 66."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_row_09_large_request(site: Any, idempotent: bool) -> None:
     "end", [fin(), reset(), fin(0.3), fin(b"HTT")], ids=["fin", "reset", "late", "part"]
 )
 def test_row_10_no_reply_on_a_reused_connection(site: Any, idempotent: bool, end: Any) -> None:
-    """libcurl's own transfers would post a second time here, and say nothing."""
+    """libcurl's own transfers would silently repeat the POST here."""
     server = site.server([reply(ANSWER), end], then=end)
     target = site.target(server)
     (first,) = invoke(target)
@@ -100,7 +100,7 @@ def test_row_11_pooled_connection_closed_while_idle(site: Any) -> None:
         (answered,) = invoke(target)
         assert (answered.failure, answered.body, answered.attempts) == ("", ANSWER, 1)
         assert server.complete == number + 1
-        # The peer's FIN is seen at this end before the next request is made.
+        # The peer's FIN has arrived here before the next request is made.
         ends = time.monotonic() + HANG_S
         while number == 0 and server.connections[0].open:
             assert time.monotonic() < ends
@@ -127,7 +127,7 @@ def test_row_14_reply_never_comes(site: Any, idempotent: bool) -> None:
 
 
 def test_row_14_others_are_not_held_up(site: Any) -> None:
-    """One chunk waits for as long as others come: 50 pass it."""
+    """One chunk waits while 50 others finish."""
     all_passed = threading.Event()
     server = site.server([once(all_passed, reply(ANSWER))], then=reply(ANSWER))
     net_map = open_map(site.target(server))
@@ -154,7 +154,7 @@ def test_row_36_reply_shorter_than_it_said(site: Any, idempotent: bool, end: Any
 
 
 def test_row_36_function_error_cut_off(site: Any, idempotent: bool) -> None:
-    """A 200 as well, and the function may have failed before its handler was called."""
+    """It is a 200 as well, but the function may have failed before its handler was called."""
     announced = {"X-Amz-Function-Error": "Unhandled"}
     server = site.server(then=fin(plain_reply(b'{"errorType":', length=100, headers=announced)))
     (lost,) = invoke(site.target(server), idempotent=idempotent)
@@ -163,7 +163,7 @@ def test_row_36_function_error_cut_off(site: Any, idempotent: bool) -> None:
 
 
 def test_row_36_head_cut_off(site: Any, idempotent: bool) -> None:
-    """No whole head: nothing is known of the function."""
+    """The head is incomplete, so nothing is known about the function."""
     server = site.server(then=fin(b"HTTP/1.1 200 OK\r\nContent-Le"))
     (lost,) = invoke(site.target(server), idempotent=idempotent)
     assert lost.failure in ("connection_lost", "protocol")
@@ -214,7 +214,7 @@ def test_row_66_lost_and_then_no_tls(site: Any, idempotent: bool) -> None:
 
 
 def test_row_66_lost_and_then_a_time_out(site: Any, idempotent: bool) -> None:
-    """The new connection is accepted and never served."""
+    """The new connection is accepted and then ignored."""
 
     def close_the_ears(connection: Connection, request: Request) -> None:
         connection.server.greetings = iter([waits(HANG_S)] * 10)
@@ -225,7 +225,7 @@ def test_row_66_lost_and_then_a_time_out(site: Any, idempotent: bool) -> None:
     invoke(target)
     (lost,) = invoke(target, idempotent=idempotent, invocation_timeout_ms=1000)
     assert lost.ran == "MAYBE"
-    # What came closest to running is told: over TLS the second attempt never sent a byte.
+    # The attempt that came closest to running is reported: over TLS the second one never sent a byte.
     told = "deadline" if idempotent and site.scheme == "plain" else "connection_lost"
     assert lost.failure == told
     assert server.complete == 2

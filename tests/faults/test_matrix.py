@@ -1,4 +1,4 @@
-"""The fault matrix, docs/fault-matrix.md, and the tests of its rows agree."""
+"""docs/fault-matrix.md and the tests of its rows agree."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
 ROW = re.compile(r"^\| (\d+) \|.*\|([^|]*)\|$", re.MULTILINE)
 NAMED = re.compile(r"`(test_\w+\.py)::(test_row_\w+)`")
 TEST = re.compile(r"^def (test_row_(\d\d)_\w+)\(", re.MULTILINE)
-HEDGING = 57  # lambdamap never runs a chunk twice to be faster
+HEDGING = 57  # lambdamap never runs a chunk twice to get an earlier reply
 
 
 def _rows() -> list[tuple[int, set[tuple[str, str]]]]:
-    """Of the page: number, and file and name of each test."""
+    """Return the rows of the page: number, and file and name of each test."""
     return [
         (int(number), set(NAMED.findall(tests)))
         for number, tests in ROW.findall(PAGE.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
-"""Packets that vanish and names that do not answer. Rows 2 to 5, 12 and 15.
+"""Dropped packets and names that do not resolve. Rows 2 to 5, 12 and 15.
 
-In a network namespace of their own; skipped, saying why, where there can be none.
+These tests run in their own network namespace, or are skipped with the reason.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def test_row_02_no_answer_to_the_syn(idempotent: bool) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_row_02_at_full_length(site: Any) -> None:
-    """5 s each for connection and TLS, tried for 15 s."""
+    """5 s each for connection and TLS, retried for 15 s."""
     with netns.blackhole() as port:
         url = f"{'https' if site.scheme == 'tls' else 'http'}://127.0.0.1:{port}"
         started = time.monotonic()
@@ -76,7 +76,7 @@ def test_row_03_name_that_does_not_exist(site: Any) -> None:
 
 @pytest.mark.parametrize("ask_s", [0.5, pytest.param(4.0, marks=pytest.mark.soak)])
 def test_row_04_slow_name_server(site: Any, ask_s: float) -> None:
-    """One look-up for 1,000 chunks, and no thread for each of them."""
+    """One look-up for 1,000 chunks, and not a thread for each of them."""
     server = site.server(then=reply(ANSWER), check_signatures=False)
     threads = len(os.listdir("/proc/self/task"))
     with netns.Names(delay_s=60) as names:
@@ -95,7 +95,7 @@ def test_row_04_slow_name_server(site: Any, ask_s: float) -> None:
 
 
 def test_row_05_name_server_that_fails_and_recovers(site: Any, idempotent: bool) -> None:
-    """Each attempt asks anew. (The system's resolver asks two to four times a look-up.)"""
+    """Each attempt makes a new look-up. (The system's resolver sends two to four queries for each.)"""
     server = site.server(then=reply(ANSWER))
     with netns.Names(codes=[2] * 4) as names:
         target = site.target(server, host=HOST, connect_patience_ms=15_000)
@@ -116,7 +116,7 @@ def test_row_05_name_server_that_goes_on_failing(plain_site: Any) -> None:
 def test_row_12_idle_connection_that_was_dropped(
     site: Any, idempotent: bool, periods: Callable[..., None]
 ) -> None:
-    """A middlebox forgot it and says nothing: what was sent is never acknowledged."""
+    """A middlebox has silently dropped its state: what is sent is never acknowledged."""
     periods(unacknowledged_s=0.5)
     server = site.server(then=reply(ANSWER))
     target = site.target(server, max_connect_ms=200)
@@ -182,7 +182,7 @@ def vanish_while_waiting(site: Any, seconds: float, idempotent: bool = False) ->
 def test_row_15_peer_that_vanishes(
     plain_site: Any, idempotent: bool, periods: Callable[..., None]
 ) -> None:
-    """Nothing is under way: the keep-alive probes find out."""
+    """Nothing is being sent: keep-alive probes detect it."""
     periods(keepalive_idle_s=1, keepalive_interval_s=1, unacknowledged_s=1)
     lost, _ = vanish_while_waiting(plain_site, 25, idempotent)
     assert lost.attempts == 1

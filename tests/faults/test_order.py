@@ -1,4 +1,4 @@
-"""Who comes first: results, maps beside each other, bytes. Row 44, and what is fair."""
+"""Order and fairness of results, maps and bytes. Row 44."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_row_44_replies_in_any_order(plain_site: Any) -> None:
 
 
 def test_row_44_replies_in_reverse(site: Any) -> None:
-    """A whole window is held back, then answered from its end."""
+    """A whole window is held back, then answered in reverse order."""
     held: list[tuple[Connection, Request]] = []
     running = run()
     lock = threading.Lock()
@@ -55,7 +55,7 @@ def test_row_44_replies_in_reverse(site: Any) -> None:
 
 
 def test_short_map_beside_a_long_one(plain_site: Any) -> None:
-    """10 chunks beside 10,000: counted in starts, it has every second one until it is done."""
+    """A map of 10 chunks next to one of 10,000 gets every second start until it is done."""
     order: list[str] = []
     gate = threading.Event()
 
@@ -77,8 +77,8 @@ def test_short_map_beside_a_long_one(plain_site: Any) -> None:
     gate.set()
     assert [end.failure for end in collect(short)] == [""] * 10
     places = [place for place, name in enumerate(order) if name == "short"]
-    # 28 is the last one's where the threads run in step. One that waits for a core holds back the
-    # requests on its connections: three of the four may be late by as much as they like.
+    # The last one's is 28 if the threads run in step. A thread that waits for a core holds back the
+    # requests on its connections: three of the four may be late by any amount.
     assert len(places) == 10
     assert places[-4] <= 4 + 2 * 10 + 100
     long.cancel()
@@ -90,8 +90,7 @@ def test_short_map_beside_a_long_one(plain_site: Any) -> None:
     "rounds", [6, pytest.param(60, marks=[pytest.mark.soak, pytest.mark.timeout(1200)])]
 )
 def test_small_budget_never_stops_a_map(plain_site: Any, rounds: int) -> None:
-    """Replies of random size, up to more than the whole budget, in several maps at once: all of
-    them end."""
+    """Replies of random size, up to more than the whole budget, in several maps at once: all end."""
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)

@@ -17,7 +17,7 @@ from proxy import Proxy
 from scripted import Server, reply, run
 
 KEYS = ("AKID", "secret")
-# Names of this machine that are not known as loopback, so proxies apply to them.
+# Names of this machine that are not recognized as loopback, so proxies apply to them.
 DIRECT = "127.1"
 NAMED = "lambda.proxied.example"
 
@@ -27,7 +27,7 @@ NAMED = "lambda.proxied.example"
 
 @pytest.fixture
 def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python's sockets fail, and no native target may be opened."""
+    """Make Python's sockets fail, and allow no native target to be opened."""
     from lambdamap import _net
 
     def refuse(*args: object, **kwargs: object) -> Any:
@@ -109,7 +109,7 @@ def options_of(server: Server, host: str, authority: Authority, **changes: Any) 
 def test_row_60_through_a_proxy(
     tls_server: Server, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The proxy gets a CONNECT with the name; the request inside is for the endpoint's eyes."""
+    """The proxy gets a CONNECT with the name; only the endpoint sees the request inside."""
     with Proxy(tls_server.port) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         options = options_of(tls_server, NAMED, authority, max_concurrency=2)
@@ -135,14 +135,14 @@ def test_row_60_a_user_and_a_password(
 def test_row_60_the_proxy_wants_a_password(
     tls_server: Server, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """407 is configuration: the map stops at once, and nothing was sent."""
+    """A 407 is a configuration error: the map stops at once, and nothing was sent."""
     with Proxy(tls_server.port, user="jane:p4ss-CANARY") as proxy:
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
         options = options_of(tls_server, NAMED, authority, idempotent=True, max_concurrency=4)
         with pytest.raises(lambdamap.ConfigError, match="407") as e:
             list(lambdamap.map(tasks.square, range(50), **options))
         assert (e.value.ran, e.value.attempts) == ("NOT", 1)
-        assert len(proxy.connects) <= 8  # at most those that were under way already
+        assert len(proxy.connects) <= 8  # at most those already in flight
     assert tls_server.connections == []
 
 
@@ -190,7 +190,7 @@ def test_row_60_no_proxy_matches(
 def test_row_60_loopback_and_the_upper_case_variable(
     serve: Callable[..., Server], authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Loopback never goes through a proxy; HTTP_PROXY may come from a request's header (CGI)."""
+    """Loopback never uses a proxy; HTTP_PROXY may come from a request's header (CGI)."""
     server = serve()
     with Proxy(server.port) as proxy:
         for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "HTTP_PROXY"):
@@ -203,7 +203,7 @@ def test_row_60_loopback_and_the_upper_case_variable(
         monkeypatch.setenv("http_proxy", proxy.url)
         direct = options_of(server, DIRECT, authority)
         assert list(lambdamap.map(tasks.square, [3], **direct)) == [9]
-        assert proxy.connects == [f"127.0.0.1:{server.port}"]  # libcurl writes it out
+        assert proxy.connects == [f"127.0.0.1:{server.port}"]  # libcurl writes it in full
 
 
 def test_row_60_networks_in_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +236,7 @@ def test_row_60_no_proxy_url(value: str, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_row_30_redirects_are_never_followed(
     status: int, serve: Callable[..., Server], idempotent: bool
 ) -> None:
-    """The second host receives nothing: no connection, so no credentials."""
+    """The second host receives no connection, so it never sees credentials."""
     elsewhere = serve()
     server = serve(then=reply(b"{}", status, Location=f"{elsewhere.url}/2015-03-31/"))
     with pytest.raises(lambdamap.LambdaMapError, match=str(status)):

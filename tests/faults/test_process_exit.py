@@ -1,5 +1,7 @@
-"""Row 50: the interpreter ends while maps run, in every way that it can end, with every Python that
-the modules were built for. A few times each; a hundred in `./dev soak`."""
+"""Row 50: the interpreter ends while maps run, in every possible way, with every Python built.
+
+A few times each; a hundred in `./dev soak`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ def forever():
     while True:
         list(lambdamap.map(tasks.square, range(20), **options))
 """
-# What happens, and the exit status.
+# what happens, and the exit status
 WAYS: dict[str, tuple[str, int]] = {
     "daemon thread": (
         """

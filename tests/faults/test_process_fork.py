@@ -1,5 +1,7 @@
-"""fork with a live pool (row 48), multiprocessing and gunicorn (row 49): nothing runs twice, and
-nobody disturbs another's connections."""
+"""fork with idle connections (row 48), multiprocessing and gunicorn (row 49).
+
+Nothing runs twice, and no process disturbs the connections of another.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from scripted import Server, after, run
 N = 24
 
 
-# Descriptors of the process's TCP connections; libcurl has pairs of local sockets as well.
+# Descriptors of the process's TCP connections; libcurl also has pairs of local sockets.
 CONNECTIONS = """
 import socket
 def connections():
@@ -44,13 +46,15 @@ def is_alive(sock):
 
 
 def counted_once(server: Server, items: int, times: int = 1) -> None:
-    """Every item ran exactly as often as maps asked for it."""
+    """Check that every item ran exactly as often as maps asked for it."""
     assert server.items == dict.fromkeys(range(items), times)
 
 
 def test_row_48_fork_with_a_live_pool(site: Any) -> None:
-    """The child maps and ends as it likes; the parent's pool is as it was: no new connection, no
-    closed one, no request twice."""
+    """The child maps and exits in any way; the parent's pool stays as it was.
+
+    No new connection, no closed one, no request twice.
+    """
     server = site.server(then=after(0.01, run()))
     done = run_script(
         f"""
@@ -83,8 +87,10 @@ def test_row_48_fork_with_a_live_pool(site: Any) -> None:
 
 
 def test_row_48_fork_in_the_middle(site: Any) -> None:
-    """Maps of two threads are under way in the parent when it forks, again and again. They are
-    simply absent in the child, whose own map works at once."""
+    """Maps of two threads run in the parent when it forks, repeatedly.
+
+    They do not exist in the child, whose own map works at once.
+    """
     server = site.server(then=after(0.02, run()))
     done = run_script(
         """
@@ -183,7 +189,7 @@ def ask(port: int) -> bytes:
 
 
 def test_row_49_gunicorn_preload(serve: Callable[..., Server], tmp_path: Path) -> None:
-    """Four workers forked from a master whose pool is alive; one of them killed and replaced."""
+    """Four workers forked from a master with open connections; one is killed and replaced."""
     import json
     from concurrent.futures import ThreadPoolExecutor
 

@@ -1,4 +1,4 @@
-"""Few descriptors (row 51), no threads (row 52), an environment that changes (row 61)."""
+"""Few descriptors (row 51), no threads (row 52), a changing environment (row 61)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ N = 200
 
 @pytest.mark.parametrize("limit", [40, 64])
 def test_row_51_few_descriptors(limit: int, site: Any) -> None:
-    """1,000 at once are asked for; as many are opened as may be, and every item succeeds."""
+    """1,000 connections are requested; as many as possible are opened, and every item succeeds."""
     server = site.server(then=after(0.005, run()))
     done = run_script(
         f"""
@@ -33,11 +33,13 @@ def test_row_51_few_descriptors(limit: int, site: Any) -> None:
         site.options(server, max_concurrency=1000),
     )
     assert done.stdout == "True\n", done.stderr  # where retries may have been logged
-    assert set(server.items.values()) == {1}  # one that found none was not sent, and went later
+    assert set(server.items.values()) == {
+        1
+    }  # a chunk without a descriptor was not sent, and was retried later
 
 
 def test_row_51_descriptors_that_run_out_on_the_way(serve: Callable[..., Server]) -> None:
-    """Somebody else takes them while the map runs: not sent, tried again, all succeed or say so."""
+    """Others take descriptors meanwhile: chunks are retried, and succeed or name the cause."""
     server = serve(then=after(0.02, run()))
     done = run_script(
         f"""
@@ -130,7 +132,7 @@ def test_row_52_no_thread_at_all(serve: Callable[..., Server], shim: Path) -> No
 
 
 def test_row_52_fewer_threads(serve: Callable[..., Server], shim: Path) -> None:
-    """One I/O thread is enough; large payloads are coded on it."""
+    """One I/O thread is enough; it also encodes and decodes large payloads."""
     server = serve()
     script = f"""
     assert list(lambdamap.map(tasks.square, range({N}), **options)) == [x*x for x in range({N})]
@@ -143,7 +145,7 @@ def test_row_52_fewer_threads(serve: Callable[..., Server], shim: Path) -> None:
 
 
 def test_row_52_no_thread_for_the_resolver(serve: Callable[..., Server], shim: Path) -> None:
-    """Nothing was sent; the error says what is short."""
+    """Nothing was sent; the error says what is missing."""
     server = serve()
     options = api_options(server, endpoint_url=f"http://localhost:{server.port}")
     script = """
@@ -164,7 +166,7 @@ def test_row_52_no_thread_for_the_resolver(serve: Callable[..., Server], shim: P
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody with no processes")
 def test_row_52_a_limit_of_processes(serve: Callable[..., Server]) -> None:
-    """The kernel says no, to a user that is not root."""
+    """The kernel refuses to start a thread, for a user other than root."""
     server = serve()
     done = run_script(
         """
@@ -192,8 +194,11 @@ def test_row_52_a_limit_of_processes(serve: Callable[..., Server]) -> None:
 
 
 def test_row_61_the_environment_changes_all_the_time(site: Any, tmp_path: Path) -> None:
-    """Native threads never read it: maps with new connections go on while another thread moves and
-    frees what getenv would return. (The same under TSan: tests/c/test_net_environment.c.)"""
+    """Native threads never read the environment.
+
+    Maps with new connections run while another thread moves and frees what getenv would return.
+    (The same under TSan: tests/c/test_net_environment.c.)
+    """
     server = site.server(then=run())
     done = run_script(
         """

@@ -37,7 +37,7 @@ def test_row_55_a_depth_that_is_refused(depth: int) -> None:
 
 
 def test_row_55_the_depth_left_travels(serve: Callable[..., Server]) -> None:
-    """Each level has one less; the function cannot raise what its caller left."""
+    """Each level has one less; the function cannot raise its caller's limit."""
     server = serve()
     options = api_options(server, depth=4)
     assert list(lambdamap.map(tasks.depth_left, [1], **options)) == [4]
@@ -50,7 +50,7 @@ def test_row_55_the_depth_left_travels(serve: Callable[..., Server]) -> None:
 
 
 def test_row_55_a_map_in_the_input(serve: Callable[..., Server]) -> None:
-    """An input that maps itself, on the same function: no lock is held while it runs."""
+    """An input that calls map itself, on the same function: no lock is held while it runs."""
     server = serve(then=after(0.005, run()))
     options = api_options(server, max_concurrency=2)
 
@@ -107,7 +107,7 @@ def test_row_55_many_threads(serve: Callable[..., Server]) -> None:
 
 
 def test_row_55_one_iterator_in_two_threads(serve: Callable[..., Server]) -> None:
-    """Like a generator: ValueError for the second, nothing lost for the first."""
+    """As for a generator: ValueError in the second thread, no loss in the first."""
     inside, go_on = threading.Event(), threading.Event()
 
     def numbers() -> Iterator[int]:
@@ -132,7 +132,7 @@ def test_row_55_one_iterator_in_two_threads(serve: Callable[..., Server]) -> Non
 
 # --- subinterpreters -------------------------------------------------------------------------------
 
-# Spelled for every version: 3.14 has concurrent.interpreters for the isolated kind only.
+# Written for every version: 3.14 has concurrent.interpreters for the isolated kind only.
 INTERPRETER = """
 try:
     import _interpreters as interpreters
@@ -159,8 +159,10 @@ for _ in range(5):
 
 @pytest.mark.parametrize("version", INTERPRETERS)
 def test_row_55_two_subinterpreters(version: str, serve: Callable[..., Server]) -> None:
-    """Three interpreters that share the GIL (mod_wsgi's way) map at once through the one dispatcher,
-    end in any order, and take nothing of the others with them."""
+    """Three interpreters that share the GIL (as in mod_wsgi) map at once through one dispatcher.
+
+    They end in any order, without affecting the others.
+    """
     server = serve(then=after(0.002, run()))
     done = run_script(
         INTERPRETER
@@ -205,7 +207,7 @@ OWN_GIL = [version for version in INTERPRETERS if tuple(map(int, version.split("
 
 @pytest.mark.parametrize("version", OWN_GIL)
 def test_row_55_an_interpreter_with_a_gil_of_its_own(version: str) -> None:
-    """A clear ImportError, which does no harm to the interpreter that asks."""
+    """A clear ImportError, which does no harm to the interpreter."""
     done = run_script(
         INTERPRETER
         + """

@@ -1,5 +1,7 @@
-"""No secret leaves by a way that a person may look at or pass on: canaries in every one of them, then
-everything that can be shown is shown."""
+"""No secret leaks into anything that a person may see or pass on.
+
+Canaries are placed wherever secrets can be, then everything that can be shown is shown.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ KEYS = {"access_key": "AKIDVISIBLE", "secret_key": SECRET, "token": TOKEN}
 
 
 def shown(thing: object) -> str:
-    """All texts that Python makes of a thing by itself."""
+    """Return all texts that Python makes of an object by itself."""
     texts = [repr(thing), str(thing), ascii(thing), f"{thing}", f"{thing!r}", format(thing)]
     if isinstance(thing, BaseException):
         texts += traceback.format_exception(thing)
@@ -43,7 +45,7 @@ def shown(thing: object) -> str:
 
 
 def pickled(thing: object) -> bytes:
-    """Empty when it cannot be."""
+    """Return the pickle of an object; empty if it has none."""
     try:
         return b"".join(pickle.dumps(thing, protocol) for protocol in range(6))
     except Exception as error:
@@ -91,7 +93,7 @@ def test_credentials_that_are_refused(name: str, value: Any) -> None:
 
 
 def test_options_that_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The value of another option is shown; those of credentials, and URLs with a password, not."""
+    """Values are shown, except those of credentials and of URLs with a password."""
     with pytest.raises(lambdamap.ConfigError) as caught:
         lambdamap.map(abs, [1], function="f", region="nowhere", credentials=KEYS)
     assert CANARY not in str(caught.value) + repr(caught.value)
@@ -162,7 +164,7 @@ def test_maps_that_end_in_every_way(
 
 
 def test_a_traceback_with_locals(serve: Callable[..., Server]) -> None:
-    """Tools that show the local variables of each frame (Sentry, rich, cgitb) meet no secret."""
+    """Tools that show the local variables of each frame (Sentry, rich, cgitb) find no secret."""
     server = serve(then=aws_error(404, "ResourceNotFoundException"), check_signatures=False)
     options = api_options(server, credentials=find(KEYS, None))
     try:
@@ -189,7 +191,7 @@ def test_doctor_and_debug_state(serve: Callable[..., Server]) -> None:
 def test_session_keys_are_not_written(
     variable: str, serve: Callable[..., Server], authority: Authority, tmp_path: Path
 ) -> None:
-    """libcurl would, for whoever can set a variable of the process."""
+    """libcurl would write them for anyone who can set a variable of the process."""
     server = serve(tls=authority.context())
     keys = tmp_path / "keys"
     done = run_script(
@@ -207,7 +209,7 @@ def test_session_keys_are_not_written(
 def test_nothing_is_written(
     serve: Callable[..., Server], authority: Authority, tmp_path: Path
 ) -> None:
-    """A map makes no file: no log, no cache, no cookie jar, no alt-svc or HSTS list."""
+    """A map creates no file: no log, no cache, no cookie jar, no alt-svc or HSTS list."""
     server = serve(
         tls=authority.context(),
         then=reply("{}", Strict_Transport_Security="max-age=9", Alt_Svc='h3=":443"'),

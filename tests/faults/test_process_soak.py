@@ -1,5 +1,7 @@
-"""Many maps in one process leave nothing: memory, threads and descriptors stay as they were. 500 maps
-as a rule, 100,000 in `./dev soak`."""
+"""Many maps in one process: memory, threads and descriptors do not grow.
+
+500 maps, or 100,000 in `./dev soak`.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ print(after[0] - before[0], after[1] - before[1], after[2] - before[2])
 
 
 def growth(server: Server, maps: int, warm: int) -> tuple[int, int, int]:
-    """Of resident bytes, threads and descriptors, between the warm-up and the end."""
+    """Return the growth of resident bytes, threads and descriptors from the warm-up to the end."""
     options = api_options(server, max_concurrency=2, max_attempts=1)
     del options["chunksize"]
     text = SCRIPT.replace("MAPS", str(maps)).replace("WARM", str(warm))
@@ -53,7 +55,7 @@ def growth(server: Server, maps: int, warm: int) -> tuple[int, int, int]:
 
 
 def faulty(serve: Callable[..., Server], maps: int) -> Server:
-    """Answers, and now and then what else a map may meet."""
+    """Reply, and sometimes with one of the faults that a map may meet."""
     good = reply("{}")
     script = [
         {7: fin(), 50: aws_error(500, "ServiceException"), 83: throttle(x_amz_retry_after="0")}.get(

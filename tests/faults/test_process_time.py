@@ -32,7 +32,7 @@ HOUR_S = 3600.0
 def test_row_62_a_jump_while_requests_wait(
     jump_s: float, site: Any, periods: Callable[..., None]
 ) -> None:
-    """No timeout ends early and none is put off: they go by a clock that nobody sets."""
+    """No timeout ends early or late: they use a clock that cannot be set."""
     answer = threading.Event()
 
     def wait(connection: Connection, request: Request) -> None:
@@ -54,7 +54,7 @@ def test_row_62_a_jump_while_requests_wait(
 def test_row_62_a_jump_during_backoff(
     jump_s: float, serve: Callable[..., Server], periods: Callable[..., None]
 ) -> None:
-    """A retry that waits a second waits a second."""
+    """A retry that waits for a second waits for a second."""
     server = serve([throttle(x_amz_retry_after="1000")])
     results = lambdamap.map(tasks.square, [3], **api_options(server, timeout=60))
     server.wait_for(1)
@@ -83,8 +83,11 @@ def test_row_62_deadlines_hold(
 def test_row_62_signing_follows_the_server(
     jump_s: float, serve: Callable[..., Server], periods: Callable[..., None]
 ) -> None:
-    """A request that is an hour off is refused once; the Date of the refusal corrects the rest, and
-    is forgotten when the clock is right again."""
+    """A request whose time is an hour off is refused once; the Date of the refusal corrects later
+    ones.
+
+    The correction ends when the clock is right again.
+    """
 
     def refuse_if_off(connection: Connection, request: Request) -> None:
         signed = datetime.strptime(request.headers["x-amz-date"], "%Y%m%dT%H%M%SZ")
@@ -134,8 +137,11 @@ def sleep_and_wake(
     stopped_s: float,
     meanwhile: Callable[[Connection], None],
 ) -> tuple[int, int]:
-    """A process with an idle pool is stopped for a while, then maps: retries and connections of
-    that map. What happens to each connection meanwhile is the caller's choice."""
+    """Stop a process with idle connections for a while, then map; return its retries and
+    connections.
+
+    The caller decides what happens to each connection meanwhile.
+    """
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", SLEEPER],
         env={**script_environment(options), "TEST_IDLE_S": str(idle_s)},
@@ -165,7 +171,7 @@ def sleep_and_wake(
 
 
 def forget(connection: Connection) -> None:
-    """What a NAT does to a flow: whatever comes is swallowed, and nobody is told."""
+    """Drop everything silently, as a NAT does with an expired flow."""
     connection.forgotten = True
 
 
@@ -175,8 +181,10 @@ def shut_down(connection: Connection) -> None:
 
 
 def test_row_64_stopped_with_an_idle_pool(site: Any) -> None:
-    """All of its connections have become useless without a word. On waking none is used: they are
-    older than they may be, by a clock that went on."""
+    """All connections have silently become useless. None is used after waking up.
+
+    They are too old, by a clock that has continued.
+    """
     server = site.server()
     options = site.options(server, max_concurrency=4)
     retries, connections = sleep_and_wake(server, options, 0.5, 1.5, forget)
@@ -184,7 +192,7 @@ def test_row_64_stopped_with_an_idle_pool(site: Any) -> None:
 
 
 def test_row_64_stopped_while_the_server_closes(site: Any) -> None:
-    """The FINs wait in the sockets; they are seen before anything is sent."""
+    """The FINs wait in the sockets; they are noticed before anything is sent."""
     server = site.server()
     options = site.options(server, max_concurrency=4)
     retries, connections = sleep_and_wake(server, options, 50, 0.5, shut_down)

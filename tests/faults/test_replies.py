@@ -1,4 +1,4 @@
-"""Replies with something before them, or wrong with them."""
+"""Replies preceded by something else, and malformed replies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ANSWER = b'{"ok":1}'
     ids=["100", "103", "several"],
 )
 def test_row_39_informational_replies(site: Any, before: bytes) -> None:
-    """They are skipped, and the connection serves the next request."""
+    """They are skipped, and the connection is reused for the next request."""
     server = site.server(then=raw(before + plain_reply(ANSWER)))
     target = site.target(server)
     for number in range(3):
@@ -59,7 +59,7 @@ def test_row_37_broken_replies(site: Any, reply: bytes, ran: str) -> None:
 
 
 def test_row_37_a_second_reply_behind_the_first(site: Any) -> None:
-    """It is nobody's: not the first request's, whose reply is whole, nor the next one's."""
+    """It belongs neither to the first request, whose reply is complete, nor to the next one."""
     stray = plain_reply(b'{"ok":"stray"}')
     server = site.server(
         [in_one_segment(plain_reply(ANSWER), stray)], then=raw(plain_reply(ANSWER))
@@ -79,7 +79,7 @@ def test_row_40_content_encoding_that_was_not_asked_for(site: Any, coding: str) 
 
 
 def refused_and_then_clean(site: Any, reply: bytes, ran: str) -> None:
-    """They are refused, the connection is not used again, and the next request is clean."""
+    """Check that the reply is refused, the connection is not reused, and the next request succeeds."""
     server = site.server([raw(reply)], then=raw(plain_reply(ANSWER)))
     target = site.target(server)
     (refused,) = invoke(target)
@@ -104,7 +104,7 @@ def test_row_30_redirects_are_not_followed(site: Any) -> None:
 
 
 def _with_error(**parts: Any) -> dict[str, Any]:
-    """The error of the third of five items, of which parts are not as they should be."""
+    """Return the error of the third of five items, with some invalid parts."""
     error = {
         "kind": "function", "type": "ValueError", "module": "builtins", "message": "m",
         "traceback": "t", "index": 2, "exception": None, "ran": "RAN", **parts,
@@ -152,7 +152,7 @@ _LIES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("lie", _LIES.values(), ids=_LIES)
 def test_row_58_a_reply_of_odd_parts(plain_site: Any, lie: dict[str, Any]) -> None:
-    """What a worker in another language may get wrong, too: an error that speaks of these items."""
+    """Errors that a worker in another language may get wrong: they concern these items only."""
 
     def change(answer: dict[str, Any]) -> None:
         answer.update(lie)
@@ -167,7 +167,7 @@ def test_row_58_a_reply_of_odd_parts(plain_site: Any, lie: dict[str, Any]) -> No
 
 
 def _boom(error: Any) -> Any:
-    """A worker that fails at the third item and says so in its own way."""
+    """A worker that fails at the third item and reports it in its own form."""
 
     def change(answer: dict[str, Any]) -> None:
         answer["lambdamap"]["done"] = 2
@@ -194,7 +194,7 @@ def _boom(error: Any) -> Any:
 def test_row_58_an_error_that_is_not_one(
     plain_site: Any, idempotent: bool, on_error: Any, error: Any
 ) -> None:
-    """Whatever the worker meant by it, f has run, and nothing is sent again."""
+    """Whatever the worker meant, f has run, and nothing is resent."""
     server = plain_site.server(then=_boom(error))
     options = {"chunksize": 5, "on_error": on_error, "idempotent": idempotent}
     with pytest.raises(lambdamap.ProtocolError) as caught:
@@ -213,7 +213,7 @@ def test_row_58_an_error_that_is_null_is_none(plain_site: Any) -> None:
 @pytest.mark.parametrize("protocol", [2, 0, 2**32, "1", None, 1.0, True])
 @pytest.mark.parametrize("error", [None, {**_with_error()["error"], "index": None, "ran": "NOT"}])
 def test_row_58_a_reply_of_another_protocol(plain_site: Any, protocol: Any, error: Any) -> None:
-    """What it holds may mean something else: no result is taken, and no word that f has not run."""
+    """Its contents may mean something else: no result is accepted, nor the word that f did not run."""
 
     def change(answer: dict[str, Any]) -> None:
         answer["lambdamap"]["protocol"] = protocol
@@ -262,7 +262,7 @@ def test_row_58_a_refusal_of_another_request(plain_site: Any, change: dict[str, 
 
 
 def test_row_58_an_item_that_was_refused_behind_others(plain_site: Any) -> None:
-    """Those before it keep their results."""
+    """The items before it keep their results."""
     error = {**_with_error()["error"], "kind": "refused", "ran": "NOT"}
     server = plain_site.server(then=_boom(error))
     taken = []
@@ -279,7 +279,7 @@ def test_row_58_an_item_that_was_refused_behind_others(plain_site: Any) -> None:
 
 
 def test_row_58_no_time_left(plain_site: Any, idempotent: bool) -> None:
-    """The worker's word that it has started nothing: an error of the deadline, and no new request."""
+    """The worker says that it has started nothing: a DeadlineError, and no new request."""
 
     def late(connection: Any, request: Any) -> None:
         event = request.json()
@@ -300,7 +300,7 @@ def test_row_58_no_time_left(plain_site: Any, idempotent: bool) -> None:
         {2: {**_with_error()["error"], "ran": "NOT"}},
         {2: {**_with_error()["error"], "ran": 5}},
         {2: {**_with_error()["error"], "message": "\udc80"}},
-        {2: _with_error()["error"]},  # beside a result
+        {2: _with_error()["error"]},  # next to a result
     ],
     ids=repr,
 )  # fmt: skip
@@ -374,7 +374,7 @@ def test_row_58_odd_results_in_plain_json(plain_site: Any, text: bytes) -> None:
 
 
 def test_row_58_results_in_plain_json(plain_site: Any) -> None:
-    """What the rows above spoil is otherwise taken."""
+    """Without the faults of the rows above, such results are accepted."""
     text = b'{"results": [1, {"a": {"a": 2}}, null, 4, 5], "errors": {"2": ' + _GOOD_ERROR + b"}}"
     server = plain_site.server(then=_with_results(text))
     options = {"chunksize": 5, "codec": "json", "on_error": "return"}
@@ -389,12 +389,12 @@ def test_row_58_results_in_plain_json(plain_site: Any) -> None:
         (b"[" * 50 + b"]" * 50, False),
         (b"{}", False),
         (b'{"":0}', False),
-        (b'"' + b"x" * 99_998 + b'"', True),  # much text takes little more than itself
+        (b'"' + b"x" * 99_998 + b'"', True),  # long text takes little more than its own size
     ],
     ids=lambda value: repr(value)[:12],
 )
 def test_row_41_what_plain_json_takes_is_bounded(plain_site: Any, unit: bytes, taken: bool) -> None:
-    """Before it is built, by what its objects take, and not by its length."""
+    """It is bounded before it is built, by the size of its objects, not by its length."""
     values = b",".join([unit] * (100_000 // len(unit)))
     server = plain_site.server(then=_with_results(b'{"results": [[' + values + b"]]}"))
     options = {"codec": "json", "max_result_bytes": 1 << 20}
@@ -421,7 +421,7 @@ def test_row_58_what_a_refused_reply_printed_is_not_shown(
 
 
 def test_row_58_a_deep_error_body(plain_site: Any) -> None:
-    """Lambda's description of an exception, with a stack of brackets in it."""
+    """Lambda's description of an exception, with deeply nested brackets."""
     body = b'{"errorType": "E", "errorMessage": "m", "stackTrace": ' + b"[" * 200_000 + b"}"
     server = plain_site.server(then=reply(body, 200, X_Amz_Function_Error="Unhandled"))
     with pytest.raises(lambdamap.RemoteError) as caught:
@@ -489,7 +489,7 @@ def test_row_58_a_good_reply_to_zappas_message(plain_site: Any, error: Any) -> N
     ids=repr,
 )  # fmt: skip
 def test_row_58_odd_output(plain_site: Any, out: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is not shown; the results are good."""
+    """It is not shown; the results are valid."""
     server = plain_site.server(then=run(lambda answer: answer.update(out=out)))
     assert list(plain_site.map(server, tasks.square, range(5), chunksize=5)) == _FIVE
     assert capsys.readouterr().out == ""

@@ -1,4 +1,4 @@
-"""Errors of Lambda's own, and of what stands in front of it. Rows 20 to 24 and 29."""
+"""Errors of Lambda itself, and of proxies in front of it. Rows 20 to 24 and 29."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ ANSWER = b'{"ok":1}'
 
 
 def test_row_20_service_exception_twice(site: Any, idempotent: bool) -> None:
-    """Lambda's own error: f did not run, so it is tried again without asking. How long is waited
-    is in tests/c/test_retry.c, with the random numbers given."""
+    """Lambda's own error: f did not run, so it is retried in any case.
+
+    tests/c/test_retry.c tests the delays, with given random numbers.
+    """
     failing = aws_error(500, "ServiceException")
     server = site.server([failing, failing], then=run())
     results = site.map(server, tasks.square, [3], idempotent=idempotent)
@@ -43,7 +45,7 @@ def test_row_20_and_no_more_than_max_attempts(site: Any, idempotent: bool) -> No
 
 
 def test_row_21_an_outage_empties_the_quota(site: Any, periods: Callable[..., None]) -> None:
-    """500 tokens, 14 a retry: 35 retries in all, then every chunk fails at its first attempt."""
+    """500 tokens, 14 per retry: 35 retries in all, then every chunk fails at its first attempt."""
     periods(transient_base_s=0.01)
     server = site.server(then=aws_error(500, "ServiceException"))
     net_map = open_map(site.target(server))
@@ -97,7 +99,7 @@ def test_row_22_configuration_that_cannot_work(
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
 def test_row_23_an_error_of_somebody_in_between(site: Any, idempotent: bool, status: int) -> None:
-    """No AWS error type: it may have come after f ran."""
+    """Without an AWS error type, it may have come after f ran."""
     page = b"<html><body>" + b"Bad Gateway. " * 1000 + b"</body></html>"
     server = site.server(then=raw(plain_reply(page, status, {"Content-Type": "text/html"})))
     with pytest.raises(lambdamap.ServiceError) as caught:
@@ -125,7 +127,7 @@ def test_row_23_an_error_of_somebody_in_between(site: Any, idempotent: bool, sta
 def test_row_24_what_would_happen_to_every_chunk(
     plain_site: Any, status: int, code: str, kind: type[lambdamap.LambdaMapError]
 ) -> None:
-    """The map stops: of 1,000 chunks only what was in flight is sent."""
+    """The map stops: of 1,000 chunks, only those in flight were sent."""
     server = plain_site.server(then=aws_error(status, code, "no"))
     results = plain_site.map(server, tasks.square, range(1000), max_concurrency=8)
     with pytest.raises(kind) as caught:
@@ -138,7 +140,7 @@ def test_row_24_what_would_happen_to_every_chunk(
 
 
 def test_row_24_after_some_are_done(site: Any) -> None:
-    """What was finished is on the error."""
+    """Finished results are on the error."""
     server = site.server([run()] * 10, then=aws_error(403, "AccessDeniedException"))
     with pytest.raises(lambdamap.AccessDeniedError) as caught:
         list(site.map(server, tasks.square, range(100), max_concurrency=1))
@@ -180,7 +182,7 @@ def test_row_29_function_that_is_being_made_ready(
 def test_row_29_function_that_never_is(
     site: Any, periods: Callable[..., None], patience_s: float
 ) -> None:
-    """Asked for the whole of the patience, the last time as it ends; then the map is given up."""
+    """Polled until the end of the patience, the last time as it ends; then the map gives up."""
     if patience_s < 60:
         periods(poll_base_s=0.02, max_poll_s=0.1, poll_patience_s=patience_s)
     server = site.server(then=aws_error(409, "ResourceConflictException", "Pending"))
@@ -199,7 +201,7 @@ def test_row_29_conflict_that_time_does_not_mend(site: Any) -> None:
 
 
 def test_scarce_network_interfaces_are_waited_for(site: Any, periods: Callable[..., None]) -> None:
-    """What needs seconds to come back is given the longer delays."""
+    """Resources that need seconds to recover get the longer delays."""
     periods(throttle_base_s=0.05)
     server = site.server([aws_error(502, "ENILimitReachedException")], then=run())
     assert list(site.map(server, tasks.square, [3])) == [9]
@@ -207,7 +209,7 @@ def test_scarce_network_interfaces_are_waited_for(site: Any, periods: Callable[.
 
 
 def test_a_bad_payload_costs_itself_only(plain_site: Any) -> None:
-    """With one payload per invocation, what Lambda says of one is said of that one alone."""
+    """With one payload per invocation, an error of Lambda about one concerns that one only."""
 
     def picky(connection: Connection, request: Request) -> None:
         bad = request.body == b"{oops"
@@ -259,8 +261,11 @@ def test_message_of_an_api_error_has_its_escapes_undone(plain_site: Any) -> None
 
 
 def test_every_declared_error_is_decided() -> None:
-    """Each error that the installed botocore declares for Invoke has a row of its own in the table of
-    outcomes, with its status. One that AWS adds is to be decided on, not to be met."""
+    """Each error that the installed botocore declares for Invoke has its own row in the table of
+    outcomes.
+
+    Its status matches. So an error that AWS adds requires a decision here.
+    """
     session = pytest.importorskip("botocore.session").Session()
     source = Path(__file__).parents[2] / "csrc/core/policy/outcome.c"
     table = source.read_text().split("API[] = {")[1].split("};")[0]

@@ -1,4 +1,4 @@
-"""429: nothing ran, and the service has too much to do. Rows 16 to 19."""
+"""429: nothing ran, and the service is overloaded. Rows 16 to 19."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANSWER = b'{"ok":1}'
 
 
 def for_seconds(seconds: float, first: Step, then: Step, at_once: int = 1) -> Step:
-    """One step for so long from when that many requests have come, then another."""
+    """Run one step for a while after this many requests have arrived, then another."""
     ends: list[float] = []
 
     def step(connection: Connection, request: Request) -> None:
@@ -31,7 +31,7 @@ def for_seconds(seconds: float, first: Step, then: Step, at_once: int = 1) -> St
 
 
 def slots(count: int, seconds: float, step: Step, refuse: Step | None = None) -> Step:
-    """A function with so many environments: 429 beyond them."""
+    """A function with this many environments: 429 beyond them."""
     free = threading.BoundedSemaphore(count)
     refused = throttle("ReservedFunctionConcurrentInvocationLimitExceeded")
 
@@ -49,8 +49,10 @@ def slots(count: int, seconds: float, step: Step, refuse: Step | None = None) ->
 
 
 def test_row_16_throttled_for_a_while(site: Any, periods: Callable[..., None]) -> None:
-    """No attempt is used up (one is all there is), the window shrinks and recovers, and the
-    requests meanwhile are few."""
+    """No attempt is used up (there is only one), and the window shrinks and recovers.
+
+    Few requests are sent meanwhile.
+    """
     periods(throttle_base_s=0.02)
     server = site.server(then=for_seconds(1.0, throttle(), reply(ANSWER), at_once=32))
     target = site.target(server, max_attempts=1, max_concurrency=32)
@@ -76,7 +78,7 @@ def test_row_16_throttled_for_a_while(site: Any, periods: Callable[..., None]) -
 
 
 def test_row_16_at_full_length(site: Any) -> None:
-    """30 s of 429, as AWS's own scaling may take."""
+    """30 s of 429, which AWS's own scaling may take."""
     server = site.server(then=for_seconds(30, throttle(), run()))
     results = site.map(server, tasks.square, range(50), max_attempts=1)
     assert list(results) == [x * x for x in range(50)]
@@ -92,7 +94,7 @@ test_row_16_at_full_length = pytest.mark.soak(test_row_16_at_full_length)
 def test_row_17_throttled_for_ever(
     site: Any, periods: Callable[..., None], patience_s: float
 ) -> None:
-    """The map is given up once, as a whole; each chunk is not."""
+    """The map gives up once, as a whole, not once per chunk."""
     if patience_s < 60:
         periods(throttle_base_s=0.02, throttle_patience_s=patience_s)
     server = site.server(then=throttle("ReservedFunctionConcurrentInvocationLimitExceeded"))
@@ -150,7 +152,7 @@ def test_row_18_what_the_server_asks_for(
     least_s: float,
     most_s: float,
 ) -> None:
-    """At least what it says, at most 5 s more; what is absurd only adds 5 s to our own wait."""
+    """At least the requested delay, at most 5 s more; an absurd value adds only 5 s to ours."""
     if site.scheme == "tls" and least_s > 0.5:
         pytest.skip("the time does not depend on TLS")
     periods(throttle_base_s=0.01)
@@ -184,7 +186,7 @@ def test_row_19_results_in_order(site: Any, periods: Callable[..., None]) -> Non
 
 
 def test_rate_limit_spaces_the_starts(site: Any) -> None:
-    """A 429 that names a rate: the window is left alone, the starts are spread."""
+    """A 429 that concerns the rate: the window is unchanged, the starts are spread."""
     taken: list[float] = []
     lock = threading.Lock()
     refused = throttle("ReservedFunctionInvocationRateLimitExceeded")
@@ -208,7 +210,7 @@ def test_rate_limit_spaces_the_starts(site: Any) -> None:
 
 
 def test_window_is_shared_by_maps_of_one_function(site: Any, periods: Callable[..., None]) -> None:
-    """What one map learnt of the function's room holds for the next."""
+    """What one map has learned about the function's capacity holds for the next."""
     periods(throttle_base_s=0.02)
     server = site.server(then=slots(4, 0.01, reply(ANSWER)))
     target = site.target(server, max_concurrency=64)
@@ -236,8 +238,10 @@ def test_window_is_shared_by_maps_of_one_function(site: Any, periods: Callable[.
 def test_throttles_by_other_names(
     plain_site: Any, periods: Callable[..., None], status: int, header: str, body: bytes
 ) -> None:
-    """AWS's other throttles, and emulators whose environments are all busy: nothing ran, and no attempt
-    is used up."""
+    """Other throttling errors of AWS, and emulators whose environments are all busy.
+
+    Nothing ran, and no attempt is used up.
+    """
     periods(throttle_base_s=0.02)
     kind = {"x-amzn-ErrorType": header} if header else {}
     refused = raw(plain_reply(body, status, kind))
@@ -249,8 +253,10 @@ def test_throttles_by_other_names(
 
 
 def test_each_map_has_its_own_bound(plain_site: Any) -> None:
-    """max_concurrency is a map's, whatever the other maps of the function were given; the function's
-    window is above both."""
+    """max_concurrency is a map's own, whatever other maps of the function have.
+
+    The function's window is above both.
+    """
     lock, now, most = threading.Lock(), [0, 0], [0, 0]
     both = threading.Barrier(2)
 

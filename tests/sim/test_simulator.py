@@ -1,4 +1,4 @@
-"""The dispatcher simulated: many worlds, the same history everywhere, and deliberate bugs that are found."""
+"""The simulated dispatcher: many worlds, reproducible histories, deliberate bugs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COUNT = 100_000  # simulated invocations
 
 
 def make(*goal: str, compiler: str = "cc", sanitizer: str = "none") -> Path:
-    """The simulator, built; by one test at a time."""
+    """Build the simulator; one test at a time."""
     (HERE / "build").mkdir(exist_ok=True)
     options = [f"CC={compiler}", f"SAN={sanitizer}", *goal]
     with (HERE / "build" / "lock").open("w") as lock:
@@ -50,13 +50,16 @@ def test_no_memory_is_misused() -> None:
 
 
 def test_a_fault_at_each_byte() -> None:
-    """Of one connection, plain and TLS, in both directions: it is closed, is reset, says no more, pauses."""
+    """Faults at each byte of one connection, plain and TLS, in both directions.
+
+    It is closed, is reset, stalls, or pauses.
+    """
     done = run(make(), "sweep")
     assert re.fullmatch(r"\d{5} faults, 0 violations, .*", done.stdout.strip()), done.stdout
 
 
 def rows(source: Path, marker: str) -> set[tuple[int, str]]:
-    """The status and type of each row of a table in C."""
+    """Return the status and type of each row of a table in C."""
     _, _, text = source.read_text().partition(marker)
     found = re.findall(r"\{(\d+), (?:\"([\w.()]+)\"|(\w+)),\s*(?:ROW|SIM_)", text)
     return {
@@ -65,7 +68,7 @@ def rows(source: Path, marker: str) -> set[tuple[int, str]]:
 
 
 def test_lambda_says_all_that_is_known() -> None:
-    """Each row of the core's table of outcomes is answered in the simulation."""
+    """The simulated Lambda sends a reply for each row of the core's table of outcomes."""
     known = rows(ROOT / "csrc" / "core" / "policy" / "outcome.c", "struct rule API[]")
     said = rows(HERE / "errors.c", "sim_error refuses[]")
     assert len(known) > 80
@@ -77,7 +80,7 @@ def test_lambda_says_all_that_is_known() -> None:
 
 @pytest.mark.parametrize("seed", [2, 7, 30, 104])
 def test_a_seed_has_one_history(seed: int) -> None:
-    """To the byte, whatever has compiled it."""
+    """The history of a seed is the same to the byte, whichever compiler was used."""
     builds = [make(compiler="gcc"), make(sanitizer="asan")]
     if shutil.which("clang"):
         builds.append(make(compiler="clang"))

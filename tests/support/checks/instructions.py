@@ -132,9 +132,7 @@ def _run(port: int, ca_file: Path | None, n: int) -> Count:
 
 
 def count(context: ssl.SSLContext | None = None, ca_file: Path | None = None) -> Count:
-    """Return the instructions per invocation, over plain HTTP or with a server's TLS context and
-    its CA.
-    """
+    """Return the instructions per invocation, plain or with a server's TLS context and its CA."""
     subprocess.run(["make", "-s", "-C", str(ROOT / "tests" / "c"), "load"], check=True)
     with _server(context) as port:
         few, many = (_run(port, ca_file, n) for n in (FEW, MANY))

@@ -1,6 +1,4 @@
-"""Generates the tables in docs/options.md from the declarations of the options; run it to update
-the page.
-"""
+"""Generates the tables in docs/options.md from the options; run it to update the page."""
 
 from __future__ import annotations
 

@@ -33,9 +33,7 @@ class Authority:
     def certificate(
         self, names: str = "DNS:localhost,DNS:lambda.test,IP:127.0.0.1,IP:::1", days: int = 30
     ) -> Path:
-        """Return a file with a key and a certificate for these names; negative days: it has
-        expired.
-        """
+        """Return a file with key and certificate for these names; negative days: expired."""
         stem = self.folder / f"server-{abs(hash((names, days)))}"
         request, extension = stem.with_suffix(".csr"), stem.with_suffix(".cnf")
         key, certificate = stem.with_suffix(".key"), stem.with_suffix(".crt")

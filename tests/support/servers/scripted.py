@@ -103,9 +103,7 @@ class Connection:
         return bool(data)
 
     def read_request(self) -> Request | None:
-        """Return the next complete request; None if the peer closed or broke the connection before
-        its end.
-        """
+        """Return the next complete request; None if the connection ended before its end."""
         while b"\r\n\r\n" not in self.buffer:
             if not self._more():
                 return None
@@ -225,9 +223,7 @@ class Server:
         self.threads: list[threading.Thread] = []
         self.family = family
         self.host = "::1" if family == socket.AF_INET6 else "127.0.0.1"
-        self._holder = self._bound(
-            0
-        )  # reserves the port while this server refuses connections
+        self._holder = self._bound(0)  # reserves the port while this server refuses connections
         self.port: int = self._holder.getsockname()[1]
         self.listener: socket.socket | None = None
         self.listen()

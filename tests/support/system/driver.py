@@ -33,9 +33,7 @@ _names = itertools.count()
 
 
 def open_target(url: str, *, ca_file: Path | None = None, **changes: Any) -> _net.Target:
-    """Return a Target for a scripted server; each has its own function, so its own limiter and
-    quota.
-    """
+    """Return a Target for a scripted server, with its own function: limiter and quota."""
     from lambdamap import _net
 
     parts = urlsplit(url)

@@ -40,9 +40,7 @@ options = json.loads(os.environ["TEST_OPTIONS"])
 
 
 def _interpreters() -> dict[str, str]:
-    """Return executables by version: this one, and those that ./dev has built the current sources
-    for.
-    """
+    """Return executables by version: this one, and those with a current build by ./dev."""
     found = {"%d.%d" % sys.version_info[:2]: sys.executable}
     sources = max(path.stat().st_mtime for path in ROOT.glob("csrc/**/*.[ch]"))
     for folder in sorted((ROOT / ".cache" / "python").glob("3.*")):

@@ -229,9 +229,7 @@ def record_bytes(item: tuple[str, int, int]) -> bytes:
 
 
 def constant_or_not(n: int) -> list[int]:
-    """Return a row of zeros, which take no space, or one with a large number, which makes all rows
-    wide.
-    """
+    """Return zeros, or a row with a large number, which makes the whole column wide."""
     return [0] * 1000 if n % 2 else [2**60, *range(999)]
 
 
@@ -257,9 +255,7 @@ def depth_left(_: Any) -> int:
 
 
 def depth_of_a_map_inside(wanted: int) -> int:
-    """Return the depth that a map in f would leave to its own f, whatever it asks for; -1: it runs
-    inline.
-    """
+    """Return the depth left to the f of a map in f, whatever it asks for; -1: that map runs inline."""
     from lambdamap.backends import remote_depth
     from lambdamap.options import resolve
 
