@@ -33,9 +33,7 @@ def test_row_51_few_descriptors(limit: int, site: Any) -> None:
         site.options(server, max_concurrency=1000),
     )
     assert done.stdout == "True\n", done.stderr  # where retries may have been logged
-    assert set(server.items.values()) == {
-        1
-    }  # a chunk without a descriptor was not sent, and was retried later
+    assert set(server.items.values()) == {1}  # without a descriptor: not sent, retried later
 
 
 def test_row_51_descriptors_that_run_out_on_the_way(serve: Callable[..., Server]) -> None:

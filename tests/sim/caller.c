@@ -1,4 +1,4 @@
-/* The calling side of a map: what the engine in Python does, and the promises that are made to it. */
+/* The calling side of a map: what the engine in Python does, and the promises made to it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,7 +13,7 @@
 #include "wire/frame.h"
 #include "world.h"
 
-/* How late what happens at a deadline, or after a cancellation, may be: promised are 0.3 s; preemption
+/* How late the consequences of a deadline or a cancellation may be: 0.3 s is promised; preemption
  * (fiber.c) takes the rest. */
 static const int64_t LATE_NS = 1500000000;
 /* Longer than any map without a deadline takes: its retries end. */
@@ -177,7 +177,8 @@ submit(struct sim_map *map, uint64_t first, unsigned n)
   return result;
 }
 
-/* The next items that were not submitted, one chunk at most; false: there are none, or it is better to wait. */
+/* The next items that have not been submitted, at most one chunk; false: there are none, or it is
+ * better to wait. */
 static bool
 next_chunk(struct sim_map *map, uint64_t *first, unsigned *n)
 {
@@ -203,7 +204,8 @@ next_chunk(struct sim_map *map, uint64_t *first, unsigned *n)
 
 /* --- ends --- */
 
-/* The word is the chunk's: NOT is of each item, RAN says that the handler was called. */
+/* What is reported holds for the whole chunk: NOT for each of its items, RAN that the handler was
+ * called. */
 static void
 check_failure(const struct sim_map *map, const struct lm_job *job)
 {
@@ -238,7 +240,7 @@ end_item(struct sim_map *map, uint64_t item, enum sim_state state)
     record_broken(ONCE, "item %llu of map %u ends again", (unsigned long long)item, map->index);
 }
 
-/* Back to the input, with what is known of it. */
+/* Put the items back into the input, with what is known about them. */
 static void
 put_back(struct sim_map *map, uint64_t item, enum lm_ran ran)
 {
@@ -247,7 +249,7 @@ put_back(struct sim_map *map, uint64_t item, enum lm_ran ran)
     map->before[item] = (uint8_t)ran;
 }
 
-/* A chunk that was too large is given back as it was submitted. */
+/* A chunk that was too large is returned as it was submitted. */
 static void
 check_given_back(const struct sim_map *map, const struct lm_job *job)
 {
@@ -275,7 +277,7 @@ take_failure(struct sim_map *map, const struct lm_job *job)
   bool splits = job->outcome.action == LM_DO_SPLIT && job->n_items > 1 && !map->closed;
   if (splits) {
     check_given_back(map, job);
-    map->chunk = (job->n_items + 1) / 2; /* of all that follow */
+    map->chunk = (job->n_items + 1) / 2; /* of all later chunks */
   }
   for (uint64_t item = job->first_item; item < job->first_item + job->n_items; item++)
     if (splits)
@@ -300,7 +302,7 @@ take_results(struct sim_map *map, const struct lm_job *job)
       end_item(map, item, SIM_DONE);
     } else if (refused || (error && i == done)) {
       end_item(map, item, SIM_FAILED);
-    } else { /* it has not run, unless an earlier attempt ran it */
+    } else { /* it has not run, unless in an earlier attempt */
       put_back(map, item, job->worst.ran);
     }
     if ((i > done || (i == done && (!error || refused))) && map->runs[item] > 0 && !map->idempotent)
@@ -313,8 +315,8 @@ take_results(struct sim_map *map, const struct lm_job *job)
         lm_sched_window(&sim_world.dispatch->sched, sim_world.targets[map->target]->function));
 }
 
-/* What the engine does with a completion: results out, the rest of a part and the halves of what was too
- * large back in. */
+/* What the engine does with a completion: results go out; the rest of a partial chunk and the
+ * halves of one that was too large go back in. */
 static void
 take(struct sim_map *map, struct lm_job *job)
 {
@@ -371,7 +373,7 @@ static void
 check_time(const struct sim_map *map)
 {
   int64_t now = sim_now() - frozen_since(map);
-  if (map->outstanding == 0 || sim_world.starves) /* without memory nothing is promised of time */
+  if (map->outstanding == 0 || sim_world.starves) /* without memory, no times are promised */
     return;
   if (map->deadline_ns != LM_NEVER_NS && now > map->deadline_ns + LATE_NS)
     record_broken(PROGRESS, "map %u still has %u chunks %.3f s after its deadline", map->index,
@@ -400,7 +402,7 @@ check_bounds(void)
                   sim_world.budget_bytes);
 }
 
-/* Its descriptor says all but these times. */
+/* When there is something to do that its descriptor does not report. */
 static int64_t
 wait_until(const struct sim_map *map)
 {
@@ -427,7 +429,7 @@ cancel(struct sim_map *map)
   lm_map_cancel(map->map);
 }
 
-/* By another thread than the one that calls. */
+/* By a thread other than the calling one. */
 static void *
 cancel_elsewhere(void *argument)
 {
@@ -464,7 +466,7 @@ close_map(struct sim_map *map)
   lm_map_unref(map->map);
 }
 
-/* One round of the calling thread. False: it is over. */
+/* One round of the calling thread. False: it has ended. */
 static bool
 step(struct sim_map *map)
 {
@@ -497,7 +499,7 @@ step(struct sim_map *map)
   if (map->outstanding == 0 && (last == REFUSED || !next_chunk(map, &first, &n)))
     return false;
   if (last == FULL && map->outstanding == 0)
-    sim_sleep(SIM_SECOND / 10); /* there was no memory */
+    sim_sleep(SIM_SECOND / 10); /* out of memory */
   else
     sim_await_event(lm_map_fd(map->map), wait_until(map));
   return true;

@@ -56,7 +56,7 @@ prepare(struct sim_context *context, void *stack, size_t size, void (*run)(void)
 {
   uintptr_t top = ((uintptr_t)stack + size) & ~(uintptr_t)15;
   uintptr_t *sp = (uintptr_t *)top;
-  *--sp = 0; /* a return address would be here: the stack is 8 off from 16 */
+  *--sp = 0; /* in place of a return address: the stack is 8 off from 16 */
   *--sp = (uintptr_t)run;
   for (int i = 0; i < SAVED; i++)
     *--sp = 0;
@@ -140,7 +140,8 @@ sim_context_make(struct sim_context *context, void *stack, size_t size, void (*r
 
 static struct sim_context *came_from; /* whose stack is not known yet: the thread's own */
 
-/* AddressSanitizer is told of each switch; a stack that is left for good has its fake frames freed. */
+/* AddressSanitizer is told about each switch; it frees the fake frames of a stack that is left
+ * for good. */
 static void
 start_switch(struct sim_context *from, void **fake, const struct sim_context *to)
 {

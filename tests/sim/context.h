@@ -1,5 +1,5 @@
-/* From one stack to another. Some ten instructions where this knows the processor, and ucontext, which asks
- * the kernel for the signal mask each time, elsewhere. */
+/* Switches from one stack to another: some ten instructions on supported processors, elsewhere
+ * ucontext, which makes a system call for the signal mask each time. */
 #ifndef LM_SIM_CONTEXT_H
 #define LM_SIM_CONTEXT_H
 
@@ -7,7 +7,7 @@
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
-#define __SANITIZE_ADDRESS__ 1 /* as gcc says it */
+#define __SANITIZE_ADDRESS__ 1 /* gcc's name for it */
 #endif
 #endif
 
@@ -19,7 +19,7 @@
 
 struct sim_context {
 #if defined(SIM_CONTEXT_OWN)
-  void *sp; /* what the callee saves is on the stack */
+  void *sp; /* the saved registers are on the stack */
 #else
   ucontext_t os;
 #endif
@@ -30,11 +30,11 @@ struct sim_context {
 
 /* `run`, which never returns, starts at the first swap to it. The stack is borrowed. */
 void sim_context_make(struct sim_context *context, void *stack, size_t size, void (*run)(void));
-/* The first thing that `run` calls. */
+/* The first call that `run` makes. */
 void sim_context_entered(struct sim_context *context);
-/* Go on at `to`; returns when somebody swaps back to `from`. */
+/* Continue at `to`; returns when something swaps back to `from`. */
 void sim_context_swap(struct sim_context *from, struct sim_context *to);
-/* The same for the last time: nobody swaps back. */
+/* The same for the last time: nothing swaps back. */
 void sim_context_leave(struct sim_context *from, struct sim_context *to);
 
 #endif

@@ -3,9 +3,9 @@
 #include "fiber.h"
 
 #define EMPTY "(empty)" /* neither a type nor a body */
-#define OTHER NULL      /* any type that has no row of its own, or none */
+#define OTHER NULL      /* any type without a row of its own, or none */
 
-/* The chunk is refused; another one may not be. */
+/* The chunk is refused; others may not be. */
 static const struct sim_error refuses[] = {
     {0, "TooManyRequests", SIM_NEVER},
     {0, "Throttling", SIM_NEVER},
@@ -44,7 +44,7 @@ static const struct sim_error polls[] = {
     {502, "ResourceNotReady", SIM_NEVER},
 };
 
-/* Something failed beside the function, or before or behind it. */
+/* A failure outside the function, or before or after it ran. */
 static const struct sim_error may_run[] = {
     {408, OTHER, SIM_PERHAPS}, {410, "EFSIO", SIM_PERHAPS}, {410, OTHER, SIM_PERHAPS},
     {501, OTHER, SIM_PERHAPS}, {503, OTHER, SIM_PERHAPS},   {504, OTHER, SIM_PERHAPS},
@@ -100,7 +100,7 @@ static const struct sim_error ends[] = {
     {304, EMPTY, SIM_PERHAPS},
 };
 
-/* Function errors: the function has been called. */
+/* Function errors after the function was called. */
 static const struct sim_error raises[] = {
     {0, "Sandbox.Timedout", SIM_ALWAYS},
     {0, "Sandbox.Timeout", SIM_ALWAYS},

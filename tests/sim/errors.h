@@ -1,5 +1,5 @@
-/* What Lambda answers where it does not answer with results, and whether the function has run then: AWS's side
- * of csrc/core/policy/outcome.c, each of whose rows is here. */
+/* Lambda's error replies, and whether the function has run: AWS's side of
+ * csrc/core/policy/outcome.c, each of whose rows is here. */
 #ifndef LM_SIM_ERRORS_H
 #define LM_SIM_ERRORS_H
 
@@ -8,9 +8,8 @@
 enum sim_runs { SIM_NEVER, SIM_PERHAPS, SIM_ALWAYS };
 
 struct sim_error {
-  int status; /* 0: the type has several; of a function error it is 200 */
-  const char
-      *type; /* without "Exception"; NULL: one that nobody knows; "(empty)": no type and no body */
+  int status;       /* 0: several statuses have this type; 200 for a function error */
+  const char *type; /* without "Exception"; NULL: an unknown one; "(empty)": no type and no body */
   enum sim_runs runs;
 };
 

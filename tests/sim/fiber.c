@@ -13,10 +13,10 @@ enum {
   STACK_BYTES = 256 * 1024,
   BLOCK_BYTES = 1024 * 1024,
   SPARE_BLOCKS = 64,       /* kept for the next run */
-  SWITCH_NS = 2000,        /* at most, what a switch costs */
-  PREEMPTED_ONE_IN = 1500, /* of them loses the processor */
-  PREEMPTED_NS = 20000000, /* for at most so long */
-  MAX_SWITCHES = 20000000  /* of one run: more is no progress */
+  SWITCH_NS = 2000,        /* maximum cost of a switch */
+  PREEMPTED_ONE_IN = 1500, /* one in so many switches loses the processor */
+  PREEMPTED_NS = 20000000, /* for at most this long */
+  MAX_SWITCHES = 20000000  /* of one run: more means that there is no progress */
 };
 
 enum state { FREE, READY, WAITING };
@@ -27,10 +27,10 @@ struct sim_fiber {
   const char *name;
   void *(*run)(void *);
   void *argument;
-  void *stack; /* owned; stays for the next fiber */
+  void *stack; /* owned; kept for the next fiber */
   struct sim_context context;
   struct sim_queue *queue; /* in which it waits, or NULL */
-  struct sim_fiber *next;  /* there */
+  struct sim_fiber *next;  /* in that queue */
   int64_t until_ns;
   bool woken;
 };
@@ -54,7 +54,7 @@ static struct {
   uint64_t random[4];
   int64_t now_ns, frozen_ns;
   struct sim_fiber fibers[MAX_FIBERS], *self;
-  uint64_t ready; /* fibers that are READY, one bit each by index */
+  uint64_t ready; /* fibers that are READY, one bit for each index */
   unsigned n_alive;
   struct sim_context scheduler;
   struct event *events; /* a heap */

@@ -1,7 +1,7 @@
-/* Coroutines of one thread, stepped by one seeded scheduler over a clock of its own.
+/* Coroutines of one thread, scheduled by a seeded generator, with a clock of their own.
  *
  * A run is a function of its seed: every choice is made by sim_below, and time passes only here.
- * Nothing may depend on an address, on the real time, or on the order in which a compiler evaluates
+ * Nothing may depend on an address, on real time, or on the order in which a compiler evaluates
  * the arguments of a call. */
 #ifndef LM_SIM_FIBER_H
 #define LM_SIM_FIBER_H
@@ -12,7 +12,7 @@
 
 struct sim_fiber;
 
-/* Who waits for one thing, in order. */
+/* The fibers that wait for one thing, in order. */
 struct sim_queue {
   struct sim_fiber *first, *last;
 };
@@ -28,35 +28,35 @@ double sim_unit(void); /* [0, 1) */
 /* --- time, in nanoseconds since the start --- */
 
 int64_t sim_now(void);
-/* The process stands still for so long: a machine that sleeps, a sandbox that is frozen. */
+/* The process stands still for this long: a suspended machine, or a frozen sandbox. */
 void sim_freeze(int64_t ns);
-int64_t sim_frozen(void); /* in all */
+int64_t sim_frozen(void); /* total */
 
-/* Call it at that time, outside of any fiber; it must not wait. Those of one time in order. */
+/* Call it at that time, outside any fiber; it must not wait. Calls of the same time are made in
+ * order. */
 void sim_at(int64_t when_ns, void (*call)(void *), void *argument);
 
-/* Memory until the next run begins. Never NULL; as it is found. */
+/* Memory until the next run begins. Never NULL; uninitialized. */
 void *sim_memory(size_t size);
 
 /* --- fibers --- */
 
-/* NULL: there are as many as there may be. The name is borrowed. */
+/* NULL: the maximum number of fibers exists. The name is borrowed. */
 struct sim_fiber *sim_spawn(const char *name, void *(*run)(void *), void *argument);
-struct sim_fiber *sim_self(void); /* NULL outside of any */
+struct sim_fiber *sim_self(void); /* NULL outside a fiber */
 const char *sim_name(void);
 
-void sim_switch(void); /* others may go first */
+void sim_switch(void); /* others may run first */
 void sim_sleep(int64_t ns);
-/* Wait in the queue until somebody wakes it, at most until then (INT64_MAX: for ever). False: it is that
- * time. */
+/* Wait in the queue until woken, at most until this time (INT64_MAX: no limit). False: timed out. */
 bool sim_wait(struct sim_queue *queue, int64_t until_ns);
 void sim_wake_one(struct sim_queue *queue);
 void sim_wake_all(struct sim_queue *queue);
 
-/* Run `first` and whatever it starts until all have ended, from the choices that sim_seed has set on. False:
- * some never will (`sim_stuck` names them); their stacks are dropped as they are. */
+/* Run `first` and all fibers that it starts until they have ended, with the choices of sim_seed.
+ * False: some never will (`sim_stuck` names them); their stacks are dropped as they are. */
 bool sim_run(void *(*first)(void *), void *argument);
-/* What the fibers that never end wait for, as text: valid until the next run. */
+/* What the fibers that never end wait for, as text; valid until the next run. */
 const char *sim_stuck(void);
 uint64_t sim_switches(void); /* of this run */
 

@@ -21,11 +21,11 @@ static unsigned running;
 struct server {
   const uint8_t *at; /* a request, in the run's memory */
   size_t len, room, head_len,
-      body_len;        /* room 0: where the network has it; head_len 0: not complete */
-  size_t cut_at;       /* the connection ends after so many bytes of the request; 0: it does not */
-  bool reset;          /* with a reset */
-  size_t skip;         /* bytes of a request that has its answer already */
-  uint64_t idle_since; /* counts requests */
+      body_len;  /* room 0: where the network has it; head_len 0: incomplete */
+  size_t cut_at; /* the connection ends after this many bytes of the request; 0: it does not */
+  bool reset;    /* with a reset */
+  size_t skip;   /* bytes of a request that was already answered */
+  uint64_t idle_since; /* number of requests by then */
 };
 
 void
@@ -115,9 +115,9 @@ answer(const struct sim_call *call)
     sim_peer_send(peer, reply.at, send, 0);
   }
   if (silent)
-    return; /* it keeps the connection, and reads no other request from it */
+    return; /* it keeps the connection, and reads no further request from it */
   if (cut)
-    sim_peer_close(peer, reply.until_close || sim_one_in(2)); /* a FIN would be its end */
+    sim_peer_close(peer, reply.until_close || sim_one_in(2)); /* a FIN would end the body */
   else if (close || sim_one_in(sim_lambda.rude_one_in))
     sim_peer_close(peer, false);
   else
@@ -131,7 +131,7 @@ finish(void *argument)
   answer(argument);
 }
 
-/* Answer later: the function runs, or an environment for it was to start. */
+/* Reply later: the function runs, or an environment must start first. */
 static void
 take_time(struct sim_call *call)
 {
@@ -155,7 +155,7 @@ has_run(const struct sim_error *error)
   return error->runs == SIM_ALWAYS || (error->runs == SIM_PERHAPS && sim_one_in(2));
 }
 
-/* The function is called for so many items. */
+/* The function is called for this many items. */
 static void
 run(struct sim_call *call, uint32_t n)
 {
@@ -199,7 +199,7 @@ invoke(struct sim_call *call)
   take_time(call);
 }
 
-/* An error of the API; what may have run is not said. */
+/* An error of the API that does not say whether the function may have run. */
 static void
 refuse(struct sim_call *call, enum sim_errors group)
 {
@@ -223,7 +223,7 @@ refuse_as(struct sim_call *call, int status, const char *type)
   answer(call);
 }
 
-/* The value of a header, or NULL; its line has an end. */
+/* The value of a header, or NULL; its line is complete. */
 static const char *
 header(const struct server *server, const char *name)
 {
@@ -242,7 +242,7 @@ signed_at(const struct server *server)
   return (int64_t)timegm(&parts);
 }
 
-/* Keys are named after when they were made, in seconds. */
+/* Keys are named after the time when they were made, in seconds. */
 static bool
 is_expired(const struct server *server)
 {
@@ -267,7 +267,7 @@ read_head(struct sim_peer *peer)
   return call;
 }
 
-/* The payload of a request, and what its envelope says of it. */
+/* The payload of a request, and the contents of its envelope. */
 static void
 read_body(const struct server *server, struct sim_call *call)
 {
@@ -289,7 +289,8 @@ read_body(const struct server *server, struct sim_call *call)
                   (unsigned long long)call->first_item, call->n_items, call->map);
 }
 
-/* Answer while the body is on its way. What still comes of it is read and dropped, or the connection ends. */
+/* Reply while the body is still arriving. The rest of it is read and dropped, or the connection
+ * ends. */
 static bool
 refuse_early(struct sim_peer *peer)
 {
@@ -357,7 +358,7 @@ sim_peer_accepted(struct sim_peer *peer)
 void
 sim_peer_lost(struct sim_peer *peer)
 {
-  peer->closed = true; /* a run goes on: nobody tells the function */
+  peer->closed = true; /* a run continues: the function does not notice */
 }
 
 static void
@@ -381,7 +382,7 @@ look(struct sim_peer *peer)
     record_broken(OWN_REQUEST, "bytes follow the end of a request");
 }
 
-/* What lies where the last bytes end is only counted. */
+/* Bytes after the end of the last request are only counted. */
 static void
 append(struct server *server, const uint8_t *bytes, size_t n)
 {

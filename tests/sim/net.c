@@ -25,23 +25,23 @@ struct packet;
 
 struct socket {
   bool open, connected, failed, tls;
-  bool fin, reset;              /* came from the peer */
+  bool fin, reset;              /* received from the peer */
   uint32_t generation;          /* of the descriptor */
-  struct packet *in, *last_in;  /* arrived and not read */
-  size_t in_done;               /* bytes read of the first */
-  size_t under_way;             /* sent and not arrived */
+  struct packet *in, *last_in;  /* arrived, not read yet */
+  size_t in_done;               /* bytes read of the first one */
+  size_t under_way;             /* sent, not arrived yet */
   bool was_full;                /* a send found no room */
-  struct lm_stream_failure why; /* there is no connection */
+  struct lm_stream_failure why; /* why there is no connection */
   struct sim_peer *peer;
   struct lm_stream *stream; /* borrowed */
   /* In a loop. */
   struct lm_loop *loop;
   lm_loop_handler handler;
   void *owner;
-  int edges; /* what happened since it was delivered */
+  int edges; /* events since the last delivery */
   bool listed;
   uint32_t registration;
-  /* What TLS has to be offered again. */
+  /* The bytes that TLS must be offered again. */
   const void *again_at;
   size_t again_size;
 };
@@ -49,7 +49,7 @@ struct socket {
 static struct socket sockets[MAX_SOCKETS];
 static unsigned n_open, n_peers;
 static size_t first_received, first_sent; /* of the first connection */
-static int n_used = FIRST_FD; /* one more than the highest descriptor since the last run */
+static int n_used = FIRST_FD; /* one more than the highest descriptor used in the last run */
 
 unsigned
 sim_sockets_open(void)
@@ -67,9 +67,9 @@ struct ready {
 struct lm_loop {
   struct sim_queue waiting;
   bool woken;
-  int *listed; /* owned: sockets on which something happened */
+  int *listed; /* owned: sockets with events */
   size_t n_listed, room;
-  struct ready *ready; /* owned: what is being delivered */
+  struct ready *ready; /* owned: events that are being delivered */
   size_t n_ready, next_ready, ready_room;
 };
 
@@ -231,7 +231,7 @@ lm_loop_deliver(struct lm_loop *loop)
         events |= LM_LOOP_WRITE;
       socket->handler(socket->owner, ready.fd, events);
     }
-    if (sim_one_in(50)) /* what is left is for the next call */
+    if (sim_one_in(50)) /* the rest is for the next call */
       return;
   }
 }
@@ -261,7 +261,7 @@ struct packet {
   int fd;
   uint32_t generation;
   size_t n;
-  const uint8_t *bytes; /* the run's memory */
+  const uint8_t *bytes; /* in the run's memory */
   struct packet *next;  /* in its socket's `in` */
 };
 
@@ -285,7 +285,7 @@ send_packet(enum kind kind, struct sim_peer *peer, const uint8_t *bytes, size_t 
   sim_at(when_ns, arrive, packet);
 }
 
-/* Whether the fault of this run is this connection's, and this direction's, and is still to come. */
+/* Whether the fault of this run concerns this connection and direction, and has not happened yet. */
 static bool
 fault_comes(const struct sim_peer *peer, bool in_reply)
 {
@@ -293,7 +293,7 @@ fault_comes(const struct sim_peer *peer, bool in_reply)
          !peer->struck;
 }
 
-/* What is on its way from here on has a fault. */
+/* What is sent from here on has a fault. */
 static void
 strike(struct sim_peer *peer)
 {
@@ -339,7 +339,7 @@ arrive_at_server(struct packet *packet, struct socket *socket)
   if (!peer->closed) {
     if (first > 0)
       sim_peer_received(peer, packet->bytes, first);
-  } else if (socket != NULL && !socket->reset) { /* as TCP answers what comes after a close */
+  } else if (socket != NULL && !socket->reset) { /* as TCP answers data after a close */
     socket->reset = true;
     happened(socket, LM_LOOP_READ | LM_LOOP_WRITE | LM_LOOP_HANGUP);
   }
@@ -402,7 +402,7 @@ arrive(void *argument)
   case RESET:
     if (socket != NULL) {
       socket->reset = true;
-      if (sim_one_in(2)) /* what has arrived and was not read goes with it */
+      if (sim_one_in(2)) /* data that has arrived and was not read is lost with it */
         socket->in = NULL;
       happened(socket, LM_LOOP_READ | LM_LOOP_WRITE | LM_LOOP_HANGUP);
     }
@@ -457,7 +457,7 @@ sim_peer_send(struct sim_peer *peer, const void *bytes, size_t n, int64_t delay_
       return;
     if (peer->quiet_ns < peer->resume_ns)
       peer->quiet_ns = peer->resume_ns;
-    peer->resume_ns = 0; /* the other direction goes on */
+    peer->resume_ns = 0; /* the other direction continues */
     at += first;
     n -= first;
   }
@@ -525,7 +525,7 @@ free_descriptor(void)
   return -1;
 }
 
-/* What becomes of an attempt to connect, and how long it takes; *why says nothing where it succeeds. */
+/* The result of an attempt to connect, and its duration; *why is empty on success. */
 static bool
 connects(const struct lm_stream_spec *spec, int64_t *wait, struct lm_stream_failure *why)
 {
@@ -623,9 +623,9 @@ lm_stream_send(struct lm_stream *stream, const void *at, size_t size, size_t *n)
   if (socket->reset)
     return LM_STREAM_BROKEN;
   if (!has_room(socket) || (socket->tls && sim_one_in(8))) {
-    /* Below TLS a record may have left in part. */
+    /* Below TLS, part of a record may have left. */
     socket->was_full = true;
-    if (has_room(socket)) /* then it goes on at once, though not in this call */
+    if (has_room(socket)) /* then it continues at once, but not in this call */
       happened(socket, LM_LOOP_WRITE);
     if (socket->tls) {
       socket->again_at = at;
@@ -642,7 +642,7 @@ lm_stream_send(struct lm_stream *stream, const void *at, size_t size, size_t *n)
   uint8_t *sent = memcpy(sim_memory(*n), at, *n);
   for (size_t done = 0; done < *n;) {
     size_t piece = piece_of(*n - done);
-    /* Per direction in order: the next event of the same time comes later. */
+    /* In order in each direction: of events at the same time, the next one comes later. */
     send_packet(TO_SERVER, peer, sent + done, piece, sim_now() + sim_net.latency_ns);
     done += piece;
   }

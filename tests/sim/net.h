@@ -1,8 +1,8 @@
-/* Connections between the core's streams (os/loop.h, os/stream.h) and a simulated peer, which cuts,
- * delays and closes them as it likes.
+/* Connections between the core's streams (os/loop.h, os/stream.h) and a simulated peer, which
+ * cuts, delays and closes them at will.
  *
- * A socket is the client's end, a peer the server's; each outlives the other's closing. What one sends
- * arrives at the other later, in order, in pieces of any size. */
+ * A socket is the client's end, a peer the server's; each outlives the closing of the other. What
+ * one sends arrives at the other later, in order, in pieces of any size. */
 #ifndef LM_SIM_NET_H
 #define LM_SIM_NET_H
 
@@ -12,16 +12,16 @@
 
 struct sim_peer;
 
-/* How this world's network is; set before a run. One in 0: never. */
+/* How this world's network behaves; set before a run. One in 0: never. */
 struct sim_net_options {
-  int64_t latency_ns;         /* one way, at most */
-  int64_t connect_ns;         /* at most, handshake included */
-  unsigned refuse_one_in;     /* nobody listens */
-  unsigned black_hole_one_in; /* no answer to connecting */
+  int64_t latency_ns;         /* one way, maximum */
+  int64_t connect_ns;         /* maximum, including the handshake */
+  unsigned refuse_one_in;     /* connections are refused */
+  unsigned black_hole_one_in; /* connecting is never answered */
   unsigned small_one_in;      /* pieces of a few bytes */
   unsigned proxy_refuses_one_in;
   unsigned tls_refuses_one_in; /* no handshake, or an untrusted certificate */
-  size_t send_buffer;          /* bytes under way from a client */
+  size_t send_buffer;          /* bytes sent by a client that have not arrived */
 };
 extern struct sim_net_options sim_net;
 
@@ -35,14 +35,14 @@ enum sim_fault_kind {
 };
 struct sim_fault {
   enum sim_fault_kind kind;
-  bool in_reply; /* of what the server sends; else of what it receives */
-  size_t at;     /* after so many bytes */
+  bool in_reply; /* in what the server sends; else in what it receives */
+  size_t at;     /* after this many bytes */
 };
 extern struct sim_fault sim_fault;
 
-/* The server's side, lambda.c. It may call the functions below from these. */
+/* The server's side, lambda.c, which may call the functions below from these. */
 void sim_peer_accepted(struct sim_peer *peer);
-/* The bytes stay until the run ends, and those of one write lie one after the other. */
+/* The bytes stay until the run ends; those of one write are contiguous. */
 void sim_peer_received(struct sim_peer *peer, const uint8_t *bytes, size_t n);
 void sim_peer_lost(struct sim_peer *peer); /* the client has closed; nothing more arrives */
 
@@ -50,23 +50,23 @@ struct sim_peer {
   unsigned id;
   bool closed;      /* by the server */
   bool lost;        /* by the client */
-  int64_t quiet_ns; /* when the last of what was sent arrives */
-  int fd;           /* the client's socket, -1: gone */
+  int64_t quiet_ns; /* when the last of the sent bytes arrives */
+  int fd;           /* the client's socket, -1: closed */
   void *server;     /* lambda.c's */
   size_t received, sent;
   bool struck, stalled; /* by sim_fault */
   int64_t resume_ns;
 };
 
-/* Send so many bytes, which stay as they are until the run ends, after delay_ns, cut into pieces. */
+/* Send this many bytes, which stay unchanged until the run ends, after delay_ns, cut into pieces. */
 void sim_peer_send(struct sim_peer *peer, const void *bytes, size_t n, int64_t delay_ns);
-/* Close after what was sent has arrived: with a FIN, or a reset, which may overtake it. */
+/* Close after all sent bytes have arrived: with a FIN, or a reset, which may overtake them. */
 void sim_peer_close(struct sim_peer *peer, bool reset);
 
 unsigned sim_sockets_open(void);
-/* The bytes of the first connection's two directions. */
+/* The number of bytes in the first connection's two directions. */
 void sim_first_connection(size_t *received, size_t *sent);
-/* After a run: whatever is left of it. */
+/* After a run: what is left of it. */
 void sim_net_forget(void);
 
 #endif

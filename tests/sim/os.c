@@ -1,4 +1,4 @@
-/* csrc/core/os/ over the simulator, but for loop and stream (net.c). */
+/* csrc/core/os/ on the simulator, except for loop and stream (net.c). */
 #include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +22,7 @@ struct sim_world_options sim_options;
 static struct {
   void (*before)(void);
   void (*in_parent)(void);
-} fork_handlers; /* the dispatcher's, asked for once a process */
+} fork_handlers; /* the dispatcher's, registered once per process */
 
 /* --- seams --- */
 
@@ -59,7 +59,7 @@ resolve(const char *host, const char *port, const struct addrinfo *hints, struct
     if (failed != 0)
       return failed;
     if (sim_one_in(20))
-      (*end)->ai_family = AF_UNIX; /* none that it knows */
+      (*end)->ai_family = AF_UNIX; /* an unknown family */
     while (*end != NULL)
       end = &(*end)->ai_next;
   }
@@ -121,7 +121,7 @@ lm_mutex_destroy(struct lm_mutex *mutex)
   (void)mutex;
 }
 
-/* The one that unlocks does not hand it over: who comes first has it, as with a real one. */
+/* An unlock does not hand the mutex over: whoever comes first gets it, as with a real one. */
 void
 lm_mutex_lock(struct lm_mutex *mutex)
 {
@@ -265,7 +265,7 @@ sim_events_forget(void)
 
 /* --- memory that is short --- */
 
-static unsigned long fails_from; /* 0: there is enough */
+static unsigned long fails_from; /* 0: no allocation fails */
 
 void
 sim_starve(unsigned long from)

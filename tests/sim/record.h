@@ -1,4 +1,4 @@
-/* The history of one run, and what broke a promise in it. */
+/* The history of one run, and the promises that were broken in it. */
 #ifndef LM_SIM_RECORD_H
 #define LM_SIM_RECORD_H
 
@@ -11,11 +11,11 @@ enum promise {
   NOT_MEANS_NOT, /* NOT: the function ran zero times */
   AT_MOST_ONCE,  /* without idempotent it runs at most once */
   RAN_MEANS_RAN, /* RAN, or a result: the function ran */
-  OWN_REQUEST,   /* a request carries its own chunk, whole; so does a chunk that is given back */
-  OWN_REPLY,     /* a result is that of the chunk's own last run */
-  BOUND,         /* a map's attempts at once, and its function's, are within their bounds */
-  BUDGET,        /* bytes held are within the budget but for one chunk a map */
-  PROGRESS,      /* nobody waits for ever; deadlines and cancellation act in time */
+  OWN_REQUEST,   /* a request carries exactly its own chunk; so does a chunk that is returned */
+  OWN_REPLY,     /* a result belongs to the last run of its chunk */
+  BOUND,         /* concurrent attempts of a map, and of its function, are within their bounds */
+  BUDGET,        /* bytes held are within the budget, except for one chunk per map */
+  PROGRESS,      /* nothing waits for ever; deadlines and cancellations act in time */
   SAME_BYTES,    /* TLS is offered the same bytes again */
   NOTHING_LEFT,  /* memory, descriptors, connections, windows and budget are back at zero */
   N_PROMISES
@@ -28,11 +28,11 @@ void record_begin(bool show);
 void record_event(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void record_broken(enum promise promise, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* How often a promise was broken in this run, and the first one as text; NULL: none. */
+/* How often a promise was broken in this run, and the first time as text; NULL: never. */
 unsigned record_violations(void);
 const char *record_first(void);
 
-/* The simulator's own memory: the program ends when there is none. */
+/* The simulator's own memory; the program ends when there is none. */
 void *record_must(void *block);
 
 #endif

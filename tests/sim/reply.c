@@ -19,7 +19,7 @@ static struct lm_coder *coder; /* the world's own, never freed */
 /* --- text --- */
 
 struct text {
-  char *at; /* the run's memory */
+  char *at; /* in the run's memory */
   size_t len, room;
 };
 
@@ -96,7 +96,7 @@ sim_payload_is_own(const struct sim_call *call, const char *payload, size_t len)
   return own;
 }
 
-/* A frame of one string, as text; `first`: the byte that begins it. */
+/* A frame of one string, as text; `first`: its first byte. */
 static void
 add_frame(struct text *body, const struct text *string, uint8_t first)
 {
@@ -159,7 +159,7 @@ enum lie {
   NO_PROTOCOL,
   OTHER_CODEC,
   CUT_JSON,
-  BAD_RESULTS, /* and those after it */
+  BAD_RESULTS, /* BAD_RESULTS and all later ones */
   N_LIES
 };
 
@@ -178,7 +178,7 @@ add_payload(struct text *body, const struct sim_call *call, enum lie lie)
   add(body, "\"");
   size_t start = body->len;
   uint64_t how = lie >= BAD_RESULTS ? 1 + sim_below(5) : 0;
-  /* 0xc1 begins nothing, and 0xdf a map of so many pairs. */
+  /* 0xc1 is an invalid type byte, 0xdf a map of that many pairs. */
   add_frame(body, &results, how == 1 ? 0xc1 : how == 2 ? 0xdf : 0xdb);
   if (how == 3)
     body->at[start + sim_below(body->len - start)] = '!';
@@ -243,14 +243,14 @@ add_error_body(struct text *body, const struct sim_call *call, const char *type_
   add(body, call->function_error ? "\"errorMessage\":\"raised\"}" : "\"message\":\"no\"}");
 }
 
-/* `type_key`: where the body names the type of an error. */
+/* `type_key`: the key of the error type in the body. */
 static void
 write_body(struct text *body, const struct sim_call *call, const char *type_key)
 {
   bool failed = call->function_error || call->status != 200;
   if (failed && call->type != NULL && strcmp(call->type, "(empty)") == 0)
     return;
-  if (failed && call->type == NULL && sim_one_in(8)) /* of a proxy */
+  if (failed && call->type == NULL && sim_one_in(8)) /* by a proxy */
     add(body, "<html>no</html>");
   else if (call->function_error && call->type != NULL &&
            strcmp(call->type, "Sandbox.Timedout") == 0 && sim_one_in(2))
@@ -265,7 +265,7 @@ write_body(struct text *body, const struct sim_call *call, const char *type_key)
     add_error_body(body, call, "errorType");
   else
     add_reply_of_worker(body, call);
-  if (sim_one_in(sim_reply.large_one_in)) { /* JSON's blanks */
+  if (sim_one_in(sim_reply.large_one_in)) { /* whitespace */
     size_t most = sim_one_in(sim_reply.huge_one_in) ? 2000000 : 60000;
     add_fill(body, ' ', 60000 + sim_below(most));
   }
@@ -394,7 +394,7 @@ add_error_head(struct text *head, const struct sim_call *call, const char **type
     add_header(head, "X-Amz-Retry-After", "300", odd);
 }
 
-/* Things that no reply may be. What was done is not changed by them. */
+/* Invalid replies. They do not change what was done. */
 static void
 add_garbage(struct text *reply, const struct text *body)
 {
@@ -420,7 +420,7 @@ add_garbage(struct text *reply, const struct text *body)
       ": no name\r\n\r\n",
       "Bare: line\nContent-Length: 2\r\n\r\n{}",
       "Control: \x01\r\nContent-Length: 2\r\n\r\n{}",
-      "Date: Thu, 01 Jan 2026 00:00:00 UTC\r\n\r\n{}", /* no length, and it does not close */
+      "Date: Thu, 01 Jan 2026 00:00:00 UTC\r\n\r\n{}", /* no length, and the connection is not closed */
   };
   static const char *const lines[] = {"HTTP/1.1 999 No", "HTTP/1.2 200 OK", "HTTP/1.1-200 OK",
                                       "HTTP/1.1 2000 OK", "HTTP/1.1 20"};
@@ -465,7 +465,7 @@ add_garbage(struct text *reply, const struct text *body)
     add_bytes(reply, body->at, body->len);
     add(reply, "and more");
     break;
-  default: /* a byte a chunk costs more than it brings */
+  default: /* chunks of a byte cost more than they test */
     add(reply, "Transfer-Encoding: chunked\r\n\r\n");
     for (size_t i = 0; i < 400; i++) {
       add(reply, "1;");
@@ -476,7 +476,7 @@ add_garbage(struct text *reply, const struct text *body)
   }
 }
 
-/* Status line and headers, but for those of the body's framing. */
+/* Status line and headers, except for the framing of the body. */
 static void
 add_head(struct text *reply, const struct sim_call *call, bool odd, bool old, const char **type_key)
 {

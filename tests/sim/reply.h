@@ -10,16 +10,16 @@ struct sim_peer;
 
 enum sim_form { SIM_BARE, SIM_JSON, SIM_FRAME }; /* of a request's payload, and of its reply's */
 
-/* What a reply says where status and headers say that all is well. */
+/* The contents of a reply whose status and headers report success. */
 enum sim_word {
   SIM_RESULTS,
   SIM_ITEM_FAILED, /* results, and an error of the item after them */
   SIM_REFUSED,     /* an error in band: the worker has called no function */
   SIM_UNMARKED, /* not a lambdamap worker, or an emulator that drops the headers of a function error */
-  SIM_HOSTILE /* it answers, and what it says cannot be true */
+  SIM_HOSTILE /* it replies, but the contents cannot be true */
 };
 
-/* One request, from when it was read to its end. */
+/* One request, from when it was read until its end. */
 struct sim_call {
   struct sim_peer *peer;
   unsigned map;
@@ -31,29 +31,30 @@ struct sim_call {
   const char *type;   /* of an error; NULL: none, "(empty)": no body, either */
   const char *reason; /* of a throttle; NULL: none */
   bool function_error;
-  uint64_t us; /* that it took */
+  uint64_t us; /* reported duration */
 };
 
 /* How this world's replies are spelled; set before a run. One in 0: never. */
 struct sim_reply_options {
-  unsigned large_one_in;   /* of more than 64 KB */
-  unsigned huge_one_in;    /* of these, more than a megabyte: beyond what is reserved on trust */
-  unsigned odd_one_in;     /* all that HTTP/1.1 allows */
-  unsigned garbage_one_in; /* something that is not HTTP */
+  unsigned large_one_in;   /* more than 64 KB */
+  unsigned huge_one_in;    /* of these, more than a megabyte: more than is reserved in advance */
+  unsigned odd_one_in;     /* everything that HTTP/1.1 allows */
+  unsigned garbage_one_in; /* something other than HTTP */
 };
 extern struct sim_reply_options sim_reply;
 
 struct sim_written {
-  const uint8_t *at; /* the run's memory */
+  const uint8_t *at; /* in the run's memory */
   size_t len;
-  bool until_close; /* its body has no other end than the connection's */
+  bool until_close; /* only the end of the connection ends its body */
 };
 void sim_reply_write(const struct sim_call *call, bool close, struct sim_written *out);
 
 /* Whether a request's payload is that of its chunk. */
 bool sim_payload_is_own(const struct sim_call *call, const char *payload, size_t len);
 
-/* What a chunk carries: a text that names it, and then so many letters. NUL-terminated; its length. */
+/* The contents of a chunk: a text that names it, followed by this many letters. NUL-terminated;
+ * returns its length. */
 size_t sim_payload_name(char name[48], unsigned map, uint64_t first_item, uint32_t n_items);
 
 /* Once, before the first run. */

@@ -1,6 +1,6 @@
-/* The dispatcher simulated: `sim COUNT [SEED]` makes so many invocations, world after world from that
- * seed on, `sim replay SEED` shows the history of one, and `sim sweep` puts a fault at each byte of one
- * connection. docs/invariants.md has the promises. */
+/* The simulated dispatcher: `sim COUNT [SEED]` makes COUNT invocations, world after world from
+ * that seed on; `sim replay SEED` shows the history of one world; `sim sweep` puts a fault at
+ * each byte of one connection. docs/invariants.md lists the promises. */
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +49,7 @@ disturb(void *argument)
   return NULL;
 }
 
-/* What an endpoint says is idle, and what is. */
+/* The number of idle connections according to an endpoint, and the real one. */
 static void
 check_idle(const struct lm_endpoint *endpoint)
 {
@@ -117,7 +117,7 @@ play(void *argument)
   if (sim_world.starts_starved)
     sim_starve(1 + sim_below(120));
   if (sim_world.forks)
-    sim_fork(); /* no dispatcher stands in its way */
+    sim_fork(); /* must work without a dispatcher */
   bool acquired = acquire();
   if (acquired)
     sim_open_targets();
@@ -145,7 +145,7 @@ play(void *argument)
     record_broken(PROGRESS, "the dispatcher is closed while it is held");
   bool early = sim_one_in(4);
   if (!early)
-    sim_sleep(2 * SIM_SECOND); /* what was cancelled is let go by then */
+    sim_sleep(2 * SIM_SECOND); /* by then, cancelled jobs have been released */
   if (!early && !sim_world.shut_down && record_violations() == 0)
     check_left();
   for (unsigned i = 0; i < sim_world.n_targets; i++)
@@ -158,7 +158,7 @@ play(void *argument)
 
 /* --- runs --- */
 
-/* The world that was chosen. False: a promise was broken. */
+/* Run the chosen world. False: a promise was broken. */
 static bool
 run_world(void)
 {
@@ -225,7 +225,7 @@ run_many(uint64_t count, uint64_t seed)
 
 /* --- a fault at each byte of one connection --- */
 
-/* What the fault may have cost: nothing, or the item whose request or reply it met. */
+/* What the fault may have cost: nothing, or the item whose request or reply it hit. */
 static void
 check_loss(void)
 {
@@ -287,7 +287,7 @@ int
 main(int argc, char **argv)
 {
   char *end = NULL;
-  mallopt(M_MMAP_THRESHOLD, 256 << 20); /* worlds come and go: give nothing back to the kernel */
+  mallopt(M_MMAP_THRESHOLD, 256 << 20); /* worlds come and go: return nothing to the kernel */
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   sim_reply_prepare();
   sim_callers_prepare();

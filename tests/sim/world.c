@@ -66,7 +66,7 @@ choose_trouble(void)
 static size_t
 choose_payload(bool large)
 {
-  /* Beyond what goes in one write, to a CPU thread, and in one turn. */
+  /* Beyond one write, the limit above which a CPU thread encodes, and one turn. */
   static const size_t steps[] = {60000, 70000, 130000, 300000};
   if (!large)
     return sim_below(2000);
@@ -96,14 +96,14 @@ choose_map(struct sim_map *map, unsigned index)
   if (map->payload_bytes > 30 * sim_net.send_buffer)
     map->payload_bytes = 30 * sim_net.send_buffer; /* or one upload takes a minute */
   if (sim_one_in(300)) {
-    map->payload_bytes = 6300000; /* more than Lambda takes */
+    map->payload_bytes = 6300000; /* more than Lambda accepts */
     map->n_items = 1 + (unsigned)sim_below(6);
   }
   map->cancelled_elsewhere = map->cancel_ns != 0 && sim_one_in(2);
   map->chunk = map->form != SIM_BARE ? 1 + (unsigned)sim_below(7) : 1;
   map->adaptive = map->form != SIM_BARE && sim_one_in(3);
   if (map->invocation_ms < 0 && sim_lambda.silent_one_in > 0 && map->timeout_ms < 0)
-    map->invocation_ms = 30000; /* or a silent reply is waited for for ever, as was asked for */
+    map->invocation_ms = 30000; /* or the caller waits for a silent reply for ever, as requested */
 }
 
 void
@@ -148,7 +148,7 @@ sim_choose_world(void)
   sim_reply.odd_one_in = rarely(10);
   sim_reply.huge_one_in = sim_world.starves ? 8 : 30;
   if (sim_world.starves && sim_one_in(2))
-    sim_reply.large_one_in = 4; /* CPU threads are short of it, too */
+    sim_reply.large_one_in = 4; /* CPU threads run out of memory, too */
   if (!calm)
     choose_trouble();
   sim_world.n_maps = 1 + (unsigned)sim_below(SIM_MAX_MAPS);
@@ -253,11 +253,11 @@ open_target(const struct sim_place *place)
   }
   if (!simple && sim_one_in(100))
     how.headers = too_many;
-  if (!simple && sim_one_in(100)) /* what cannot be signed with */
+  if (!simple && sim_one_in(100)) /* a key that cannot be used for signing */
     spoil(&how);
   if (sim_lambda.expires_ns > 0 && sim_one_in(2))
     how.expires_s =
-        lm_seams.unix_s() + sim_lambda.expires_ns / SIM_SECOND; /* else it hears of it by a reply */
+        lm_seams.unix_s() + sim_lambda.expires_ns / SIM_SECOND; /* otherwise a reply reports it */
   struct lm_endpoint *endpoint = lm_dispatch_endpoint(sim_world.dispatch, &where, &err);
   unsigned cap = simple || !sim_one_in(4) ? 64 : (unsigned)sim_below(20);
   struct lm_function *function =

@@ -23,7 +23,7 @@ enum sim_state { SIM_NEW, SIM_SUBMITTED, SIM_DONE, SIM_FAILED };
 struct sim_map {
   unsigned index, target, n_items, chunk;
   enum sim_form form;
-  bool idempotent, named, shares_bound, adaptive, lazy /* about its notes */;
+  bool idempotent, named, shares_bound, adaptive, lazy /* takes its notes late */;
   int64_t invocation_ms, timeout_ms;
   int64_t cancel_ns, close_ns; /* after its start; 0: never */
   size_t payload_bytes, max_reply_bytes, max_result_bytes;
@@ -34,13 +34,12 @@ struct sim_map {
   bool closed, cancelled_elsewhere, ending, canceller_gone;
   struct sim_queue canceller_ended;
   uint32_t runs[SIM_MAX_ITEMS];
-  bool handled[SIM_MAX_ITEMS]; /* the handler was called for a chunk with it */
+  bool handled[SIM_MAX_ITEMS]; /* the handler was called for a chunk that contains the item */
   uint8_t state[SIM_MAX_ITEMS], ended[SIM_MAX_ITEMS];
-  uint8_t
-      before[SIM_MAX_ITEMS]; /* enum lm_ran: of attempts for chunks that an item was in before */
+  uint8_t before[SIM_MAX_ITEMS]; /* enum lm_ran: of attempts for earlier chunks with the item */
 };
 
-struct sim_place { /* where a target is */
+struct sim_place { /* the location of a target */
   bool tls;
   const char *host, *proxy, *proxy_host, *ca_file;
   uint16_t port;
@@ -50,7 +49,7 @@ struct sim_world {
   struct sim_map maps[SIM_MAX_MAPS];
   struct sim_place places[SIM_MAX_TARGETS];
   unsigned n_maps, n_targets, maps_left;
-  bool simple; /* of the sweep: what is not chosen there is as it usually is */
+  bool simple; /* for the sweep: only usual choices */
   bool forks, starves, starts_starved;
   int64_t freeze_ns, shut_down_ns; /* 0: never */
   size_t budget_bytes;
@@ -65,14 +64,14 @@ extern struct sim_world sim_world;
 /* --- world.c --- */
 
 void sim_choose_world(void);
-/* One map of three items, one after the other on one connection. */
+/* One map of three items, sent one after the other on one connection. */
 void sim_simple_world(bool tls, enum sim_form form);
 void sim_open_targets(void);
 
 /* --- caller.c --- */
 
 void sim_callers_prepare(void); /* once, before the first run */
-void *sim_call_map(void *map);  /* a fiber's */
+void *sim_call_map(void *map);  /* of a fiber */
 void sim_check_items(const struct sim_map *map);
 
 #endif

@@ -1,4 +1,4 @@
-/* Stands in the place of csrc/core/os/threads.h: the same names on coroutines of one thread. */
+/* Replaces csrc/core/os/threads.h: the same names, on coroutines of one thread. */
 #ifndef LM_OS_THREADS_H
 #define LM_OS_THREADS_H
 
