@@ -125,6 +125,6 @@ def test_constant_arguments_share_what_they_hold(backend: str) -> None:
     function = functools.partial(operator.getitem, cycle)  # travels by its path, with arguments
     with lambdamap.configure(by_value=False):
         assert [found[0] is found for found in lambdamap.map(function, [0, 0])] == [True, True]
-        with pytest.raises(lambdamap.EncodeError, match="contains itself") as caught:
+        with pytest.raises(lambdamap.EncodeError) as caught:
             list(lambdamap.map(function, [0], allow_pickle=False))
         assert caught.value.ran == "NOT"

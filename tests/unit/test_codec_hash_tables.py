@@ -48,7 +48,7 @@ def test_keys_of_one_hash(keys: str, table: str) -> None:
     small = TABLES[table](colliding(60)[keys])
     assert same(small, read(small))
     large = TABLES[table](colliding(4000)[keys])
-    assert "hash collisions" in refused(large)
+    assert "collisions" in refused(large)
 
 
 def sets_in_sets(depth: int, n: int, last: int) -> Any:
@@ -80,7 +80,7 @@ def test_sets_in_sets_of_one_hash(table: str) -> None:
         "counter": Ext(parts.NAMED, "counter", {one: 1, other: 2}),
         "tuples": Ext(_codec.EXT_SET, False, (one, 1), (other, 1)),
     }  # fmt: skip
-    assert "hash collisions" in refused(made[table])
+    assert "collisions" in refused(made[table])
 
 
 def test_sets_of_one_hash_that_nobody_chose() -> None:
@@ -116,8 +116,8 @@ def walkers(n: int) -> list[int]:
 
 def test_keys_of_different_hashes_that_seek_the_same_places() -> None:
     chosen = walkers(2000)
-    assert "hash collisions" in refused(dict.fromkeys(chosen))
-    assert "hash collisions" in refused(dict.fromkeys(["text", *sorted(chosen)]))
+    assert "collisions" in refused(dict.fromkeys(chosen))
+    assert "collisions" in refused(dict.fromkeys(["text", *sorted(chosen)]))
 
 
 def test_the_same_key_twice() -> None:
@@ -133,7 +133,7 @@ def test_the_same_key_twice() -> None:
         for after in (b"", b"\x05\x06"):
             content = bytes([0x91 + len(after), 0x80 + len(pairs)]) + b"".join(pairs) + after
             frame = b"L\x01\x00\x00" + bytes([len(content)] * 2 + [0] * 5) + content
-            with pytest.raises(_codec.DecodeFailure, match="duplicate key in a dict"):
+            with pytest.raises(_codec.DecodeFailure, match="duplicate"):
                 _codec.decode(frame)
 
 

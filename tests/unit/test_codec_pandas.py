@@ -99,7 +99,7 @@ def test_a_frequency_that_has_no_form_is_refused() -> None:
         dates = pd.date_range("2024-12-20", periods=4, freq=offset)
         for value in (dates, pd.Series(1, index=dates)):
             for allow_pickle in (False, True):
-                with pytest.raises(_codec.EncodeFailure, match="set the index's freq to None"):
+                with pytest.raises(_codec.EncodeFailure, match="freq"):
                     _codec.encode(value, allow_pickle=allow_pickle)
 
 

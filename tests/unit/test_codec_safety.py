@@ -49,7 +49,7 @@ def encode(value: Any) -> Any:
     try:
         return _codec.decode(_codec.encode(value, allow_pickle=True), allow_pickle=True)
     except _codec.EncodeFailure as failure:
-        if "was changed during encoding" not in str(failure):
+        if "changed" not in str(failure):
             raise
         return failure
 
