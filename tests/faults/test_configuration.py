@@ -333,11 +333,13 @@ def test_names_that_are_no_names(plain_site: Any) -> None:
     options = plain_site.options(server)
     function = options.pop("function")
     del options["chunksize"]
-    with pytest.raises(lambdamap.ConfigError, match=r"a string with {index}, not 'job'"):
+    with pytest.raises(lambdamap.ConfigError, match="durable_execution_name"):
         lambdamap.invoke_map(function, [1, 2], durable_execution_name="job", **options)
     for name in ("", "a b", "a\r\nX: y", "é", "x" * 65, None):
         taken = []
-        with pytest.raises(lambdamap.ConfigError, match=r"item 1: .* 1 to 64 characters") as caught:
+        with pytest.raises(
+            lambdamap.ConfigError, match=r"item 1: .*durable_execution_name"
+        ) as caught:
             for result in lambdamap.invoke_map(
                 function, [1, 2],
                 durable_execution_name=lambda index, _, name=name: name if index else "job",

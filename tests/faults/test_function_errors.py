@@ -70,9 +70,7 @@ def test_row_31_handler_that_raised(site: Any, idempotent: bool) -> None:
 def test_row_31_an_error_without_words(site: Any) -> None:
     """An error without a message, as from a function not written in Python, or from an emulator."""
     server = site.server(then=at(1, function_error({})))
-    with pytest.raises(
-        lambdamap.RemoteError, match=r"item 1: function error without a message: \{\}"
-    ) as caught:
+    with pytest.raises(lambdamap.RemoteError, match=r"item 1: .*\{\}") as caught:
         list(site.map(server, tasks.square, range(3)))
     assert caught.value.ran == "RAN"
 

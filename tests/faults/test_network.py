@@ -69,7 +69,7 @@ def test_row_03_name_that_does_not_exist(site: Any) -> None:
             )
         )
     assert (caught.value.ran, caught.value.attempts) == ("NOT", 1)
-    assert "region or endpoint_url" in str(caught.value)
+    assert "endpoint_url" in str(caught.value)
     assert len(names.asked) == 1
     assert not server.connections
 

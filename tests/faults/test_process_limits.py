@@ -122,7 +122,7 @@ def test_row_52_no_thread_at_all(serve: Callable[..., Server], shim: Path) -> No
         try:
             lambdamap.map(tasks.square, [1], **options)
         except RuntimeError as error:
-            assert type(error) is RuntimeError and "cannot start a thread" in str(error), error
+            assert type(error) is RuntimeError and "thread" in str(error), error
             print("RuntimeError")
     """
     assert with_threads(shim, 0, script, api_options(server)) == ("RuntimeError\n" * 3, "")
@@ -153,7 +153,7 @@ def test_row_52_no_thread_for_the_resolver(serve: Callable[..., Server], shim: P
     try:
         list(lambdamap.map(tasks.square, [1], **options))
     except lambdamap.ConnectError as error:
-        assert "cannot start a thread" in str(error), error
+        assert "thread" in str(error), error
         print(error.ran)
     """
     threads = min(4, len(os.sched_getaffinity(0)))
@@ -178,7 +178,7 @@ def test_row_52_a_limit_of_processes(serve: Callable[..., Server]) -> None:
         try:
             lambdamap.map(tasks.square, [1], **options)
         except RuntimeError as error:
-            assert "cannot start a thread" in str(error), error
+            assert "thread" in str(error), error
             print("RuntimeError")
         """,
         api_options(server),

@@ -105,7 +105,7 @@ def test_row_17_throttled_for_ever(
     assert time.monotonic() - started >= patience_s * 0.9
     assert caught.value.ran == "NOT"
     assert caught.value.attempts == 0
-    assert "reserved concurrency" in str(caught.value)
+    assert "max_concurrency" in str(caught.value)
     assert list(results) == []
     assert server.complete < 256 + 80
     assert not server.runs
@@ -114,7 +114,7 @@ def test_row_17_throttled_for_ever(
 def test_row_17_throttled_until_the_deadline(site: Any, periods: Callable[..., None]) -> None:
     periods(throttle_base_s=60.0)  # each chunk has its 429 and waits; none is in flight at the end
     server = site.server(then=throttle())
-    with pytest.raises(lambdamap.ThrottledError, match="deadline exceeded") as caught:
+    with pytest.raises(lambdamap.ThrottledError, match="deadline") as caught:
         list(site.map(server, tasks.square, range(20), timeout=2.0))
     assert caught.value.ran == "NOT"
 

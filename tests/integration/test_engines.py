@@ -103,7 +103,7 @@ def test_a_process_that_dies() -> None:
 def test_one_that_is_shut_down() -> None:
     executor = ThreadPoolExecutor(1)
     executor.shutdown()
-    with pytest.raises(lambdamap.ConfigError, match="takes no work"):
+    with pytest.raises(lambdamap.ConfigError):
         list(lambdamap.map(tasks.square, [3], backend=executor))
 
 

@@ -163,9 +163,9 @@ def test_maps_exception_comes_in_its_place(executor: futures.Executor, chunksize
 
 def test_no_calls_after_shutdown(executor: futures.Executor) -> None:
     executor.shutdown()
-    with pytest.raises(RuntimeError, match="after shutdown"):
+    with pytest.raises(RuntimeError, match="shutdown"):
         executor.submit(tasks.square, 3)
-    with pytest.raises(RuntimeError, match="after shutdown"):
+    with pytest.raises(RuntimeError, match="shutdown"):
         executor.map(tasks.square, [3])
 
 

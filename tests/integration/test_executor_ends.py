@@ -120,7 +120,7 @@ def test_a_child_of_fork() -> None:
             try:
                 executor.submit(tasks.square, 3)
             except RuntimeError as error:
-                os._exit(0 if "before a fork" in str(error) else 2)
+                os._exit(0 if "fork" in str(error) else 2)
             os._exit(1)
         assert os.waitpid(child, 0)[1] == 0
         assert executor.submit(tasks.square, 4).result() == 16
@@ -169,11 +169,11 @@ def test_a_thread_that_breaks_leaves_nobody_waiting(
     monkeypatch.setattr(pump.Pump, "_wait", fail)
     executor._pump.wake()
     for call in calls:
-        with pytest.raises(RuntimeError, match="broken: OSError"):
+        with pytest.raises(RuntimeError, match="OSError"):
             call.result(HANG_S)
-    with pytest.raises(RuntimeError, match="broken: OSError"):
+    with pytest.raises(RuntimeError, match="OSError"):
         next(results)
-    with pytest.raises(RuntimeError, match="after shutdown"):
+    with pytest.raises(RuntimeError, match="shutdown"):
         executor.submit(tasks.square, 1)
     assert "thread failed" in caplog.text
 

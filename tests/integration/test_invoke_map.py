@@ -43,7 +43,7 @@ class TestInvokeMap:
     def test_what_is_no_json(self) -> None:
         replies = lambdamap.invoke_map("f", [1, {2}, 3])
         assert next(replies)["event"] == 1
-        with pytest.raises(lambdamap.EncodeError, match="payload 1 is not JSON"):
+        with pytest.raises(lambdamap.EncodeError, match="payload 1"):
             next(replies)
 
     def test_the_function_raises(self) -> None:
@@ -54,9 +54,7 @@ class TestInvokeMap:
         assert caught.value.ran == "RAN"
 
     def test_no_such_function(self) -> None:
-        with pytest.raises(
-            lambdamap.FunctionNotFoundError, match="check the function's name"
-        ) as caught:
+        with pytest.raises(lambdamap.FunctionNotFoundError) as caught:
             list(lambdamap.invoke_map("g", range(100)))
         assert caught.value.ran == "NOT"
 
@@ -68,7 +66,7 @@ class TestInvokeMap:
     def test_a_function_that_does_not_run_lambdamap(self) -> None:
         import tasks
 
-        with pytest.raises(lambdamap.ProtocolError, match="use invoke_map"):
+        with pytest.raises(lambdamap.ProtocolError, match="invoke_map"):
             lambdamap.my_map(tasks.square, [1, 2], 1, function="f")
 
     def test_chunksize_has_no_meaning(self) -> None:

@@ -87,7 +87,7 @@ class TestMaps:
             list(lambdamap.map(tasks.pair, [1], codec="json"))
 
     def test_functions_go_by_name(self) -> None:
-        with pytest.raises(lambdamap.ConfigError, match="by name only"):
+        with pytest.raises(lambdamap.ConfigError, match="codec"):
             list(lambdamap.map(lambda x: x, [1], codec="json"))
 
 

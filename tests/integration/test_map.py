@@ -38,7 +38,7 @@ class TestMaps:
     def test_several_iterables_and_starmap(self) -> None:
         assert list(lambdamap.map(tasks.add, [1, 2, 3], [4, 5])) == [5, 7]
         assert list(lambdamap.starmap(tasks.add, [(1, 2), (3,)])) == [3, 3]
-        with pytest.raises(ValueError, match="argument 2 is shorter"):
+        with pytest.raises(ValueError, match="argument 2"):
             list(lambdamap.map(tasks.add, [1, 2, 3], [4, 5], strict=True))
 
     def test_by_value(self) -> None:
@@ -300,7 +300,7 @@ def test_used_from_two_threads_at_once() -> None:
     thread = threading.Thread(target=lambda: taken.append(next(results)))
     thread.start()
     assert inside.wait(HANG_S)
-    with pytest.raises(ValueError, match="already executing"):
+    with pytest.raises(ValueError, match="executing"):
         next(results)
     go_on.set()
     thread.join()

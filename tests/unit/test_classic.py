@@ -42,9 +42,9 @@ def test_every_way_to_call_my_map() -> None:
 
 
 def test_wrong_calls() -> None:
-    with pytest.raises(TypeError, match="two functions"):
+    with pytest.raises(TypeError):
         my_map(tasks.square, [1], 1, f=tasks.square)
-    with pytest.raises(TypeError, match="needs a function and data"):
+    with pytest.raises(TypeError):
         my_map(tasks.square)
     with pytest.raises(lambdamap.ConfigError, match="invoke_lambda"):
         my_map(tasks.square, [1], 1, False, "yes")  # type: ignore[arg-type]
@@ -54,7 +54,7 @@ def test_partition() -> None:
     assert list(partition(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
     assert list(partition([], 3)) == []
     for bad in (0, True, 2.0, "auto"):
-        with pytest.raises(lambdamap.ConfigError, match="chunk_size must be"):
+        with pytest.raises(lambdamap.ConfigError, match="chunk_size"):
             partition([1], bad)  # type: ignore[arg-type]
 
 
@@ -88,15 +88,9 @@ def test_the_parts() -> None:
         function_in_lambda(encoded, "os.system", False)
 
 
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("NaN", "NaN is not JSON"), ("[-Infinity]", "-Infinity is not JSON"), ("[" * 100_000, "too deep"),
-        ("[1", "neither JSON nor"), (None, "neither JSON nor"),
-    ],
-)  # fmt: skip
-def test_payloads_that_are_none(text: str, why: str) -> None:
-    with pytest.raises(lambdamap.DecodeError, match=why):
+@pytest.mark.parametrize("text", ["NaN", "[-Infinity]", "[" * 100_000, "[1", None])
+def test_payloads_that_are_none(text: str) -> None:
+    with pytest.raises(lambdamap.DecodeError):
         decode_payload(text)
 
 
@@ -112,12 +106,12 @@ def test_send_to_a_lambda_without_zappa(monkeypatch: pytest.MonkeyPatch) -> None
         where = {"endpoint_url": function.endpoint_url, "region": "us-east-1", "function": "plain"}
         with (
             lambdamap.configure(**where),  # type: ignore[arg-type]
-            pytest.raises(lambdamap.ProtocolError, match="for others use invoke_map"),
+            pytest.raises(lambdamap.ProtocolError, match="zappa"),
         ):
             send_to_other_lambda(tasks.square, 3)
 
 
 def test_a_frame_as_data() -> None:
     pandas = pytest.importorskip("pandas", reason="pandas is a test dependency")
-    with pytest.raises(TypeError, match=r"groupby.*itertuples"):
+    with pytest.raises(TypeError, match="DataFrame"):
         my_map(tasks.square, pandas.DataFrame({"a": [1]}), 1)

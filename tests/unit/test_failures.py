@@ -6,11 +6,8 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
 from core_driver import ask
 from lambdamap import _net, errors
-from lambdamap.backends.inprocess import InProcessCompletion
 from lambdamap.flight import failures
 from lambdamap.shipping import envelope
 
@@ -83,31 +80,3 @@ def test_the_page_of_errors_says_of_each_class_what_the_table_does() -> None:
             continue
         words = {word for kind in KINDS if kind.error is made for word in kind.ran}
         assert documented[made.__name__] == words | RAISED_HERE.get(made, set()), made
-
-
-def failed(failure: str, count: int = 2) -> InProcessCompletion:
-    completion = InProcessCompletion(4, count, b"")
-    completion.fail(failure, "MAYBE", "it broke {here}")
-    return completion
-
-
-@pytest.mark.parametrize("name", failures.INVOCATION)
-def test_each_kind_makes_its_exception(name: str) -> None:
-    kind = failures.INVOCATION[name]
-    error = failures.of_chunk(failed(name))
-    if kind.error is None:
-        assert str(error) == "items 4 to 5: cancelled, f may have run"
-    elif not issubclass(kind.error, errors.LambdaMapError):
-        assert (type(error), str(error)) == (kind.error, "it broke {here}")
-    else:
-        assert type(error) is kind.error
-        assert str(error).startswith("items 4 to 5: it broke {here} [f may have run")
-        assert str(error).endswith(f"; {kind.remedy}]" if kind.remedy else "run]")
-        assert (error.indices, error.ran) == (range(4, 6), "MAYBE")
-
-
-def test_what_to_do_depends_on_the_chunk() -> None:
-    assert "chunksize" in str(failures.of_chunk(failed("too_large")))
-    assert "chunksize" not in str(failures.of_chunk(failed("too_large", 1)))
-    assert "set idempotent" in str(failures.of_chunk(failed("connection_lost")))
-    assert "max_attempts" in str(failures.of_chunk(failed("connection_lost"), idempotent=True))

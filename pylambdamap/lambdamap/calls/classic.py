@@ -356,7 +356,7 @@ def decode_payload(compressed_string: str, compression: bool = False) -> Any:
     try:
         return json.loads(compressed_string, parse_constant=_not_json)
     except RecursionError:
-        raise errors.DecodeError("the payload's JSON is nested too deeplyly") from None
+        raise errors.DecodeError("the payload's JSON is nested too deeply") from None
     except (ValueError, TypeError) as error:
         raise errors.DecodeError(
             f"the payload is neither JSON nor lambdamap's text form: {error}"
