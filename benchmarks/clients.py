@@ -41,7 +41,7 @@ def lambdamap(url: str, ca_file: str, function: str, n: int, at_once: int) -> An
         connect_patience_ms=30_000,
     )  # fmt: skip
     flight = _net.open_map(
-        target, head=None, map_id="0" * 32, compression=False, idempotent=False,
+        target, envelope=None, map_id="0" * 32, compression=False, idempotent=False,
         invocation_timeout_ms=120_000, timeout_ms=-1, max_result_bytes=1 << 20,
         max_reply_bytes=1 << 20,
         notes=False,

@@ -32,7 +32,7 @@ def _open(url: str, function: str, at_once: int) -> Any:
         connect_patience_ms=30_000,
     )  # fmt: skip
     return _net.open_map(
-        target, head=None, map_id="0" * 32, compression=False, idempotent=False,
+        target, envelope=None, map_id="0" * 32, compression=False, idempotent=False,
         invocation_timeout_ms=120_000, timeout_ms=-1, max_result_bytes=8 << 20,
         max_reply_bytes=8 << 20, notes=False, trace=False, bound_id="",
     )  # fmt: skip

@@ -178,7 +178,7 @@ def open_map(
     target: Target,
     /,
     *,
-    head: bytes | str | None,
+    envelope: bytes | str | None,
     map_id: str,
     compression: bool,
     idempotent: bool,
@@ -192,10 +192,10 @@ def open_map(
 ) -> Map:
     """Return a map on a target.
 
-    head is the constant start of each body, JSON to which wire/envelope.h adds the chunk's own fields;
-    None: chunks are sent as they are. map_id is 32 hex digits. Timeouts are for one attempt and for
-    the whole map; -1: none. notes: keep events for `Map.notes`; trace: connections and HTTP headers
-    as well. Maps with the same bound_id share max_concurrency.
+    envelope is the constant start of each body, JSON to which wire/envelope.h adds the chunk's own
+    fields; None: chunks are sent as they are. map_id is 32 hex digits. Timeouts are for one attempt
+    and for the whole map; -1: none. notes: keep events for `Map.notes`; trace: connections and HTTP
+    headers as well. Maps with the same bound_id share max_concurrency.
     """
 
 def set_budget(max_inflight_bytes: int, /) -> None:

@@ -243,7 +243,7 @@ def opened(target: _net.Target, function: Callable[..., object]) -> _net.Map:
     for name in ("chunk", "items", "attempt", "left_ms"):  # of each chunk
         del head[name]
     text = json.dumps({"lambdamap": head}, separators=(",", ":"))
-    return open_map(target, head=text[:-2].encode(), map_id=head["map"], notes=True, trace=True)
+    return open_map(target, envelope=text[:-2].encode(), map_id=head["map"], notes=True, trace=True)
 
 
 def frame_of(item: object) -> bytes:

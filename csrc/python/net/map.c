@@ -55,7 +55,7 @@ PyObject *
 lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
 {
   static char *names[] = {"",
-                          "head",
+                          "envelope",
                           "map_id",
                           "compression",
                           "idempotent",

@@ -139,7 +139,7 @@ PyDoc_STRVAR(
     "Raises ValueError for an invalid argument, OSError or RuntimeError if no thread can be "
     "started.");
 PyDoc_STRVAR(open_map_doc,
-             "open_map($module, target, /, *, head, map_id, compression, idempotent,\n"
+             "open_map($module, target, /, *, envelope, map_id, compression, idempotent,\n"
              "         invocation_timeout_ms, timeout_ms, max_result_bytes, max_reply_bytes,\n"
              "         notes, trace, bound_id)\n--\n\n"
              "Start a map on a Target.");

@@ -248,10 +248,10 @@ def _reader(data: AsyncIterable[Any] | Iterable[Any]) -> Callable[[], Any]:
                 return _NOTHING
 
         return read_async
-    plain = iter(data)
+    iterator = iter(data)
 
     async def read() -> Any:
-        return next(plain, _NOTHING)
+        return next(iterator, _NOTHING)
 
     return read
 
@@ -269,13 +269,13 @@ def _open(
     resolved = _options.resolve_for(function, options)
     star = len(iterables) > 1
     calls = "star" if star else "item"
-    plain = [data for data in iterables if not isinstance(data, AsyncIterable)]
-    if len(plain) == len(iterables):
-        items = together(tuple(plain), strict)
+    synchronous = [data for data in iterables if not isinstance(data, AsyncIterable)]
+    if len(synchronous) == len(iterables):
+        items = together(tuple(synchronous), strict)
         total = total_of(iterables, strict)
         engine = open_engine(function, items, resolved, total=total, calls=calls, ordered=ordered)
         return AsyncResults(engine)
-    for data in plain:
+    for data in synchronous:
         iter(data)  # a TypeError now, not at the first item
     source: Any = _together(iterables, strict) if star else iterables[0]
     feed = Feed()

@@ -327,7 +327,7 @@ def _ask(route: Route, options: Options, body: bytes, *, dry_run: bool) -> Compl
         headers = (("X-Amz-Invocation-Type", "DryRun"),) if dry_run else ()
         net_map = _net.open_map(
             open_target(route, options, headers),
-            head=None,
+            envelope=None,
             map_id=uuid.uuid4().hex,
             compression=False,
             idempotent=False,

@@ -50,7 +50,7 @@ class Names:
             )
         self._waiting[index] = name
 
-    def port(self, port: Any) -> Any:
+    def naming(self, port: Any) -> Any:
         """Return a port that submits each chunk with its name."""
         return _NamedPort(port, self._waiting)
 

@@ -113,7 +113,7 @@ def _compresses(options: Options, route: Route | None) -> bool:
 def _open_native(
     route: Any,
     options: Options,
-    head: bytes | None,
+    envelope: bytes | None,
     map_id: str,
     compression: bool,
     bound_id: str = "",
@@ -125,7 +125,7 @@ def _open_native(
     target = open_target(route, options)
     port = _net.open_map(
         target,
-        head=head,
+        envelope=envelope,
         map_id=map_id,
         compression=compression,
         idempotent=options.idempotent,
@@ -186,11 +186,11 @@ def _head(
     compression: bool,
     allow_pickle: bool,
 ) -> dict[str, Any]:
-    code = None
+    digest = None
     if shipment.source is not None:
         from lambdamap.worker.source import source_digest
 
-        code = source_digest(shipment.source)
+        digest = source_digest(shipment.source)
     codec = {} if options.codec == "native" else {"codec": options.codec}
     return {
         "protocol": _codec.PROTOCOL,
@@ -206,7 +206,7 @@ def _head(
         "allow_pickle": int(allow_pickle),
         "calls": calls,
         "function": shipment.path,
-        "code": code,
+        "code": digest,
     }
 
 
@@ -307,6 +307,6 @@ def open_payload_engine(
     map_id = uuid.uuid4().hex
     port, window, renew = _open_native(route, options, None, map_id, _compresses(options, route))
     if names is not None:
-        port = names.port(port)
+        port = names.naming(port)
     link = Link(map_id, port, window, Payloads(raw, names), renew, _runs_on(name, route))
     return _start(Engine(link, iterator, options, total=total))

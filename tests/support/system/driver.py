@@ -62,11 +62,11 @@ def open_target(url: str, *, ca_file: Path | None = None, **changes: Any) -> _ne
 
 
 def open_map(target: _net.Target, **changes: Any) -> _net.Map:
-    """Open a map whose bodies are sent unchanged, unless `head` is given."""
+    """Open a map whose bodies are sent unchanged, unless `envelope` is given."""
     from lambdamap import _net
 
     arguments: dict[str, Any] = {
-        "head": None,
+        "envelope": None,
         "map_id": uuid.uuid4().hex,
         "compression": False,
         "idempotent": False,
