@@ -354,7 +354,7 @@ check_answer(size_t i)
   free(kept);
 }
 
-/* No proper prefix of a reply is a reply. */
+/* No proper prefix of a reply is a reply, or that of another protocol. */
 static void
 cut_replies(void)
 {
@@ -365,6 +365,7 @@ cut_replies(void)
   char *kept;
   for (size_t n = 0; n < sizeof text - 1; n++) {
     CHECK(read_reply(text, n, &kept, &reply, &err) == -1);
+    CHECK(!reply.has_protocol || reply.protocol == 1);
     free(kept);
   }
   CHECK(lm_envelope_read(NULL, 0, &reply, &err) == -1);

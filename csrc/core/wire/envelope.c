@@ -168,8 +168,9 @@ envelope_read_inner(struct lm_json *json, const struct lm_span *key, void *conte
   char text[32];
 #define ONCE(bit, read) (envelope_once(json, reading, bit) != 0 ? -1 : (read))
   if (lm_json_is(key, "protocol")) {
-    reply->has_protocol = true;
-    return ONCE(SEEN_PROTOCOL, envelope_read_small(json, &reply->protocol));
+    int result = ONCE(SEEN_PROTOCOL, envelope_read_small(json, &reply->protocol));
+    reply->has_protocol = result == 0; /* another protocol's number stops the map, not its lack */
+    return result;
   }
   if (lm_json_is(key, "map"))
     return ONCE(SEEN_MAP, lm_json_read_unescaped(json, &reply->map));
