@@ -280,10 +280,13 @@ take_failure(struct sim_map *map, const struct lm_job *job)
     map->chunk = (job->n_items + 1) / 2; /* of all later chunks */
   }
   for (uint64_t item = job->first_item; item < job->first_item + job->n_items; item++)
-    if (splits)
+    if (splits) {
       put_back(map, item, job->outcome.ran);
-    else
+    } else {
       end_item(map, item, SIM_FAILED);
+      map->ran[item] = (uint8_t)job->outcome.ran;
+      map->failure[item] = (uint8_t)job->outcome.failure;
+    }
 }
 
 /* Results, and perhaps an error in band: of the item after them, or of the whole chunk. */
@@ -466,6 +469,23 @@ close_map(struct sim_map *map)
   lm_map_unref(map->map);
 }
 
+/* Whether the next chunk may go now. */
+static bool
+comes_next(struct sim_map *map)
+{
+  if (map->gap_ns == 0)
+    return true;
+  if (map->outstanding > 0)
+    return false;
+  if (map->state[0] == SIM_NEW)
+    return true;
+  if (map->gap_frozen)
+    sim_freeze(map->gap_ns);
+  else
+    sim_sleep(map->gap_ns);
+  return true;
+}
+
 /* One round of the calling thread. False: it has ended. */
 static bool
 step(struct sim_map *map)
@@ -489,7 +509,7 @@ step(struct sim_map *map)
   struct lm_target *target = sim_world.targets[map->target];
   if (atomic_load(&target->renewal.wants) != LM_WANTS_NOTHING)
     renew(target);
-  while (last == ADMITTED && next_chunk(map, &first, &n)) {
+  while (last == ADMITTED && next_chunk(map, &first, &n) && comes_next(map)) {
     last = submit(map, first, n);
     if (sim_one_in(16))
       sim_switch();

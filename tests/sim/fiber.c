@@ -11,6 +11,7 @@
 enum {
   MAX_FIBERS = 64,
   STACK_BYTES = 256 * 1024,
+  GUARD_BYTES = 64 * 1024, /* below each stack: whole pages, which nobody may touch */
   BLOCK_BYTES = 1024 * 1024,
   SPARE_BLOCKS = 64,       /* kept for the next run */
   SWITCH_NS = 2000,        /* maximum cost of a switch */
@@ -61,6 +62,7 @@ static struct {
   size_t n_events, room;
   uint64_t order, switches;
   struct block *block, *spare; /* owned */
+  size_t used;                 /* bytes of sim_memory */
   char stuck[1024];
 } sim;
 
@@ -201,13 +203,21 @@ sim_memory(size_t size)
   }
   void *at = block->bytes + block->used;
   block->used += size;
+  sim.used += size;
   return at;
+}
+
+size_t
+sim_memory_used(void)
+{
+  return sim.used;
 }
 
 static void
 reuse_memory(void)
 {
   unsigned kept = 0;
+  sim.used = 0;
   while (sim.block != NULL) {
     struct block *block = sim.block;
     sim.block = block->next;
@@ -251,10 +261,11 @@ sim_spawn(const char *name, void *(*run)(void *), void *argument)
   if (fiber == NULL)
     return NULL;
   if (fiber->stack == NULL) {
-    fiber->stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-    if (fiber->stack == MAP_FAILED)
+    uint8_t *at = mmap(NULL, GUARD_BYTES + STACK_BYTES, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (at == MAP_FAILED || mprotect(at + GUARD_BYTES, STACK_BYTES, PROT_READ | PROT_WRITE) != 0)
       record_must(NULL);
+    fiber->stack = at + GUARD_BYTES;
   }
   fiber->index = (unsigned)(fiber - sim.fibers);
   set_state(fiber, READY);

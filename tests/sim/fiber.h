@@ -38,6 +38,7 @@ void sim_at(int64_t when_ns, void (*call)(void *), void *argument);
 
 /* Memory until the next run begins. Never NULL; uninitialized. */
 void *sim_memory(size_t size);
+size_t sim_memory_used(void); /* bytes, in this run */
 
 /* --- fibers --- */
 

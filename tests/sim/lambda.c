@@ -14,9 +14,12 @@
 enum { MAX_REQUEST = 8 << 20, MAX_SKEW_S = 300 };
 
 struct sim_lambda_options sim_lambda;
+struct sim_script sim_script;
 
 static uint64_t invocations;
 static unsigned running;
+static struct sim_served served[SIM_MAX_SERVED];
+static unsigned n_served;
 
 struct server {
   const uint8_t *at; /* a request, in the run's memory */
@@ -33,6 +36,35 @@ sim_lambda_begin(void)
 {
   invocations = 0;
   running = 0;
+  n_served = 0;
+}
+
+const struct sim_served *
+sim_served(unsigned *n)
+{
+  *n = n_served;
+  return served;
+}
+
+static void
+note_served(const struct sim_peer *peer, size_t request_end)
+{
+  if (peer->id == 0 && n_served < SIM_MAX_SERVED)
+    served[n_served++] = (struct sim_served){.request_end = request_end};
+}
+
+static void
+note_answered(const struct sim_call *call, const struct sim_written *reply)
+{
+  if (call->peer->id != 0 || n_served == 0)
+    return;
+  struct sim_served *last = &served[n_served - 1];
+  last->head_end = reply->head_len == 0 ? 0 : call->peer->sent + reply->head_len;
+  last->reply_end = call->peer->sent + reply->len;
+  last->status = call->status;
+  last->until_close = reply->until_close;
+  last->function_error = call->function_error;
+  last->scripted = call->scripted;
 }
 
 uint64_t
@@ -96,6 +128,7 @@ answer(const struct sim_call *call)
   if (peer->closed)
     return;
   sim_reply_write(call, close, &reply);
+  note_answered(call, &reply);
   size_t send = reply.len;
   unsigned cut_one_in = sim_lambda.cut_reply_one_in;
   bool cut = sim_one_in(call->function_error ? (cut_one_in + 3) / 4 : cut_one_in);
@@ -307,11 +340,43 @@ refuse_early(struct sim_peer *peer)
 }
 
 static void
+follow_script(struct sim_call *call)
+{
+  call->status = sim_script.status;
+  call->type = sim_script.type;
+  call->function_error = sim_script.function_error;
+  call->garbage = sim_script.garbage;
+  call->scripted = true;
+  call->done = call->n_items;
+  if (sim_script.runs)
+    run(call, call->n_items);
+}
+
+void
+sim_peer_answer(struct sim_peer *peer)
+{
+  struct server *server = peer->server;
+  struct sim_call *call = sim_memory(sizeof *call);
+  size_t whole = server->head_len + server->body_len, left = whole - server->len;
+  bool in_head = server->head_len == 0;
+  if (server->len == 0 || server->len == whole) /* there is none */
+    return;
+  *call = (struct sim_call){.peer = peer, .n_items = 1};
+  note_served(peer, 0);
+  follow_script(call);
+  answer(call);
+  server->skip = in_head ? 0 : left;
+  if (sim_script.closes || sim_script.resets || in_head)
+    sim_peer_close(peer, sim_script.resets);
+}
+
+static void
 serve(struct sim_peer *peer)
 {
   struct server *server = peer->server;
   struct sim_call *call = read_head(peer);
   invocations++;
+  note_served(peer, peer->received);
   if (call == NULL)
     return;
   read_body(server, call);
@@ -319,6 +384,11 @@ serve(struct sim_peer *peer)
     return;
   record_event("connection %u: map %u, items %llu+%u", peer->id, call->map,
                (unsigned long long)call->first_item, call->n_items);
+  if (invocations == sim_script.request) {
+    follow_script(call);
+    take_time(call);
+    return;
+  }
   int64_t skew = signed_at(server) - (SIM_EPOCH_S + sim_now() / 1000000000);
   if (skew > MAX_SKEW_S || skew < -MAX_SKEW_S) {
     refuse_as(call, 403, sim_one_in(2) ? "InvalidSignature" : "RequestExpired");

@@ -3,6 +3,8 @@
 #ifndef LM_SIM_LAMBDA_H
 #define LM_SIM_LAMBDA_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* How this world's Lambda behaves; set before a run. One in 0: never. */
@@ -30,6 +32,26 @@ struct sim_lambda_options {
   unsigned hostile_one_in;     /* a worker that lies */
 };
 extern struct sim_lambda_options sim_lambda;
+
+/* What one request is answered with, whatever else this world's Lambda does; set before a run. */
+struct sim_script {
+  unsigned request; /* which one, from 1 on; 0: none */
+  int status;
+  const char *type; /* NULL: none */
+  bool function_error, runs, garbage;
+  bool closes, resets; /* the connection, after SIM_EARLY */
+};
+extern struct sim_script sim_script;
+
+/* A request that came on the first connection, and where its bytes and those of its reply end there. */
+struct sim_served {
+  size_t request_end;         /* 0: it was answered before that */
+  size_t head_end, reply_end; /* 0: it was not answered; head_end 0 also: it has none */
+  int status;
+  bool until_close, scripted, function_error;
+};
+enum { SIM_MAX_SERVED = 16 };
+const struct sim_served *sim_served(unsigned *n);
 
 /* From the world: how often an item of a map has run, to be incremented; NULL: no such item. */
 uint32_t *sim_runs(unsigned map, uint64_t item);

@@ -14,10 +14,9 @@
 
 enum { MAX_SOCKETS = 4096, FIRST_FD = 3 };
 
-static const int64_t PAUSE_NS = 1500000000;
-
 struct sim_net_options sim_net;
 struct sim_fault sim_fault;
+struct sim_refusals sim_refusals;
 
 /* --- sockets --- */
 
@@ -30,6 +29,7 @@ struct socket {
   struct packet *in, *last_in;  /* arrived, not read yet */
   size_t in_done;               /* bytes read of the first one */
   size_t under_way;             /* sent, not arrived yet */
+  size_t written;               /* in all */
   bool was_full;                /* a send found no room */
   struct lm_stream_failure why; /* why there is no connection */
   struct sim_peer *peer;
@@ -48,7 +48,7 @@ struct socket {
 
 static struct socket sockets[MAX_SOCKETS];
 static unsigned n_open, n_peers;
-static size_t first_received, first_sent; /* of the first connection */
+static struct sim_first first_connection;
 static int n_used = FIRST_FD; /* one more than the highest descriptor used in the last run */
 
 unsigned
@@ -293,6 +293,12 @@ fault_comes(const struct sim_peer *peer, bool in_reply)
          !peer->struck;
 }
 
+static void
+close_later(void *argument)
+{
+  sim_peer_close(argument, false);
+}
+
 /* What is sent from here on has a fault. */
 static void
 strike(struct sim_peer *peer)
@@ -301,14 +307,22 @@ strike(struct sim_peer *peer)
   record_event("connection %u: the fault, after %zu bytes", peer->id, sim_fault.at);
   switch (sim_fault.kind) {
   case SIM_FIN:
+    if (sim_fault.pause_ns > 0)
+      sim_at(sim_now() + sim_fault.pause_ns, close_later, peer);
+    else
+      sim_peer_close(peer, false);
+    break;
   case SIM_RESET:
-    sim_peer_close(peer, sim_fault.kind == SIM_RESET);
+    sim_peer_close(peer, true);
     break;
   case SIM_STALL:
     peer->stalled = true;
     break;
+  case SIM_EARLY:
+    sim_peer_answer(peer);
+    break;
   default:
-    peer->resume_ns = sim_now() + PAUSE_NS;
+    peer->resume_ns = sim_now() + sim_fault.pause_ns;
   }
 }
 
@@ -335,13 +349,14 @@ arrive_at_server(struct packet *packet, struct socket *socket)
     first = sim_fault.at - peer->received;
   peer->received += first;
   if (peer->id == 0)
-    first_received = peer->received;
+    first_connection.received = peer->received;
   if (!peer->closed) {
     if (first > 0)
       sim_peer_received(peer, packet->bytes, first);
-  } else if (socket != NULL && !socket->reset) { /* as TCP answers data after a close */
-    socket->reset = true;
-    happened(socket, LM_LOOP_READ | LM_LOOP_WRITE | LM_LOOP_HANGUP);
+  } else if (!peer->refuses) { /* as TCP answers data after a close */
+    int64_t when = sim_now() + sim_between(0, sim_net.latency_ns);
+    peer->refuses = true;
+    send_packet(RESET, peer, NULL, 0, when < peer->quiet_ns ? peer->quiet_ns : when);
   }
   if (!faulty)
     return;
@@ -430,7 +445,7 @@ send_pieces(struct sim_peer *peer, const uint8_t *at, size_t n, int64_t delay_ns
   int64_t when = sim_now() + delay_ns;
   peer->sent += n;
   if (peer->id == 0)
-    first_sent = peer->sent;
+    first_connection.sent = peer->sent;
   while (n > 0) {
     size_t piece = piece_of(n);
     when += sim_between(0, sim_net.latency_ns);
@@ -467,7 +482,7 @@ sim_peer_send(struct sim_peer *peer, const void *bytes, size_t n, int64_t delay_
 void
 sim_peer_close(struct sim_peer *peer, bool reset)
 {
-  if (peer->closed)
+  if (peer->closed || peer->stalled)
     return;
   peer->closed = true;
   int64_t when = sim_now() + sim_between(0, sim_net.latency_ns);
@@ -525,13 +540,44 @@ free_descriptor(void)
   return -1;
 }
 
+/* The failure that the sweep has chosen. */
+static void
+refuse(int64_t most, int64_t *wait, struct lm_stream_failure *why)
+{
+  switch (sim_refusals.how) {
+  case SIM_NO_ANSWER:
+    why->os_errno = ETIMEDOUT;
+    *wait = most;
+    break;
+  case SIM_HANDSHAKE_RESET:
+    why->os_errno = ECONNRESET;
+    break;
+  case SIM_PROXY_FAILS:
+    why->proxy_status = 502;
+    break;
+  case SIM_PROXY_WANTS_PASSWORD:
+    why->proxy_status = 407;
+    break;
+  case SIM_UNTRUSTED:
+    why->tls_refused = why->untrusted = true;
+    break;
+  default:
+    why->os_errno = ECONNREFUSED;
+  }
+}
+
 /* The result of an attempt to connect, and its duration; *why is empty on success. */
 static bool
-connects(const struct lm_stream_spec *spec, int64_t *wait, struct lm_stream_failure *why)
+connects(const struct lm_stream_spec *spec, unsigned id, int64_t *wait,
+         struct lm_stream_failure *why)
 {
   static const int proxy_says[] = {407, 403, 502, 503};
   int64_t most = spec->connect_timeout_ms * 1000000;
   *why = (struct lm_stream_failure){.said = "no connection"};
+  if (id >= sim_refusals.from && id < sim_refusals.until) {
+    refuse(most, wait, why);
+    return false;
+  }
   if (n_open > sim_options.descriptors) {
     why->os_errno = EMFILE;
     why->no_descriptors = true;
@@ -580,7 +626,7 @@ lm_stream_open(struct lm_stream *stream, struct lm_streams *streams,
   *peer = (struct sim_peer){.id = n_peers++, .fd = fd};
   stream->easy = socket;
   int64_t wait = sim_between(0, sim_net.connect_ns);
-  socket->failed = !connects(spec, &wait, &socket->why);
+  socket->failed = !connects(spec, peer->id, &wait, &socket->why);
   send_packet(CONNECTED, peer, NULL, 0, sim_now() + wait);
   sim_switch();
   return 0;
@@ -631,6 +677,8 @@ lm_stream_send(struct lm_stream *stream, const void *at, size_t size, size_t *n)
       socket->again_at = at;
       socket->again_size = size;
     }
+    if (socket->peer->id == 0 && socket->tls)
+      first_connection.left = socket->written + 1;
     return LM_STREAM_AGAIN;
   }
   size_t room = sim_net.send_buffer - socket->under_way;
@@ -638,7 +686,10 @@ lm_stream_send(struct lm_stream *stream, const void *at, size_t size, size_t *n)
   if (sim_one_in(8))
     *n = 1 + sim_below(*n);
   socket->under_way += *n;
+  socket->written += *n;
   struct sim_peer *peer = socket->peer;
+  if (peer->id == 0)
+    first_connection.left = socket->written;
   uint8_t *sent = memcpy(sim_memory(*n), at, *n);
   for (size_t done = 0; done < *n;) {
     size_t piece = piece_of(*n - done);
@@ -669,10 +720,14 @@ lm_stream_recv(struct lm_stream *stream, void *at, size_t size, size_t *n)
         socket->in_done = 0;
       }
     }
+    if (socket->peer->id == 0)
+      first_connection.got += *n;
     return LM_STREAM_OK;
   }
   if (socket->reset)
     return LM_STREAM_BROKEN;
+  if (socket->fin && socket->peer->id == 0)
+    first_connection.eof = true;
   return socket->fin ? LM_STREAM_OK : LM_STREAM_AGAIN;
 }
 
@@ -691,11 +746,16 @@ lm_stream_peer(const struct lm_stream *stream, long *port)
   return "192.0.2.1";
 }
 
-void
-sim_first_connection(size_t *received, size_t *sent)
+const struct sim_first *
+sim_first_connection(void)
 {
-  *received = first_received;
-  *sent = first_sent;
+  return &first_connection;
+}
+
+unsigned
+sim_connections(void)
+{
+  return n_peers;
 }
 
 void
@@ -705,4 +765,5 @@ sim_net_forget(void)
     sockets[fd] = (struct socket){.generation = sockets[fd].generation + 1};
   n_used = FIRST_FD;
   n_open = n_peers = 0;
+  first_connection = (struct sim_first){0};
 }

@@ -31,25 +31,46 @@ enum sim_fault_kind {
   SIM_FIN,
   SIM_RESET,
   SIM_STALL, /* nothing more arrives */
-  SIM_PAUSE  /* the rest arrives later */
+  SIM_PAUSE, /* the rest arrives later */
+  SIM_EARLY  /* the server answers (sim_peer_answer) */
 };
 struct sim_fault {
   enum sim_fault_kind kind;
-  bool in_reply; /* in what the server sends; else in what it receives */
-  size_t at;     /* after this many bytes */
+  bool in_reply;    /* in what the server sends; else in what it receives */
+  size_t at;        /* after this many bytes */
+  int64_t pause_ns; /* of SIM_PAUSE; until SIM_FIN */
 };
 extern struct sim_fault sim_fault;
+
+/* Attempts to connect that fail, of connections `from` to `until` - 1 of a run; set before it. */
+enum sim_refusal {
+  SIM_CONNECTS,
+  SIM_PORT_CLOSED,
+  SIM_NO_ANSWER,       /* until the attempt's time is over */
+  SIM_HANDSHAKE_RESET, /* in TLS, or in the proxy's reply: there are no bytes of it here */
+  SIM_PROXY_FAILS,
+  SIM_PROXY_WANTS_PASSWORD,
+  SIM_UNTRUSTED
+};
+struct sim_refusals {
+  enum sim_refusal how;
+  unsigned from, until;
+};
+extern struct sim_refusals sim_refusals;
 
 /* The server's side, lambda.c, which may call the functions below from these. */
 void sim_peer_accepted(struct sim_peer *peer);
 /* The bytes stay until the run ends; those of one write are contiguous. */
 void sim_peer_received(struct sim_peer *peer, const uint8_t *bytes, size_t n);
 void sim_peer_lost(struct sim_peer *peer); /* the client has closed; nothing more arrives */
+/* Answer the request that has come in part. */
+void sim_peer_answer(struct sim_peer *peer);
 
 struct sim_peer {
   unsigned id;
   bool closed;      /* by the server */
   bool lost;        /* by the client */
+  bool refuses;     /* bytes came after it was closed: a reset is on its way */
   int64_t quiet_ns; /* when the last of the sent bytes arrives */
   int fd;           /* the client's socket, -1: closed */
   void *server;     /* lambda.c's */
@@ -64,8 +85,14 @@ void sim_peer_send(struct sim_peer *peer, const void *bytes, size_t n, int64_t d
 void sim_peer_close(struct sim_peer *peer, bool reset);
 
 unsigned sim_sockets_open(void);
-/* The number of bytes in the first connection's two directions. */
-void sim_first_connection(size_t *received, size_t *sent);
+/* The first connection, as its two ends saw it. */
+struct sim_first {
+  size_t received, sent; /* bytes, by the server */
+  size_t left, got;      /* by the client: written (one more if TLS may have a part), and read */
+  bool eof;              /* the last that the client read was the end */
+};
+const struct sim_first *sim_first_connection(void);
+unsigned sim_connections(void); /* attempts to connect */
 /* After a run: what is left of it. */
 void sim_net_forget(void);
 

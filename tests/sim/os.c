@@ -46,6 +46,10 @@ resolve(const char *host, const char *port, const struct addrinfo *hints, struct
 {
   (void)host;
   sim_sleep(sim_between(0, LOOK_UP_NS));
+  if (sim_options.bad_look_ups > 0) {
+    sim_options.bad_look_ups--;
+    return sim_options.name_unknown ? EAI_NONAME : EAI_AGAIN;
+  }
   if (sim_one_in(sim_options.look_up_fails_one_in))
     return sim_one_in(2) ? EAI_AGAIN : EAI_NONAME;
   static const char *const addresses[] = {"192.0.2.1", "192.0.2.2", "2001:db8::1"};

@@ -17,6 +17,8 @@ struct sim_world_options {
       short_at_thread_one_in, /* memory runs out when a thread starts */
       system_fails_one_in;    /* epoll, a handle of libcurl */
   bool own_store;             /* certificates are parsed once (os/tls.h) */
+  unsigned bad_look_ups;      /* so many fail first; counted down */
+  bool name_unknown;          /* in this way */
 };
 extern struct sim_world_options sim_options;
 

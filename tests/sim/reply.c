@@ -14,6 +14,9 @@
 
 struct sim_reply_options sim_reply;
 
+/* A run that holds more than this in its memory has no more large replies. */
+enum { MUCH_BYTES = 16 << 20 };
+
 static struct lm_coder *coder; /* the world's own, never freed */
 
 /* --- text --- */
@@ -265,7 +268,7 @@ write_body(struct text *body, const struct sim_call *call, const char *type_key)
     add_error_body(body, call, "errorType");
   else
     add_reply_of_worker(body, call);
-  if (sim_one_in(sim_reply.large_one_in)) { /* whitespace */
+  if (sim_memory_used() < MUCH_BYTES && sim_one_in(sim_reply.large_one_in)) { /* whitespace */
     size_t most = sim_one_in(sim_reply.huge_one_in) ? 2000000 : 60000;
     add_fill(body, ' ', 60000 + sim_below(most));
   }
@@ -525,29 +528,28 @@ sim_reply_write(const struct sim_call *call, bool close, struct sim_written *out
   add_head(&reply, call, odd, old, &type_key);
   if (!no_body)
     write_body(&body, call, type_key);
-  if (!old && !no_body && sim_one_in(sim_reply.garbage_one_in)) {
+  if (!old && !no_body && (call->garbage || sim_one_in(sim_reply.garbage_one_in))) {
     struct text broken = {0};
     add_bytes(&broken, reply.at + start, reply.len - start);
     add_garbage(&broken, &body);
-    *out = (struct sim_written){(uint8_t *)broken.at, broken.len, false};
+    *out = (struct sim_written){(uint8_t *)broken.at, broken.len, 0, false};
     return;
   }
   if (close)
     add_header(&reply, "Connection", odd ? "x, Close" : "close", odd);
   else if (old && !sim_one_in(3))
     add_header(&reply, "Connection", "keep-alive", odd);
-  if (no_body) {
-    add(&reply, "\r\n");
-  } else if (framing == CHUNKED) {
+  if (framing == CHUNKED && !no_body) {
     add_header(&reply, "Transfer-Encoding", odd ? "Chunked" : "chunked", odd);
-    add(&reply, "\r\n");
-    add_chunked(&reply, &body, odd);
-  } else {
+  } else if (framing == LENGTH && !no_body) {
     snprintf(length, sizeof length, "%s%zu", odd ? "00" : "", body.len);
-    if (framing == LENGTH)
-      add_header(&reply, "Content-Length", length, odd);
-    add(&reply, "\r\n");
-    add_bytes(&reply, body.at, body.len);
+    add_header(&reply, "Content-Length", length, odd);
   }
-  *out = (struct sim_written){(uint8_t *)reply.at, reply.len, framing == UNTIL_CLOSE};
+  add(&reply, "\r\n");
+  size_t head_len = reply.len;
+  if (framing == CHUNKED && !no_body)
+    add_chunked(&reply, &body, odd);
+  else
+    add_bytes(&reply, body.at, body.len);
+  *out = (struct sim_written){(uint8_t *)reply.at, reply.len, head_len, framing == UNTIL_CLOSE};
 }

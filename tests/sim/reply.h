@@ -31,7 +31,9 @@ struct sim_call {
   const char *type;   /* of an error; NULL: none, "(empty)": no body, either */
   const char *reason; /* of a throttle; NULL: none */
   bool function_error;
-  uint64_t us; /* reported duration */
+  bool scripted;
+  bool garbage; /* its reply is not HTTP */
+  uint64_t us;  /* reported duration */
 };
 
 /* How this world's replies are spelled; set before a run. One in 0: never. */
@@ -44,9 +46,9 @@ struct sim_reply_options {
 extern struct sim_reply_options sim_reply;
 
 struct sim_written {
-  const uint8_t *at; /* in the run's memory */
-  size_t len;
-  bool until_close; /* only the end of the connection ends its body */
+  const uint8_t *at;    /* in the run's memory */
+  size_t len, head_len; /* 0: it has no head that ends */
+  bool until_close;     /* only the end of the connection ends its body */
 };
 void sim_reply_write(const struct sim_call *call, bool close, struct sim_written *out);
 

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "dispatch/dispatch.h"
 #include "fiber.h"
+#include "guard.h"
 #include "lambda.h"
 #include "net.h"
 #include "os.h"
@@ -158,9 +159,8 @@ play(void *argument)
 
 /* --- runs --- */
 
-/* Run the chosen world. False: a promise was broken. */
-static bool
-run_world(void)
+bool
+sim_run_world(void)
 {
   if (!sim_run(play, NULL) && record_violations() == 0)
     record_broken(PROGRESS, "stuck after %llu switches: %s", (unsigned long long)sim_switches(),
@@ -178,8 +178,8 @@ run_world(void)
   return record_violations() == 0;
 }
 
-static void
-begin(uint64_t seed, bool show)
+void
+sim_begin(uint64_t seed, bool show)
 {
   record_begin(show);
   sim_net_forget();
@@ -192,9 +192,9 @@ begin(uint64_t seed, bool show)
 static bool
 run_seed(uint64_t seed, bool show)
 {
-  begin(seed, show);
+  sim_begin(seed, show);
   sim_choose_world();
-  return run_world();
+  return sim_run_world();
 }
 
 static double
@@ -205,12 +205,18 @@ cpu_s(void)
   return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+struct many {
+  uint64_t count, seed;
+};
+
 static int
-run_many(uint64_t count, uint64_t seed)
+run_many(const void *argument)
 {
-  uint64_t made = 0, seeds = 0, violations = 0;
+  const struct many *many = argument;
+  uint64_t made = 0, seed = many->seed, seeds = 0, violations = 0;
   double began = cpu_s();
-  for (; made < count && violations == 0; seeds++) {
+  for (; made < many->count && violations == 0; seeds++) {
+    sim_guard_at("seed %llu", (unsigned long long)(seed + seeds));
     if (!run_seed(seed + seeds, false)) {
       violations++;
       printf("seed %llu: %s\n", (unsigned long long)(seed + seeds), record_first());
@@ -223,76 +229,35 @@ run_many(uint64_t count, uint64_t seed)
   return violations == 0 ? 0 : 1;
 }
 
-/* --- a fault at each byte of one connection --- */
-
-/* What the fault may have cost: nothing, or the item whose request or reply it hit. */
+/* What is done once a process is done before the first world, whose history it would change. */
 static void
-check_loss(void)
+prepare(void)
 {
-  const struct sim_map *map = &sim_world.maps[0];
-  unsigned failed = 0, most = sim_fault.kind == SIM_PAUSE || sim_fault.kind == SIM_NO_FAULT ? 0 : 1;
-  for (unsigned i = 0; i < map->n_items; i++)
-    failed += map->state[i] != SIM_DONE;
-  if (failed > most)
-    record_broken(PROGRESS, "%u items failed, and only %u can have met the fault", failed, most);
+  mallopt(M_MMAP_THRESHOLD, 256 << 20); /* worlds come and go: give nothing back to the kernel */
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  sim_reply_prepare();
+  sim_callers_prepare();
+  const struct sim_simple simple = {.n_items = 1};
+  sim_begin(0, false);
+  sim_simple_world(&simple);
+  (void)sim_run_world(); /* the dispatcher registers its fork handlers */
 }
 
-static bool
-run_fault(uint64_t seed, bool tls, enum sim_form form, struct sim_fault fault, bool show)
+/* What AddressSanitizer keeps of freed memory is 256 MB otherwise. */
+const char *__asan_default_options(void);
+const char *
+__asan_default_options(void)
 {
-  begin(seed, show);
-  sim_simple_world(tls, form);
-  sim_fault = fault;
-  if (run_world())
-    check_loss();
-  if (record_violations() == 0)
-    return true;
-  printf("%s, form %d, fault %d after %zu bytes of the %s: %s\n", tls ? "TLS" : "plain", form,
-         fault.kind, fault.at, fault.in_reply ? "replies" : "requests", record_first());
-  return false;
-}
-
-/* Each byte that is received and sent, once with each kind of fault. */
-static bool
-sweep(bool tls, enum sim_form form, uint64_t *runs)
-{
-  struct sim_fault fault = {.kind = SIM_NO_FAULT};
-  size_t bytes[2];
-  if (!run_fault(1, tls, form, fault, false))
-    return false;
-  sim_first_connection(&bytes[0], &bytes[1]);
-  for (int in_reply = 0; in_reply < 2; in_reply++)
-    for (fault.at = 0; fault.at <= bytes[in_reply]; fault.at++)
-      for (fault.kind = SIM_FIN; fault.kind <= SIM_PAUSE; fault.kind++, ++*runs) {
-        fault.in_reply = in_reply == 1;
-        if (!run_fault(1, tls, form, fault, false))
-          return run_fault(1, tls, form, fault, true);
-      }
-  return true;
-}
-
-static int
-run_sweep(void)
-{
-  uint64_t runs = 0;
-  double began = cpu_s();
-  bool kept = sweep(false, SIM_BARE, &runs) && sweep(true, SIM_JSON, &runs) &&
-              sweep(true, SIM_FRAME, &runs);
-  printf("%llu faults, %d violations, %.1f s of CPU\n", (unsigned long long)runs, kept ? 0 : 1,
-         cpu_s() - began);
-  return kept ? 0 : 1;
+  return "quarantine_size_mb=32:detect_stack_use_after_return=1";
 }
 
 int
 main(int argc, char **argv)
 {
   char *end = NULL;
-  mallopt(M_MMAP_THRESHOLD, 256 << 20); /* worlds come and go: return nothing to the kernel */
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
-  sim_reply_prepare();
-  sim_callers_prepare();
+  prepare();
   if (argc == 2 && strcmp(argv[1], "sweep") == 0)
-    return run_sweep();
+    return sim_sweep();
   if (argc == 3 && strcmp(argv[1], "replay") == 0) {
     uint64_t seed = strtoull(argv[2], &end, 10);
     if (*end == '\0') {
@@ -301,10 +266,11 @@ main(int argc, char **argv)
       return kept ? 0 : 1;
     }
   } else if (argc == 2 || argc == 3) {
-    uint64_t count = strtoull(argv[1], &end, 10);
-    uint64_t seed = *end == '\0' && argc == 3 ? strtoull(argv[2], &end, 10) : 1;
+    struct many many = {.count = strtoull(argv[1], &end, 10), .seed = 1};
+    if (*end == '\0' && argc == 3)
+      many.seed = strtoull(argv[2], &end, 10);
     if (*end == '\0')
-      return run_many(count, seed);
+      return sim_guarded(run_many, &many);
   }
   fputs("usage: sim COUNT [SEED] | sim replay SEED | sim sweep\n", stderr);
   return 2;

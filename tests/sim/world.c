@@ -12,6 +12,9 @@
 #include "record.h"
 #include "transport/target.h"
 
+/* The payloads of one map: each attempt leaves two copies of them in the run's memory. */
+enum { MAP_BYTES = 4 << 20 };
+
 struct sim_world sim_world;
 
 static unsigned
@@ -95,6 +98,8 @@ choose_map(struct sim_map *map, unsigned index)
   map->max_result_bytes = sim_one_in(20) ? sim_below(3000) : 8 << 20;
   if (map->payload_bytes > 30 * sim_net.send_buffer)
     map->payload_bytes = 30 * sim_net.send_buffer; /* or one upload takes a minute */
+  if (map->n_items * map->payload_bytes > MAP_BYTES)
+    map->n_items = MAP_BYTES / (unsigned)map->payload_bytes;
   if (sim_one_in(300)) {
     map->payload_bytes = 6300000; /* more than Lambda accepts */
     map->n_items = 1 + (unsigned)sim_below(6);
@@ -136,7 +141,9 @@ sim_choose_world(void)
   sim_net.small_one_in = rarely(10);
   sim_net.send_buffer = sim_one_in(3) ? 200 + sim_below(5000) : 200000;
   sim_fault = (struct sim_fault){.kind = SIM_NO_FAULT};
+  sim_refusals = (struct sim_refusals){.how = SIM_CONNECTS};
   sim_lambda = (struct sim_lambda_options){0};
+  sim_script = (struct sim_script){.request = 0};
   sim_lambda.concurrency = sim_one_in(3) ? 1 + (unsigned)sim_below(10) : 1000;
   sim_lambda.duration_ns = sim_between(0, sim_one_in(4) ? 20 * SIM_SECOND : 200000000);
   sim_lambda.idle_ns = sim_one_in(2) ? sim_between(1000000, 20 * SIM_SECOND) : 0;
@@ -157,26 +164,36 @@ sim_choose_world(void)
 }
 
 void
-sim_simple_world(bool tls, enum sim_form form)
+sim_simple_world(const struct sim_simple *simple)
 {
   memset(&sim_world, 0, sizeof sim_world);
   sim_world.simple = true;
   sim_world.n_targets = sim_world.n_maps = 1;
-  sim_world.places[0] = (struct sim_place){.tls = tls, .host = "192.0.2.1", .port = 443};
+  sim_world.places[0] = (struct sim_place){
+      .tls = simple->tls, .host = simple->by_name ? "lambda.test" : "192.0.2.1", .port = 443};
+  if (simple->by_proxy) {
+    sim_world.places[0].proxy = "http://192.0.2.9:3128";
+    sim_world.places[0].proxy_host = "192.0.2.9";
+  }
   sim_world.budget_bytes = 64 << 20;
   sim_options = (struct sim_world_options){.cores = 1, .descriptors = 1000};
-  sim_net =
-      (struct sim_net_options){.latency_ns = 1000000, .connect_ns = 1000000, .send_buffer = 200000};
+  sim_net = (struct sim_net_options){.latency_ns = 1000000, .connect_ns = 1000000};
+  sim_net.send_buffer = simple->send_buffer > 0 ? simple->send_buffer : 200000;
+  sim_fault = (struct sim_fault){.kind = SIM_NO_FAULT};
+  sim_refusals = (struct sim_refusals){.how = SIM_CONNECTS};
   sim_lambda = (struct sim_lambda_options){.concurrency = 1000, .duration_ns = 1000000};
+  sim_script = (struct sim_script){.request = 0};
   sim_reply = (struct sim_reply_options){0};
-  sim_world.maps[0] = (struct sim_map){.n_items = 3,
-                                       .chunk = 1,
-                                       .form = form,
-                                       .invocation_ms = 4000,
-                                       .timeout_ms = -1,
-                                       .payload_bytes = 20,
-                                       .max_reply_bytes = 8 << 20,
-                                       .max_result_bytes = 8 << 20};
+  sim_world.maps[0] =
+      (struct sim_map){.n_items = simple->n_items,
+                       .chunk = 1,
+                       .form = simple->form,
+                       .idempotent = simple->idempotent,
+                       .invocation_ms = 4000,
+                       .timeout_ms = -1,
+                       .payload_bytes = simple->payload_bytes > 0 ? simple->payload_bytes : 20,
+                       .max_reply_bytes = 8 << 20,
+                       .max_result_bytes = 8 << 20};
 }
 
 /* --- targets --- */

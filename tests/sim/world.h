@@ -36,7 +36,11 @@ struct sim_map {
   uint32_t runs[SIM_MAX_ITEMS];
   bool handled[SIM_MAX_ITEMS]; /* the handler was called for a chunk that contains the item */
   uint8_t state[SIM_MAX_ITEMS], ended[SIM_MAX_ITEMS];
-  uint8_t before[SIM_MAX_ITEMS]; /* enum lm_ran: of attempts for earlier chunks with the item */
+  uint8_t
+      before[SIM_MAX_ITEMS]; /* enum lm_ran: of attempts for chunks that an item was in before */
+  uint8_t ran[SIM_MAX_ITEMS], failure[SIM_MAX_ITEMS]; /* of items that failed */
+  int64_t gap_ns;  /* 0, or it waits so long between two chunks, each of which it submits alone */
+  bool gap_frozen; /* and the process stands still meanwhile */
 };
 
 struct sim_place { /* the location of a target */
@@ -64,9 +68,28 @@ extern struct sim_world sim_world;
 /* --- world.c --- */
 
 void sim_choose_world(void);
-/* One map of three items, sent one after the other on one connection. */
-void sim_simple_world(bool tls, enum sim_form form);
+/* One map, whose chunks of one item go one after the other; nothing fails in it. */
+struct sim_simple {
+  bool tls, idempotent, by_name, by_proxy;
+  enum sim_form form;
+  unsigned n_items;
+  size_t payload_bytes, send_buffer; /* 0: small, and large */
+};
+void sim_simple_world(const struct sim_simple *simple);
 void sim_open_targets(void);
+
+/* --- sim.c --- */
+
+/* A run from this seed on, of the world that is chosen after this. `show`: print its history. */
+void sim_begin(uint64_t seed, bool show);
+/* False: a promise was broken. */
+bool sim_run_world(void);
+
+/* --- sweep.c --- */
+
+/* A fault at each byte of one connection, for each row of the fault matrix that is about the network. What
+ * `main` returns. */
+int sim_sweep(void);
 
 /* --- caller.c --- */
 
