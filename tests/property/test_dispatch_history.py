@@ -1,5 +1,8 @@
-"""Random maps against a server that answers each request with a random fault; then the history of
-every item is checked.
+"""Random maps over real sockets, against a server that answers each request with a random fault; then the
+history of every item is checked.
+
+The simulator (tests/sim/) does this with each fault that there is, and to the byte. Here are those that need
+threads, a kernel, TLS and the engine in Python to meet.
 
 What must hold, whatever happened: each item is in the results or in the one error, never in both;
 results are right and in order; f ran at most once for an item unless idempotent=True; "NOT" is said
@@ -23,7 +26,7 @@ import pytest
 import lambdamap
 import tasks
 from certificates import Authority
-from driver import api_options, open_map, open_target
+from driver import api_options
 from scripted import (
     Connection,
     Request,
@@ -47,16 +50,16 @@ class World:
     that was asked for."""
 
     seed: int
-    asked: Counter[tuple[Any, ...]] = field(default_factory=Counter)
+    asked: Counter[tuple[str, int]] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def step(self, connection: Connection, request: Request) -> None:
         body = request.json()
-        envelope = body.get("lambdamap", body)
-        key = (envelope["map"], envelope.get("chunk"), body.get("item"))
+        envelope = body["lambdamap"]
+        key = (envelope["map"], envelope["chunk"])
         with self.lock:
             self.asked[key] += 1
-            chance = random.Random(f"{self.seed}/{key[1:]}/{self.asked[key]}/{len(self.asked)}")
+            chance = random.Random(f"{self.seed}/{key[1]}/{self.asked[key]}/{len(self.asked)}")
         if chance.random() < 0.1:
             connection.wait(chance.random() * 0.02)
         names = list(FAULTS)
@@ -66,11 +69,7 @@ class World:
 
 def answer(request: Request) -> bytes:
     """Run it, and the reply."""
-    body = request.json()
-    if "lambdamap" in body:
-        return plain_reply(json.dumps(run_reply(request)).encode())
-    tasks.counted((body["map"], body["item"], "good"))
-    return plain_reply(json.dumps({"item": body["item"]}).encode())
+    return plain_reply(json.dumps(run_reply(request)).encode())
 
 
 def good(connection: Connection, request: Request) -> None:
@@ -100,7 +99,7 @@ def cut_in_head(connection: Connection, request: Request) -> None:
 def in_part(connection: Connection, request: Request) -> None:
     """The worker has no time for more than half of the items."""
     body = request.json()
-    if body.get("lambdamap", {}).get("items", 1) < 2:
+    if body["lambdamap"]["items"] < 2:
         good(connection, request)
         return
     body["lambdamap"]["left_ms"] = 499  # less than the reserve: it stops after the first item
@@ -109,19 +108,10 @@ def in_part(connection: Connection, request: Request) -> None:
 
 
 def too_large(connection: Connection, request: Request) -> None:
-    if request.json().get("lambdamap", {}).get("items", 1) < 2:
+    if request.json()["lambdamap"]["items"] < 2:
         good(connection, request)
     else:
         aws_error(413, "RequestEntityTooLargeException")(connection, request)
-
-
-def misrouted(connection: Connection, request: Request) -> None:
-    reply = json.loads(answer(request).partition(b"\r\n\r\n")[2])
-    if "lambdamap" in reply:
-        reply["lambdamap"]["map"] = "f" * 32
-    else:
-        reply = {"item": -1}
-    connection.send(plain_reply(json.dumps(reply).encode()))
 
 
 def late(connection: Connection, request: Request) -> None:
@@ -133,23 +123,17 @@ def late(connection: Connection, request: Request) -> None:
 FAULTS: dict[str, tuple[Step, int]] = {
     "good": (good, 600),
     "throttle": (throttle(), 40),
-    "rate": (throttle("FunctionInvocationRateLimitExceeded"), 5),
     "service": (aws_error(500, "ServiceException"), 30),
-    "pending": (aws_error(409, "ResourceConflictException"), 10),
-    "fin": (fin(), 10),
-    "reset": (reset(), 10),
-    "fin after run": (after_run(fin()), 15),
-    "reset after run": (after_run(reset()), 15),
-    "proxy after run": (after_run(aws_error(502, None)), 15),
+    "fin": (fin(), 15),
+    "reset": (reset(), 15),
+    "fin after run": (after_run(fin()), 20),
+    "reset after run": (after_run(reset()), 20),
     "raised after run": (after_run(function_error(RAISED)), 10),
-    "cut": (cut, 15),
-    "cut in head": (cut_in_head, 10),
+    "cut": (cut, 20),
+    "cut in head": (cut_in_head, 15),
     "in part": (in_part, 40),
     "too large": (too_large, 30),
-    "misrouted": (misrouted, 5),
     "late": (late, 8),
-    "denied": (aws_error(403, "AccessDeniedException"), 2),
-    "garbage after run": (after_run(fin(b"HTTP/1.1 200 OK\r\nbroken\x00\r\n\r\n")), 5),
 }
 
 
@@ -163,7 +147,6 @@ class Plan:
     number: int
     items: list[tuple[int, int, str]]
     ordered: bool
-    plain: bool
     idempotent: bool
     stop_at: int | None
     options: dict[str, Any]
@@ -193,7 +176,6 @@ class Plan:
             number=number,
             items=items,
             ordered=chance.random() < 0.7,
-            plain=chance.random() < 0.3,
             idempotent=idempotent,
             stop_at=chance.randint(0, count) if chance.random() < 0.15 else None,
             options=options,
@@ -253,71 +235,11 @@ class Plan:
             assert min(blamed) >= len(taken)
 
 
-@dataclass
-class PlainPlan:
-    """One random map straight on the dispatcher: every chunk must end, once."""
-
-    number: int
-    count: int
-    idempotent: bool
-    cancel_after: int | None
-    timeout_ms: int
-    ends: list[Any] = field(default_factory=list)
-
-    @classmethod
-    def random(cls, number: int, chance: random.Random) -> PlainPlan:
-        count = chance.randint(1, 50)
-        return cls(
-            number=number,
-            count=count,
-            idempotent=chance.random() < 0.4,
-            cancel_after=chance.randint(0, count) if chance.random() < 0.3 else None,
-            timeout_ms=chance.choice([-1, -1, 60, 400]),
-        )
-
-    def run(self, target: Any) -> None:
-        net_map = open_map(
-            target,
-            idempotent=self.idempotent,
-            timeout_ms=self.timeout_ms,
-            invocation_timeout_ms=2000,
-        )
-        sent = 0
-        while sent < self.count or net_map.outstanding:
-            if self.cancel_after is not None and len(self.ends) >= self.cancel_after:
-                net_map.cancel()
-            if sent < self.count:
-                body = json.dumps({"map": self.number, "item": sent}).encode()
-                if net_map.submit(body, sent, 1):
-                    sent += 1
-            while (end := net_map.take()) is not None:
-                self.ends.append(end)
-            if sent == self.count and net_map.outstanding:
-                net_map.wait(1.0)
-
-    def check(self) -> None:
-        assert sorted(end.first_item for end in self.ends) == list(range(self.count))
-        for end in self.ends:
-            runs = tasks.RUNS[(self.number, end.first_item, "good")]
-            if not self.idempotent:
-                assert runs <= 1, (end.first_item, runs)
-            assert (end.body is not None) == (end.failure == "")
-            if end.failure == "":
-                assert json.loads(end.body)["item"] in (end.first_item, -1)
-                assert runs >= 1
-            if end.ran == "NOT":
-                assert runs == 0, (end.failure, end.message)
-            if end.ran == "RAN":
-                assert runs >= 1, (end.failure, end.message)
-
-
 @pytest.fixture
 def short_periods() -> Iterator[None]:
     from lambdamap import _net
 
-    before = _net.debug_periods(
-        transient_base_s=0.004, throttle_base_s=0.01, poll_base_s=0.01, poll_patience_s=0.1
-    )
+    before = _net.debug_periods(transient_base_s=0.004, throttle_base_s=0.01)
     yield
     _net.debug_periods(**before)
 
@@ -326,7 +248,7 @@ def short_periods() -> Iterator[None]:
 @pytest.mark.parametrize("scheme", ["plain", "tls"])
 @pytest.mark.parametrize(
     "invocations",
-    [1_000, pytest.param(50_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])],
+    [300, pytest.param(5_000, marks=[pytest.mark.soak, pytest.mark.timeout(900)])],
 )
 def test_every_item_has_one_history(
     serve: Callable[..., Server], authority: Authority, scheme: str, invocations: int
@@ -341,20 +263,11 @@ def test_every_item_has_one_history(
     while server.complete < invocations:
         tasks.RUNS.clear()
         options = api_options(server, ca_bundle=str(authority.ca_file))
-        target = open_target(server.url, ca_file=authority.ca_file, max_concurrency=8)
-        plans: list[Plan | PlainPlan] = []
+        plans = []
         for _ in range(chance.randint(1, 4)):
             number += 1
-            if chance.random() < 0.3:
-                plans.append(PlainPlan.random(number, chance))
-            else:
-                plans.append(Plan.random(number, chance))
-        threads = [
-            threading.Thread(
-                target=plan.run, args=(target if isinstance(plan, PlainPlan) else options,)
-            )
-            for plan in plans
-        ]
+            plans.append(Plan.random(number, chance))
+        threads = [threading.Thread(target=plan.run, args=(options,)) for plan in plans]
         for thread in threads:
             thread.start()
         for thread in threads:
