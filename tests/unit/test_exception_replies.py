@@ -170,8 +170,12 @@ def test_replies_with_one_part_changed(data: st.DataObject) -> None:
     changed = _with(nodes, place, data.draw(_ODD))
     again = exceptions.unpack(_codec.encode_text(changed), False, 4 * LIMIT)
     if again is not None:
-        assert isinstance(str(again), str) and pickle.dumps(again)
+        assert isinstance(str(again), str)
         "".join(traceback.format_exception(again))
+        try:
+            assert pickle.dumps(again)
+        except RecursionError:  # tblib follows causes in a circle, once distributed is imported
+            assert "tblib.pickling_support" in sys.modules
     with contextlib.suppress(_codec.DecodeFailure):
         str(
             exceptions.restore(
