@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdint.h>
 #include <unistd.h>
 #if defined(__linux__)
@@ -62,4 +63,12 @@ lm_event_clear(struct lm_event *event)
     was_set = was_set || got > 0;
   } while ((got < 0 && errno == EINTR) || got == (ssize_t)sizeof sink);
   return was_set;
+}
+
+int
+lm_event_await(int read_fd, int timeout_ms)
+{
+  struct pollfd ask = {.fd = read_fd, .events = POLLIN};
+  int ready = poll(&ask, 1, timeout_ms);
+  return ready < 0 && errno == EINTR ? 0 : ready;
 }

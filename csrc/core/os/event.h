@@ -15,5 +15,8 @@ int lm_event_open(struct lm_event *event, struct lm_error *err);
 void lm_event_close(struct lm_event *event);
 void lm_event_set(struct lm_event *event);
 bool lm_event_clear(struct lm_event *event); /* true: it was set */
+/* Wait for at most timeout_ms until a read_fd is readable. 1: it is; 0: it is not, or a signal came; -1: errno
+ * says why. */
+int lm_event_await(int read_fd, int timeout_ms);
 
 #endif

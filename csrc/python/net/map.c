@@ -1,10 +1,9 @@
 /* Map: one map in flight, for the thread that submits and takes. */
 #include "net.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <string.h>
 
+#include "os/event.h"
 #include "os/seams.h"
 
 enum {
@@ -180,16 +179,13 @@ map_take(PyObject *object, PyObject *unused)
   return lmpy_completion_new(PyModule_GetState(PyType_GetModule(Py_TYPE(object))), job);
 }
 
-/* poll without the GIL: 1 readable, 0 not, -1 and an exception (of a signal handler, usually). */
+/* Wait without the GIL: 1 readable, 0 not, -1 and an exception (of a signal handler, usually). */
 static int
 map_wait_slice(int fd, int timeout_ms)
 {
-  struct pollfd ask = {.fd = fd, .events = POLLIN};
   int ready;
   Py_BEGIN_ALLOW_THREADS
-  ready = poll(&ask, 1, timeout_ms);
-  if (ready < 0 && errno == EINTR)
-    ready = 0;
+  ready = lm_event_await(fd, timeout_ms);
   Py_END_ALLOW_THREADS
   if (ready < 0) {
     PyErr_SetFromErrno(PyExc_OSError);
