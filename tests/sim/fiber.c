@@ -55,7 +55,8 @@ static struct {
   uint64_t random[4];
   int64_t now_ns, frozen_ns;
   struct sim_fiber fibers[MAX_FIBERS], *self;
-  uint64_t ready; /* fibers that are READY, one bit for each index */
+  struct sim_fiber *host; /* the thread itself, where it is a fiber; else NULL */
+  uint64_t ready;         /* fibers that are READY, one bit for each index */
   unsigned n_alive;
   struct sim_context scheduler;
   struct event *events; /* a heap */
@@ -251,13 +252,28 @@ body(void)
   sim_context_leave(&self->context, &sim.scheduler);
 }
 
-struct sim_fiber *
-sim_spawn(const char *name, void *(*run)(void *), void *argument)
+/* One that is ready to run; NULL: there are as many as there may be. */
+static struct sim_fiber *
+new_fiber(const char *name)
 {
   struct sim_fiber *fiber = NULL;
   for (unsigned i = 0; i < MAX_FIBERS && fiber == NULL; i++)
     if (sim.fibers[i].state == FREE)
       fiber = &sim.fibers[i];
+  if (fiber == NULL)
+    return NULL;
+  fiber->index = (unsigned)(fiber - sim.fibers);
+  set_state(fiber, READY);
+  fiber->name = name;
+  fiber->queue = NULL;
+  sim.n_alive++;
+  return fiber;
+}
+
+struct sim_fiber *
+sim_spawn(const char *name, void *(*run)(void *), void *argument)
+{
+  struct sim_fiber *fiber = new_fiber(name);
   if (fiber == NULL)
     return NULL;
   if (fiber->stack == NULL) {
@@ -267,14 +283,9 @@ sim_spawn(const char *name, void *(*run)(void *), void *argument)
       record_must(NULL);
     fiber->stack = at + GUARD_BYTES;
   }
-  fiber->index = (unsigned)(fiber - sim.fibers);
-  set_state(fiber, READY);
-  fiber->name = name;
   fiber->run = run;
   fiber->argument = argument;
-  fiber->queue = NULL;
   sim_context_make(&fiber->context, fiber->stack, STACK_BYTES, body);
-  sim.n_alive++;
   return fiber;
 }
 
@@ -290,10 +301,22 @@ sim_name(void)
   return sim.self == NULL ? "world" : sim.self->name;
 }
 
+static void schedule(void);
+
 static void
 leave(void)
 {
-  sim_context_swap(&sim.self->context, &sim.scheduler);
+  if (sim.self != sim.host) {
+    sim_context_swap(&sim.self->context, &sim.scheduler);
+    return;
+  }
+  sim.self = NULL;
+  schedule();
+  if (sim.self == NULL) {
+    fprintf(stderr, "sim: stuck after %llu switches: %s\n", (unsigned long long)sim.switches,
+            sim.stuck);
+    abort();
+  }
 }
 
 void
@@ -405,8 +428,8 @@ name_stuck(void)
                              sim.fibers[i].name, sim.fibers[i].state == READY ? "runs" : "waits");
 }
 
-bool
-sim_run(void *(*first)(void *), void *argument)
+static void
+reset(void)
 {
   reuse_memory();
   sim.now_ns = sim.frozen_ns = 0;
@@ -414,10 +437,15 @@ sim_run(void *(*first)(void *), void *argument)
   sim.ready = 0;
   sim.n_events = 0;
   sim.order = sim.switches = 0;
-  sim.self = NULL;
+  sim.self = sim.host = NULL;
   for (unsigned i = 0; i < MAX_FIBERS; i++)
     sim.fibers[i].state = FREE;
-  sim_spawn("main", first, argument);
+}
+
+/* On the thread's own stack: until all have ended, none can go on, or it is the host's turn. */
+static void
+schedule(void)
+{
   while (sim.n_alive > 0 && sim.switches++ < MAX_SWITCHES) {
     while (sim.n_events > 0 && sim.events[0].when_ns <= sim.now_ns) {
       struct event event = pop_event();
@@ -429,6 +457,8 @@ sim_run(void *(*first)(void *), void *argument)
       if (sim_one_in(PREEMPTED_ONE_IN))
         sim.now_ns += sim_between(0, PREEMPTED_NS);
       sim.self = next;
+      if (next == sim.host)
+        return;
       sim_context_swap(&sim.scheduler, &next->context);
       sim.self = NULL;
     } else if (sim.n_events > 0) {
@@ -439,7 +469,28 @@ sim_run(void *(*first)(void *), void *argument)
   }
   if (sim.n_alive > 0)
     name_stuck();
+}
+
+bool
+sim_run(void *(*first)(void *), void *argument)
+{
+  reset();
+  sim_spawn("main", first, argument);
+  schedule();
   return sim.n_alive == 0;
+}
+
+void
+sim_enter(const char *name)
+{
+  reset();
+  sim.self = sim.host = new_fiber(name);
+}
+
+unsigned
+sim_alive(void)
+{
+  return sim.n_alive;
 }
 
 const char *

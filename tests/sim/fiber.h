@@ -61,4 +61,10 @@ bool sim_run(void *(*first)(void *), void *argument);
 const char *sim_stuck(void);
 uint64_t sim_switches(void); /* of this run */
 
+/* Make the calling thread a fiber on its own stack, the first of a new run. Others run, events are called and
+ * time passes while it waits or switches, and only then. The program ends if it waits for something that will
+ * never happen. */
+void sim_enter(const char *name);
+unsigned sim_alive(void); /* fibers that have not ended */
+
 #endif

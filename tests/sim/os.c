@@ -18,6 +18,7 @@
 enum { LOOK_UP_NS = 300000000, MAX_EVENTS = 4096 };
 
 struct sim_world_options sim_options;
+void (*sim_awaited)(void);
 
 static struct {
   void (*before)(void);
@@ -249,6 +250,15 @@ sim_await_event(int fd, int64_t until_ns)
     if (!sim_wait(&events[fd].waiting, until_ns))
       return events[fd].set;
   return true;
+}
+
+int
+lm_event_await(int read_fd, int timeout_ms)
+{
+  bool readable = sim_await_event(read_fd, sim_now() + timeout_ms * (int64_t)1000000);
+  if (sim_awaited != NULL)
+    sim_awaited();
+  return readable;
 }
 
 unsigned

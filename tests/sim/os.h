@@ -33,6 +33,7 @@ void sim_fork(void);
 
 /* Wait for an event's descriptor to be readable. False: until_ns has passed, and it is not. */
 bool sim_await_event(int fd, int64_t until_ns);
+extern void (*sim_awaited)(void); /* called after each lm_event_await; NULL: nothing is */
 unsigned sim_events_open(void);
 void sim_events_forget(void); /* of a run that got stuck */
 

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 /* The promises of docs/invariants.md, by their names there. */
 enum promise {
@@ -23,8 +24,8 @@ enum promise {
 
 const char *promise_name(enum promise promise);
 
-/* Before each run. `show`: print the history as it happens. */
-void record_begin(bool show);
+/* Before each run. The history is written to this file as it happens; NULL: it is not. */
+void record_begin(FILE *file);
 void record_event(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void record_broken(enum promise promise, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

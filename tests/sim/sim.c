@@ -181,7 +181,7 @@ sim_run_world(void)
 void
 sim_begin(uint64_t seed, bool show)
 {
-  record_begin(show);
+  record_begin(show ? stdout : NULL);
   sim_net_forget();
   sim_events_forget();
   sim_starve(0);
