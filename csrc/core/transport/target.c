@@ -55,14 +55,16 @@ target_new_credentials(const char *access_key, const char *secret_key, const cha
 }
 
 /* When to request newer credentials: refresh_before_ns before they expire, or after half of the time left if
- * that has passed. */
+ * that has passed. At least a second from now, or they would be looked for again and again while there are
+ * none; at once if they have expired. */
 static int64_t
 target_refresh_time(int64_t expires_s)
 {
   if (expires_s == INT64_MAX)
     return 0;
-  int64_t now = lm_seams.unix_s(), early = expires_s - lm_periods.refresh_before_ns / 1000000000;
-  int64_t when = early > now ? early : now + (expires_s - now) / 2;
+  int64_t now = lm_seams.unix_s(), left = expires_s - now;
+  int64_t early = expires_s - lm_periods.refresh_before_ns / 1000000000;
+  int64_t when = early > now ? early : left < 0 ? now : now + (left > 1 ? left / 2 : 1);
   return when > 0 ? when : 1;
 }
 
