@@ -102,6 +102,7 @@ class Engine:
         self._options = options
         self._ordered = ordered
         self._marks_errors = marks_errors or apart
+        self._returns_failures = not link.coding.for_worker and options.on_error == "return"
         self._apart = apart
         self._sender = Sender(link, source, options, total)
         self._ready: dict[int, _Finished] = {}  # by first item, in order of completion
@@ -248,7 +249,7 @@ class Engine:
                 error.__cause__ = self.cause
         elif self._is_late():
             self._sender.stop()
-        elif not self._coding.for_worker and self._options.on_error == "return":
+        elif self._returns_failures and completion.failure != "cancelled":
             # For a payload, no worker of lambdamap turns errors into data: the failure is the result.
             self._ready[first] = _Finished([error])
             return count
