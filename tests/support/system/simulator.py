@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.machinery
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,8 +28,11 @@ def make(*goal: str, compiler: str = "cc", sanitizer: str = "none") -> Path:
     return FOLDER / "build" / f"{sanitizer}-{compiler}"
 
 
-def extension(sanitizer: str = "none") -> Path:
-    """Build the file that has `_net` on a simulated network, and `_simnet`, for this Python."""
+def extension() -> Path:
+    """Build the file that has `_net` on a simulated network, and `_simnet`, for this Python.
+
+    The environment's SAN may name a sanitizer."""
+    sanitizer = os.environ.get("SAN", "none")
     folder = make("python", f"PYTHON={sys.executable}", sanitizer=sanitizer)
     return folder / sys.implementation.cache_tag / "simnet.so"
 
