@@ -4,38 +4,15 @@
 
 enum { WORD = 8, REST = WORD - LM_PLANES, SAMPLES = 24 };
 
-static inline uint64_t
-numbers_load64(const uint8_t *at)
-{
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-  uint64_t n;
-  memcpy(&n, at, sizeof n);
-  return n;
-#else
-  return lm_load_le(at, 8);
-#endif
-}
-
-static inline void
-numbers_store64(uint8_t *at, uint64_t n)
-{
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-  memcpy(at, &n, sizeof n);
-#else
-  for (int i = 0; i < 8; i++, n >>= 8)
-    at[i] = (uint8_t)n;
-#endif
-}
-
 void
 lm_planes_split(const uint8_t *words, size_t n, uint8_t *apart, uint8_t *rest)
 {
   uint8_t *six = apart, *seven = apart + n;
   for (size_t i = 0; i < n; i++) {
-    uint64_t word = numbers_load64(words + WORD * i);
+    uint64_t word = lm_load64(words + WORD * i);
     six[i] = (uint8_t)(word >> 48);
     seven[i] = (uint8_t)(word >> 56);
-    numbers_store64(rest + REST * i, word); /* the next one overwrites its two top bytes */
+    lm_store64(rest + REST * i, word); /* the next one overwrites its two top bytes */
   }
 }
 
@@ -45,12 +22,12 @@ lm_planes_join(const uint8_t *apart, const uint8_t *rest, size_t n, uint8_t *wor
   const uint8_t *six = apart, *seven = apart + n;
   size_t i = 0;
   for (; i + 2 <= n; i++) {
-    uint64_t word = numbers_load64(rest + REST * i) & UINT64_C(0xffffffffffff);
-    numbers_store64(words + WORD * i, word | (uint64_t)six[i] << 48 | (uint64_t)seven[i] << 56);
+    uint64_t word = lm_load64(rest + REST * i) & UINT64_C(0xffffffffffff);
+    lm_store64(words + WORD * i, word | (uint64_t)six[i] << 48 | (uint64_t)seven[i] << 56);
   }
   for (; i < n; i++) {
     uint64_t word = lm_load_le(rest + REST * i, REST);
-    numbers_store64(words + WORD * i, word | (uint64_t)six[i] << 48 | (uint64_t)seven[i] << 56);
+    lm_store64(words + WORD * i, word | (uint64_t)six[i] << 48 | (uint64_t)seven[i] << 56);
   }
 }
 
@@ -73,7 +50,7 @@ lm_pack_ints(const int64_t *numbers, size_t n, int64_t minimum, unsigned width, 
     return;
   default:
     for (size_t i = 0; i < n; i++)
-      numbers_store64(out + i * width, (uint64_t)numbers[i] - base);
+      lm_store64(out + i * width, (uint64_t)numbers[i] - base);
   }
 }
 
@@ -84,7 +61,7 @@ lm_unpack_ints(const uint8_t *at, size_t n, int64_t minimum, unsigned width, int
   if (width != 0) {
     uint64_t mask = UINT64_MAX >> (64 - 8 * width);
     for (; (i + 8 / width + 1) < n; i++) {
-      uint64_t bits = (uint64_t)minimum + (numbers_load64(at + i * width) & mask);
+      uint64_t bits = (uint64_t)minimum + (lm_load64(at + i * width) & mask);
       memcpy(numbers + i, &bits, sizeof bits);
     }
   }

@@ -35,6 +35,30 @@ lm_load_le(const uint8_t *at, unsigned bytes)
   return n;
 }
 
+/* A little-endian word at any address. */
+static inline uint64_t
+lm_load64(const uint8_t *at)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  uint64_t n;
+  memcpy(&n, at, sizeof n);
+  return n;
+#else
+  return lm_load_le(at, 8);
+#endif
+}
+
+static inline void
+lm_store64(uint8_t *at, uint64_t n)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  memcpy(at, &n, sizeof n);
+#else
+  for (int i = 0; i < 8; i++, n >>= 8)
+    at[i] = (uint8_t)n;
+#endif
+}
+
 static inline int64_t
 lm_packed_at(const uint8_t *at, size_t i, int64_t minimum, unsigned width)
 {
