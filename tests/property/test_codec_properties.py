@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import zlib
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -95,6 +96,48 @@ def test_lists_of_one_kind(value: list[Any], compression: bool) -> None:
     packer = _codec.ChunkPacker(None)
     packer.fill(iter(value), 1000, 1 << 30)
     assert same(value, _codec.decode(packer.take())[1])
+
+
+def _doubles(shape: str, n: int, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    draw = np.random.default_rng(seed)
+    noise = draw.random(n)
+    if shape == "uniform":
+        return noise
+    if shape == "normal":
+        return draw.normal(size=n)
+    if shape == "walk":
+        return 100 + np.cumsum(draw.normal(size=n))
+    if shape == "mostly one":
+        return np.where(noise < 0.02, noise, 1 / 3)
+    if shape == "some of each":
+        return np.where(noise < 0.3, noise, np.where(noise < 0.6, draw.normal(0, 1e6, n), 1 / 7))
+    if shape == "repeated":
+        return noise[np.arange(n) // 4]
+    if shape == "ascending":
+        return np.arange(n) / 7
+    return draw.integers(0, 2**64, n, np.uint64).view(np.float64)
+
+
+def _zlib_planes(doubles: np.ndarray[Any, np.dtype[np.float64]]) -> int:
+    deflate = zlib.compressobj(1, zlib.DEFLATED, -15, 8, zlib.Z_RLE)
+    both = doubles.view(np.uint8).reshape(-1, 8)[:, 6:].T.tobytes()
+    return len(deflate.compress(both) + deflate.flush())
+
+
+@given(
+    st.sampled_from(["uniform", "normal", "walk", "mostly one", "some of each", "repeated", "ascending", "bits"]),
+    st.integers(64, 3000),
+    st.integers(0, 2**32),
+)  # fmt: skip
+def test_doubles_take_no_more_than_with_zlib(shape: str, n: int, seed: int) -> None:
+    doubles = _doubles(shape, n, seed)
+    value = doubles.tolist()
+    frame, plain = _codec.encode(value), _codec.encode(value, compression=False)
+    assert same(value, _codec.decode(frame))
+    reference_decoder.decode(frame)
+    assert len(frame) <= len(plain)
+    assume(len(plain) > 8 * n)  # else they travel as a constant
+    assert len(frame) <= 16 + 1.01 * (len(plain) - 2 * n + _zlib_planes(doubles))
 
 
 dtypes = st.one_of(

@@ -6,7 +6,6 @@
 
 struct lm_deflate {
   z_stream stream;
-  enum lm_deflate_mode mode;
 };
 
 struct lm_inflate {
@@ -37,7 +36,6 @@ lm_deflate_new(void)
     return NULL;
   deflater->stream.zalloc = deflate_take_memory;
   deflater->stream.zfree = deflate_give_memory;
-  deflater->mode = LM_DEFLATE_TEXT;
   if (deflateInit2(&deflater->stream, 1, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
     lm_free(deflater);
     return NULL;
@@ -79,8 +77,8 @@ lm_inflate_destroy(struct lm_inflate *inflater)
 }
 
 int
-lm_deflate_run(struct lm_deflate *deflater, enum lm_deflate_mode mode, const uint8_t *bytes,
-               size_t n, size_t max_out, struct lm_buf *out, struct lm_error *err)
+lm_deflate_run(struct lm_deflate *deflater, const uint8_t *bytes, size_t n, size_t max_out,
+               struct lm_buf *out, struct lm_error *err)
 {
   if (n > UINT32_MAX || max_out > UINT32_MAX)
     return lm_error_set(err, LM_E_LIMIT, "%zu bytes are more than can be deflated at once", n);
@@ -91,13 +89,6 @@ lm_deflate_run(struct lm_deflate *deflater, enum lm_deflate_mode mode, const uin
   z_stream *stream = &deflater->stream;
   if (deflateReset(stream) != Z_OK)
     return lm_error_set(err, LM_E_SYSTEM, "deflateReset failed");
-  if (deflater->mode != mode) {
-    /* No input since the reset, so this flushes nothing. */
-    int strategy = mode == LM_DEFLATE_RUNS ? Z_RLE : Z_DEFAULT_STRATEGY;
-    if (deflateParams(stream, 1, strategy) != Z_OK)
-      return lm_error_set(err, LM_E_SYSTEM, "deflateParams failed");
-    deflater->mode = mode;
-  }
   stream->next_in = (Bytef *)(uintptr_t)bytes;
   stream->avail_in = (uInt)n;
   stream->next_out = room;

@@ -1,4 +1,5 @@
-/* Raw deflate (RFC 1951) on streams that are reset and reused. The only file that uses zlib. One thread at a time per coder; usable without the GIL. */
+/* Raw deflate (RFC 1951) on streams that are reset and reused. wire/huffman writes byte planes; this is
+ * the only file that uses zlib. One thread at a time per coder; usable without the GIL. */
 #ifndef LM_WIRE_DEFLATE_H
 #define LM_WIRE_DEFLATE_H
 
@@ -8,11 +9,6 @@
 
 #include "base/buf.h"
 #include "base/error.h"
-
-enum lm_deflate_mode {
-  LM_DEFLATE_TEXT, /* level 1: structure */
-  LM_DEFLATE_RUNS  /* level 1, runs of one byte only (Z_RLE): byte planes */
-};
 
 enum { LM_DEFLATE_MAX_RATIO = 1032 }; /* the highest ratio that deflate can reach */
 
@@ -27,8 +23,8 @@ void lm_inflate_destroy(struct lm_inflate *stream);
 
 /* Append the deflated bytes to *out. 1; or 0, with *out unchanged, if they are more than max_out; or
  * -1 and *err when out of memory or if n is above 4 GB. */
-int lm_deflate_run(struct lm_deflate *stream, enum lm_deflate_mode mode, const uint8_t *bytes,
-                   size_t n, size_t max_out, struct lm_buf *out, struct lm_error *err);
+int lm_deflate_run(struct lm_deflate *stream, const uint8_t *bytes, size_t n, size_t max_out,
+                   struct lm_buf *out, struct lm_error *err);
 
 /* Write exactly raw_n bytes to raw. -1 and *err unless the n bytes are one complete deflate stream
  * that inflates to raw_n bytes. */

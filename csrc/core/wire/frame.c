@@ -5,13 +5,14 @@
 #include "base/alloc.h"
 #include "wire/base64.h"
 #include "wire/deflate.h"
+#include "wire/huffman.h"
 #include "wire/mpcheck.h"
 #include "wire/numbers.h"
 
 enum {
   MAGIC = 'L',
   FLAG_DEFLATED = 1, /* the structure is deflated */
-  FLAG_PLANES = 2,   /* the two top bytes of all words are stored apart, run-length coded */
+  FLAG_PLANES = 2,   /* the two top bytes of all words are stored apart, deflated */
   FLAG_PACKED = 4,   /* the packed section is deflated */
   FLAGS_KNOWN = FLAG_DEFLATED | FLAG_PLANES | FLAG_PACKED,
   MIN_DEFLATED = 256, /* smaller sections are not deflated */
@@ -256,13 +257,12 @@ frame_deflate_section(struct lm_coder *coder, const uint8_t *bytes, size_t n, st
     return -1;
   if (n > 4 * SAMPLE) { /* deflate a large one only if a sample from its middle gains */
     lm_buf_clear(&coder->planes);
-    int gains = lm_deflate_run(coder->deflate, LM_DEFLATE_TEXT, bytes + n / 2, SAMPLE,
-                               SAMPLE - SAMPLE / 10, &coder->planes, err);
+    int gains = lm_deflate_run(coder->deflate, bytes + n / 2, SAMPLE, SAMPLE - SAMPLE / 10,
+                               &coder->planes, err);
     if (gains <= 0)
       return gains;
   }
-  return lm_deflate_run(coder->deflate, LM_DEFLATE_TEXT, bytes, n, n - n / 10, &coder->deflated,
-                        err);
+  return lm_deflate_run(coder->deflate, bytes, n, n - n / 10, &coder->deflated, err);
 }
 
 /* Split n words into coder->planes: 2n bytes of planes, then the rest. Deflate the planes into
@@ -275,11 +275,15 @@ frame_deflate_planes(struct lm_coder *coder, const struct lm_frame_view *view, s
     return 0;
   lm_buf_clear(&coder->planes);
   uint8_t *place = lm_buf_reserve(&coder->planes, view->words_len + LM_SLACK);
-  if (place == NULL || frame_ready_to_deflate(coder, err) != 0)
+  uint8_t *room = lm_buf_reserve(&coder->deflated, lm_huffman_bound(words, LM_PLANES));
+  if (place == NULL || room == NULL)
     return lm_error_nomem(err, view->words_len);
   lm_planes_split(view->words, words, place, place + apart);
-  return lm_deflate_run(coder->deflate, LM_DEFLATE_RUNS, place, apart, apart - apart / 10,
-                        &coder->deflated, err);
+  size_t stored = lm_huffman_write(place, words, LM_PLANES, room);
+  if (stored > apart - apart / 10)
+    return 0;
+  coder->deflated.len += stored;
+  return 1;
 }
 
 static void

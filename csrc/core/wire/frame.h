@@ -1,8 +1,8 @@
 /* A frame: one value on the wire. docs/wire-format.md says what the bytes mean.
  *
  * A frame has two forms. *Raw*: produced by packing and read by unpacking; nothing is compressed.
- * *Sealed*: as sent; its structure is deflated and its byte planes are run-length coded where that
- * saves space. Both start with the same header, whose flags say which sections are compressed.
+ * *Sealed*: as sent; its structure and its byte planes are deflated where that saves
+ * space. Both start with the same header, whose flags say which sections are compressed.
  */
 #ifndef LM_WIRE_FRAME_H
 #define LM_WIRE_FRAME_H

@@ -1,0 +1,617 @@
+#include "wire/huffman.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "wire/numbers.h"
+
+enum {
+  LITERALS = 256,
+  END = 256,     /* the symbol that ends a block */
+  LENGTHS = 257, /* the first symbol of lengths */
+  SYMBOLS = 286,
+  LENGTH_SYMBOLS = 19, /* of the code in which a block's code lengths are written */
+  DISTANCES = 2,  /* declared: 1 and 2, a bit each, so that the code is complete; only 1 is used */
+  MOST_BITS = 12, /* of a code; deflate allows 15. Four of them and seven bits fit a word */
+  MOST_LENGTH_BITS = 7,
+  SHORTEST = 3, /* match */
+  LONGEST = 258,
+  RUN_BITS = 8, /* about what a run takes: runs whose literals take less are written as literals */
+  JOINED = 256, /* symbols in two sections, below which they share a block */
+  FEW = 24,     /* keys that are sorted by insertion */
+  WORD = 8
+};
+
+/* --- bits --- */
+
+struct huffman_bits {
+  uint8_t *at;
+  uint64_t waiting; /* the lowest `count` bits, not yet written */
+  unsigned count;   /* below 8 after a flush */
+};
+
+static inline void
+huffman_flush(struct huffman_bits *out)
+{
+  lm_store64(out->at, out->waiting);
+  out->at += out->count / 8;
+  out->waiting >>= out->count & ~7u;
+  out->count &= 7;
+}
+
+/* At most 56 bits between two flushes. */
+static inline void
+huffman_put(struct huffman_bits *out, uint64_t bits, unsigned count)
+{
+  out->waiting |= bits << out->count;
+  out->count += count;
+}
+
+/* --- codes --- */
+
+/* A prefix code: entry = code, first bit lowest, and from bit 16 on its length. */
+struct huffman_code {
+  uint8_t lengths[SYMBOLS]; /* 0: unused */
+  uint32_t entries[SYMBOLS];
+};
+
+static inline void
+huffman_put_entry(struct huffman_bits *out, uint32_t entry)
+{
+  huffman_put(out, entry & 0xffff, entry >> 16);
+}
+
+/* Sort keys, ascending: by insertion if there are few, else by bits 9 to 24, a byte at a time. Both are stable, and
+ * keys come in the order of their lower bits. */
+static void
+huffman_sort(uint32_t *keys, size_t n)
+{
+  if (n <= FEW) {
+    for (size_t i = 1; i < n; i++) {
+      uint32_t key = keys[i];
+      size_t at = i;
+      for (; at > 0 && keys[at - 1] > key; at--)
+        keys[at] = keys[at - 1];
+      keys[at] = key;
+    }
+    return;
+  }
+  uint32_t other[SYMBOLS];
+  uint16_t starts[2][256] = {{0}};
+  for (size_t i = 0; i < n; i++) {
+    starts[0][keys[i] >> 9 & 255]++;
+    starts[1][keys[i] >> 17 & 255]++;
+  }
+  uint16_t sums[2] = {0, 0};
+  for (size_t digit = 0; digit < 256; digit++)
+    for (int pass = 0; pass < 2; pass++) {
+      uint16_t count = starts[pass][digit];
+      starts[pass][digit] = sums[pass];
+      sums[pass] = (uint16_t)(sums[pass] + count);
+    }
+  for (size_t i = 0; i < n; i++)
+    other[starts[0][keys[i] >> 9 & 255]++] = keys[i];
+  for (size_t i = 0; i < n; i++)
+    keys[starts[1][other[i] >> 17 & 255]++] = other[i];
+}
+
+/* Count the leaves at each depth of the Huffman tree of n >= 2 weights, ascending, those deeper than `most` at
+ * `most`. In place, after Moffat and Katajainen: weights become sums, then indices of parents, then depths of
+ * the inner nodes. */
+static void
+huffman_count_depths(uint32_t *weights, size_t n, unsigned most, uint32_t *leaves)
+{
+  size_t inner = 0, leaf = 0;
+  for (size_t next = 0; next < n - 1; next++) {
+    uint32_t sum = 0;
+    for (int child = 0; child < 2; child++) {
+      if (leaf == n || (inner < next && weights[inner] < weights[leaf])) {
+        sum += weights[inner];
+        weights[inner++] = (uint32_t)next;
+      } else {
+        sum += weights[leaf++];
+      }
+    }
+    weights[next] = sum;
+  }
+  weights[n - 2] = 0;
+  for (size_t next = n - 2; next-- > 0;)
+    weights[next] = weights[weights[next]] + 1;
+  size_t node = n - 1; /* inner nodes not yet looked at, deepest first */
+  for (uint32_t depth = 0, places = 1; places > 0; depth++) {
+    uint32_t nodes = 0;
+    for (; node > 0 && weights[node - 1] == depth; node--)
+      nodes++;
+    leaves[depth < most ? depth : most] += places - nodes;
+    places = 2 * nodes;
+  }
+}
+
+/* Find the lengths, at most `most` bits, of a code for symbols with these counts, of which at least two are not 0.
+ * It is a Huffman code, unless that is deeper: then some symbols of fewer bits are put deeper until the
+ * others fit. */
+static void
+huffman_find_lengths(const uint32_t *counts, size_t symbols, unsigned most, uint8_t *lengths)
+{
+  uint32_t keys[SYMBOLS], weights[SYMBOLS], leaves[16] = {0};
+  size_t n = 0;
+  for (size_t symbol = 0; symbol < symbols; symbol++) {
+    lengths[symbol] = 0;
+    keys[n] = counts[symbol] << 9 | (uint32_t)symbol;
+    n += counts[symbol] != 0;
+  }
+  huffman_sort(keys, n);
+  for (size_t i = 0; i < n; i++)
+    weights[i] = keys[i] >> 9;
+  huffman_count_depths(weights, n, most, leaves);
+  uint32_t room = UINT32_C(1) << most, taken = 0; /* in codes of the greatest length */
+  for (unsigned length = 1; length <= most; length++)
+    taken += leaves[length] << (most - length);
+  for (; taken > room; taken--) {
+    unsigned length = most - 1;
+    while (leaves[length] == 0)
+      length--;
+    leaves[most]--;
+    leaves[length]--;
+    leaves[length + 1] += 2;
+  }
+  size_t i = 0;
+  for (unsigned length = most; length > 0; length--)
+    for (uint32_t left = leaves[length]; left > 0; left--)
+      lengths[keys[i++] & 511] = (uint8_t)length;
+}
+
+/* The entry of a code whose first bit is the highest. */
+static inline uint32_t
+huffman_entry(uint32_t bits, unsigned length)
+{
+  bits = (bits & 0x5555) << 1 | (bits >> 1 & 0x5555);
+  bits = (bits & 0x3333) << 2 | (bits >> 2 & 0x3333);
+  bits = (bits & 0x0f0f) << 4 | (bits >> 4 & 0x0f0f);
+  bits = (bits & 0x00ff) << 8 | bits >> 8;
+  return bits >> (16 - length) | (uint32_t)length << 16;
+}
+
+/* Fill in the entries, from the lengths (RFC 1951, 3.2.2). */
+static void
+huffman_find_entries(struct huffman_code *code, size_t symbols)
+{
+  uint32_t next[16] = {0}, counts[16] = {0};
+  for (size_t symbol = 0; symbol < symbols; symbol++)
+    counts[code->lengths[symbol]]++;
+  counts[0] = 0;
+  for (unsigned length = 1; length < 16; length++)
+    next[length] = (next[length - 1] + counts[length - 1]) << 1;
+  for (size_t symbol = 0; symbol < symbols; symbol++) {
+    unsigned length = code->lengths[symbol];
+    if (length == 0)
+      continue;
+    code->entries[symbol] = huffman_entry(next[length]++, length);
+  }
+}
+
+/* The fixed code: ranges of symbols with codes of one length (RFC 1951, 3.2.6). */
+static const struct huffman_range {
+  uint16_t from, to, first;
+  uint8_t length;
+} FIXED_RANGES[] = {{0, 144, 0x30, 8}, {144, 256, 0x190, 9}, {256, 280, 0, 7}, {280, 286, 0xc0, 8}};
+
+static size_t
+huffman_count_fixed_bits(const uint32_t *counts)
+{
+  size_t bits = 0;
+  for (size_t i = 0; i < sizeof FIXED_RANGES / sizeof *FIXED_RANGES; i++) {
+    size_t used = 0;
+    for (size_t symbol = FIXED_RANGES[i].from; symbol < FIXED_RANGES[i].to; symbol++)
+      used += counts[symbol];
+    bits += used * FIXED_RANGES[i].length;
+  }
+  return bits;
+}
+
+static void
+huffman_find_fixed_entries(uint32_t *entries)
+{
+  for (size_t i = 0; i < sizeof FIXED_RANGES / sizeof *FIXED_RANGES; i++) {
+    const struct huffman_range *range = &FIXED_RANGES[i];
+    for (size_t symbol = range->from; symbol < range->to; symbol++)
+      entries[symbol] =
+          huffman_entry((uint32_t)(range->first + symbol - range->from), range->length);
+  }
+}
+
+/* --- runs --- */
+
+struct huffman_length {
+  unsigned symbol, extra, bits; /* the number of extra bits, and their value */
+};
+
+static inline struct huffman_length
+huffman_length_of(size_t run)
+{
+  unsigned over = (unsigned)run - SHORTEST;
+  if (run == LONGEST)
+    return (struct huffman_length){SYMBOLS - 1, 0, 0};
+  if (over < 8)
+    return (struct huffman_length){LENGTHS + over, 0, 0};
+  unsigned extra = 29 - (unsigned)__builtin_clz(over);
+  return (struct huffman_length){LENGTHS + 4 * (extra + 1) + (over >> extra & 3), extra,
+                                 over & ((1u << extra) - 1)};
+}
+
+/* Which runs are written as such: `least` bytes or more, by the byte that they repeat. */
+struct huffman_rule {
+  uint8_t least[LITERALS];
+  unsigned any; /* shorter ones are not looked for; at most WORD */
+};
+
+/* Find the next run at or after `at` > 0: bytes equal to the one before them. Return where it begins, and its
+ * length; n and 0: there is none. */
+static size_t
+huffman_next_run(const uint8_t *bytes, size_t at, size_t n, const struct huffman_rule *rule,
+                 size_t *run)
+{
+  const uint64_t mask = UINT64_MAX >> (64 - 8 * rule->any);
+  while (at + WORD <= n) {
+    uint64_t differ = (lm_load64(bytes + at) ^ lm_load64(bytes + at - 1)) & mask;
+    if (differ != 0) {
+      at += (71 - (unsigned)__builtin_clzll(differ)) / 8;
+      continue;
+    }
+    size_t end = at + rule->any;
+    for (; end + WORD <= n; end += WORD) {
+      uint64_t more = lm_load64(bytes + end) ^ lm_load64(bytes + end - 1);
+      if (more != 0) {
+        end += (unsigned)__builtin_ctzll(more) / 8;
+        break;
+      }
+    }
+    while (end < n && bytes[end] == bytes[at])
+      end++;
+    if (end - at >= rule->least[bytes[at]]) {
+      *run = end - at;
+      return at;
+    }
+    at = end + 1;
+  }
+  *run = 0;
+  return n;
+}
+
+/* --- sections --- */
+
+/* Bytes in a row, how often each symbol is written for them, and which of their runs are written as such. */
+struct huffman_section {
+  const uint8_t *bytes;
+  size_t n;
+  struct huffman_rule rule;
+  uint32_t counts[SYMBOLS];
+  uint32_t runs;    /* matches that are written for them */
+  uint32_t extra;   /* bits after all lengths */
+  uint32_t symbols; /* all literals and matches */
+};
+
+/* Count the bytes, and make the rule for their runs. Return whether any may pay. */
+static bool
+huffman_count_literals(struct huffman_section *section)
+{
+  const uint64_t sevens = UINT64_C(0x7f7f7f7f7f7f7f7f), ones = UINT64_C(0x0101010101010101);
+  const uint8_t *bytes = section->bytes;
+  const size_t n = section->n;
+  /* Four tables, so that equal bytes in a row do not wait for each other, and one for words of bytes that are all
+   * equal to the one before. */
+  uint32_t tables[5][LITERALS] = {{0}};
+  uint64_t before = bytes[0] ^ 1u, chance = 0;
+  size_t i = 0, equal = 0, in_runs = 0;
+  for (; i + WORD <= n; i += WORD) {
+    uint64_t word = lm_load64(bytes + i), differ = word ^ (word << 8 | before);
+    before = word >> 56;
+    if (differ == 0) {
+      size_t from = i;
+      while (i + 2 * WORD <= n && lm_load64(bytes + i + WORD) == word)
+        i += WORD;
+      tables[4][before] += (uint32_t)(i + WORD - from);
+      in_runs += i + WORD - from;
+      continue;
+    }
+    uint64_t zeros = ~(((differ & sevens) + sevens) | differ | sevens) >> 7;
+    equal += (zeros * ones) >> 56;
+    tables[0][word & 255]++;
+    tables[1][word >> 8 & 255]++;
+    tables[2][word >> 16 & 255]++;
+    tables[3][word >> 24 & 255]++;
+    tables[0][word >> 32 & 255]++;
+    tables[1][word >> 40 & 255]++;
+    tables[2][word >> 48 & 255]++;
+    tables[3][word >> 56]++;
+  }
+  for (; i < n; i++)
+    tables[0][bytes[i]]++;
+  for (size_t byte = 0; byte < LITERALS; byte++) {
+    uint64_t outside = tables[0][byte] + tables[1][byte] + tables[2][byte] + tables[3][byte];
+    chance += outside * outside;
+    section->counts[byte] = (uint32_t)outside + tables[4][byte];
+  }
+  /* Equal neighbours outside of these words, twice as many as bytes in random order would have: short runs. */
+  size_t outside = n - in_runs;
+  bool short_ones = outside > 0 && equal > 2 * chance / outside + outside / 16;
+  if (!short_ones && in_runs * 32 < n)
+    return false;
+  section->rule.any = short_ones ? SHORTEST : WORD;
+  for (size_t byte = 0; byte < LITERALS; byte++) {
+    uint32_t count = section->counts[byte], one_in = count == 0 ? 1 : (uint32_t)n / count;
+    unsigned bits = one_in < 4 ? 1 : 31 - (unsigned)__builtin_clz(one_in);
+    unsigned least = RUN_BITS / bits + 1; /* bits: about what a literal takes */
+    section->rule.least[byte] = (uint8_t)(least < SHORTEST ? SHORTEST : least);
+  }
+  return true;
+}
+
+static void
+huffman_count(struct huffman_section *section, const uint8_t *bytes, size_t n)
+{
+  section->bytes = bytes;
+  section->n = section->symbols = n;
+  section->runs = section->extra = 0;
+  section->rule.any = 0;
+  memset(section->counts + LITERALS, 0,
+         sizeof section->counts - LITERALS * sizeof *section->counts);
+  if (!huffman_count_literals(section))
+    return;
+  size_t run, at = huffman_next_run(bytes, 1, n, &section->rule, &run);
+  for (; run != 0; at = huffman_next_run(bytes, at + 1, n, &section->rule, &run)) {
+    uint8_t byte = bytes[at];
+    at += run;
+    while (run >= SHORTEST) {
+      size_t some = run < LONGEST ? run : LONGEST;
+      struct huffman_length length = huffman_length_of(some);
+      section->counts[length.symbol]++;
+      section->counts[byte] -= (uint32_t)some;
+      section->symbols -= (uint32_t)some - 1;
+      section->extra += length.extra;
+      section->runs++;
+      run -= some;
+    }
+  }
+}
+
+/* Whether two sections take less as one block: if there is little in one of them, or in both, its codes would
+ * take more than they save. */
+static bool
+huffman_may_join(const struct huffman_section *one, const struct huffman_section *other)
+{
+  uint32_t less = one->symbols < other->symbols ? one->symbols : other->symbols;
+  uint32_t both = one->symbols + other->symbols;
+  return both < JOINED || less < both / 16;
+}
+
+/* --- blocks --- */
+
+/* How a block may be written. */
+struct huffman_plan {
+  uint32_t counts[SYMBOLS];
+  struct huffman_code code;
+  /* the block's header: its code lengths, run-length coded, as symbols with their extra bits from bit 5 on */
+  uint16_t header[SYMBOLS + DISTANCES];
+  uint8_t header_lengths[LENGTH_SYMBOLS];
+  size_t header_n, literals; /* `literals`: symbols with a length in the header */
+};
+
+/* How many bits follow each symbol of a header; the order in which their lengths are written. */
+static const uint8_t HEADER_EXTRA[LENGTH_SYMBOLS] = {[16] = 2, [17] = 3, [18] = 7};
+static const uint8_t HEADER_ORDER[LENGTH_SYMBOLS] = {16, 17, 18, 0, 8,  7, 9,  6, 10, 5,
+                                                     11, 4,  12, 3, 13, 2, 14, 1, 15};
+
+static size_t
+huffman_count_header_lengths(const struct huffman_plan *plan)
+{
+  size_t n = LENGTH_SYMBOLS;
+  while (n > 4 && plan->header_lengths[HEADER_ORDER[n - 1]] == 0)
+    n--;
+  return n;
+}
+
+/* Run-length code the lengths into the header; return its bits. */
+static size_t
+huffman_make_header(struct huffman_plan *plan)
+{
+  uint8_t lengths[SYMBOLS + DISTANCES];
+  uint32_t counts[LENGTH_SYMBOLS] = {0};
+  size_t n = SYMBOLS, used = 0;
+  while (plan->code.lengths[n - 1] == 0)
+    n--; /* not below END, which is always used */
+  plan->literals = n;
+  memcpy(lengths, plan->code.lengths, n);
+  memset(lengths + n, 1, DISTANCES);
+  n += DISTANCES;
+  for (size_t at = 0, next; at < n; at = next) {
+    unsigned length = lengths[at];
+    for (next = at + 1; next < n && lengths[next] == length;)
+      next++;
+    size_t left = next - at;
+    if (length != 0) {
+      plan->header[used++] = (uint16_t)length;
+      left--;
+    }
+    while (left >= 3) {
+      unsigned symbol = length != 0 ? 16 : left <= 10 ? 17 : 18;
+      size_t least = symbol == 18 ? 11 : 3, most = symbol == 16 ? 6 : symbol == 17 ? 10 : 138;
+      size_t taken = left < most ? left : most;
+      plan->header[used++] = (uint16_t)(symbol | (taken - least) << 5);
+      left -= taken;
+    }
+    for (; left > 0; left--)
+      plan->header[used++] = (uint16_t)length;
+  }
+  plan->header_n = used;
+  for (size_t i = 0; i < used; i++)
+    counts[plan->header[i] & 31]++;
+  huffman_find_lengths(counts, LENGTH_SYMBOLS, MOST_LENGTH_BITS, plan->header_lengths);
+  size_t bits = 5 + 5 + 4 + 3 * huffman_count_header_lengths(plan);
+  for (size_t symbol = 0; symbol < LENGTH_SYMBOLS; symbol++)
+    bits += counts[symbol] * (size_t)(plan->header_lengths[symbol] + HEADER_EXTRA[symbol]);
+  return bits;
+}
+
+static size_t
+huffman_count_bits(const uint32_t *counts, const uint8_t *lengths)
+{
+  size_t bits = 0;
+  for (size_t symbol = 0; symbol < SYMBOLS; symbol++)
+    bits += (size_t)counts[symbol] * lengths[symbol];
+  return bits;
+}
+
+static void
+huffman_put_literals(struct huffman_bits *to, const uint8_t *bytes, size_t n,
+                     const uint32_t *entries)
+{
+  struct huffman_bits out = *to;
+  size_t i = 0;
+  huffman_flush(&out);
+  for (; i + 4 <= n; i += 4) {
+    uint32_t a = entries[bytes[i]], b = entries[bytes[i + 1]];
+    uint32_t c = entries[bytes[i + 2]], d = entries[bytes[i + 3]];
+    uint64_t first = (a & 0xffff) | (uint64_t)(b & 0xffff) << (a >> 16);
+    uint64_t second = (c & 0xffff) | (uint64_t)(d & 0xffff) << (c >> 16);
+    unsigned ab = (a >> 16) + (b >> 16), cd = (c >> 16) + (d >> 16);
+    huffman_put(&out, first | second << ab, ab + cd);
+    huffman_flush(&out);
+  }
+  for (; i < n; i++)
+    huffman_put_entry(&out, entries[bytes[i]]);
+  huffman_flush(&out);
+  *to = out;
+}
+
+static void
+huffman_put_section(struct huffman_bits *out, const struct huffman_section *section,
+                    const uint32_t *entries, unsigned distance_bits)
+{
+  const uint8_t *bytes = section->bytes;
+  const size_t n = section->n;
+  size_t run = 0, from = 0, at = n;
+  if (section->runs > 0)
+    at = huffman_next_run(bytes, 1, n, &section->rule, &run);
+  for (;;) {
+    huffman_put_literals(out, bytes + from, at - from, entries);
+    if (run == 0)
+      return;
+    from = at + run;
+    while (run >= SHORTEST) {
+      size_t some = run < LONGEST ? run : LONGEST;
+      struct huffman_length length = huffman_length_of(some);
+      huffman_put_entry(out, entries[length.symbol]);
+      huffman_put(out, length.bits, length.extra + distance_bits); /* distance 1 is all zeros */
+      huffman_flush(out);
+      run -= some;
+    }
+    from -= run; /* the rest is too short */
+    at = huffman_next_run(bytes, from + run + 1, n, &section->rule, &run);
+  }
+}
+
+static void
+huffman_put_header(struct huffman_bits *out, const struct huffman_plan *plan)
+{
+  struct huffman_code code;
+  size_t n = huffman_count_header_lengths(plan);
+  memcpy(code.lengths, plan->header_lengths, LENGTH_SYMBOLS);
+  huffman_find_entries(&code, LENGTH_SYMBOLS);
+  huffman_put(out, plan->literals - LENGTHS, 5);
+  huffman_put(out, DISTANCES - 1, 5);
+  huffman_put(out, n - 4, 4);
+  huffman_flush(out);
+  for (size_t i = 0; i < n; i++) {
+    huffman_put(out, plan->header_lengths[HEADER_ORDER[i]], 3);
+    huffman_flush(out);
+  }
+  for (size_t i = 0; i < plan->header_n; i++) {
+    unsigned symbol = plan->header[i] & 31;
+    huffman_put_entry(out, code.entries[symbol]);
+    huffman_put(out, plan->header[i] >> 5, HEADER_EXTRA[symbol]);
+    huffman_flush(out);
+  }
+}
+
+static void
+huffman_put_stored(struct huffman_bits *out, const uint8_t *bytes, size_t n, bool last)
+{
+  huffman_put(out, last, 3);
+  huffman_put(out, 0, -out->count & 7);
+  huffman_put(out, n | (~(uint64_t)n & 0xffff) << 16, 32);
+  huffman_flush(out);
+  if (n > 0)
+    memcpy(out->at, bytes, n);
+  out->at += n;
+}
+
+/* Write a block of one section, or of two that follow each other; `other` may be NULL. */
+static void
+huffman_put_block(struct huffman_bits *out, const struct huffman_section *one,
+                  const struct huffman_section *other, bool last)
+{
+  struct huffman_plan plan;
+  size_t n = one->n, runs = one->runs, extra = one->extra;
+  memcpy(plan.counts, one->counts, sizeof plan.counts);
+  if (other != NULL) {
+    n += other->n;
+    runs += other->runs;
+    extra += other->extra;
+    for (size_t symbol = 0; symbol < SYMBOLS; symbol++)
+      plan.counts[symbol] += other->counts[symbol];
+  }
+  plan.counts[END] = 1;
+  huffman_find_lengths(plan.counts, SYMBOLS, MOST_BITS, plan.code.lengths);
+  size_t stored = (-(out->count + 3) & 7) + 32 + 8 * n;
+  size_t fixed = huffman_count_fixed_bits(plan.counts) + extra + 5 * runs;
+  size_t dynamic = huffman_make_header(&plan) + huffman_count_bits(plan.counts, plan.code.lengths) +
+                   extra + runs;
+  if (stored <= fixed && stored <= dynamic) {
+    huffman_put_stored(out, one->bytes, n, last);
+    return;
+  }
+  huffman_put(out, last, 1);
+  if (fixed <= dynamic) {
+    huffman_put(out, 1, 2);
+    huffman_find_fixed_entries(plan.code.entries);
+  } else {
+    huffman_put(out, 2, 2);
+    huffman_put_header(out, &plan);
+    huffman_find_entries(&plan.code, SYMBOLS);
+  }
+  huffman_flush(out);
+  huffman_put_section(out, one, plan.code.entries, fixed <= dynamic ? 5 : 1);
+  if (other != NULL)
+    huffman_put_section(out, other, plan.code.entries, fixed <= dynamic ? 5 : 1);
+  huffman_put_entry(out, plan.code.entries[END]);
+  huffman_flush(out);
+}
+
+size_t
+lm_huffman_write(const uint8_t *bytes, size_t plane, size_t planes, uint8_t *out)
+{
+  struct huffman_bits bits = {out, 0, 0};
+  struct huffman_section sections[2], *held = NULL; /* counted, and not yet written */
+  size_t cuts = (plane + LM_HUFFMAN_SECTION - 1) / LM_HUFFMAN_SECTION;
+  size_t most = cuts == 0 ? 0 : (plane + cuts - 1) / cuts; /* bytes in a section */
+  for (size_t i = 0; i < planes * cuts; i++) {
+    size_t from = i % cuts * most, n = plane - from < most ? plane - from : most;
+    struct huffman_section *next = held == &sections[0] ? &sections[1] : &sections[0];
+    huffman_count(next, bytes + i / cuts * plane + from, n);
+    bool last = i == planes * cuts - 1, join = held != NULL && huffman_may_join(held, next);
+    if (join)
+      huffman_put_block(&bits, held, next, last);
+    else if (held != NULL)
+      huffman_put_block(&bits, held, NULL, false);
+    held = join ? NULL : next;
+  }
+  if (held != NULL)
+    huffman_put_block(&bits, held, NULL, true);
+  else if (cuts == 0)
+    huffman_put_stored(&bits, bytes, 0, true);
+  if (bits.count > 0)
+    huffman_put(&bits, 0, 8 - bits.count);
+  huffman_flush(&bits);
+  return (size_t)(bits.at - out);
+}
