@@ -1,9 +1,11 @@
-/* wire/huffman: zlib inflates what it writes to the same bytes, and it is never larger than stored blocks. */
+/* wire/huffman and wire/huffread: what the one writes is never larger than stored blocks, and zlib and the other inflate
+ * it to the same bytes. */
 #include <string.h>
 
 #include "check.h"
 #include "wire/deflate.h"
 #include "wire/huffman.h"
+#include "wire/huffread.h"
 
 enum { MOST = 3 * LM_HUFFMAN_SECTION + 5 };
 
@@ -16,6 +18,25 @@ next_random(void)
   static uint64_t state = 1;
   state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
   return (uint32_t)(state >> 33);
+}
+
+/* Whether a stream is read. If it is, zlib must inflate it to the same bytes. */
+static bool
+is_read(const uint8_t *stream, size_t len, size_t n)
+{
+  uint8_t *own = malloc(len + 1), *mine = malloc(n + LM_HUFFREAD_SLACK), *theirs = malloc(n + 1);
+  struct lm_error err;
+  CHECK(own != NULL && mine != NULL && theirs != NULL);
+  memcpy(own, stream, len);
+  bool good = lm_huffread(own, len, mine, n);
+  if (good) {
+    CHECK(lm_inflate_run(inflater, own, len, theirs, n, &err) == 0);
+    CHECK(memcmp(mine, theirs, n) == 0);
+  }
+  free(theirs);
+  free(mine);
+  free(own);
+  return good;
 }
 
 /* Write `planes` planes of the bytes, and inflate them again. Return the stream's length. */
@@ -31,6 +52,8 @@ written(size_t plane, size_t planes)
   CHECK(len + sizeof(uint64_t) <= bound);
   CHECK(lm_inflate_run(inflater, out, len, again, n, &err) == 0);
   CHECK(memcmp(again, own, n) == 0);
+  CHECK(is_read(out, len, n) || len < 200); /* small blocks may have the fixed code */
+  CHECK(!is_read(out, len, n + 1) && (n == 0 || !is_read(out, len, n - 1)));
   free(again);
   free(out);
   free(own);
@@ -123,6 +146,49 @@ sections(void)
   CHECK(written(10000, 2) < 5000 + 1875 + 250);
 }
 
+/* Streams that are cut, changed, or followed by more bytes. */
+static void
+broken(void)
+{
+  enum { PLANE = 400 };
+  uint8_t stream[3 * PLANE];
+  for (size_t i = 0; i < 2 * PLANE; i++)
+    bytes[i] = i < PLANE ? (uint8_t)(next_random() % 40 * (next_random() & 1)) : i % 100 == 0;
+  size_t len = lm_huffman_write(bytes, PLANE, 2, stream);
+  CHECK(len + sizeof(uint64_t) < sizeof stream && is_read(stream, len, 2 * PLANE));
+  for (size_t cut = 0; cut < len; cut++)
+    CHECK(!is_read(stream, cut, 2 * PLANE));
+  CHECK(!is_read(stream, len + 1, 2 * PLANE));
+  for (size_t bit = 0; bit < 8 * len; bit++) {
+    stream[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    for (size_t n = 2 * PLANE - 2; n <= 2 * PLANE + 2; n++)
+      (void)is_read(stream, len, n);
+    stream[bit / 8] ^= (uint8_t)(1 << bit % 8);
+  }
+}
+
+/* zlib's streams: those with other matches than runs are left to it. */
+static void
+zlibs(void)
+{
+  struct lm_deflate *deflater = lm_deflate_new();
+  struct lm_buf out;
+  struct lm_error err;
+  lm_buf_init(&out, SIZE_MAX);
+  CHECK(deflater != NULL);
+  for (size_t i = 0; i < 5000; i++)
+    bytes[i] = (uint8_t)(next_random() & 15);
+  CHECK(lm_deflate_run(deflater, bytes, 5000, 5000, &out, &err) == 1);
+  CHECK(!is_read(out.data, out.len, 5000));
+  for (size_t i = 0; i < 5000; i++)
+    bytes[i] = (uint8_t)next_random();
+  lm_buf_clear(&out);
+  CHECK(lm_deflate_run(deflater, bytes, 5000, 6000, &out, &err) == 1);
+  CHECK(is_read(out.data, out.len, 5000)); /* stored */
+  lm_buf_clean_up(&out);
+  lm_deflate_destroy(deflater);
+}
+
 int
 main(void)
 {
@@ -133,6 +199,8 @@ main(void)
   random_bytes();
   deep();
   sections();
+  broken();
+  zlibs();
   lm_inflate_destroy(inflater);
   CHECK(lm_alloc_live() == 0);
   return 0;

@@ -6,6 +6,7 @@
 #include "wire/base64.h"
 #include "wire/deflate.h"
 #include "wire/huffman.h"
+#include "wire/huffread.h"
 #include "wire/mpcheck.h"
 #include "wire/numbers.h"
 
@@ -476,10 +477,11 @@ lm_frame_open(struct lm_coder *coder, const uint8_t *sealed, size_t sealed_len,
     return -1;
   if (apart > 0) {
     lm_buf_clear(&coder->planes);
-    uint8_t *planes_place = lm_buf_reserve(&coder->planes, apart);
+    uint8_t *planes_place = lm_buf_reserve(&coder->planes, apart + LM_HUFFREAD_SLACK);
     if (planes_place == NULL)
       return lm_error_nomem(err, apart);
-    if (frame_open_section(coder, true, planes, head.planes_stored, planes_place, apart, err) != 0)
+    if (!lm_huffread(planes, head.planes_stored, planes_place, apart) &&
+        frame_open_section(coder, true, planes, head.planes_stored, planes_place, apart, err) != 0)
       return -1;
     lm_planes_join(planes_place, rest, head.words, words);
   } else if (words_len > 0) {

@@ -3,24 +3,26 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "wire/blocks.h"
 #include "wire/numbers.h"
 
 enum {
-  LITERALS = 256,
-  END = 256,     /* the symbol that ends a block */
-  LENGTHS = 257, /* the first symbol of lengths */
-  SYMBOLS = 286,
-  LENGTH_SYMBOLS = 19, /* of the code in which a block's code lengths are written */
-  DISTANCES = 2,  /* declared: 1 and 2, a bit each, so that the code is complete; only 1 is used */
-  MOST_BITS = 12, /* of a code; deflate allows 15. Four of them and seven bits fit a word */
-  MOST_LENGTH_BITS = 7,
-  SHORTEST = 3, /* match */
-  LONGEST = 258,
-  RUN_BITS = 8, /* about what a run takes: runs whose literals take less are written as literals */
-  JOINED = 256, /* symbols in two sections, below which they share a block */
-  FEW = 24,     /* keys that are sorted by insertion */
+  LITERALS = LM_BLOCK_END,
+  END = LM_BLOCK_END,
+  LENGTHS = LM_BLOCK_LENGTHS,
+  SYMBOLS = LM_BLOCK_SYMBOLS,
+  SHORTEST = LM_BLOCK_SHORTEST,
+  LONGEST = LM_BLOCK_LONGEST,
+  HEADER_SYMBOLS = LM_BLOCK_HEADER_SYMBOLS,
+  DISTANCES = 2, /* declared: 1 and 2, a bit each, so that the code is complete; only 1 is used */
+  RUN_BITS = 8,  /* about what a run takes: runs whose literals take less are written as literals */
+  JOINED = 256,  /* symbols in two sections, below which they share a block */
+  FEW = 24,      /* keys that are sorted by insertion */
+  AT_ONCE = 5,   /* literals between two flushes */
   WORD = 8
 };
+
+_Static_assert(AT_ONCE *LM_BLOCK_PLANE_BITS <= 56, "more bits than fit between two flushes");
 
 /* --- bits --- */
 
@@ -161,17 +163,6 @@ huffman_find_lengths(const uint32_t *counts, size_t symbols, unsigned most, uint
       lengths[keys[i++] & 511] = (uint8_t)length;
 }
 
-/* The entry of a code whose first bit is the highest. */
-static inline uint32_t
-huffman_entry(uint32_t bits, unsigned length)
-{
-  bits = (bits & 0x5555) << 1 | (bits >> 1 & 0x5555);
-  bits = (bits & 0x3333) << 2 | (bits >> 2 & 0x3333);
-  bits = (bits & 0x0f0f) << 4 | (bits >> 4 & 0x0f0f);
-  bits = (bits & 0x00ff) << 8 | bits >> 8;
-  return bits >> (16 - length) | (uint32_t)length << 16;
-}
-
 /* Fill in the entries, from the lengths (RFC 1951, 3.2.2). */
 static void
 huffman_find_entries(struct huffman_code *code, size_t symbols)
@@ -186,7 +177,7 @@ huffman_find_entries(struct huffman_code *code, size_t symbols)
     unsigned length = code->lengths[symbol];
     if (length == 0)
       continue;
-    code->entries[symbol] = huffman_entry(next[length]++, length);
+    code->entries[symbol] = lm_block_reverse(next[length]++, length) | (uint32_t)length << 16;
   }
 }
 
@@ -214,9 +205,8 @@ huffman_find_fixed_entries(uint32_t *entries)
 {
   for (size_t i = 0; i < sizeof FIXED_RANGES / sizeof *FIXED_RANGES; i++) {
     const struct huffman_range *range = &FIXED_RANGES[i];
-    for (size_t symbol = range->from; symbol < range->to; symbol++)
-      entries[symbol] =
-          huffman_entry((uint32_t)(range->first + symbol - range->from), range->length);
+    for (uint32_t symbol = range->from, code = range->first; symbol < range->to; symbol++, code++)
+      entries[symbol] = lm_block_reverse(code, range->length) | (uint32_t)range->length << 16;
   }
 }
 
@@ -393,20 +383,18 @@ struct huffman_plan {
   struct huffman_code code;
   /* the block's header: its code lengths, run-length coded, as symbols with their extra bits from bit 5 on */
   uint16_t header[SYMBOLS + DISTANCES];
-  uint8_t header_lengths[LENGTH_SYMBOLS];
+  uint8_t header_lengths[HEADER_SYMBOLS];
   size_t header_n, literals; /* `literals`: symbols with a length in the header */
 };
 
-/* How many bits follow each symbol of a header; the order in which their lengths are written. */
-static const uint8_t HEADER_EXTRA[LENGTH_SYMBOLS] = {[16] = 2, [17] = 3, [18] = 7};
-static const uint8_t HEADER_ORDER[LENGTH_SYMBOLS] = {16, 17, 18, 0, 8,  7, 9,  6, 10, 5,
-                                                     11, 4,  12, 3, 13, 2, 14, 1, 15};
+/* How many bits follow each symbol of a header. */
+static const uint8_t HEADER_EXTRA[HEADER_SYMBOLS] = {[16] = 2, [17] = 3, [18] = 7};
 
 static size_t
 huffman_count_header_lengths(const struct huffman_plan *plan)
 {
-  size_t n = LENGTH_SYMBOLS;
-  while (n > 4 && plan->header_lengths[HEADER_ORDER[n - 1]] == 0)
+  size_t n = HEADER_SYMBOLS;
+  while (n > 4 && plan->header_lengths[LM_BLOCK_HEADER_ORDER[n - 1]] == 0)
     n--;
   return n;
 }
@@ -416,7 +404,7 @@ static size_t
 huffman_make_header(struct huffman_plan *plan)
 {
   uint8_t lengths[SYMBOLS + DISTANCES];
-  uint32_t counts[LENGTH_SYMBOLS] = {0};
+  uint32_t counts[HEADER_SYMBOLS] = {0};
   size_t n = SYMBOLS, used = 0;
   while (plan->code.lengths[n - 1] == 0)
     n--; /* not below END, which is always used */
@@ -446,9 +434,9 @@ huffman_make_header(struct huffman_plan *plan)
   plan->header_n = used;
   for (size_t i = 0; i < used; i++)
     counts[plan->header[i] & 31]++;
-  huffman_find_lengths(counts, LENGTH_SYMBOLS, MOST_LENGTH_BITS, plan->header_lengths);
+  huffman_find_lengths(counts, HEADER_SYMBOLS, LM_BLOCK_HEADER_BITS, plan->header_lengths);
   size_t bits = 5 + 5 + 4 + 3 * huffman_count_header_lengths(plan);
-  for (size_t symbol = 0; symbol < LENGTH_SYMBOLS; symbol++)
+  for (size_t symbol = 0; symbol < HEADER_SYMBOLS; symbol++)
     bits += counts[symbol] * (size_t)(plan->header_lengths[symbol] + HEADER_EXTRA[symbol]);
   return bits;
 }
@@ -469,13 +457,15 @@ huffman_put_literals(struct huffman_bits *to, const uint8_t *bytes, size_t n,
   struct huffman_bits out = *to;
   size_t i = 0;
   huffman_flush(&out);
-  for (; i + 4 <= n; i += 4) {
-    uint32_t a = entries[bytes[i]], b = entries[bytes[i + 1]];
-    uint32_t c = entries[bytes[i + 2]], d = entries[bytes[i + 3]];
-    uint64_t first = (a & 0xffff) | (uint64_t)(b & 0xffff) << (a >> 16);
-    uint64_t second = (c & 0xffff) | (uint64_t)(d & 0xffff) << (c >> 16);
-    unsigned ab = (a >> 16) + (b >> 16), cd = (c >> 16) + (d >> 16);
-    huffman_put(&out, first | second << ab, ab + cd);
+  for (; i + AT_ONCE <= n; i += AT_ONCE) {
+    uint32_t a = entries[bytes[i]], b = entries[bytes[i + 1]], c = entries[bytes[i + 2]];
+    uint32_t d = entries[bytes[i + 3]], e = entries[bytes[i + 4]];
+    uint64_t ab = (a & 0xffff) | (uint64_t)(b & 0xffff) << (a >> 16);
+    uint64_t cd = (c & 0xffff) | (uint64_t)(d & 0xffff) << (c >> 16);
+    unsigned after_ab = (a + b) >> 16,
+             after_cd = (c + d) >> 16; /* codes do not overflow into lengths */
+    huffman_put(&out, ab | (cd | (uint64_t)(e & 0xffff) << after_cd) << after_ab,
+                after_ab + after_cd + (e >> 16));
     huffman_flush(&out);
   }
   for (; i < n; i++)
@@ -516,14 +506,14 @@ huffman_put_header(struct huffman_bits *out, const struct huffman_plan *plan)
 {
   struct huffman_code code;
   size_t n = huffman_count_header_lengths(plan);
-  memcpy(code.lengths, plan->header_lengths, LENGTH_SYMBOLS);
-  huffman_find_entries(&code, LENGTH_SYMBOLS);
+  memcpy(code.lengths, plan->header_lengths, HEADER_SYMBOLS);
+  huffman_find_entries(&code, HEADER_SYMBOLS);
   huffman_put(out, plan->literals - LENGTHS, 5);
   huffman_put(out, DISTANCES - 1, 5);
   huffman_put(out, n - 4, 4);
   huffman_flush(out);
   for (size_t i = 0; i < n; i++) {
-    huffman_put(out, plan->header_lengths[HEADER_ORDER[i]], 3);
+    huffman_put(out, plan->header_lengths[LM_BLOCK_HEADER_ORDER[i]], 3);
     huffman_flush(out);
   }
   for (size_t i = 0; i < plan->header_n; i++) {
@@ -562,7 +552,7 @@ huffman_put_block(struct huffman_bits *out, const struct huffman_section *one,
       plan.counts[symbol] += other->counts[symbol];
   }
   plan.counts[END] = 1;
-  huffman_find_lengths(plan.counts, SYMBOLS, MOST_BITS, plan.code.lengths);
+  huffman_find_lengths(plan.counts, SYMBOLS, LM_BLOCK_PLANE_BITS, plan.code.lengths);
   size_t stored = (-(out->count + 3) & 7) + 32 + 8 * n;
   size_t fixed = huffman_count_fixed_bits(plan.counts) + extra + 5 * runs;
   size_t dynamic = huffman_make_header(&plan) + huffman_count_bits(plan.counts, plan.code.lengths) +

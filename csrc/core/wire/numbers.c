@@ -4,11 +4,32 @@
 
 enum { WORD = 8, REST = WORD - LM_PLANES, SAMPLES = 24 };
 
+/* Bytes 0, 2, 4 and 6 of a word. */
+static inline uint32_t
+numbers_even_bytes(uint64_t word)
+{
+  word &= UINT64_C(0x00ff00ff00ff00ff);
+  word = (word | word >> 8) & UINT64_C(0x0000ffff0000ffff);
+  return (uint32_t)(word | word >> 16);
+}
+
 void
 lm_planes_split(const uint8_t *words, size_t n, uint8_t *apart, uint8_t *rest)
 {
+  const uint64_t low = UINT64_C(0xffffffffffff);
   uint8_t *six = apart, *seven = apart + n;
-  for (size_t i = 0; i < n; i++) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) { /* four words at once: half as many stores */
+    uint64_t a = lm_load64(words + WORD * i), b = lm_load64(words + WORD * (i + 1));
+    uint64_t c = lm_load64(words + WORD * (i + 2)), d = lm_load64(words + WORD * (i + 3));
+    uint64_t tops = a >> 48 | b >> 48 << 16 | c >> 48 << 32 | d >> 48 << 48;
+    lm_store32(six + i, numbers_even_bytes(tops));
+    lm_store32(seven + i, numbers_even_bytes(tops >> 8));
+    lm_store64(rest + REST * i, (a & low) | b << 48);
+    lm_store64(rest + REST * i + WORD, (b & low) >> 16 | c << 32);
+    lm_store64(rest + REST * i + 2 * WORD, (c & low) >> 32 | d << 16);
+  }
+  for (; i < n; i++) {
     uint64_t word = lm_load64(words + WORD * i);
     six[i] = (uint8_t)(word >> 48);
     seven[i] = (uint8_t)(word >> 56);

@@ -35,7 +35,7 @@ lm_load_le(const uint8_t *at, unsigned bytes)
   return n;
 }
 
-/* A little-endian word at any address. */
+/* Little-endian, at any address. */
 static inline uint64_t
 lm_load64(const uint8_t *at)
 {
@@ -55,6 +55,17 @@ lm_store64(uint8_t *at, uint64_t n)
   memcpy(at, &n, sizeof n);
 #else
   for (int i = 0; i < 8; i++, n >>= 8)
+    at[i] = (uint8_t)n;
+#endif
+}
+
+static inline void
+lm_store32(uint8_t *at, uint32_t n)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  memcpy(at, &n, sizeof n);
+#else
+  for (int i = 0; i < 4; i++, n >>= 8)
     at[i] = (uint8_t)n;
 #endif
 }
