@@ -161,6 +161,33 @@ numbers_convert(const double *doubles, size_t n, double ten, int64_t *whole)
   return wrong == 0;
 }
 
+/* Widen the range *low to *high to n numbers: four ranges side by side, whose comparisons do not wait for each other. */
+static void
+numbers_widen(const int64_t *numbers, size_t n, int64_t *low, int64_t *high)
+{
+  enum { LANES = 4 };
+  int64_t lows[LANES], highs[LANES];
+  for (size_t lane = 0; lane < LANES; lane++) {
+    lows[lane] = *low;
+    highs[lane] = *high;
+  }
+  size_t i = 0;
+  for (; i + LANES <= n; i += LANES)
+    for (size_t lane = 0; lane < LANES; lane++) {
+      int64_t number = numbers[i + lane];
+      lows[lane] = number < lows[lane] ? number : lows[lane];
+      highs[lane] = number > highs[lane] ? number : highs[lane];
+    }
+  for (; i < n; i++) {
+    lows[0] = numbers[i] < lows[0] ? numbers[i] : lows[0];
+    highs[0] = numbers[i] > highs[0] ? numbers[i] : highs[0];
+  }
+  for (size_t lane = 0; lane < LANES; lane++) {
+    *low = lows[lane] < *low ? lows[lane] : *low;
+    *high = highs[lane] > *high ? highs[lane] : *high;
+  }
+}
+
 /* Find the first exponent above *exponent that works for x; false: none does. */
 static bool
 numbers_raise_exponent(double x, unsigned *exponent)
@@ -185,11 +212,7 @@ again:; /* at most once per exponent: the samples had fewer digits than the rest
   for (size_t from = 0; from < n; from += 256) {
     size_t count = n - from < 256 ? n - from : 256;
     if (numbers_convert(doubles + from, count, ten, numbers + from)) {
-      for (size_t i = 0; i < count; i++) {
-        int64_t m = numbers[from + i];
-        low = m < low ? m : low;
-        high = m > high ? m : high;
-      }
+      numbers_widen(numbers + from, count, &low, &high);
       continue;
     }
     for (size_t i = 0; i < count; i++) {
