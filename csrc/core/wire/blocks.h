@@ -15,7 +15,13 @@ enum {
   LM_BLOCK_PLANE_BITS = 11      /* of a code in blocks of byte planes; deflate allows 15 */
 };
 
-/* The order in which the lengths of these codes are written. */
+/* How many bits follow each of these symbols, and what they are added to: how often a length is repeated. */
+static const uint8_t LM_BLOCK_HEADER_EXTRA[LM_BLOCK_HEADER_SYMBOLS] = {
+    [16] = 2, [17] = 3, [18] = 7};
+static const uint8_t LM_BLOCK_HEADER_LEAST[LM_BLOCK_HEADER_SYMBOLS] = {
+    [16] = 3, [17] = 3, [18] = 11};
+
+/* The order in which the lengths of their codes are written. */
 static const uint8_t LM_BLOCK_HEADER_ORDER[LM_BLOCK_HEADER_SYMBOLS] = {
     16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
 

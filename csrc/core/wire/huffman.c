@@ -387,9 +387,6 @@ struct huffman_plan {
   size_t header_n, literals; /* `literals`: symbols with a length in the header */
 };
 
-/* How many bits follow each symbol of a header. */
-static const uint8_t HEADER_EXTRA[HEADER_SYMBOLS] = {[16] = 2, [17] = 3, [18] = 7};
-
 static size_t
 huffman_count_header_lengths(const struct huffman_plan *plan)
 {
@@ -423,7 +420,8 @@ huffman_make_header(struct huffman_plan *plan)
     }
     while (left >= 3) {
       unsigned symbol = length != 0 ? 16 : left <= 10 ? 17 : 18;
-      size_t least = symbol == 18 ? 11 : 3, most = symbol == 16 ? 6 : symbol == 17 ? 10 : 138;
+      size_t least = LM_BLOCK_HEADER_LEAST[symbol];
+      size_t most = least + (1u << LM_BLOCK_HEADER_EXTRA[symbol]) - 1;
       size_t taken = left < most ? left : most;
       plan->header[used++] = (uint16_t)(symbol | (taken - least) << 5);
       left -= taken;
@@ -437,7 +435,7 @@ huffman_make_header(struct huffman_plan *plan)
   huffman_find_lengths(counts, HEADER_SYMBOLS, LM_BLOCK_HEADER_BITS, plan->header_lengths);
   size_t bits = 5 + 5 + 4 + 3 * huffman_count_header_lengths(plan);
   for (size_t symbol = 0; symbol < HEADER_SYMBOLS; symbol++)
-    bits += counts[symbol] * (size_t)(plan->header_lengths[symbol] + HEADER_EXTRA[symbol]);
+    bits += counts[symbol] * (size_t)(plan->header_lengths[symbol] + LM_BLOCK_HEADER_EXTRA[symbol]);
   return bits;
 }
 
@@ -519,7 +517,7 @@ huffman_put_header(struct huffman_bits *out, const struct huffman_plan *plan)
   for (size_t i = 0; i < plan->header_n; i++) {
     unsigned symbol = plan->header[i] & 31;
     huffman_put_entry(out, code.entries[symbol]);
-    huffman_put(out, plan->header[i] >> 5, HEADER_EXTRA[symbol]);
+    huffman_put(out, plan->header[i] >> 5, LM_BLOCK_HEADER_EXTRA[symbol]);
     huffman_flush(out);
   }
 }

@@ -14,7 +14,9 @@ enum {
   MOST_BITS = LM_BLOCK_PLANE_BITS,
   LONG = 1024, /* bytes of a stream for which entries of several literals pay */
   WIDE = 9,    /* bits of the table then, at least */
-  AT_ONCE = 5, /* entries between two refills */
+  FEW_BLOCKS = 8,
+  SHORT_BLOCK = 4096, /* bytes that blocks have on average, at least, except for a few blocks */
+  AT_ONCE = 5,        /* entries between two refills */
   WORD = 8
 };
 
@@ -229,16 +231,13 @@ huffread_read_lengths(struct huffread_in *in, struct huffread_codes *codes,
       lengths[at++] = (uint8_t)symbol;
       continue;
     }
-    uint32_t least = symbol == 18 ? 11 : 3;
-    if (!huffread_take(in,
-                       symbol == 16   ? 2
-                       : symbol == 17 ? 3
-                                      : 7,
-                       &bits) ||
-        (symbol == 16 && at == 0) || least + bits > n - at)
+    if (!huffread_take(in, LM_BLOCK_HEADER_EXTRA[symbol], &bits) || (symbol == 16 && at == 0))
       return false;
-    memset(lengths + at, symbol == 16 ? lengths[at - 1] : 0, least + bits);
-    at += least + bits;
+    size_t times = LM_BLOCK_HEADER_LEAST[symbol] + bits;
+    if (times > n - at)
+      return false;
+    memset(lengths + at, symbol == 16 ? lengths[at - 1] : 0, times);
+    at += times;
   }
   return lengths[END] != 0;
 }
@@ -350,13 +349,15 @@ lm_huffread(const uint8_t *bytes, size_t n, uint8_t *raw, size_t raw_n)
 {
   struct huffread_in in = {bytes, bytes + n, 0, 0};
   struct huffread_out out = {raw, raw, raw + raw_n};
-  uint32_t head;
-  bool good;
-  do {
-    if (!huffread_take(&in, 3, &head))
+  uint32_t head = 0;
+  for (size_t blocks = 0; (head & 1) == 0; blocks++) {
+    /* Blocks cost time even if they are empty. */
+    if (blocks > FEW_BLOCKS + raw_n / SHORT_BLOCK || !huffread_take(&in, 3, &head))
       return false;
-    good = head >> 1 == 0 ? huffread_copy_stored(&in, &out)
-                          : head >> 1 == 2 && huffread_read_block(&in, &out);
-  } while (good && (head & 1) == 0);
-  return good && in.at == in.end && in.count < 8 && out.at == out.end;
+    bool good = head >> 1 == 0 ? huffread_copy_stored(&in, &out)
+                               : head >> 1 == 2 && huffread_read_block(&in, &out);
+    if (!good)
+      return false;
+  }
+  return in.at == in.end && in.count < 8 && out.at == out.end;
 }

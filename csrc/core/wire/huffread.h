@@ -5,7 +5,7 @@
  * literals at once. It has no errors: every other stream, or an invalid one, is left to zlib, which reads it or
  * says what is wrong. What is read here is what zlib would read.
  *
- * Pure functions without allocations; about 20 KB of stack. Any thread.
+ * Pure functions without allocations; about 12 KB of stack. Any thread.
  */
 #ifndef LM_WIRE_HUFFREAD_H
 #define LM_WIRE_HUFFREAD_H
