@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import importlib.util
 import json
 import pickle
@@ -22,9 +23,10 @@ Row = tuple[str, str, str, str]
 Codec = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
 
-def seed_chunk(n: int, digits: int | None = None) -> list[dict[str, Any]]:
-    """n series of 100 floats, as the application that this library starts from sends them."""
-    draw = random.Random(1).random
+def seed_chunk(n: int, digits: int | None = None, *, normal: bool = False) -> list[dict[str, Any]]:
+    """n series of 100 floats, as the application that this library starts from sends them; uniform, unless `normal`."""
+    source = random.Random(1)
+    draw = functools.partial(source.gauss, 0, 1) if normal else source.random
     values = [[draw() for _ in range(100)] for _ in range(n)]
     if digits is not None:
         values = [[round(value, digits) for value in row] for row in values]
@@ -209,11 +211,13 @@ def rows(seconds: float) -> list[Row]:
         lambda t: msgspec.msgpack.decode(base64.b64decode(t)),
     )
     cases: list[tuple[str, str, str, Any, Codec, Codec]] = [
-        ("100 x 100 floats, compression", "json + zlib 6 + base64", "200x / 20x / 0.75",
+        ("100 x 100 floats, compression", "json + zlib 6 + base64", "300x / 25x / 0.75",
          seed_chunk(100), _text(True), seed),
+        ("the same, normally distributed", "json + zlib 6 + base64", "200x / 20x / 0.77",
+         seed_chunk(100, normal=True), _text(True), seed),
         ("100 x 100 floats, no compression", "json + zlib 6 + base64", "600x / 35x / 0.88",
          seed_chunk(100), _text(False), seed),
-        ("the same, 12 digits, compression", "json + zlib 6 + base64", "300x / 20x / 0.73",
+        ("100 x 100 floats of 12 digits, compression", "json + zlib 6 + base64", "500x / 20x / 0.73",
          seed_chunk(100, 12), _text(True), seed),
         ("100 x 100 numpy.float64", "ormsgpack with numpy", "6x", numpy_chunk, plain, orm),
         ("100 x 100 numpy.float64", "orjson with numpy", "15x", numpy_chunk, plain, orj),
