@@ -167,6 +167,24 @@ broken(void)
   }
 }
 
+/* Blocks take time even if they are empty: many of them are left to zlib. */
+static void
+empty_blocks(void)
+{
+  enum { BLOCK = 5, BLOCKS = 40 };
+  static const uint8_t empty[BLOCK] = {0, 0, 0, 255, 255};
+  uint8_t stream[BLOCK * BLOCKS];
+  struct lm_error err;
+  for (size_t i = 0; i < BLOCKS; i++)
+    memcpy(stream + BLOCK * i, empty, BLOCK);
+  stream[BLOCK * 3] = 1; /* the last one */
+  CHECK(is_read(stream, (size_t)BLOCK * 4, 0));
+  stream[BLOCK * 3] = 0;
+  stream[BLOCK * (BLOCKS - 1)] = 1;
+  CHECK(lm_inflate_run(inflater, stream, sizeof stream, bytes, 0, &err) == 0);
+  CHECK(!is_read(stream, sizeof stream, 0));
+}
+
 /* zlib's streams: those with other matches than runs are left to it. */
 static void
 zlibs(void)
@@ -200,6 +218,7 @@ main(void)
   deep();
   sections();
   broken();
+  empty_blocks();
   zlibs();
   lm_inflate_destroy(inflater);
   CHECK(lm_alloc_live() == 0);
