@@ -12,9 +12,10 @@ import pytest
 
 import lambdamap
 import tasks
+from chunk_faults import short_of_time
 from driver import HANG_S, api_options
 from lambdamap.local import LocalLambda
-from scripted import Connection, Request, Server, aws_error, plain_reply, reset, run
+from scripted import Connection, Request, Server, aws_error, fin, plain_reply, reset, run, run_reply
 
 
 def options_of(function: LocalLambda) -> dict[str, Any]:
@@ -112,25 +113,18 @@ class TestReplySize:
         assert results.stats.requests == 1
 
 
-def run_in_part(request: Request) -> Any:
+def run_in_part(request: Request) -> bytes:
     """Run it without time left: it does its first item."""
-    from lambdamap.worker.call import run_request
-
-    event = request.json()
-    event["lambdamap"]["left_ms"] = 499  # enough to start one, less than the reserve
-    return run_request(event)
+    return json.dumps(run_reply(short_of_time(request))).encode()
 
 
 def in_part(connection: Connection, request: Request) -> None:
-    body = json.dumps(run_in_part(request)).encode()
-    connection.send(plain_reply(body, headers={"Connection": "close"}))
+    connection.send(plain_reply(run_in_part(request), headers={"Connection": "close"}))
 
 
 def in_part_cut_off(connection: Connection, request: Request) -> None:
     """The reply's end is lost, so nobody knows how many items have run."""
-    body = json.dumps(run_in_part(request)).encode()
-    connection.send(plain_reply(body)[:-5])
-    connection.close()
+    fin(plain_reply(run_in_part(request))[:-5])(connection, request)
 
 
 def several_in_part(connection: Connection, request: Request) -> None:

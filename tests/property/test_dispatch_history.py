@@ -26,6 +26,7 @@ import pytest
 import lambdamap
 import tasks
 from certificates import Authority
+from chunk_faults import ChunkFaults
 from driver import api_options
 from scripted import (
     Connection,
@@ -67,72 +68,31 @@ class World:
         FAULTS[fault][0](connection, request)
 
 
-def answer(request: Request) -> bytes:
+def answer(connection: Connection, request: Request) -> bytes:
     """Run it, and the reply."""
     return plain_reply(json.dumps(run_reply(request)).encode())
 
 
-def good(connection: Connection, request: Request) -> None:
-    connection.send(answer(request))
-
-
-def after_run(step: Step) -> Step:
-    def both(connection: Connection, request: Request) -> None:
-        answer(request)
-        step(connection, request)
-
-    return both
-
-
-def cut(connection: Connection, request: Request) -> None:
-    """The reply's end is lost."""
-    reply = answer(request)
-    connection.send(reply[: len(reply) - 5])
-    connection.close()
-
-
-def cut_in_head(connection: Connection, request: Request) -> None:
-    connection.send(answer(request)[:20])
-    connection.reset()
-
-
-def in_part(connection: Connection, request: Request) -> None:
-    """The worker has no time for more than half of the items."""
-    body = request.json()
-    if body["lambdamap"]["items"] < 2:
-        good(connection, request)
-        return
-    body["lambdamap"]["left_ms"] = 499  # less than the reserve: it stops after the first item
-    request.body = json.dumps(body).encode()
-    good(connection, request)
-
-
-def too_large(connection: Connection, request: Request) -> None:
-    if request.json()["lambdamap"]["items"] < 2:
-        good(connection, request)
-    else:
-        aws_error(413, "RequestEntityTooLargeException")(connection, request)
-
-
 def late(connection: Connection, request: Request) -> None:
-    reply = answer(request)
+    reply = answer(connection, request)
     connection.wait(0.4)
     connection.send(reply)
 
 
+CHUNK = ChunkFaults(answer)
 FAULTS: dict[str, tuple[Step, int]] = {
-    "good": (good, 600),
+    "good": (CHUNK.good, 600),
     "throttle": (throttle(), 40),
     "service": (aws_error(500, "ServiceException"), 30),
     "fin": (fin(), 15),
     "reset": (reset(), 15),
-    "fin after run": (after_run(fin()), 20),
-    "reset after run": (after_run(reset()), 20),
-    "raised after run": (after_run(function_error(RAISED)), 10),
-    "cut": (cut, 20),
-    "cut in head": (cut_in_head, 15),
-    "in part": (in_part, 40),
-    "too large": (too_large, 30),
+    "fin after run": (CHUNK.after_run(fin()), 20),
+    "reset after run": (CHUNK.after_run(reset()), 20),
+    "raised after run": (CHUNK.after_run(function_error(RAISED)), 10),
+    "cut": (CHUNK.cut, 20),
+    "cut in head": (CHUNK.cut_in_head, 15),
+    "in part": (CHUNK.in_part(CHUNK.good), 40),
+    "too large": (CHUNK.too_large, 30),
     "late": (late, 8),
 }
 

@@ -23,13 +23,14 @@ from unittest import mock
 import lambdamap.worker.chunk
 import lambdamap.worker.deadline
 import simulator
+from chunk_faults import ChunkFaults
 from lambdamap import ambient
 from lambdamap.backends import route
 from lambdamap.calls import lane, pump
 from lambdamap.flight import engine, feed
 from lambdamap.flight import open as opening
 from lambdamap.worker.call import run_request
-from scripted import Request, Step, aws_error, fin, function_error, plain_reply, reset, throttle
+from scripted import Request, aws_error, fin, function_error, plain_reply, reset, throttle
 
 __all__ = [
     "FAULTS",
@@ -389,50 +390,7 @@ class Simulation:
 # --- faults -------------------------------------------------------------------------------------
 
 
-def good(connection: Connection, request: Request) -> None:
-    connection.send(connection.simulation.run(connection, request))
-
-
-def _after_run(step: Step) -> Step:
-    def both(connection: Any, request: Request) -> None:
-        connection.simulation.run(connection, request)
-        step(connection, request)
-
-    return both
-
-
-def _cut(connection: Any, request: Request) -> None:
-    """The reply's end is lost."""
-    connection.send(connection.simulation.run(connection, request)[:-5])
-    connection.close()
-
-
-def _cut_in_head(connection: Any, request: Request) -> None:
-    connection.send(connection.simulation.run(connection, request)[:20])
-    connection.reset()
-
-
-def _short_of_time(request: Request) -> None:
-    """The worker stops after the first item."""
-    body = request.json()
-    if "lambdamap" in body:
-        body["lambdamap"]["left_ms"] = 499  # less than its reserve
-    request.body = json.dumps(body).encode()
-
-
-def _in_part(step: Any) -> Step:
-    def shortened(connection: Any, request: Request) -> None:
-        _short_of_time(request)
-        step(connection, request)
-
-    return shortened
-
-
-def _too_large(connection: Any, request: Request) -> None:
-    if request.json().get("lambdamap", {}).get("items", 1) > 1:
-        aws_error(413, "RequestEntityTooLargeException")(connection, request)
-    else:
-        good(connection, request)
+_chunk = ChunkFaults(lambda connection, request: connection.simulation.run(connection, request))
 
 
 def _misrouted(connection: Any, request: Request) -> None:
@@ -472,19 +430,19 @@ _CUT_REQUESTS = {
     "cut in the head": (200, False),
     "cut in the body": (500, True),
 }
-NOT_RUN |= dict.fromkeys(_CUT_REQUESTS, good)  # of a request that is shorter
+NOT_RUN |= dict.fromkeys(_CUT_REQUESTS, _chunk.good)  # of a request that is shorter
 LOST: dict[str, Any] = {
-    "fin after run": _after_run(fin()),
-    "reset after run": _after_run(reset()),
-    "proxy after run": _after_run(aws_error(502, None)),
-    "raised after run": _after_run(function_error(_RAISED)),
-    "garbage after run": _after_run(fin(_GARBAGE)),
-    "cut": _cut,
-    "cut in head": _cut_in_head,
-    "cut in part": _in_part(_cut),
+    "fin after run": _chunk.after_run(fin()),
+    "reset after run": _chunk.after_run(reset()),
+    "proxy after run": _chunk.after_run(aws_error(502, None)),
+    "raised after run": _chunk.after_run(function_error(_RAISED)),
+    "garbage after run": _chunk.after_run(fin(_GARBAGE)),
+    "cut": _chunk.cut,
+    "cut in head": _chunk.cut_in_head,
+    "cut in part": _chunk.in_part(_chunk.cut),
     "misrouted": _misrouted,
 }
-LESS: dict[str, Any] = {"in part": _in_part(good), "too large": _too_large}
-LATE: dict[str, Any] = {"good": good, "slow": _slow, "silent": _silent}
+LESS: dict[str, Any] = {"in part": _chunk.in_part(_chunk.good), "too large": _chunk.too_large}
+LATE: dict[str, Any] = {"good": _chunk.good, "slow": _slow, "silent": _silent}
 FAULTS = NOT_RUN | LOST | LESS | LATE
 MILD = ("good", "in part", "too large", "throttle", "rate", "slow")  # a map gets over them
