@@ -12,8 +12,7 @@
 
 enum { BATCH_JOBS = 16 /* taken from the scheduler in one exchange */ };
 
-static const int64_t FREEZE_NS =
-    5000000000; /* woken this much too late: the machine was suspended */
+static const int64_t FREEZE_NS = 5000000000; /* woken so late: the machine was suspended */
 static const int64_t LONG_TURN_NS = 1000000; /* a longer turn lets other threads start new jobs */
 
 static void io_woken(void *context);
@@ -290,16 +289,17 @@ io_empty_inbox(struct lm_io *io)
   lm_inbox_empty(&io->inbox, &jobs);
   for (struct lm_node *node; (node = lm_list_pop_front(&jobs)) != NULL;) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
-    const struct lm_target *target = job->batch->target;
     bool passed = job->passed;
     if (passed)
       io_change_load(io, 1);
-    if (job->step != LM_STEP_SEND)
+    if (job->step != LM_STEP_SEND) {
       io_ended(io, job);
-    else if (!io_unwanted(io, job))
+    } else if (!io_unwanted(io, job)) {
       io_send_job(io, job, passed);
-    else if (passed)
+    } else if (passed) {
+      const struct lm_target *target = job->batch->target;
       lm_endpoint_add_idle(target->endpoint, io->turn.index, 1);
+    }
   }
 }
 

@@ -33,9 +33,8 @@ enum lm_step {
 
 struct lm_job {
   struct lm_node link;
-  struct lm_heap_item
-      due; /* in the scheduler's heap while it is delayed, and in its I/O thread's, by
-                              the deadline, while it is on a connection */
+  /* In the scheduler's heap while it is delayed; in its I/O thread's, by its deadline, on a connection. */
+  struct lm_heap_item due;
   struct lm_batch *batch; /* borrowed; counts its jobs */
   struct lm_inbox *inbox; /* where a CPU thread returns it to; borrowed */
   struct lm_conn *conn;   /* that it is sent on; borrowed; NULL: none */

@@ -19,7 +19,7 @@ conn_hold(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
 {
   struct lm_turn *turn = conn->site->turn;
   if (lm_heap_set(&turn->timers, &job->due, job->deadline_ns) != 0)
-    return lm_error_nomem(err, sizeof *turn);
+    return lm_error_nomem(err, sizeof job->due);
   lm_list_push_back(&turn->active, &job->link);
   job->conn = conn;
   job->touched = false;
@@ -131,29 +131,19 @@ lm_conn_lose(struct lm_conn *conn, enum lm_failure failure, const char *text)
   turn->ended(turn->context, job);
 }
 
-static void
-conn_drop(struct lm_job *job, enum lm_failure failure, const char *why)
-{
-  struct lm_conn *conn = job->conn;
-  if (conn->protocol != NULL)
-    conn->protocol->drop(job, failure, why);
-  else
-    lm_conn_lose(conn, failure, why);
-}
-
 void
 lm_conn_expire(struct lm_job *job)
 {
-  conn_drop(job, LM_FAIL_DEADLINE,
-            job->conn->state == LM_CONN_CONNECTING ? "deadline exceeded while connecting"
-            : job->head.status != 0                ? "deadline exceeded while receiving the reply"
-                                    : "deadline exceeded while waiting for the reply");
+  lm_conn_lose(job->conn, LM_FAIL_DEADLINE,
+               job->conn->state == LM_CONN_CONNECTING ? "deadline exceeded while connecting"
+               : job->head.status != 0 ? "deadline exceeded while receiving the reply"
+                                       : "deadline exceeded while waiting for the reply");
 }
 
 void
 lm_conn_cancel(struct lm_job *job, const char *why)
 {
-  conn_drop(job, LM_FAIL_CANCELLED, why);
+  lm_conn_lose(job->conn, LM_FAIL_CANCELLED, why);
 }
 
 /* --- connecting --- */

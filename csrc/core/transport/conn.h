@@ -49,8 +49,6 @@ struct lm_protocol {
   /* The socket is readable or writable, or the next turn of a long transfer has come. May end attempts, and
    * free the connection. */
   void (*proceed)(struct lm_conn *conn);
-  /* End the job's attempt, and no other one. May free the connection. */
-  void (*drop)(struct lm_job *job, enum lm_failure failure, const char *why);
   void (*clean_up)(struct lm_conn *conn); /* free what it has of the connection */
 };
 

@@ -21,12 +21,10 @@ struct lm_h1 {
 };
 
 static void h1_proceed(struct lm_conn *conn);
-static void h1_drop(struct lm_job *job, enum lm_failure failure, const char *why);
 static void h1_clean_up(struct lm_conn *conn);
 
 static const struct lm_protocol HTTP1 = {
     .proceed = h1_proceed,
-    .drop = h1_drop,
     .clean_up = h1_clean_up,
 };
 
@@ -49,12 +47,6 @@ h1_clean_up(struct lm_conn *conn)
   lm_buf_clean_up(&conn->h1->out);
   lm_http1_clean_up(&conn->h1->reply);
   lm_free(conn->h1);
-}
-
-static void
-h1_drop(struct lm_job *job, enum lm_failure failure, const char *why)
-{
-  lm_conn_lose(job->conn, failure, why);
 }
 
 static void
