@@ -2,7 +2,10 @@
 #ifndef LM_WIRE_BLOCKS_H
 #define LM_WIRE_BLOCKS_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum {
   LM_BLOCK_END = 256,     /* the symbol that ends a block; below it are literals */
@@ -35,6 +38,23 @@ lm_block_reverse(uint32_t code, unsigned length)
   code = (code & 0x0f0f) << 4 | (code >> 4 & 0x0f0f);
   code = (code & 0x00ff) << 8 | code >> 8;
   return code >> (16 - length);
+}
+
+/* Count the code lengths, up to 15, of symbols (0: it has no code), and find the first code of each (RFC 1951, 3.2.2).
+ * false: they are not those of a complete code. */
+static inline bool
+lm_block_first_codes(const uint8_t *lengths, size_t symbols, uint32_t counts[16],
+                     uint32_t first[16])
+{
+  uint32_t code = 0; /* of 15 bits */
+  memset(counts, 0, 16 * sizeof *counts);
+  for (size_t symbol = 0; symbol < symbols; symbol++)
+    counts[lengths[symbol]]++;
+  for (unsigned length = 1; length < 16; length++) {
+    first[length] = code >> (15 - length);
+    code += counts[length] << (15 - length);
+  }
+  return code == 1u << 15;
 }
 
 #endif

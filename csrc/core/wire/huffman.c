@@ -63,16 +63,12 @@ huffman_put_entry(struct huffman_bits *out, uint32_t entry)
   huffman_put(out, entry & 0xffff, entry >> 16);
 }
 
-/* Fill in the entries, from the lengths (RFC 1951, 3.2.2). */
+/* Fill in the entries, from the lengths. */
 static void
 huffman_find_entries(struct huffman_code *code, size_t symbols)
 {
-  uint32_t next[16] = {0}, counts[16] = {0};
-  for (size_t symbol = 0; symbol < symbols; symbol++)
-    counts[code->lengths[symbol]]++;
-  counts[0] = 0;
-  for (unsigned length = 1; length < 16; length++)
-    next[length] = (next[length - 1] + counts[length - 1]) << 1;
+  uint32_t next[16], counts[16];
+  (void)lm_block_first_codes(code->lengths, symbols, counts, next);
   for (size_t symbol = 0; symbol < symbols; symbol++) {
     unsigned length = code->lengths[symbol];
     if (length == 0)

@@ -96,27 +96,12 @@ huffread_literals(uint32_t entry)
   return entry >> 6 & 3;
 }
 
-/* Count the lengths, and find the first code of each. false: they are not those of a complete code. */
-static bool
-huffread_start(const uint8_t *lengths, size_t symbols, uint32_t counts[16], uint32_t next[16])
-{
-  uint32_t code = 0; /* of 15 bits */
-  memset(counts, 0, 16 * sizeof *counts);
-  for (size_t symbol = 0; symbol < symbols; symbol++)
-    counts[lengths[symbol]]++;
-  for (unsigned length = 1; length < 16; length++) {
-    next[length] = code >> (15 - length);
-    code += counts[length] << (15 - length);
-  }
-  return code == 1u << 15;
-}
-
 /* false: they are not the lengths of a complete code. */
 static bool
 huffread_find_codes(const uint8_t *lengths, size_t symbols, struct huffread_codes *codes)
 {
   uint32_t counts[16], next[16], places[16] = {0};
-  if (!huffread_start(lengths, symbols, counts, next))
+  if (!lm_block_first_codes(lengths, symbols, counts, next))
     return false;
   for (unsigned length = 1; length < 15; length++)
     places[length + 1] = places[length] + counts[length];
@@ -254,7 +239,7 @@ huffread_find_distance(const uint8_t *lengths, size_t n, struct huffread_distanc
 {
   uint32_t counts[16], next[16];
   *distance = (struct huffread_distance){lengths[0], 0};
-  if (huffread_start(lengths, n, counts, next)) {
+  if (lm_block_first_codes(lengths, n, counts, next)) {
     if (distance->length > 0)
       distance->code = lm_block_reverse(next[distance->length], distance->length);
     return true;
