@@ -87,7 +87,8 @@ def test_a_failed_invocation(failure: str) -> None:
     if failure in OF_INVOCATIONS:
         kind, known = OF_INVOCATIONS[failure]
         assert (type(error), str(error)) == (kind, f"items 4 to 5: it broke {{here}} {known}")
-        assert (cast(errors.LambdaMapError, error).indices, error.ran) == (range(4, 6), "MAYBE")  # type: ignore[attr-defined]
+        assert isinstance(error, errors.LambdaMapError)
+        assert (error.indices, error.ran) == (range(4, 6), "MAYBE")
     elif failure == "cancelled":
         assert str(error) == "items 4 to 5: cancelled, f may have run"
     else:

@@ -73,7 +73,7 @@ struct lm_conn {
   struct lm_job *job; /* owned while CONNECTING or BUSY */
   size_t slice;       /* size of the last write that wrote nothing, 0: none; TLS needs the same
                          bytes again */
-  bool hopeless;      /* any other connection to this endpoint would fail, too */
+  bool hopeless;      /* every other connection to this endpoint would fail as well */
   bool peer_closed;   /* the peer has closed its side; the event is reported once only */
 };
 

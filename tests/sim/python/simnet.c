@@ -113,6 +113,19 @@ simnet_deliver_interrupt(void)
 
 /* --- functions --- */
 
+static int64_t
+simnet_ns(double seconds)
+{
+  return (int64_t)(seconds * (double)SECOND);
+}
+
+static bool
+simnet_seconds(PyObject *seconds, int64_t *ns)
+{
+  *ns = simnet_ns(PyFloat_AsDouble(seconds));
+  return !PyErr_Occurred();
+}
+
 static int
 simnet_set_options(PyObject *given)
 {
@@ -140,7 +153,7 @@ simnet_set_options(PyObject *given)
     if (i == sizeof known / sizeof known[0]) {
       PyErr_Format(PyExc_TypeError, "unknown option '%U'", name);
     } else if (known[i].ns != NULL) {
-      *known[i].ns = (int64_t)(PyFloat_AsDouble(value) * (double)SECOND);
+      (void)simnet_seconds(value, known[i].ns);
     } else {
       *known[i].count = (unsigned)PyLong_AsUnsignedLong(value);
     }
@@ -231,13 +244,6 @@ simnet_unix_time(PyObject *module, PyObject *unused)
   return PyFloat_FromDouble((double)lm_seams.unix_s());
 }
 
-static bool
-simnet_seconds(PyObject *seconds, int64_t *ns)
-{
-  *ns = (int64_t)(PyFloat_AsDouble(seconds) * (double)SECOND);
-  return !PyErr_Occurred();
-}
-
 PyDoc_STRVAR(sleep_doc, "sleep(seconds)\n--\n\nLet simulated time pass.");
 
 static PyObject *
@@ -263,7 +269,7 @@ simnet_wait(PyObject *module, PyObject *args)
   (void)module;
   if (!PyArg_ParseTuple(args, "O!d:wait", &PyList_Type, &descriptors, &seconds))
     return NULL;
-  int64_t until = sim_now() + (int64_t)(seconds * (double)SECOND), pause = SECOND / 1000;
+  int64_t until = sim_now() + simnet_ns(seconds), pause = SECOND / 1000;
   for (; sim_now() < until; sim_sleep(pause), pause += pause / 4)
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(descriptors); i++) {
       long fd = PyLong_AsLong(PyList_GET_ITEM(descriptors, i));
@@ -286,7 +292,7 @@ simnet_at(PyObject *module, PyObject *args)
   if (!PyArg_ParseTuple(args, "dO:at", &seconds, &callable) ||
       PyList_Append(simnet.kept, callable) != 0)
     return NULL;
-  sim_at((int64_t)(seconds * (double)SECOND), simnet_call_later, callable);
+  sim_at(simnet_ns(seconds), simnet_call_later, callable);
   Py_RETURN_NONE;
 }
 

@@ -21,9 +21,8 @@ from simulated import LATE, LESS, LOST, MILD, NOT_RUN, RUNS, SIZES, Simulation, 
 
 __all__ = ["Map", "Plan", "explore", "plans", "play"]
 
-LATE_S = (
-    1.5  # after a deadline; the promise is 0.3 s, and simulated processors are lost for a while
-)
+# After a deadline. The promise is 0.3 s, and simulated processors are lost for a while.
+LATE_S = 1.5
 FOR_EVER_S = 100_000.0
 _GIVE = ("good", "flaky", "large", "huge")  # kinds of items that may have a result
 _RAISE = ("bad", "flaky")
