@@ -8,6 +8,7 @@
 #include "transport/h1.h"
 
 static const int64_t MAX_LIFE_NS = 600000000000;
+static const int64_t RESTED_NS = 100000000;
 static const int64_t LOOK_AGAIN_NS = 50000000; /* at jobs that wait for an address, as a fallback */
 
 static void pool_on_opened(struct lm_conn *conn);
@@ -122,8 +123,12 @@ lm_pool_send(struct lm_pool *pool, struct lm_job *job, bool claimed, int64_t now
   struct lm_error err;
   for (struct lm_node *node; claimed && (node = lm_list_first(&pool->site.idle)) != NULL;) {
     struct lm_conn *conn = LM_CONTAINER(node, struct lm_conn, idle);
-    /* A TLS layer that has read ahead may hold bytes that the loop does not report. */
-    if (pool_is_old(conn, now_ns) || (pool->site.endpoint->tls && !lm_conn_is_silent(conn))) {
+    /* A TLS layer that has read ahead may hold bytes that the loop does not report. And a process that was
+     * stopped may continue in the middle of a turn, whose time is then that of the stop: what happened to a
+     * connection meanwhile has not been reported. */
+    int64_t rested_ns = lm_seams.now_ns() - conn->idle_since_ns;
+    bool ask = pool->site.endpoint->tls || rested_ns > RESTED_NS;
+    if (pool_is_old(conn, conn->idle_since_ns + rested_ns) || (ask && !lm_conn_is_silent(conn))) {
       lm_conn_close(conn);
       continue;
     }
