@@ -156,6 +156,8 @@ class ChunkPacker:
         """
     def take(self) -> bytes:
         """Return the open chunk as a raw frame, and open a new one."""
+    def skip(self) -> None:
+        """Count an item that could not be packed. The open chunk must be empty."""
     @property
     def exhausted(self) -> bool:
         """Whether the iterator has ended and no item is kept for the next chunk."""

@@ -226,8 +226,8 @@ class Options:
     )  # fmt: skip
     on_error: str = option(
         "raise", FAILS, choice("raise", "return"),
-        'What to do when an item fails. "raise": end the map with the exception; "return": return the '
-        "exception in place of the result and continue",
+        'What to do when an item fails, for any reason. "raise": end the map with the exception; "return": '
+        "return the exception in place of the result and continue, unless the failure concerns all items",
         flag=True,
         refused={"LambdaExecutor": "each future holds its own exception"},
     )  # fmt: skip

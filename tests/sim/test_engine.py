@@ -28,6 +28,18 @@ NOT_DONE = Plan(  # a cancelled payload was among the finished results
     (Map(4, payloads=True, options=(("on_error", "return"), ("max_concurrency", 2))),),
     faults=("denied",),
 )
+IN_PLACE = Plan(  # each of these once ended the map
+    1,
+    (
+        Map(
+            12,
+            special=((1, "unpackable"), (4, "huge"), (6, "bad"), (11, "unpackable")),
+            seconds=0.4,
+            options=(("chunksize", 3), ("on_error", "return"), ("invocation_timeout", 3.0)),
+        ),
+    ),
+    faults=("good", "reset after run", "silent"),
+)
 LATE = Plan(1, (Map(12, options=(("chunksize", 3), ("timeout", 0.4))),), faults=("slow", "in part"))
 CALLS = Plan(
     2,
@@ -44,12 +56,15 @@ CALLS = Plan(
 @given(plans())
 @example(NOT_DONE)
 @example(LATE)
+@example(IN_PLACE)
 @example(CALLS)
 def test_no_promise_is_broken(plan: Plan) -> None:
     play(plan)
 
 
-@pytest.mark.parametrize("plan", [NOT_DONE, LATE, CALLS], ids=["payloads", "deadline", "calls"])
+@pytest.mark.parametrize(
+    "plan", [NOT_DONE, LATE, IN_PLACE, CALLS], ids=["payloads", "deadline", "places", "calls"]
+)
 def test_a_plan_has_one_history(plan: Plan) -> None:
     """To the byte; also in another process, which hashes otherwise."""
     first = play(plan)
@@ -129,7 +144,7 @@ def test_each_promise_is_described() -> None:
     promises = set(re.findall(r"f?\"([a-z-]+): ", source))
     page = (ROOT / "docs" / "invariants.md").read_text()
     assert promises == {"once", "not-means-not", "at-most-once", "ran-means-ran", "own-reply",
-                        "order", "complete", "progress", "nothing-left"}  # fmt: skip
+                        "order", "complete", "progress", "nothing-left", "one-item"}  # fmt: skip
     for promise in promises:
         assert f"| `{promise}` |" in page
 

@@ -680,6 +680,21 @@ def test_a_failure_leaves_the_chunk_as_it_was() -> None:
     assert packer.items_packed == 1
 
 
+def test_an_item_is_skipped() -> None:
+    """It has an index, and is in no chunk."""
+    packer = _codec.ChunkPacker({})
+    items = iter([1, object(), 3])
+    with pytest.raises(_codec.EncodeFailure):
+        packer.fill(items, 10, 1 << 20)
+    with pytest.raises(ValueError, match="empty"):
+        packer.skip()
+    assert _codec.decode(packer.take()) == [{}, [1]]
+    packer.skip()
+    assert packer.items_packed == 2
+    assert packer.fill(items, 10, 1 << 20) == 1
+    assert packer.items_packed == 3
+
+
 def test_packer_is_not_reentrant() -> None:
     packer = _codec.ChunkPacker({})
 

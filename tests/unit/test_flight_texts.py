@@ -113,6 +113,18 @@ def test_a_failed_invocation(failure: str) -> None:
             "item 4: it broke {here} [f has run]",
         ),
         (
+            lambda: failures.of_chunk(chunk(2, "service", "RAN"), at=1),
+            "item 5 of items 4 to 5: it broke {here} [f may have run]",
+        ),
+        (
+            lambda: failures.of_chunk(chunk(2, "cancelled", "NOT"), at=0),
+            "item 4 of items 4 to 5: cancelled, f did not run",
+        ),
+        (
+            lambda: failures.of_chunk(chunk(1, "service", "RAN"), at=0),
+            "item 4: it broke {here} [f has run]",
+        ),
+        (
             lambda: failures.not_sendable("item 4", _codec.EncodeFailure("too odd", "['a']")),
             "item 4['a'] cannot be sent: too odd",
         ),
@@ -158,6 +170,26 @@ def test_an_error_of_the_worker(kind: str, made: type[Exception], message: str) 
     assert str(error) == message
     if made is errors.RemoteError and sys.version_info >= (3, 11):
         assert error.__notes__ == ["item 5; remote traceback:\none line"]
+
+
+def test_an_error_of_the_worker_in_each_place() -> None:
+    described: envelope.ErrorObject = {
+        "kind": "encode", "type": "", "module": "", "message": "it broke",
+        "traceback": "", "index": None, "exception": None, "ran": "RAN",
+    }  # fmt: skip
+    error = failures.of_reply(described, chunk(), at=1)
+    assert str(error) == "item 5 of items 4 to 5: f's result cannot be sent back: it broke"
+    described["index"] = 0
+    error = failures.of_reply(described, chunk(), at=1)
+    assert str(error) == "item 5 of items 4 to 5: the worker stopped at item 4 [f did not run]"
+
+
+def test_an_error_here_in_each_place() -> None:
+    error = failures.of_chunk(chunk(failure="memory", ran="RAN"), at=1)
+    known = errors.failure(error)
+    assert type(error) is MemoryError and known is not None
+    assert (known.indices, known.ran) == ((5,), "MAYBE")
+    assert cast(Any, error).__notes__ == ["item 5 of items 4 to 5: f may have run"]
 
 
 def coding(**given: Any) -> Any:
@@ -316,9 +348,9 @@ def test_an_item_and_a_payload_that_cannot_be_sent() -> None:
     with pytest.raises(lambdamap.EncodeError) as caught:
         list(lambdamap.map(tasks.identity, [1, [object()]], backend="inline", allow_pickle=False))
     assert str(caught.value).startswith("item 1[0] cannot be sent: builtins.object needs pickle")
-    with pytest.raises(lambdamap.EncodeError) as failed:
+    with pytest.raises(_codec.EncodeFailure) as failed:
         packers.Payloads(False, None).packer.fill(iter([{1}]), 1, 1000)
-    assert str(failed.value) == (
-        "payload 0 is not JSON (Object of type set is not JSON serializable): pass JSON-serializable "
-        "data or bytes"
+    assert str(failures.not_sendable("item 0", failed.value)) == (
+        "item 0 cannot be sent: it is not JSON (Object of type set is not JSON serializable): pass "
+        "JSON-serializable data or bytes"
     )

@@ -236,6 +236,19 @@ packer_take(PyObject *object, PyObject *unused)
 }
 
 static PyObject *
+packer_skip(PyObject *object, PyObject *unused)
+{
+  struct packer_object *self = (struct packer_object *)object;
+  (void)unused;
+  if (self->busy || packer_items_of(self) > 0) {
+    PyErr_SetString(PyExc_ValueError, "skip() needs an empty chunk");
+    return NULL;
+  }
+  self->packed++;
+  Py_RETURN_NONE;
+}
+
+static PyObject *
 packer_get_exhausted(PyObject *object, void *unused)
 {
   struct packer_object *self = (struct packer_object *)object;
@@ -273,10 +286,13 @@ PyDoc_STRVAR(
     "the item.");
 PyDoc_STRVAR(take_doc,
              "take($self, /)\n--\n\nReturn the open chunk as a raw frame, and open a new one.");
+PyDoc_STRVAR(skip_doc, "skip($self, /)\n--\n\nCount an item that could not be packed. The open chunk "
+                       "must be empty.");
 
 static PyMethodDef packer_methods[] = {
     {"fill", packer_fill, METH_VARARGS, fill_doc},
     {"take", packer_take, METH_NOARGS, take_doc},
+    {"skip", packer_skip, METH_NOARGS, skip_doc},
     {NULL, NULL, 0, NULL},
 };
 

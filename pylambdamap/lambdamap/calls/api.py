@@ -117,7 +117,8 @@ def map(  # noqa: A001  # named after the builtin on purpose
         An argument is a DataFrame or not iterable.
     Exception
         At the item's position, f's own exception; or a `LambdaMapError` that says which items are
-        concerned, what happened and whether f ran.
+        concerned, what happened and whether f ran. With ``on_error="return"`` these are results, and
+        `lambdamap.failure` tells more about each; only a failure that concerns all items is raised.
 
     Examples
     --------
@@ -222,7 +223,7 @@ def invoke_map(
         another payload under that name raises ConfigError with ``ran == "NOT"``.
     **options
         See `lambdamap.Options`; ``chunksize`` does not apply. With ``on_error="return"`` the error
-        of an invocation is returned in place of its reply, unless every invocation would fail.
+        of a payload is returned in place of its reply, unless every invocation would fail.
 
     Returns
     -------

@@ -10,7 +10,7 @@ executor's `pump` in its own thread, for its maps and for the calls of its futur
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import repeat
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ __all__ = ["Engine", "Raised"]
 _SLICE_S = 1.0  # interval at which a waiting caller updates its progress bar
 _LATE_READING_S = 0.2  # for decoding received results after the map's deadline
 _DECODED_BYTES = 16 << 20  # encoded size of results decoded ahead of their turn
+_CLOCKS_DIFFER_S = 0.01  # the port's deadline is counted from earlier on, in whole milliseconds
 _KEEP_S = 0.1  # for decoding results to attach to a KeyboardInterrupt
 
 
@@ -76,12 +77,14 @@ class Engine:
     ordered
         False: results are returned in the order of completion.
     marks_errors
-        With on_error="return": errors are returned as `Raised`, to tell them from results, and the
-        failure of a chunk takes the places of its items without ending the map. A failure that would
-        hit every chunk, and the deadline, end the map.
+        With on_error="return": errors are returned as `Raised`, to tell them from results.
     apart
         Items are independent: any failure of one is returned as its `Raised` and ends nothing in
-        flight. A failure that would hit every chunk becomes the `cause`, and nothing more is packed.
+        flight. One that concerns all items becomes the `cause`, and nothing more is packed.
+
+    With on_error="raise" any failure ends the map. Otherwise each item that failed has an error in its
+    place, and only what concerns all items ends the map: a failure that every chunk would have, the
+    input's own exception, the deadline, and cancellation.
     """
 
     def __init__(
@@ -101,10 +104,10 @@ class Engine:
         self._runs_on = link.runs_on
         self._options = options
         self._ordered = ordered
-        self._marks_errors = marks_errors or apart
-        self._returns_failures = not link.coding.for_worker and options.on_error == "return"
         self._apart = apart
-        self._sender = Sender(link, source, options, total)
+        self._in_place = apart or options.on_error == "return"
+        self._marks = marks_errors or apart
+        self._sender = Sender(link, source, options, total, skips=self._in_place)
         self._ready: dict[int, _Finished] = {}  # by first item, in order of completion
         self._decoded_bytes = 0  # sizes of those in _ready that are decoded
         self._given = 0  # number of items returned; if ordered, also the position of the next one
@@ -131,7 +134,12 @@ class Engine:
             lost = self._sender.give_up() if self._apart else None
             if lost is None:
                 raise
-            self._put_error(lost[0], [], lost[1], error)
+            self._ready[lost[0]] = _Finished([Raised(error)] * lost[1])
+        if unsent := self._sender.unsent:
+            for index, refused in unsent:
+                self._ready[index] = _Finished([self._placed(refused)])
+            self.progress.add(len(unsent))
+            unsent.clear()
 
     def input_room(self) -> int:
         """Return the number of items that the open chunk still needs; for the owner of a `Feed`."""
@@ -163,7 +171,7 @@ class Engine:
         except BaseException as error:
             if not self._apart:
                 raise
-            self._put_error(completion.first_item, [], completion.n_items, error)
+            self._ready[completion.first_item] = _Finished([Raised(error)] * completion.n_items)
 
     def _place_results(self, completion: Completion) -> int:
         """Place a chunk's results or error; return the number of items that finished."""
@@ -178,14 +186,28 @@ class Engine:
             try:
                 said = envelope.read_error(completion.error, count, done)
             except envelope.Malformed as wrong:
-                self._put_error(first, [], count, failures.invalid_reply(wrong, completion))
+                invalid = failures.invalid_reply(wrong, completion)
+                self._put_errors(
+                    completion,
+                    [],
+                    lambda at: (
+                        invalid
+                        if at is None or count == 1
+                        else failures.in_place(invalid, first + at, "MAYBE")
+                    ),
+                )
                 return done
             before = self._sender.ran_before(completion)
-            error = failures.of_reply(said, completion, self._coding.allow_pickle, before=before)
-            if said["ran"] == "NOT" and not done and not self._apart:
-                self._fatal = error
+
+            def error_at(at: int | None) -> BaseException:
+                return failures.of_reply(
+                    said, completion, self._coding.allow_pickle, before=before, at=at
+                )
+
+            if said["ran"] == "NOT" and not done and not self._spares(said["kind"]):
+                self._fatal = error_at(None)
                 return done
-            self._put_error(first, self._decode(completion), count - done, error)
+            self._put_errors(completion, self._decode(completion), error_at)
             return done
         size = 0 if completion.frame is None else len(completion.frame)
         if done < count:
@@ -213,8 +235,12 @@ class Engine:
             self._fatal = late.error
             return [late]
         except errors.LambdaMapError as unread:
-            if self._marks_errors:
-                return [Raised(unread)] * completion.done
+            if self._in_place:
+                first = completion.first_item
+                return [
+                    self._placed(failures.in_place(unread, index, "RAN"))
+                    for index in range(first, first + completion.done)
+                ]
             self._sender.stop()
             return [Raised(unread)]
         except BaseException as broken:
@@ -222,8 +248,12 @@ class Engine:
                 raise
             return [Raised(broken)] * completion.done
         for index, error in failed.items():
-            results[index] = Raised(error) if self._marks_errors else error
+            results[index] = self._placed(error)
         return results
+
+    def _placed(self, error: BaseException) -> Any:
+        """Return an error as it is returned in the place of its item's result."""
+        return Raised(error) if self._marks else error
 
     def _check_time(self) -> None:
         if self._read_until is not None and monotonic() > self._read_until:
@@ -236,42 +266,61 @@ class Engine:
             return 0
         self._left_running += failures.runs_on(completion)
         before = self._sender.ran_before(completion)
-        error: BaseException = failures.of_chunk(completion, self._options.idempotent, before)
-        if completion.stops_map or completion.failure == "throttled":
+
+        def error_at(at: int | None) -> BaseException:
+            return failures.of_chunk(completion, self._options.idempotent, before, at)
+
+        cancelled = completion.failure == "cancelled"
+        if failures.ends_map(completion):
             if not self._apart:
-                self._fatal = error
+                self._fatal = error_at(None)
                 return 0
-            self._sender.stop(error)
-        elif self._apart and completion.failure == "cancelled" and self.cause is not None:
-            if completion.ran == "NOT":
-                error = self.cause
-            else:
+            self._sender.stop(error_at(None))
+        elif self._apart and cancelled and self.cause is not None:
+            error = self.cause
+            if completion.ran != "NOT":
+                error = error_at(None)
                 error.__cause__ = self.cause
-        elif self._is_late():
-            self._sender.stop()
-        elif self._returns_failures and completion.failure != "cancelled":
-            # For a payload, no worker of lambdamap turns errors into data: the failure is the result.
-            self._ready[first] = _Finished([error])
+            self._ready[first] = _Finished([Raised(error)] * count)
             return count
-        self._put_error(first, [], count, error)
-        return count if self._marks_errors else 0
-
-    def _is_late(self) -> bool:
-        deadline = self._sender.deadline
-        return not self._apart and deadline is not None and monotonic() >= deadline
-
-    def _put_error(
-        self, first: int, results: list[Any], missing: int, error: BaseException
-    ) -> None:
-        """Place a chunk's results, followed by an error for the missing ones.
-
-        Unless errors are marked, it is raised when its turn comes, and nothing more is packed."""
-        if self._marks_errors:
-            results += [Raised(error)] * missing
-        else:
-            if not results or not isinstance(results[-1], Raised):
-                results.append(Raised(error))
+        elif not self._apart and (cancelled or self._is_late(completion)):
             self._sender.stop()
+            if not self._marks:  # else the results after it are returned, too
+                self._put_last(first, [], error_at(None))
+                return 0
+        self._put_errors(completion, [], error_at)
+        return count if self._in_place else 0
+
+    def _spares(self, kind: str) -> bool:
+        """Return whether the map goes on after a worker's refusal of this kind."""
+        return self._apart or (self._in_place and failures.concerns_items(kind))
+
+    def _is_late(self, completion: Completion) -> bool:
+        """Return whether a chunk failed because of the map's deadline."""
+        deadline = self._sender.deadline
+        late = deadline is not None and monotonic() >= deadline - _CLOCKS_DIFFER_S
+        return late and completion.failure == "deadline"
+
+    def _put_errors(
+        self,
+        completion: Completion,
+        results: list[Any],
+        error_at: Callable[[int | None], BaseException],
+    ) -> None:
+        """Place a chunk's results, followed by the errors of the other items.
+
+        error_at: returns the error for a position in the chunk; None: one for all of them."""
+        if not self._in_place:
+            self._put_last(completion.first_item, results, error_at(None))
+            return
+        results += [self._placed(error_at(at)) for at in range(len(results), completion.n_items)]
+        self._ready[completion.first_item] = _Finished(results)
+
+    def _put_last(self, first: int, results: list[Any], error: BaseException) -> None:
+        """Place results and an error that ends the map when its turn comes; pack nothing more."""
+        if not results or not isinstance(results[-1], Raised):
+            results.append(Raised(error))
+        self._sender.stop()
         self._ready[first] = _Finished(results)
 
     def _take_finished(self, error: BaseException) -> dict[int, Any]:
@@ -338,7 +387,7 @@ class Engine:
     def more(self) -> list[Any] | None:
         """Return more of what the last `step` found; None: nothing more."""
         while self._ready and (chunk := self._next_chunk()) is not None:
-            if chunk and isinstance(chunk[-1], Raised) and not self._marks_errors:
+            if chunk and isinstance(chunk[-1], Raised) and not self._marks:
                 self._raised = chunk.pop().error
                 if not chunk:
                     raise self._raised

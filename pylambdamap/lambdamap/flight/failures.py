@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import linecache
 import re
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = [
     "INVOCATION",
     "REPLY",
+    "concerns_items",
+    "ends_map",
+    "in_place",
     "invalid_reply",
     "not_sendable",
     "of_chunk",
@@ -39,6 +43,26 @@ def _items(indices: Sequence[int]) -> str:
     return f"items {indices[0]} to {indices[-1]}" if indices else "no items"
 
 
+class _About(NamedTuple):
+    """The items that an error concerns."""
+
+    text: str
+    indices: Sequence[int]
+    ran: errors.Ran
+
+
+def _about(completion: Completion, ran: errors.Ran, at: int | None) -> _About:
+    """Return what an error of a whole chunk concerns: its items or, with `at`, one of them.
+
+    If f has run for a chunk of several items, whether it has run for this one is unknown."""
+    indices = range(completion.first_item, completion.first_item + completion.n_items)
+    text = _items(indices)
+    if at is None or len(indices) == 1:
+        return _About(text, indices, ran)
+    at += completion.first_item
+    return _About(f"item {at} of {text}", (at,), "NOT" if ran == "NOT" else "MAYBE")
+
+
 class Kind(NamedTuple):
     """A kind of failure: its exception class and message."""
 
@@ -51,10 +75,11 @@ class Kind(NamedTuple):
     remedy_for_one: str = ""  # instead of it, for a chunk of one item
     remedy_if_idempotent: str = ""
     says: str = "{items}: {message} [{known}]"
+    of_items: bool = False  # a refusal that concerns its items, not the function
 
-    def text(self, items: Sequence[int], message: str, ran: errors.Ran, remedy: str = "") -> str:
-        known = f"{_RAN_TEXT[ran]}; {remedy}" if remedy else _RAN_TEXT[ran]
-        return self.says.format(items=_items(items), message=message, known=known)
+    def text(self, about: _About, message: str, remedy: str = "") -> str:
+        known = f"{_RAN_TEXT[about.ran]}; {remedy}" if remedy else _RAN_TEXT[about.ran]
+        return self.says.format(items=about.text, message=message, known=known)
 
 
 _NOT: tuple[errors.Ran, ...] = ("NOT",)
@@ -133,11 +158,12 @@ REPLY: Final[dict[str, Kind]] = {
     "init": Kind(errors.WorkerInitError, _NOT, says="{message}"),
     "refused": Kind(errors.WorkerInitError, _NOT, says="{message}"),
     "protocol": Kind(errors.WorkerInitError, _NOT, says="{message}"),
-    "decode": Kind(errors.WorkerInitError, _NOT, says="the worker: {message}"),
+    "decode": Kind(errors.WorkerInitError, _NOT, says="the worker: {message}", of_items=True),
     "deadline": Kind(
         errors.DeadlineError,
         _NOT,
         INVOCATION["deadline"].remedy,
+        of_items=True,
     ),
 }
 _UNKNOWN = REPLY["function"]  # a kind added by a later release
@@ -148,32 +174,50 @@ def stronger(one: errors.Ran, other: errors.Ran) -> errors.Ran:
     return max(one, other, key=_ANY.index)
 
 
+def ends_map(completion: Completion) -> bool:
+    """Return whether a failed invocation concerns all items of its map, not only its own.
+
+    So do the map's deadline and its cancellation."""
+    return completion.stops_map or completion.failure == "throttled"
+
+
+def concerns_items(kind: str) -> bool:
+    """Return whether a worker's refusal of this kind concerns its items, not all of the map's."""
+    return REPLY.get(kind, _UNKNOWN).of_items
+
+
 def of_chunk(
-    completion: Completion, idempotent: bool = False, before: errors.Ran = "NOT"
+    completion: Completion,
+    idempotent: bool = False,
+    before: errors.Ran = "NOT",
+    at: int | None = None,
 ) -> Exception:
     """Return the exception for a chunk whose invocation failed.
 
-    idempotent: the option. before: whether f ran in earlier attempts for the chunk's items.
+    idempotent: the option. before: whether f ran in earlier attempts for the chunk's items. at: the
+    position of an item in the chunk, for the exception in its place; None: for all of them.
     """
-    indices = range(completion.first_item, completion.first_item + completion.n_items)
-    ran = stronger(cast(errors.Ran, completion.ran), before)
+    about = _about(completion, stronger(cast(errors.Ran, completion.ran), before), at)
     kind = INVOCATION[completion.failure]
     remedy = (
         (idempotent and kind.remedy_if_idempotent)
         or (completion.n_items == 1 and kind.remedy_for_one)
         or kind.remedy
     )
-    text = kind.text(indices, completion.message, ran, remedy)
+    text = kind.text(about, completion.message, remedy)
+    known: dict[str, Any] = {
+        "indices": about.indices,
+        "attempts": completion.attempts,
+        "request_id": completion.request_id,
+        "ran": about.ran,
+    }
     made = kind.error or _cancelled()
     if not issubclass(made, errors.LambdaMapError):
-        return made(text)
-    error = made(
-        text,
-        indices=indices,
-        attempts=completion.attempts,
-        request_id=completion.request_id,
-        ran=ran,
-    )
+        other = made(text)
+        if at is not None:
+            errors.attach(other, errors.Failure(**known), f"{about.text}: {_RAN_TEXT[about.ran]}")
+        return other
+    error = made(text, **known)
     if isinstance(error, errors.RemoteError) and completion.error is not None:
         error.remote_type, error.remote_traceback = _raised(completion.error)
     return error
@@ -206,40 +250,50 @@ def of_reply(
     stopped: bool = True,
     of: int = 1,
     before: errors.Ran = "NOT",
+    at: int | None = None,
 ) -> BaseException:
     """Return the exception for an error described by the worker.
 
     stopped: the items after it did not run. of: the number of errors in the reply, which share the
     bytes that exceptions may take. before: whether f ran in earlier attempts for the chunk's items.
+    at: as for `of_chunk`.
 
     An exception of f is rebuilt from data or, with `allow_pickle`, from its pickle; if that is not
     possible, it is a RemoteError that is also the nearest of its base classes found here.
     `errors.failure` returns what else is known about it.
     """
     first, count = completion.first_item, completion.n_items
-    indices: Sequence[int] = range(first, first + count)
-    not_run: Sequence[int] = ()
-    at = described["index"]  # None: it concerns the whole chunk
-    if at is not None:
-        not_run = indices[at + 1 :] if stopped and before == "NOT" else ()
-        indices = (first + at,)
     ran = stronger(described["ran"], before)
+    not_run: Sequence[int] = ()
+    index = described["index"]  # None: it concerns the whole chunk
+    if index is None:
+        whom = _about(completion, ran, at)
+    elif at is not None and at > index:
+        rest = _about(completion, before, at)
+        text = f"the worker stopped at item {first + index}"
+        return errors.WorkerError(
+            Kind(None, _ANY).text(rest, text), indices=rest.indices, ran=rest.ran
+        )
+    else:
+        whom = _About(f"item {first + index}", (first + index,), ran)
+        if stopped and before == "NOT":
+            not_run = range(first + index + 1, first + count)
     name, message = described["kind"], described["message"]
     kind = REPLY.get(name, _UNKNOWN)
     about: dict[str, Any] = {
-        "indices": indices,
+        "indices": whom.indices,
         "attempts": completion.attempts,
         "request_id": completion.request_id,
-        "ran": ran,
+        "ran": whom.ran,
         "not_run": not_run,
     }
     if kind.error is not errors.RemoteError:
         made = cast(type[errors.LambdaMapError], kind.error)
-        return made(kind.text(indices, message, ran, kind.remedy), **about)
+        return made(kind.text(whom, message, kind.remedy), **about)
     module, qualname = described["module"], described["type"]
     about["remote_type"] = f"{module}.{qualname}" if module else qualname
     about["remote_traceback"] = _with_source(described["traceback"])
-    text = f"{_items(indices)}; remote traceback:\n{about['remote_traceback'].rstrip()}"
+    text = f"{whom.text}; remote traceback:\n{about['remote_traceback'].rstrip()}"
     error: BaseException | None = None
     if name == "function":
         share = max(_LEAST_BYTES, exceptions.UNPACKED_BYTES // of)
@@ -251,7 +305,7 @@ def of_reply(
     if issubclass(type(error), errors.RemoteError):
         shown = qualname if module == "builtins" else about["remote_type"]
         remote = cast(errors.RemoteError, error)
-        exceptions.complete(remote, f"{_items(indices)}: {shown}: {message}", about)
+        exceptions.complete(remote, f"{whom.text}: {shown}: {message}", about)
         errors.note(error, text)
     else:
         errors.attach(error, errors.Failure(**about), text)
@@ -294,6 +348,14 @@ def _answered(completion: Completion) -> dict[str, Any]:
         "request_id": completion.request_id,
         "ran": "RAN",
     }
+
+
+def in_place(error: errors.LambdaMapError, index: int, ran: errors.Ran) -> errors.LambdaMapError:
+    """Return a copy of a chunk's error for the place of one of its items."""
+    made = copy.copy(error)
+    made.indices, made.ran = (index,), ran
+    made.__cause__ = error.__cause__
+    return made
 
 
 _FRAME = re.compile(r'  File "(.+)", line (\d+), in .+')

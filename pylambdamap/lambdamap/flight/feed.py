@@ -50,10 +50,19 @@ class Feed:
 
 
 class Sender:
-    """Packs a map's items and submits the chunks. For its engine's thread only."""
+    """Packs a map's items and submits the chunks. For its engine's thread only.
+
+    skips: an item that cannot be sent is left out, and its error added to `unsent`; otherwise the
+    error ends the input.
+    """
 
     def __init__(
-        self, link: Link, source: Iterator[Any], options: Options, total: int | None
+        self,
+        link: Link,
+        source: Iterator[Any],
+        options: Options,
+        total: int | None,
+        skips: bool = False,
     ) -> None:
         self._port = link.port
         self._coding = link.coding
@@ -72,6 +81,9 @@ class Sender:
         self._backlog: deque[tuple[bytes, int, int]] = (
             deque()
         )  # packed, not yet submitted: frame, first item, number of items
+        self._skips = skips
+        self._skipped: errors.EncodeError | None = None  # of the item after the open chunk
+        self.unsent: list[tuple[int, errors.EncodeError]] = []  # by index; emptied by the engine
         self.ends = False  # no more input is packed: the end or an error
         self.error: BaseException | None = None  # the input's error, to be raised after its items
         self.chunks = 0
@@ -120,19 +132,27 @@ class Sender:
             if self._wanted == 0 or not self._pack():
                 return
             count, self._open_items, self._wanted = self._open_items, 0, 0
-            if count == 0:
+            if count:
+                self._close_chunk(count)
+            if self._skipped is not None:
+                self.unsent.append((self._packer.items_packed, self._skipped))
+                self._skipped = None
+                self._packer.skip()
+            elif count == 0:
                 return
-            first = self._packer.items_packed - count
-            try:
-                self._backlog.append((self._packer.take(), first, count))
-            except _codec.EncodeFailure as failure:  # raised for the chunk, not for one item
-                raise errors.EncodeError(
-                    f"items {first} to {first + count - 1} cannot be sent: {failure.args[0]}",
-                    indices=range(first, first + count),
-                    ran="NOT",
-                ) from failure
             if not self._submit():
                 return
+
+    def _close_chunk(self, count: int) -> None:
+        first = self._packer.items_packed - count
+        try:
+            self._backlog.append((self._packer.take(), first, count))
+        except _codec.EncodeFailure as failure:  # raised for the chunk, not for one item
+            raise errors.EncodeError(
+                f"items {first} to {first + count - 1} cannot be sent: {failure.args[0]}",
+                indices=range(first, first + count),
+                ran="NOT",
+            ) from failure
 
     def _submit(self) -> bool:
         """Submit packed chunks; return False if the byte budget refuses one for now."""
@@ -155,7 +175,7 @@ class Sender:
     def _may_pack(self, given: int, finished: int) -> bool:
         if self._buffersize is not None:
             return self._packer.items_packed - given < self._buffersize
-        chunks = self._port.outstanding + finished + len(self._backlog)
+        chunks = self._port.outstanding + finished + len(self._backlog) + len(self.unsent)
         return chunks < self._ahead * self._window()
 
     def _next_size(self, given: int) -> int:
@@ -167,6 +187,8 @@ class Sender:
             if self.deadline is not None:
                 ends_us = max(0, int((self.deadline - monotonic()) * 1e6))
             wanted = self._chunker.next(self._window(), left, ends_us)
+            if wanted == 0 and not self._port.outstanding:
+                wanted = 1  # it was asked for items that were then skipped: no reply will come
         if self._buffersize is not None:
             wanted = min(wanted, max(1, self._buffersize - (self._packer.items_packed - given)))
         return wanted
@@ -180,7 +202,11 @@ class Sender:
             packer.fill(self._source, limit, most)
         except _codec.EncodeFailure as failure:
             at = packer.items_packed
-            self.stop(failures.not_sendable(f"item {at}", failure, (at,)))
+            error = failures.not_sendable(f"item {at}", failure, (at,))
+            if self._skips:
+                self._skipped = error
+            else:
+                self.stop(error)
         except Exception as error:
             self.stop(error)
         self._open_items = packer.items_packed - before

@@ -211,9 +211,8 @@ class _PayloadPacker:
             try:
                 self._payload = json.dumps(payload, allow_nan=False).encode()
             except (TypeError, ValueError) as error:
-                raise errors.EncodeError(
-                    f"payload {self.items_packed} is not JSON ({error}): pass JSON-serializable data or bytes",
-                    indices=(self.items_packed,),
+                raise _codec.EncodeFailure(
+                    f"it is not JSON ({error}): pass JSON-serializable data or bytes"
                 ) from error
         if self._names is not None:
             self._names.make(self.items_packed, payload)
@@ -223,3 +222,6 @@ class _PayloadPacker:
     def take(self) -> bytes:
         payload, self._payload = self._payload, b""
         return payload
+
+    def skip(self) -> None:
+        self.items_packed += 1

@@ -60,6 +60,9 @@ class JsonPacker:
         self.chunk_bytes = 0
         return chunk
 
+    def skip(self) -> None:
+        self.items_packed += 1
+
 
 def items_of(chunk: bytes) -> list[Any]:
     """Return the items of a chunk that was packed here, to be packed again."""

@@ -26,6 +26,16 @@ LATE_S = 1.5
 FOR_EVER_S = 100_000.0
 _GIVE = ("good", "flaky", "large", "huge")  # kinds of items that may have a result
 _RAISE = ("bad", "flaky")
+_OF_ITEMS = (  # with on_error="return" they end no map
+    ValueError,
+    lambdamap.ConnectError,
+    lambdamap.ConnectionLostError,
+    lambdamap.EncodeError,
+    lambdamap.PayloadTooLargeError,
+    lambdamap.RemoteError,
+    lambdamap.WorkerCrashedError,
+    lambdamap.WorkerTimeoutError,
+)
 
 
 @dataclass(frozen=True)
@@ -256,6 +266,15 @@ class _Flight:
             assert len(taken) == plan.count and plan.input_ends is None, f"once: {len(taken)}"
         if self.error is not None:
             self._check_error(self.error, runs)
+            if plan.option("on_error") == "return":
+                self._check_end(self.error)
+
+    def _check_end(self, error: BaseException) -> None:
+        """What concerns single items is in their places, and has ended nothing."""
+        in_place = isinstance(error, _OF_ITEMS) and not isinstance(error, lambdamap.ConfigError)
+        if isinstance(error, lambdamap.DeadlineError):
+            in_place = self.late_after == FOR_EVER_S
+        assert not in_place, f"one-item: {error!r}"
 
     def _check_error(self, error: BaseException, runs: list[int]) -> None:
         known = lambdamap.failure(error)

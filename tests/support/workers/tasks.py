@@ -204,6 +204,17 @@ def act(op: tuple[str, int]) -> int:
     return number * 3 + 1
 
 
+def risky(kind: str) -> str:
+    """Return it, or fail as it says."""
+    if kind == "die":
+        os._exit(3)
+    if kind == "raise":
+        raise ValueError("asked for")
+    if kind == "large":
+        return "x" * 7_000_000
+    return kind
+
+
 def act_on_two(op: tuple[str, int], number: int) -> int:
     return act(op) + number
 
