@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,11 @@ def test_the_disk_is_full() -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_ctrl_c() -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "text"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_signal(number: signal.Signals, status: int, text: str) -> None:
     with start("map", "tasks:sleep", *LOCAL, "--chunksize", "1") as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -149,16 +154,85 @@ def test_ctrl_c() -> None:
         process.stdin.write("0\n0\n600\n")
         process.stdin.flush()
         assert [process.stdout.readline() for _ in range(2)] == ["0\n", "0\n"]
+        process.send_signal(number)
+        assert process.wait(HANG_S) == status
+        assert process.stderr.read() == f"{text}: 2 lines written; 1 more may have run\n"
+
+
+@pytest.mark.parametrize("words", [(), ("--keys",)])
+def test_every_line_is_accounted_for_after_a_signal(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """What has finished after a slow line is written with its number; what may have run is counted."""
+    path = tmp_path / "runs"
+    items = [[str(path), index, 0 if index else 600] for index in range(4)]
+    options = (*LOCAL, "--chunksize", "1", "--max-concurrency", "4", *words)
+    with start("map", "tasks:record_for", *options) as process:
+        assert process.stdin is not None
+        guard = threading.Timer(HANG_S, process.kill)
+        guard.start()
+        process.stdin.write(lines(*items))
+        process.stdin.flush()
+        while process.poll() is None and (not path.exists() or len(path.read_text().split()) < 3):
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        assert process.wait(HANG_S) == 130
-        assert process.stderr.read() == "interrupted: 2 lines written\n"
+        out, err = process.communicate()
+        guard.cancel()
+    assert process.returncode == 130
+    found = [line["lambdamap_result"] for line in parsed(out)]
+    assert [(line["line"], line["result"]) for line in found] == [
+        (line["line"], line["line"] - 1) for line in found
+    ]
+    assert 1 not in [line["line"] for line in found]
+    if words:
+        assert [line["input"] for line in found] == [items[line["line"] - 1] for line in found]
+    order = f" ({len(found)} of them out of order, with line numbers)" if found else ""
+    unknown = len(items) - len(found)
+    assert err == f"interrupted: {len(found)} lines written{order}; {unknown} more may have run\n"
+
+
+def test_results_as_they_finish() -> None:
+    """While an earlier line is slow; with the number and the text of the line."""
+    words = ("--unordered", "--keys", "--chunksize", "1", "--on-error", "return")
+    with start("map", "tasks:sleep", *LOCAL, *words) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        guard = threading.Timer(HANG_S, process.kill)
+        guard.start()
+        process.stdin.write('600\n0\n{\n"x"\n')
+        process.stdin.flush()
+        found = sorted(parsed("".join(process.stdout.readline() for _ in range(3))), key=str)
+        bad, failed = sorted(
+            (line["lambdamap_error"] for line in found[:2]), key=lambda error: error["line"]
+        )
+        assert (bad["line"], bad["input"], bad["type"]) == (3, "{", "JSONDecodeError")
+        assert (failed["line"], failed["input"], failed["type"]) == (4, '"x"', "TypeError")
+        assert found[2] == {"lambdamap_result": {"line": 2, "input": 0, "result": 0}}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(HANG_S) == 143
+        guard.cancel()
+
+
+def test_errors_in_a_file_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "errors.jsonl"
+    data = lines(6, 7) + "nonsense\n" + lines(8)
+    done = run("map", "tasks:fail_at_seven", *LOCAL, "--errors", str(file), text=data)
+    assert (done.returncode, done.stderr) == (1, "2 of 4 lines failed\n")
+    assert parsed(done.stdout) == [6, 8]
+    errors = [line["lambdamap_error"] for line in parsed(file.read_text())]
+    assert [(error["line"], error["ran"]) for error in errors] == [(2, "RAN"), (3, "NOT")]
+    nowhere = str(tmp_path / "nowhere" / "file")
+    refused = run("map", "tasks:square", *LOCAL, "--errors", nowhere, text=data)
+    assert refused.returncode == 2
+    assert f"cannot write {nowhere}: No such file or directory" in refused.stderr
 
 
 def test_the_first_error_stops() -> None:
     data = "\n" + lines(*range(20))
     done = run("map", "tasks:fail_at_seven", *LOCAL, "--chunksize", "2", text=data)
     assert done.returncode == 1
-    assert parsed(done.stdout) == list(range(7))
+    found = parsed(done.stdout)
+    assert found[:7] == list(range(7))
+    assert all(line["lambdamap_result"]["result"] > 7 for line in found[7:])
+    assert done.stderr.splitlines()[-1].startswith(f"{len(found)} lines written")
     assert done.stderr.startswith("Error: line 9: ValueError: ('seven is out', 7)\n")
     assert "tasks.py" in done.stderr  # the remote traceback
     builtin = run("map", "math:sqrt", *LOCAL, text='"a"\n')
@@ -220,10 +294,21 @@ def test_arguments_and_a_function_of_the_working_directory(
     monkeypatch.chdir(tmp_path)
     source = "print('imported')\nclass A:\n    @staticmethod\n    def add(x, y): return x + y\n"
     (tmp_path / "own.py").write_text(source)
-    done = run("map", "own:A.add", "--star", *LOCAL, text=lines([1, 2], ["a", "b"]))
-    assert done.returncode == 0, done.stderr
-    assert parsed(done.stdout) == [3, "ab"]
-    assert "imported" in done.stderr
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "other.py").write_text(source)
+    for path in (
+        "own:A.add",
+        "./own.py:A.add",
+        str(tmp_path / "own.py:A.add"),
+        "inner/other.py:A.add",
+    ):
+        done = run("map", path, "--star", *LOCAL, text=lines([1, 2], ["a", "b"]))
+        assert done.returncode == 0, done.stderr
+        assert parsed(done.stdout) == [3, "ab"]
+        assert "imported" in done.stderr
+    outside = run("map", "/nowhere/own.py:f")
+    assert outside.returncode == 2
+    assert "not below the working directory: run it in /nowhere, as own:..." in outside.stderr
 
 
 @pytest.mark.parametrize(
@@ -231,6 +316,7 @@ def test_arguments_and_a_function_of_the_working_directory(
     [
         (("nowhere:f",), "cannot import nowhere"),
         (("tasks:nothing",), "tasks has no nothing"),
+        (("tasks:squared",), "tasks has no squared; did you mean square?"),
         (("tasks:os.sep",), "not callable"),
         (("square",), "use module:function"),
         (("tasks:square", "/nowhere"), "does not exist"),
@@ -279,7 +365,9 @@ def test_errors_of_invocations(function: LocalLambda) -> None:
     assert "3 of 6 lines failed" in done.stderr
     stops = run("invoke-map", "f", text=lines(1, {"raise": True}, 3), **reach(function))
     assert stops.returncode == 1
-    assert len(parsed(stops.stdout)) == 1
+    first, *later = parsed(stops.stdout)
+    assert first["event"] == 1
+    assert [line["lambdamap_result"]["line"] for line in later] in ([], [3])
     assert stops.stderr.startswith("Error: line 2: ")
     assert "boom" in stops.stderr
 

@@ -146,7 +146,7 @@ class AsyncResults(Handle[R]):
             raise
         if not chunk:
             raise StopAsyncIteration
-        self._chunk = chunk[::-1]
+        self._chunk = self._engine.hand_out(chunk)
         return self._chunk.pop()
 
     async def _wait(self) -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lambdamap.cli import lines
 from lambdamap.cli.common import map_options, resolved
+
+if TYPE_CHECKING:
+    from lambdamap.flight.engine import Engine
+    from lambdamap.flight.feed import Feed
 
 
 @click.command(epilog=lines.EPILOG)
@@ -23,7 +29,15 @@ from lambdamap.cli.common import map_options, resolved
 @map_options(without={"on_error"})
 @click.pass_context
 def map(  # noqa: A001  # the command's name
-    ctx: click.Context, /, path: str, file: str, star: bool, **given: Any
+    ctx: click.Context,
+    /,
+    path: str,
+    file: str,
+    star: bool,
+    errors: str | None,
+    unordered: bool,
+    keys: bool,
+    **given: Any,
 ) -> None:
     """Call a Python function on each line of FILE (default: stdin).
 
@@ -32,27 +46,26 @@ def map(  # noqa: A001  # the command's name
     --function or LAMBDAMAP_FUNCTION names one on AWS. For a slow input, --chunksize 1 gives results
     line by line.
     """
-    from lambdamap.calls.aio import AsyncResults
-    from lambdamap.flight.feed import Feed
     from lambdamap.flight.open import open_engine
 
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    options = resolved(given)
+    options = resolved(given | lines.on_error_of(errors))
     with contextlib.redirect_stdout(sys.stderr):
         f = _found(path)
 
-    def open_map(items: AsyncIterator[Any]) -> AsyncResults[Any]:
-        feed = Feed()
-        return AsyncResults(
-            open_engine(f, feed, options, total=None, calls="star" if star else "item"), items, feed
-        )
+    def open_map(feed: Feed) -> Engine:
+        calls = "star" if star else "item"
+        return open_engine(f, feed, options, total=None, calls=calls, ordered=not unordered)
 
-    ctx.exit(lines.run(file, open_map, read=json.loads, write=_written, options=options))
+    form = lines.Form(_written, unordered, keys, errors)
+    ctx.exit(lines.run(file, open_map, read=json.loads, form=form, options=options))
 
 
 def _found(path: str) -> Callable[..., Any]:
     module, _, name = path.partition(":")
+    if module.endswith(".py") and name:
+        module = _module_of(module)
     if not name:
         module, _, name = path.rpartition(".")
     if not module or not name:
@@ -63,12 +76,25 @@ def _found(path: str) -> Callable[..., Any]:
         raise click.UsageError(f"cannot import {module}: {error}") from error
     for part in name.split("."):
         if not hasattr(found, part):
-            raise click.UsageError(f"{module} has no {name}")
+            near = difflib.get_close_matches(part, dir(found), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise click.UsageError(f"{module} has no {name}{hint}")
         found = getattr(found, part)
     if not callable(found):
         raise click.UsageError(f"{path} is not callable")
     function: Callable[..., Any] = found
     return function
+
+
+def _module_of(file: str) -> str:
+    """Return the module that a file in or below the working directory is imported as."""
+    below = os.path.relpath(file)
+    if below.startswith(os.pardir):
+        name = Path(file).stem
+        raise click.UsageError(
+            f"{file} is not below the working directory: run it in {Path(file).parent}, as {name}:..."
+        )
+    return below.removesuffix(".py").replace(os.sep, ".")
 
 
 def _written(result: Any) -> bytes:

@@ -120,6 +120,7 @@ class Engine:
         self._stale_said = False
         self._closed = False
         self._left_running = 0  # invocations known to have been cancelled after their start
+        self.left_items = 0  # items of these
         self._log = log.MapLog(link.map_id, link.port) if log.is_wanted() else None
         self.progress = Progress(options.progress, total)
         self.worker_us = 0
@@ -264,7 +265,7 @@ class Engine:
         if completion.split and count > 1:
             self._sender.halve(completion)
             return 0
-        self._left_running += failures.runs_on(completion)
+        self._count_left(completion)
         before = self._sender.ran_before(completion)
 
         def error_at(at: int | None) -> BaseException:
@@ -290,6 +291,11 @@ class Engine:
                 return 0
         self._put_errors(completion, [], error_at)
         return count if self._in_place else 0
+
+    def _count_left(self, completion: Completion) -> None:
+        if failures.runs_on(completion):
+            self._left_running += 1
+            self.left_items += completion.n_items
 
     def _spares(self, kind: str) -> bool:
         """Return whether the map goes on after a worker's refusal of this kind."""
@@ -449,8 +455,7 @@ class Engine:
         try:
             while (chunk := self.step()) is None or chunk:
                 if chunk is not None:
-                    self._giving_ends = self.given_first + len(chunk)
-                    chunk = self._giving = chunk[::-1]
+                    chunk = self.hand_out(chunk)
                     yield from map(list.pop, repeat(chunk, len(chunk)))
                 elif ends is None:
                     self.wait()
@@ -467,6 +472,19 @@ class Engine:
         finally:
             self.close()
 
+    def hand_out(self, chunk: list[Any]) -> list[Any]:
+        """Return the results of a `step` in reverse order, to be popped one by one.
+
+        If an exception ends the map, it gets those that are left."""
+        self._giving_ends = self.given_first + len(chunk)
+        self._giving = chunk[::-1]
+        return self._giving
+
+    @property
+    def position(self) -> int:
+        """Return the index of the item whose result was popped last from `hand_out`'s list."""
+        return self._giving_ends - len(self._giving) - 1
+
     def close(self, patience_s: float = 0.2) -> None:
         """Cancel unfinished chunks. Idempotent; waits up to `patience_s` for the native threads."""
         if self._closed:
@@ -479,7 +497,7 @@ class Engine:
                 self._port.quiesce(patience_s)
         # A caught exception may keep this map alive for long: free the buffers now.
         while (completion := self._port.take()) is not None:
-            self._left_running += failures.runs_on(completion)
+            self._count_left(completion)
         self._left_running += self._port.outstanding
         self._ready.clear()
         self._giving = []

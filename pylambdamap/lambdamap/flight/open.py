@@ -298,8 +298,9 @@ def open_payload_engine(
     total: int | None,
     raw: bool,
     durable_execution_name: str | Callable[[int, Any], str] | None = None,
+    ordered: bool = True,
 ) -> Engine:
-    """Return an engine that sends payloads to any Lambda function."""
+    """Return an engine that sends payloads to any Lambda function. ordered: as for `open_engine`."""
     names = None if durable_execution_name is None else Names(durable_execution_name)
     name, route = _route(options)
     if route is None:
@@ -309,4 +310,4 @@ def open_payload_engine(
     if names is not None:
         port = names.naming(port)
     link = Link(map_id, port, window, Payloads(raw, names), renew, _runs_on(name, route))
-    return _start(Engine(link, iterator, options, total=total))
+    return _start(Engine(link, iterator, options, total=total, ordered=ordered))
