@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         failure,
     )
     from lambdamap.flight.stats import Stats
-    from lambdamap.integrations.pandas import groupby_apply
+    from lambdamap.integrations.pandas import GroupResults, groupby_apply
     from lambdamap.options import Options, configure
 
 _PLACES = {
@@ -100,7 +100,7 @@ _PLACES = {
         "WorkerTimeoutError",
         "failure",
     ),
-    "integrations.pandas": ("groupby_apply",),
+    "integrations.pandas": ("GroupResults", "groupby_apply"),
     "options": ("Options", "configure"),
     "calls.results": ("Results",),
     "flight.stats": ("Stats",),
@@ -119,6 +119,7 @@ __all__ = [
     "EncodeError",
     "Failure",
     "FunctionNotFoundError",
+    "GroupResults",
     "LambdaExecutor",
     "LambdaMapError",
     "Options",

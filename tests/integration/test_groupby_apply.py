@@ -101,6 +101,75 @@ def test_a_group_that_cannot_be_sent() -> None:
     assert caught.value.partial == {0: 1}
 
 
+def failing_at_b(function: Any) -> Any:
+    def guarded(group: Any) -> Any:
+        if "b" in group.name:
+            raise ValueError("no b today", group.name)
+        return function(group)
+
+    return guarded
+
+
+@pytest.mark.pandas
+@pytest.mark.parametrize(
+    "function",
+    [
+        groups.count,
+        lambda g: g[["x"]].sum(),  # a row each
+        lambda g: g[["x"]] - g["x"].mean(),  # labelled as the group
+        lambda g: g["x"] * 2,
+        lambda g: g[["x"]].describe(),  # all labelled alike
+    ],
+    ids=["scalar", "row", "frame", "series", "describe"],
+)
+@pytest.mark.parametrize("by", ["k", ["l", "k"]])
+def test_groups_that_failed_are_missing(function: Any, by: Any) -> None:
+    """The others are as without them, and their places are in the index."""
+    frame = FRAME.astype({"k": str}).drop(columns="when")
+    options = {"backend": "inline", "by_value": True, "on_error": "return"}
+    found = lambdamap.groupby_apply(failing_at_b(function), frame.groupby(by), **options)
+    assert isinstance(found, lambdamap.GroupResults)
+    whole = lambdamap.groupby_apply(function, frame.groupby(by), backend="inline", by_value=True)
+    assert found.combined.index.equals(whole.index)
+    level = found.combined.index.get_level_values("k")
+    assert found.combined[level != "b"].equals(whole[level != "b"].astype(float))
+    assert found.combined[level == "b"].isna().all(axis=None)
+    keys = [key for key, _ in frame.groupby(by)]
+    failed = [key for key in keys if "b" in key]
+    assert found.errors.index.tolist() == failed
+    assert [error.args for error in found.errors] == [("no b today", key) for key in failed]
+    assert len(found) == len(keys)
+    for key, result in zip(keys, found, strict=True):
+        if "b" in key:
+            known = lambdamap.failure(result)
+            assert known is not None and list(known.indices) == [keys.index(key)]
+            assert result is found.errors[key]
+    assert repr(found) == f"<groupby_apply: {len(keys)} groups, {len(failed)} of them failed>"
+
+
+@pytest.mark.pandas
+def test_groups_without_and_with_nothing_but_errors() -> None:
+    options: dict[str, Any] = {"backend": "inline", "on_error": "return"}
+    grouped = FRAME.groupby("k", observed=True)
+    none = lambdamap.groupby_apply(groups.count, grouped, **options)
+    assert none.combined.equals(lambdamap.groupby_apply(groups.count, grouped, backend="inline"))
+    assert len(none.errors) == 0 and list(none) == none.combined.tolist()
+    all_of_them = lambdamap.groupby_apply(lambda g: 1 // 0, grouped, **options)
+    assert all_of_them.combined.isna().all() and len(all_of_them.errors) == 3
+    rows = lambdamap.groupby_apply(
+        failing_at_b(lambda g: g[["x"]].iloc[: len(g) - 1]),
+        FRAME.groupby("k", observed=True),
+        **options,
+    )
+    assert rows.combined.index.get_level_values(0).tolist().count("b") == 1
+    refused = lambdamap.groupby_apply(
+        groups.count,
+        pd.DataFrame({"k": [1, 2, 2], "x": [1.0, 2.0, threading.Lock()]}).groupby("k"),
+        **options,
+    )
+    assert refused.combined[1] == 1 and isinstance(refused.errors[2], lambdamap.EncodeError)
+
+
 @pytest.mark.parametrize(
     ("function", "grouped", "kind", "text"),
     [
@@ -126,8 +195,6 @@ def test_wrong_arguments(function: Any, grouped: Any, kind: type[Exception], tex
 
 
 def test_options() -> None:
-    with pytest.raises(lambdamap.ConfigError, match="on_error='return' is not supported"):
-        lambdamap.groupby_apply(groups.count, FRAME.groupby("l"), on_error="return")
     with pytest.raises(lambdamap.ConfigError, match="codec='json' does not support groups"):
         lambdamap.groupby_apply(groups.count, FRAME.groupby("l"), codec="json")
     with pytest.raises(lambdamap.ConfigError, match="unknown option"):

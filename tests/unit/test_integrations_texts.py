@@ -71,12 +71,6 @@ def twice() -> None:
             "DataFrame",
         ),
         (
-            lambda: lambdamap.groupby_apply(len, FRAME.groupby("k"), on_error="return"),
-            lambdamap.ConfigError,
-            "on_error='return' is not supported, since exceptions cannot be combined: use "
-            "lambdamap.map(function, (group for _, group in grouped), on_error='return')",
-        ),
-        (
             lambda: lambdamap.groupby_apply(len, FRAME.groupby("k"), codec="json"),
             lambdamap.ConfigError,
             "codec='json' does not support groups: use the default codec",

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from lambdamap import errors
 from lambdamap import options as _options
+from lambdamap.flight.engine import Raised
 from lambdamap.flight.feed import Feed
 from lambdamap.flight.open import open_engine
 
@@ -25,16 +26,59 @@ if TYPE_CHECKING:
     from lambdamap.options import Options
 
     Grouped = DataFrameGroupBy[Any, Any] | SeriesGroupBy[Any, Any]
+    Combined = pandas.DataFrame | pandas.Series[Any]
 
-__all__ = ["groupby_apply"]
+__all__ = ["GroupResults", "groupby_apply"]
 
 _OLDEST = (2, 2)  # has include_groups
 _UNPACKED = 16  # groups that may wait for the packer, each as a DataFrame
 
 
+class GroupResults:
+    """What `groupby_apply` returns with ``on_error="return"``.
+
+    Iterating over it yields, in the order of the groups, what the function returned, or the exception
+    in its place.
+
+    Attributes
+    ----------
+    combined : pandas.DataFrame or pandas.Series
+        The results as pandas combines them, with missing values for the groups that failed.
+    errors : pandas.Series
+        The exceptions of these groups, by the group's key.
+    """
+
+    def __init__(self, results: list[Any], combined: Combined, errors: pandas.Series[Any]) -> None:
+        self._results = results
+        self.combined = combined
+        self.errors = errors
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._results)
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __repr__(self) -> str:
+        return f"<groupby_apply: {len(self)} groups, {len(self.errors)} of them failed>"
+
+
+@overload
+def groupby_apply(
+    function: Callable[..., Any],
+    grouped: Grouped,
+    /,
+    *,
+    on_error: Literal["return"],
+    **options: Any,
+) -> GroupResults: ...
+@overload
 def groupby_apply(
     function: Callable[..., Any], grouped: Grouped, /, **options: Any
-) -> pandas.DataFrame | pandas.Series[Any]:
+) -> Combined: ...
+def groupby_apply(
+    function: Callable[..., Any], grouped: Grouped, /, **options: Any
+) -> Combined | GroupResults:
     """Apply a function to each group on Lambda, and combine the results as pandas does.
 
     The result is that of ``grouped.apply(function)``. As in pandas 3, the function does not get the
@@ -49,20 +93,20 @@ def groupby_apply(
     grouped
         ``df.groupby(...)`` or ``series.groupby(...)``, with any options and any selection of columns.
     **options
-        See `lambdamap.Options`; ``on_error="return"`` is not supported.
+        See `lambdamap.Options`.
 
     Returns
     -------
     pandas.DataFrame or pandas.Series
-        With the index, columns and dtypes of ``grouped.apply``.
+        With the index, columns and dtypes of ``grouped.apply``. With ``on_error="return"`` a
+        `GroupResults` instead, which has it as ``combined``.
 
     Raises
     ------
     TypeError
         `grouped` has another type, or `function` is not callable.
     ConfigError
-        Unknown option, no region, no credentials, ``on_error="return"``, ``codec="json"``, or pandas
-        before 2.2.
+        Unknown option, no region, no credentials, ``codec="json"``, or pandas before 2.2.
     EncodeError
         The function or a group cannot be sent.
     Exception
@@ -82,11 +126,6 @@ def groupby_apply(
     """
     _check(function, grouped)
     resolved = _options.resolve_for(function, options)
-    if resolved.on_error == "return":
-        raise errors.ConfigError(
-            "on_error='return' is not supported, since exceptions cannot be combined: use "
-            "lambdamap.map(function, (group for _, group in grouped), on_error='return')"
-        )
     if resolved.codec == "json":
         raise errors.ConfigError("codec='json' does not support groups: use the default codec")
     try:
@@ -95,8 +134,61 @@ def groupby_apply(
         # Stack frames of pandas and of this file are of no use to the caller.
         BaseException.with_traceback(error, None)
         raise
-    made: pandas.DataFrame | pandas.Series[Any] = _apply(grouped, lambda _: results.popleft())
+    if resolved.on_error == "return":
+        return _in_places(grouped, list(results))
+    made: Combined = _apply(grouped, lambda _: results.popleft())
     return made
+
+
+def _in_places(grouped: Grouped, results: list[Any]) -> GroupResults:
+    """Combine results of which some are `Raised`."""
+    import pandas
+
+    missing = _missing(grouped, results) if any(type(r) is Raised for r in results) else None
+    left = iter(results)
+    failed: list[tuple[Any, BaseException]] = []
+
+    def give(group: Any) -> Any:
+        result = next(left)
+        if type(result) is not Raised or missing is None:
+            return result
+        failed.append((group.name, result.error))
+        return missing(group)
+
+    combined = _apply(grouped, give)
+    keys = pandas.Index([key for key, _ in failed])
+    by_key = pandas.Series([error for _, error in failed], index=keys, dtype=object)
+    shown = [result.error if type(result) is Raised else result for result in results]
+    return GroupResults(shown, combined, by_key)
+
+
+def _missing(grouped: Grouped, results: list[Any]) -> Callable[[Any], Any]:
+    """Return a function that returns what stands for a failed group's result.
+
+    It has the shape of the others: NaN for a scalar; else rows of NaN, labelled as the group's if the
+    others are labelled as theirs, or as the others if these all have the same labels, or one row."""
+    good = {i: r for i, r in enumerate(results) if type(r) is not Raised and r is not None}
+    first: Any = next(iter(good.values()), None)
+    if not hasattr(first, "iloc"):
+        return lambda group: float("nan")
+    numbers = iter(range(len(results)))
+    like_groups = True
+
+    def compare(group: Any) -> None:
+        nonlocal like_groups
+        result = good.get(next(numbers))
+        if result is not None:
+            like_groups = like_groups and group.index.equals(result.index)
+
+    _apply(grouped, compare)
+    rows = first.iloc[:0]
+    if like_groups:
+        return lambda group: rows.reindex(group.index)
+    if all(first.index.equals(result.index) for result in good.values()):
+        return lambda group: rows.reindex(first.index)
+    return lambda group: rows.reindex(
+        [(float("nan"),) * n if (n := first.index.nlevels) > 1 else None]
+    )
 
 
 def _check(function: object, grouped: object) -> None:
@@ -140,7 +232,14 @@ def _map(function: Callable[..., Any], grouped: Grouped, options: Options) -> de
     total = grouped.ngroups
     results: deque[Any] = deque()
     feed = Feed()
-    engine = open_engine(function, feed, options, total=total, calls="group")
+    engine = open_engine(
+        function,
+        feed,
+        options,
+        total=total,
+        calls="group",
+        marks_errors=options.on_error == "return",
+    )
     sent = 0
 
     def send(group: Any) -> None:
@@ -179,7 +278,8 @@ def _make_room(engine: Engine, results: deque[Any]) -> None:
 
 def _complete(error: BaseException, grouped: Grouped, results: deque[Any]) -> None:
     """Add the group's key and the finished results to an error."""
-    errors.keep(error, dict(enumerate(results)))
+    done = {index: r for index, r in enumerate(results) if type(r) is not Raised}
+    errors.keep(error, done)
     known = errors.failure(error)
     if known is not None and len(known.indices) == 1:
         index = known.indices[0]
