@@ -21,6 +21,7 @@ __all__ = [
     "BY_VALUE",
     "CLIENT_CONTEXT",
     "CREDENTIALS",
+    "EXCEPTIONS",
     "FUNCTION",
     "MAX_CONTEXT",
     "PROGRESS",
@@ -355,6 +356,18 @@ BY_VALUE = Kind(
     "bool or list of modules",
     "True, False or a list of modules",
     lambda value: isinstance(value, (bool, list, tuple)),
+    None,
+)
+EXCEPTIONS = Kind(
+    "exception class or tuple of them",
+    "an exception class or a tuple of them",
+    lambda value: (
+        bool(value)
+        and all(
+            isinstance(kind, type) and issubclass(kind, BaseException)
+            for kind in (value if isinstance(value, tuple) else (value,))
+        )
+    ),
     None,
 )
 PROGRESS = Kind(

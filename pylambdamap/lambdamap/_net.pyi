@@ -102,7 +102,10 @@ class Completion:
     def executed_version(self) -> str | None:
         """Version of the function that ran."""
     def request_frame(self) -> bytes:
-        """Return the raw request frame, to split the chunk; ValueError if the request contains none."""
+        """Return the raw request frame, or the payload, to send its items again.
+
+        ValueError if the request contains none.
+        """
 
 @final
 class Map:

@@ -27,6 +27,7 @@ from lambdamap._checks import (
     BY_VALUE,
     CLIENT_CONTEXT,
     CREDENTIALS,
+    EXCEPTIONS,
     FUNCTION,
     MAX_CONTEXT,
     PROGRESS,
@@ -222,7 +223,23 @@ class Options:
         None, FAILS, integer(1, 100),
         "Maximum number of requests per chunk. Not counted: replies with 429 or 409, and failures to "
         "connect. None: ``AWS_MAX_ATTEMPTS``, else 3",
-        flag=True, known_as=("retries",),
+        flag=True,
+    )  # fmt: skip
+    retries: int = option(
+        0, FAILS, integer(0, 100),
+        "How often an item is tried again after f has raised. Each time it is sent in an invocation of "
+        "its own. Other failures are not tried again",
+        flag=True,
+    )  # fmt: skip
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = option(
+        None, FAILS, EXCEPTIONS,
+        "Exceptions of f after which ``retries`` applies, as raised here. None: any `Exception`",
+    )  # fmt: skip
+    retry_delay: float = option(
+        0.2, FAILS, seconds(1_000_000),
+        "Seconds before an item is tried again. They double with each attempt, up to 60, and vary at "
+        "random by half",
+        flag=True,
     )  # fmt: skip
     on_error: str = option(
         "raise", FAILS, choice("raise", "return"),

@@ -40,6 +40,19 @@ IN_PLACE = Plan(  # each of these once ended the map
     ),
     faults=("good", "reset after run", "silent"),
 )
+AGAIN = Plan(  # each item that raises is tried again, by itself
+    1,
+    tuple(
+        Map(
+            9,
+            special=((0, "unlucky"), (3, "bad"), (4, "unlucky")),
+            seconds=0.1,
+            options=(("chunksize", 3), ("on_error", on_error), ("retries", 2)),
+        )
+        for on_error in ("raise", "return")
+    ),
+    faults=("good", "in part", "good", "throttle", "reset"),
+)
 LATE = Plan(1, (Map(12, options=(("chunksize", 3), ("timeout", 0.4))),), faults=("slow", "in part"))
 CALLS = Plan(
     2,
@@ -57,13 +70,16 @@ CALLS = Plan(
 @example(NOT_DONE)
 @example(LATE)
 @example(IN_PLACE)
+@example(AGAIN)
 @example(CALLS)
 def test_no_promise_is_broken(plan: Plan) -> None:
     play(plan)
 
 
 @pytest.mark.parametrize(
-    "plan", [NOT_DONE, LATE, IN_PLACE, CALLS], ids=["payloads", "deadline", "places", "calls"]
+    "plan",
+    [NOT_DONE, LATE, IN_PLACE, AGAIN, CALLS],
+    ids=["payloads", "deadline", "places", "again", "calls"],
 )
 def test_a_plan_has_one_history(plan: Plan) -> None:
     """To the byte; also in another process, which hashes otherwise."""

@@ -273,6 +273,13 @@ def results(value: Any, count: int = 2, guarded: bool = False) -> Any:
             "'job 3'",
         ),
         (
+            lambda: lambdamap.invoke_map(
+                "f", [1], durable_execution_name="job {index}", retries=1, backend="aws"
+            ),
+            errors.ConfigError,
+            "retries does not apply to durable executions: Lambda runs each name once",
+        ),
+        (
             lambda: lambdamap.invoke_map(None, [1], backend="inline"),
             errors.ConfigError,
             "invoke_map needs a Lambda function, not backend='inline'",

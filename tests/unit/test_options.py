@@ -60,6 +60,9 @@ TEXTS: list[tuple[dict[str, object], str]] = [
         "connect_timeout must be a number of seconds above 0 and below 1,000,000, not None",
     ),
     ({"on_error": "ignore"}, "on_error must be 'raise' or 'return', not 'ignore'"),
+    ({"retries": -1}, "retries must be an integer from 0 to 100, not -1"),
+    ({"retry_on": "x"}, "retry_on must be an exception class or a tuple of them, not 'x'"),
+    ({"retry_on": ()}, "retry_on must be an exception class or a tuple of them, not ()"),
     ({"idempotent": 1}, "idempotent must be True or False, not 1"),
     ({"progress": 3}, "progress must be True, False, a tqdm class or a callable, not 3"),
 ]  # fmt: skip

@@ -242,8 +242,11 @@ lm_coding_recover(struct lm_coder *coder, const struct lm_job *job, struct lm_bu
   const char *text;
   size_t len, estimate;
   struct lm_frame_limits limits = LM_FRAME_LIMITS_DEFAULT;
-  if (job->batch->opts.envelope == NULL ||
-      lm_envelope_request_payload(job->body.data, job->body.len, &text, &len) != 0)
+  if (job->batch->opts.envelope == NULL) {
+    lm_buf_append(frame, job->body.data, job->body.len);
+    return lm_buf_check(frame, "the payload", err);
+  }
+  if (lm_envelope_request_payload(job->body.data, job->body.len, &text, &len) != 0)
     return lm_error_set(err, LM_E_INVALID, "the request contains no chunk");
   limits.max_output_bytes = frame->max;
   if (coding_is_json((const uint8_t *)text, len)) {

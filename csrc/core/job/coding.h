@@ -23,7 +23,8 @@ void lm_coding_reply(struct lm_coder *coder, struct lm_job *job);
  * coder may be NULL, there being no memory for one: then only a frame's results are lost. */
 void lm_coding_complete(struct lm_coder *coder, struct lm_job *job);
 
-/* Append the raw request frame to *frame, from the body if that has replaced it. To split a chunk. */
+/* Append the raw request frame to *frame, from the body if that has replaced it; without an envelope, the
+ * payload. To split a chunk, or to send items again. */
 int lm_coding_recover(struct lm_coder *coder, const struct lm_job *job, struct lm_buf *frame,
                       struct lm_error *err);
 

@@ -286,8 +286,9 @@ PyDoc_STRVAR(
     "the item.");
 PyDoc_STRVAR(take_doc,
              "take($self, /)\n--\n\nReturn the open chunk as a raw frame, and open a new one.");
-PyDoc_STRVAR(skip_doc, "skip($self, /)\n--\n\nCount an item that could not be packed. The open chunk "
-                       "must be empty.");
+PyDoc_STRVAR(skip_doc,
+             "skip($self, /)\n--\n\nCount an item that could not be packed. The open chunk "
+             "must be empty.");
 
 static PyMethodDef packer_methods[] = {
     {"fill", packer_fill, METH_VARARGS, fill_doc},

@@ -273,7 +273,8 @@ completion_get_buffer(PyObject *object, Py_buffer *view, int flags)
 }
 
 PyDoc_STRVAR(request_frame_doc, "request_frame($self, /)\n--\n\n"
-                                "Return the raw request frame, to split the chunk.\n\n"
+                                "Return the raw request frame, or the payload, to send its items "
+                                "again.\n\n"
                                 "Raises ValueError if the request contains no chunk.");
 
 static PyMethodDef methods[] = {

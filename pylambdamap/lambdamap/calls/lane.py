@@ -102,6 +102,8 @@ class Lane:
         lock: threading.Lock,
     ) -> None:
         self._ends = None if options.timeout is None else monotonic() + options.timeout
+        if calls != "call":  # the other calls of a batch have not raised
+            options = dataclasses.replace(options, retries=0)
         link = connect(shipment, options, calls=calls, bound_id=bound_id)
         self._new_packer = functools.partial(
             _codec.ChunkPacker, shipment.spec, allow_pickle=link.coding.allow_pickle

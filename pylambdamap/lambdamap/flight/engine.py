@@ -20,6 +20,7 @@ from lambdamap.flight import failures, log, waiting
 from lambdamap.flight.feed import Sender
 from lambdamap.flight.progress import Progress
 from lambdamap.flight.replies import results_of, show_output, warn_stale
+from lambdamap.flight.retrying import Retrier
 from lambdamap.flight.stats import Stats
 from lambdamap.shipping import envelope
 
@@ -108,6 +109,7 @@ class Engine:
         self._in_place = apart or options.on_error == "return"
         self._marks = marks_errors or apart
         self._sender = Sender(link, source, options, total, skips=self._in_place)
+        self._retrier = Retrier(options, self._sender.deadline) if options.retries else None
         self._ready: dict[int, _Finished] = {}  # by first item, in order of completion
         self._decoded_bytes = 0  # sizes of those in _ready that are decoded
         self._given = 0  # number of items returned; if ordered, also the position of the next one
@@ -129,8 +131,13 @@ class Engine:
 
     def fill(self) -> None:
         """Pack and submit chunks while there is room."""
+        finished = 0 if self._apart else len(self._ready)
+        if self._retrier is not None:
+            for index, chunk in self._retrier.take():
+                self._sender.try_again(index, chunk)
+            finished += len(self._retrier)
         try:
-            self._sender.fill(self._given, 0 if self._apart else len(self._ready))
+            self._sender.fill(self._given, finished)
         except BaseException as error:
             lost = self._sender.give_up() if self._apart else None
             if lost is None:
@@ -213,6 +220,8 @@ class Engine:
         size = 0 if completion.frame is None else len(completion.frame)
         if done < count:
             self._sender.resend(completion)
+        if self._retrier is not None:
+            return self._place_some(completion, self._retrier)
         if self._decoded_bytes and self._decoded_bytes + size > _DECODED_BYTES:
             self._ready[first] = _Finished([], 0, completion)
         else:
@@ -220,37 +229,71 @@ class Engine:
             self._ready[first] = _Finished(self._decode(completion), size)
         return done
 
+    def _place_some(self, completion: Completion, retrier: Retrier) -> int:
+        """Place the results of a chunk, except for items that are tried again; return how many."""
+        first, start, again = completion.first_item, 0, []
+        results, failed = self._read(completion)
+        for at in sorted(failed):
+            error = failed[at]
+            when = retrier.when(first + at, error)
+            if when is not None:
+                again.append((at, error, when))
+                if start < at:
+                    self._ready[first + start] = _Finished(results[start:at])
+                start = at + 1
+                continue
+            retrier.ended(first + at, error)
+            results[at] = self._placed(error)
+            if not self._in_place:
+                self._put_last(first + start, results[start:at], error)
+                start = at + 1
+        if not failed:
+            retrier.ended(first)
+        if start < len(results):
+            self._ready[first + start] = _Finished(results[start:])
+        if again:
+            chunks = self._coding.pick(completion.request_frame(), [at for at, _, _ in again])
+            for (at, error, when), chunk in zip(again, chunks, strict=True):
+                retrier.add(first + at, error, chunk, when)
+        return len(results) - len(again)
+
     def _decode(self, completion: Completion) -> list[Any]:
         """Return the chunk's results, or in their place the exception to raise if decoding fails."""
+        results, failed = self._read(completion)
+        for index, error in failed.items():
+            results[index] = self._placed(error)
+        return results
+
+    def _read(self, completion: Completion) -> tuple[list[Any], dict[int, BaseException]]:
+        """Return the chunk's results and, by position, the errors of the items that failed.
+
+        If they cannot be decoded, the exception to raise is in their place."""
         try:
-            results, failed = results_of(
+            return results_of(
                 completion,
                 self._coding,
-                guarded=self._options.on_error == "return",
+                guarded=self._options.on_error == "return" or self._retrier is not None,
                 check=self._check_time,
             )
         except _DeadlineExceeded:
             late = Raised(failures.read_too_late(completion))
             if self._apart:
-                return [late] * completion.done
+                return [late] * completion.done, {}
             self._fatal = late.error
-            return [late]
+            return [late], {}
         except errors.LambdaMapError as unread:
             if self._in_place:
                 first = completion.first_item
                 return [
                     self._placed(failures.in_place(unread, index, "RAN"))
                     for index in range(first, first + completion.done)
-                ]
+                ], {}
             self._sender.stop()
-            return [Raised(unread)]
+            return [Raised(unread)], {}
         except BaseException as broken:
             if not self._apart:
                 raise
-            return [Raised(broken)] * completion.done
-        for index, error in failed.items():
-            results[index] = self._placed(error)
-        return results
+            return [Raised(broken)] * completion.done, {}
 
     def _placed(self, error: BaseException) -> Any:
         """Return an error as it is returned in the place of its item's result."""
@@ -271,6 +314,13 @@ class Engine:
         def error_at(at: int | None) -> BaseException:
             return failures.of_chunk(completion, self._options.idempotent, before, at)
 
+        if self._retrier is not None and completion.failure == "remote":
+            error = error_at(0)
+            # Of a payload: in a lambdamap worker f's exceptions are in the reply.
+            when = None if self._coding.for_worker else self._retrier.when(first, error)
+            if when is not None:
+                self._retrier.add(first, error, completion.request_frame(), when)
+                return 0
         cancelled = completion.failure == "cancelled"
         if failures.ends_map(completion):
             if not self._apart:
@@ -279,7 +329,7 @@ class Engine:
             self._sender.stop(error_at(None))
         elif self._apart and cancelled and self.cause is not None:
             error = self.cause
-            if completion.ran != "NOT":
+            if (completion.ran, before) != ("NOT", "NOT"):
                 error = error_at(None)
                 error.__cause__ = self.cause
             self._ready[first] = _Finished([Raised(error)] * count)
@@ -316,11 +366,26 @@ class Engine:
         """Place a chunk's results, followed by the errors of the other items.
 
         error_at: returns the error for a position in the chunk; None: one for all of them."""
+        if self._retrier is not None and completion.n_items == 1:
+            error_at = self._with_earlier(completion.first_item, error_at, self._retrier)
         if not self._in_place:
             self._put_last(completion.first_item, results, error_at(None))
             return
         results += [self._placed(error_at(at)) for at in range(len(results), completion.n_items)]
         self._ready[completion.first_item] = _Finished(results)
+
+    @staticmethod
+    def _with_earlier(
+        index: int, error_at: Callable[[int | None], BaseException], retrier: Retrier
+    ) -> Callable[[int | None], BaseException]:
+        """Add the exceptions of an item's earlier attempts to its last one."""
+
+        def last_error_at(at: int | None) -> BaseException:
+            error = error_at(at)
+            retrier.ended(index, error)
+            return error
+
+        return last_error_at
 
     def _put_last(self, first: int, results: list[Any], error: BaseException) -> None:
         """Place results and an error that ends the map when its turn comes; pack nothing more."""
@@ -380,7 +445,7 @@ class Engine:
                 self._receive()  # work in this process is already done
             if (chunk := self.more()) is not None:
                 return chunk
-            if not self._sender.idle:
+            if not self._sender.idle or self._retrier:
                 return None
             if self.cause is not None and not self._apart:
                 raise self.cause
@@ -427,7 +492,10 @@ class Engine:
 
     def wait(self, timeout_s: float = _SLICE_S) -> bool:
         """Wait for a reply in the calling thread; Ctrl-C interrupts it. Return False on timeout."""
-        if waiting.for_port(self._port, min(timeout_s, _SLICE_S)):
+        timeout_s = min(timeout_s, _SLICE_S)
+        if self._retrier is not None and (left_s := self._retrier.left_s()) is not None:
+            timeout_s = min(timeout_s, left_s)
+        if waiting.for_port(self._port, timeout_s):
             return True
         self.progress.add(0)
         return False
@@ -437,9 +505,13 @@ class Engine:
         self._port.cancel()
 
     def look_after_s(self) -> float | None:
-        """Return after how many seconds to step even if the port has nothing: progress bar, deadline."""
+        """Return after how many seconds to step even if the port has nothing.
+
+        For the progress bar, the deadline, and items to be tried again."""
         deadline = self._sender.deadline
         left = None if deadline is None else max(0.0, deadline - monotonic())
+        if self._retrier is not None and (again_s := self._retrier.left_s()) is not None:
+            left = again_s if left is None else min(left, again_s)
         if not self.progress.wanted:
             return left
         return _SLICE_S if left is None else min(left, _SLICE_S)
@@ -491,6 +563,8 @@ class Engine:
             return
         self._closed = True
         self._sender.drop()
+        if self._retrier is not None:
+            self._retrier.clear()
         if self._port.outstanding:
             self._port.cancel()
             if patience_s > 0:
@@ -546,7 +620,7 @@ class Engine:
     @property
     def unfinished(self) -> bool:
         """Return whether invocations are in flight that were not cancelled."""
-        return not self._closed and self._fatal is None and self._port.outstanding > 0
+        return self._fatal is None and self.outstanding > 0
 
     def fileno(self) -> int:
         """Return a file descriptor that is readable while `step` has something to take."""
@@ -554,8 +628,10 @@ class Engine:
 
     @property
     def outstanding(self) -> int:
-        """Return the number of chunks without a reply yet."""
-        return 0 if self._closed else self._port.outstanding
+        """Return the number of chunks without a reply yet, or that wait to be tried again."""
+        if self._closed:
+            return 0
+        return self._port.outstanding + (len(self._retrier) if self._retrier is not None else 0)
 
     @property
     def stats(self) -> Stats:

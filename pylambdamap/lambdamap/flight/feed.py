@@ -240,6 +240,11 @@ class Sender:
         before = self._ran_before.pop(completion.first_item, "NOT")
         return failures.stronger(before, cast(errors.Ran, completion.worst_ran))
 
+    def try_again(self, index: int, chunk: bytes) -> None:
+        """Send an item for which f has raised once more, in a chunk of its own."""
+        self._backlog.append((chunk, index, 1))
+        self._ran_before[index] = "RAN"
+
     def _resend(self, completion: Completion, start: int, size: int) -> None:
         first = completion.first_item + start
         before = self.ran_before(completion)

@@ -200,7 +200,7 @@ def _head(
         "by_value": int(shipment.by_value),
         "map": map_id,
         "depth": max(0, remote_depth(options)),
-        "on_error": options.on_error,
+        "on_error": "return" if options.retries else options.on_error,
         "idempotent": int(options.idempotent),
         "compression": int(compression),
         "allow_pickle": int(allow_pickle),
@@ -302,6 +302,10 @@ def open_payload_engine(
 ) -> Engine:
     """Return an engine that sends payloads to any Lambda function. ordered: as for `open_engine`."""
     names = None if durable_execution_name is None else Names(durable_execution_name)
+    if names is not None and options.retries:
+        raise errors.ConfigError(
+            "retries does not apply to durable executions: Lambda runs each name once"
+        )
     name, route = _route(options)
     if route is None:
         raise errors.ConfigError(f"invoke_map needs a Lambda function, not backend={name!r}")

@@ -76,11 +76,16 @@ class _Frames:
             raise _codec.DecodeFailure("the frame is not a pair of results and errors")
         return _checked(*found)
 
+    def _new_packer(self) -> Packer:
+        return _codec.ChunkPacker(self._spec, allow_pickle=True)
+
     def parts(self, chunk: bytes, start: int, size: int) -> list[tuple[bytes, int]]:
         items = _codec.decode(chunk, allow_pickle=True)[1]
-        return _repack(
-            lambda: _codec.ChunkPacker(self._spec, allow_pickle=True), items, start, size
-        )
+        return _repack(self._new_packer, items, start, size)
+
+    def pick(self, chunk: bytes, positions: list[int]) -> list[bytes]:
+        items = _codec.decode(chunk, allow_pickle=True)[1]
+        return _pick(self._new_packer, items, positions)
 
 
 class _Json:
@@ -105,6 +110,10 @@ class _Json:
         items = json_codec.items_of(chunk)
         return _repack(lambda: json_codec.JsonPacker(self._star), items, start, size)
 
+    def pick(self, chunk: bytes, positions: list[int]) -> list[bytes]:
+        items = json_codec.items_of(chunk)
+        return _pick(lambda: json_codec.JsonPacker(self._star), items, positions)
+
 
 def _repack(
     new_packer: Callable[[], Packer], items: list[Any], start: int, size: int
@@ -116,6 +125,11 @@ def _repack(
         packer.fill(iter(part), len(part), _NO_LIMIT)
         made.append((packer.take(), len(part)))
     return made
+
+
+def _pick(new_packer: Callable[[], Packer], items: list[Any], positions: list[int]) -> list[bytes]:
+    chosen = [items[at] for at in positions]
+    return [chunk for chunk, _ in _repack(new_packer, chosen, 0, 1)]
 
 
 def _checked(results: Any, guarded: Any) -> tuple[list[Any], dict[int, Any]]:
@@ -170,6 +184,9 @@ class Payloads:
         del start, size
         return [(chunk, 1)]
 
+    def pick(self, chunk: bytes, positions: list[int]) -> list[bytes]:
+        return [chunk] * len(positions)
+
 
 class Packed:
     """Chunks of one item each, already packed in this coding."""
@@ -184,6 +201,9 @@ class Packed:
     def parts(self, chunk: bytes, start: int, size: int) -> list[tuple[bytes, int]]:
         del start, size
         return [(chunk, 1)]
+
+    def pick(self, chunk: bytes, positions: list[int]) -> list[bytes]:
+        return [chunk] * len(positions)
 
 
 class _PayloadPacker:

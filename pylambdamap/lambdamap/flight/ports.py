@@ -117,6 +117,9 @@ if TYPE_CHECKING:
         def parts(self, chunk: bytes, start: int, size: int, /) -> list[tuple[bytes, int]]:
             """Repack a chunk's items from `start` on into chunks of `size`; return each with its count."""
 
+        def pick(self, chunk: bytes, positions: list[int], /) -> list[bytes]:
+            """Return chunks of one item each, for some of a chunk's items."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Link:

@@ -24,8 +24,8 @@ __all__ = ["Map", "Plan", "explore", "plans", "play"]
 # After a deadline. The promise is 0.3 s, and simulated processors are lost for a while.
 LATE_S = 1.5
 FOR_EVER_S = 100_000.0
-_GIVE = ("good", "flaky", "large", "huge")  # kinds of items that may have a result
-_RAISE = ("bad", "flaky")
+_GIVE = ("good", "flaky", "unlucky", "large", "huge")  # kinds of items that may have a result
+_RAISE = ("bad", "flaky", "unlucky")
 _OF_ITEMS = (  # with on_error="return" they end no map
     ValueError,
     lambdamap.ConnectError,
@@ -251,12 +251,18 @@ class _Flight:
             for of, first, count in self.simulation.handled
         )
 
+    def _most_runs(self, index: int) -> int:
+        """How often f may run for an item: again only after it has raised, as far as it is asked for."""
+        raises = dict(self.plan.special).get(index) in _RAISE or self.plan.payloads
+        return 1 + (self.plan.option("retries") or 0) * raises
+
     def check(self) -> None:
         """Check the map when nothing more can happen."""
         plan, taken = self.plan, self.taken
         runs = [RUNS[self.number, index] for index in range(plan.count)]
         if not plan.option("idempotent"):
-            assert all(count <= 1 for count in runs), f"at-most-once: {runs}"
+            once = all(count <= self._most_runs(index) for index, count in enumerate(runs))
+            assert once, f"at-most-once: {runs}"
         assert len(set(taken)) == len(taken), f"once: {taken}"
         if plan.ordered:
             assert taken == list(range(len(taken))), f"order: {taken}"
@@ -270,7 +276,11 @@ class _Flight:
                 self._check_end(self.error)
 
     def _check_end(self, error: BaseException) -> None:
-        """What concerns single items is in their places, and has ended nothing."""
+        """What concerns single items is in their places, and has ended nothing.
+
+        If a chunk may run twice, its error is the worst of its attempts, not the one that ends the map."""
+        if self.plan.option("idempotent"):
+            return
         in_place = isinstance(error, _OF_ITEMS) and not isinstance(error, lambdamap.ConfigError)
         if isinstance(error, lambdamap.DeadlineError):
             in_place = self.late_after == FOR_EVER_S
@@ -298,13 +308,15 @@ class _Flight:
         assert not any(runs[index] for index in never), f"not-means-not: {known}, {runs}"
         self._check_claims(error, known)
         kinds = [dict(self.plan.special).get(index, "good") for index in blamed]
-        in_place = kinds in (["bad"], ["flaky"], ["unsendable"]) and known.ran == "RAN"
+        in_place = kinds in (["bad"], ["flaky"], ["unlucky"], ["unsendable"]) and known.ran == "RAN"
         if in_place and self.plan.ordered and not isinstance(error, lambdamap.WorkerError):
             assert len(taken) == min(blamed), f"order: {error!r} after {len(taken)}"
 
     def check_calm(self) -> None:
         """Nothing has gone wrong beside what the items do themselves."""
         kinds = {kind for _, kind in self.plan.special} - {"large"}
+        if self.plan.option("retries"):
+            kinds -= {"unlucky"}
         limited = self.plan.option("timeout") or self.plan.option("invocation_timeout")
         if not kinds and not limited and self.plan.input_ends is None:
             assert self.end == "whole", f"complete: {self.error!r}"
@@ -360,7 +372,8 @@ class _Calls(_Flight):
         for index, future in enumerate(self.futures):
             runs, kind = RUNS[self.number, index], special.get(index, "good")
             assert future.done(), f"once: {index}, {future}"
-            assert runs <= 1 or self.plan.option("idempotent"), f"at-most-once: {index}, {runs}"
+            once = runs <= self._most_runs(index) or self.plan.option("idempotent")
+            assert once, f"at-most-once: {index}, {runs}"
             if future.cancelled():
                 assert runs == 0, f"not-means-not: {index} was cancelled"
                 continue
@@ -383,9 +396,10 @@ class _Calls(_Flight):
     def check_calm(self) -> None:
         special = dict(self.plan.special)
         for index, future in enumerate(self.futures):
-            if special.get(index, "good") in ("good", "large") and not self.plan.option(
-                "invocation_timeout"
-            ):
+            good = (
+                ("good", "large", "unlucky") if self.plan.option("retries") else ("good", "large")
+            )
+            if special.get(index, "good") in good and not self.plan.option("invocation_timeout"):
                 assert future.exception() is None, f"complete: {index}, {future}"
 
 
@@ -418,7 +432,7 @@ class _Choices:
 
 
 _SECONDS = (0.01, 0.1, 0.4, 1.0, 3.0, 20.0)
-_KINDS = ("bad", "flaky", "large", "huge", "unsendable", "unpackable")
+_KINDS = ("bad", "flaky", "unlucky", "large", "huge", "unsendable", "unpackable")
 
 
 def _a_map(choices: _Choices, story: bool) -> Map:
@@ -436,6 +450,7 @@ def _a_map(choices: _Choices, story: bool) -> Map:
         "max_inflight_bytes": rarely((10_000, 1000)),
         "codec": rarely(("json",)),
         "compression": of((False, True)),
+        "retries": of((None, None, 1, 3)),
     }
     if what != "map":
         for name in ("chunksize", "codec", "buffersize", "timeout", "on_error"):

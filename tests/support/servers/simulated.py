@@ -27,7 +27,7 @@ from chunk_faults import ChunkFaults
 from lambdamap import ambient
 from lambdamap.backends import route
 from lambdamap.calls import lane, pump
-from lambdamap.flight import engine, feed
+from lambdamap.flight import engine, feed, retrying
 from lambdamap.flight import open as opening
 from lambdamap.worker.call import run_request
 from scripted import Request, aws_error, fin, function_error, plain_reply, reset, throttle
@@ -84,7 +84,8 @@ def work(item: list[Any]) -> Any:
     number, index, kind, seconds = item
     RUNS[number, index] += 1
     _clock.ahead += seconds
-    if kind == "bad" or (kind == "flaky" and RUNS[number, index] > 1):
+    first = RUNS[number, index] == 1
+    if kind == "bad" or (kind == "flaky" and not first) or (kind == "unlucky" and first):
         raise ValueError("asked for", number, index)
     if kind == "unsendable":
         return iter(())
@@ -203,7 +204,8 @@ class Simulation:
             (pump, "uuid", SimpleNamespace(uuid4=self._uuid)),
             (pump.Pump, "_start", lambda pump: None),  # `turn` does what its thread would do
             *((it, "monotonic", _clock.monotonic)
-              for it in (ambient, engine, feed, lane, pump, lambdamap.worker.deadline)),
+              for it in (ambient, engine, feed, lane, pump, retrying, lambdamap.worker.deadline)),
+            (retrying, "random", lambda: 0.5),
         ]  # fmt: skip
         for where, name, other in replaced:
             self._patches.enter_context(mock.patch.object(where, name, other))
