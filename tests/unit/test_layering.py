@@ -255,6 +255,7 @@ ROLES: dict[str, set[str]] = {
     "shipping": {"_codec", "_version", "errors"},
     "worker": {"_codec", "_process", "_version", "shipping"},
     "local": {"_process"},
+    "model": {"_codec"},
     "ambient": {"errors", "worker"},
     "_checks": {"errors"},
     "_variables": {"_checks", "errors"},
