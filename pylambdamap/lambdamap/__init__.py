@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         run_lambda,
         send_to_other_lambda,
     )
+    from lambdamap.calls.estimate import Estimate, estimate
     from lambdamap.calls.executor import LambdaExecutor
     from lambdamap.calls.results import Results
     from lambdamap.errors import (
@@ -75,6 +76,7 @@ _PLACES = {
         "run_lambda",
         "send_to_other_lambda",
     ),
+    "calls.estimate": ("Estimate", "estimate"),
     "calls.executor": ("LambdaExecutor",),
     "errors": (
         "AccessDeniedError",
@@ -117,6 +119,7 @@ __all__ = [
     "DeadlineError",
     "DecodeError",
     "EncodeError",
+    "Estimate",
     "Failure",
     "FunctionNotFoundError",
     "GroupResults",
@@ -143,6 +146,7 @@ __all__ = [
     "decode_payload",
     "distribute_to_lambda",
     "encode_payload",
+    "estimate",
     "failure",
     "feature_calculation_on_chunks",
     "function_in_lambda",

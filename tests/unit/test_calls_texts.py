@@ -107,6 +107,26 @@ CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
         "column 3 (char 2)",
     ),
     (
+        lambda: lambdamap.estimate(tasks.square, iter([1])),
+        lambdamap.ConfigError,
+        "estimate needs n=, the number of items: items has no length",
+    ),
+    (
+        lambda: lambdamap.estimate(tasks.square, iter([]), 3, **INLINE),
+        lambdamap.ConfigError,
+        "estimate needs at least one item",
+    ),
+    (
+        lambda: lambdamap.estimate(tasks.square, [1], memory=[0]),
+        lambdamap.ConfigError,
+        "memory must be at least 1, not [0]",
+    ),
+    (
+        lambda: lambdamap.estimate(tasks.square, [1], architecture="arm"),
+        lambdamap.ConfigError,
+        "architecture must be 'x86_64' or 'arm64', not 'arm'",
+    ),
+    (
         lambda: UNTYPED.map(tasks.square),
         TypeError,
         "map() needs a function and at least one iterable",

@@ -265,7 +265,7 @@ ROLES: dict[str, set[str]] = {
         "_codec", "_net", "_version", "ambient", "backends", "errors", "options", "shipping", "worker",
     },
     "calls": {
-        "_codec", "ambient", "backends", "errors", "flight", "options", "shipping", "worker",
+        "_codec", "ambient", "backends", "errors", "flight", "model", "options", "shipping", "worker",
     },
     "deploy": {"_version", "errors"},
     "cli": {

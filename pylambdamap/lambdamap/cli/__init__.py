@@ -17,7 +17,17 @@ import click
 
 from lambdamap._version import __version__
 
-COMMANDS = ("demo", "map", "invoke-map", "serve", "doctor", "deploy", "delete", "dockerfile")
+COMMANDS = (
+    "demo",
+    "map",
+    "invoke-map",
+    "estimate",
+    "serve",
+    "doctor",
+    "deploy",
+    "delete",
+    "dockerfile",
+)
 # The output device is full or broken. (A closed pipe is handled by click, or by the command.)
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 

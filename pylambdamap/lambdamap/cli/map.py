@@ -48,11 +48,9 @@ def map(  # noqa: A001  # the command's name
     """
     from lambdamap.flight.open import open_engine
 
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     options = resolved(given | lines.on_error_of(errors))
     with contextlib.redirect_stdout(sys.stderr):
-        f = _found(path)
+        f = find_function(path)
 
     def open_map(feed: Feed) -> Engine:
         calls = "star" if star else "item"
@@ -62,7 +60,16 @@ def map(  # noqa: A001  # the command's name
     ctx.exit(lines.run(file, open_map, read=json.loads, form=form, options=options))
 
 
-def _found(path: str) -> Callable[..., Any]:
+def find_function(path: str) -> Callable[..., Any]:
+    """Return the function at ``module:function``; modules of the working directory come first.
+
+    Raises
+    ------
+    click.UsageError
+        There is none.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     module, _, name = path.partition(":")
     if module.endswith(".py") and name:
         module = _module_of(module)

@@ -330,6 +330,10 @@ class _Caller:
 
     # --- packing --------------------------------------------------------------------------------
 
+    def _window(self) -> int:
+        """Return how many invocations all functions may have in flight."""
+        return sum(max(1, int(window.size)) for window in self._windows)
+
     def _next_size(self, window: int) -> int:
         left = self._items - self._packed
         if self.depth:
@@ -342,7 +346,7 @@ class _Caller:
         """Pack the next chunk if there is room for one; the end of that is an event."""
         if self._packing or self._packed == self._items:
             return
-        window = sum(max(1, int(w.size)) for w in self._windows)
+        window = self._window()
         if self._unfinished + len(self._waiting) >= 2 * window:
             return
         count = self._next_size(window)
@@ -463,7 +467,7 @@ class _Caller:
         if self._chunker is not None:
             worker = self.world.worker
             worker_us = int(worker.item_ms * chunk.count * self.world.slower * 1e3)
-            self._chunker.observe(chunk.count, worker_us, self.part.max_concurrency)
+            self._chunker.observe(chunk.count, worker_us, self._window())
         if self.part.ordered:
             self._waiting.add(chunk.index)
             while self._given in self._waiting:
