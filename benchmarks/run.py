@@ -1,6 +1,6 @@
 """The figures of lambdamap beside its rivals, measured in the same run.
 
-``./dev bench`` runs all; ``./dev bench dispatch|codec|map|chunks|tsfresh|interrupt|import`` one part; ``--write`` puts the
+``./dev bench`` runs all; ``./dev bench dispatch|codec|map|model|chunks|tsfresh|interrupt|import`` one part; ``--write`` puts the
 tables into docs/benchmarks.md with the command and what machine this is. ``./dev bench study`` is
 apart from these: it makes docs/scaling.md.
 """
@@ -24,6 +24,7 @@ import click
 import clients
 import codec_rows
 import interrupt
+import model
 import series
 import study
 from tables import table
@@ -31,7 +32,17 @@ from target import Target
 
 import lambdamap
 
-PARTS = ("instructions", "dispatch", "codec", "map", "chunks", "tsfresh", "interrupt", "import")
+PARTS = (
+    "instructions",
+    "dispatch",
+    "codec",
+    "map",
+    "model",
+    "chunks",
+    "tsfresh",
+    "interrupt",
+    "import",
+)
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
@@ -238,6 +249,17 @@ def whole_map(quick: bool) -> str:
     return "\n" + table(("whole map from Python", "goal", "measured: CPU, rate"), rows)
 
 
+def models(quick: bool) -> str:
+    """What `lambdamap.model` predicts, beside the real thing."""
+    load = os.getloadavg()[0]
+    rows = model.rows(quick)
+    text = (
+        f"\nnginx takes the place of Lambda, on the same cores, {1 - model.SHARE:.0%} of which the model leaves to it. "
+        f"Other work when this began: a load of {load:.1f} processes, which the model does not know of.\n\n"
+    )
+    return text + table(model.HEAD, rows)
+
+
 def import_time(quick: bool) -> str:
     """Importing, over starting Python."""
 
@@ -314,6 +336,7 @@ RUNS = {
     "dispatch": dispatch,
     "codec": codec,
     "map": whole_map,
+    "model": models,
     "chunks": chunk_sizes,
     "tsfresh": tsfresh,
     "interrupt": interrupts,

@@ -19,7 +19,7 @@ def test_every_task_is_described() -> None:
 
 def test_the_parts_of_the_benchmark_are_named() -> None:
     run = (ROOT / "benchmarks" / "run.py").read_text(encoding="utf-8")
-    (parts,) = re.findall(r"^PARTS = \((.+)\)$", run, re.MULTILINE)
+    (parts,) = re.findall(r"^PARTS = \((.+?)\)$", run, re.MULTILINE | re.DOTALL)
     (line,) = re.findall(r"^\| `\./dev bench.*$", PAGE, re.MULTILINE)
     assert set(re.findall(r'"(\w+)"', parts)) <= set(re.findall(r"`(\w+)`", line))
 

@@ -123,7 +123,7 @@ def test_the_callers_processors_are_shared() -> None:
         return found.seconds - 10
 
     assert seconds(1) > 1.7 * seconds(2) > 3 * seconds(4)
-    assert seconds(0.5) > 1.7 * seconds(1)
+    assert seconds(0.5) > 1.7 * seconds(1) > seconds(1.5) > seconds(2)
 
 
 def test_prices() -> None:

@@ -43,8 +43,8 @@ class Caller:
     ordered : bool
         Results are taken in input order, so that a slow chunk holds up those after it.
     cores : float
-        Processors, shared by Python's thread and up to 4 I/O threads. Below 1, everything takes
-        longer by that factor.
+        Processors, shared by Python's thread and up to 4 I/O threads. 0.5 is one of half the speed,
+        1.5 are two of three quarters.
     python_us, python_item_us : float
         CPU for packing and unpacking a chunk, and for each item in it.
     native_us : float
@@ -65,7 +65,7 @@ class Caller:
     max_concurrency: int = 256
     ordered: bool = True
     cores: float = 2.0
-    python_us: float = 25.0
+    python_us: float = 20.0
     python_item_us: float = 1.0
     native_us: float = 25.0
     wake_us: float = 40.0

@@ -278,12 +278,14 @@ class _Caller:
         self._byte_s = 8 / (network.mbit_s * 1e6)
         self._connect_round_trips = network.connect_round_trips
         self._up = self._down = self._began
-        slow = 1e-6 / min(1.0, part.cores)
-        self._python_s, self._item_s = part.python_us * slow / 2, part.python_item_us * slow / 2
-        self._native_s, self._wake_s = part.native_us * slow / 2, part.wake_us * slow
-        self._connect_cpu_s = part.connect_us * slow
+        cores = min(_MAX_THREADS, math.ceil(part.cores))
+        self._slower = cores / min(part.cores, cores)
+        # CPU; packing and unpacking are half of Python's each, sending and receiving of an I/O thread's.
+        self._python_s, self._item_s = part.python_us / 2e6, part.python_item_us / 2e6
+        self._native_s, self._wake_s = part.native_us / 2e6, part.wake_us / 1e6
+        self._connect_cpu_s = part.connect_us / 1e6
         # When each core is free, of those that Python's thread and the I/O threads can use.
-        self._cores = [self._began] * min(_MAX_THREADS, math.ceil(part.cores))
+        self._cores = [self._began] * cores
         self._python_free = self._began
         self.cpu_s = 0.0
         self._connections = self._most_unfinished = 0
@@ -300,24 +302,32 @@ class _Caller:
     # --- threads and links ----------------------------------------------------------------------
 
     def _python(self, cpu_s: float) -> float:
-        """Return when Python's thread will have done this: one thing after the other."""
-        self._python_free = self._serve(cpu_s, self._python_free)
-        return self._python_free
+        """Return when Python's thread will have done this.
 
-    def _native(self, cpu_s: float) -> float:
-        """Return when an I/O thread will have done this."""
-        return self._serve(cpu_s, 0.0)
-
-    def _serve(self, cpu_s: float, not_before: float) -> float:
-        now, cores = self._clock.now, self._cores
-        core = cores.index(min(cores))
-        begins = max(cores[core], not_before)
-        if begins < now:
-            begins = now
+        It does one thing after the other. What waits for a core does not hold it up, as the system
+        shares the cores fairly; but the core that it uses is lost to the I/O threads."""
+        now = self._clock.now
+        if self._python_free < now:
+            self._python_free = now
             cpu_s += self._wake_s
         self.cpu_s += cpu_s
-        cores[core] = begins + cpu_s
-        return begins + cpu_s
+        self._python_free += cpu_s * self._slower
+        self._native(cpu_s, of_python=True)
+        return self._python_free
+
+    def _native(self, cpu_s: float, of_python: bool = False) -> float:
+        """Return when an I/O thread will have done this."""
+        now, cores = self._clock.now, self._cores
+        core = cores.index(min(cores))
+        begins = cores[core]
+        if begins < now:
+            begins = now
+            if not of_python:
+                cpu_s += self._wake_s
+        if not of_python:
+            self.cpu_s += cpu_s
+        cores[core] = begins + cpu_s * self._slower
+        return cores[core]
 
     def one_way_s(self) -> float:
         return self._one_way_s + self.world.random.random() * self._jitter_s
