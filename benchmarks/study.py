@@ -22,6 +22,8 @@ import study_job
 from tables import table
 from target import Target
 
+from lambdamap.model import FULL_CPU_MB, PRICES_OF, prices
+
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "scaling.md"
 LITHOPS = ROOT / ".cache" / "lithops" / "bin" / "python"
@@ -29,11 +31,8 @@ HANG_S = 240
 CHUNKS: tuple[int | str, ...] = (1, 2, 5, 10, 20, 50, 100, 500, "auto")
 WIDTHS = (1, 10, 100, 1_000, 10_000)
 THREADS_MOST = 1_000  # of boto3's; more do not start within this machine's memory and time
-# AWS's list prices, x86 in us-east-1, https://aws.amazon.com/lambda/pricing/, as of
-# PRICES_OF. 1,769 MB is one processor.
-PRICES_OF = "2026"
-PRICE_GB_S, PRICE_REQUEST, MEMORY_GB = 0.0000166667, 0.20 / 1e6, 1769 / 1024
-
+PRICES, MEMORY_GB = prices(), FULL_CPU_MB / 1024
+BY_HAND = "\n## A thousand, ten thousand"  # from here on, the page is not made by this program
 
 FUNCTIONS = {"sum": study_job.sum_of, "features": study_job.features}
 
@@ -311,8 +310,8 @@ def cost(cpu_s: float) -> str:
     for chunksize in (1, 2, 5, 10, 20, 50, 100, 500):
         invocations = 1_000_000 // chunksize
         billed_ms = math.ceil(cpu_s * chunksize + 1)  # of a thousand series in s: of one in ms
-        compute = invocations * billed_ms / 1000 * MEMORY_GB * PRICE_GB_S
-        asked = invocations * PRICE_REQUEST
+        compute = invocations * billed_ms / 1000 * MEMORY_GB * PRICES.gb_second
+        asked = invocations * PRICES.request
         dollars = (f"${value:.3f}" for value in (compute, asked, compute + asked))
         rows.append((str(chunksize), f"{invocations:,}", f"{billed_ms} ms", *dollars))
     head = ("series a chunk", "invocations", "billed each", "compute", "requests", "together")
@@ -444,7 +443,8 @@ def study(quick: bool, write: bool, machine: str) -> str:
     )
     if write:
         draw(chunk_figures, flight_figures, engine_figures, DOCUMENT.parent)
-        DOCUMENT.write_text(text)
+        _, heading, rest = DOCUMENT.read_text().partition(BY_HAND)
+        DOCUMENT.write_text(text + heading + rest)
     return text
 
 

@@ -33,8 +33,13 @@ class Window:
         self._last_429 = _LONG_AGO_S
         self._last_grow = 0.0
 
+    @property
+    def room(self) -> int:
+        """Return the size, rounded down, at least 1: lm_limiter_window."""
+        return int(self.size) or 1
+
     def has_room(self) -> bool:
-        return self.in_flight < max(1, int(self.size))
+        return self.in_flight < self.room
 
     def started(self, now: float) -> None:
         self.in_flight += 1

@@ -87,6 +87,7 @@ class _Clock:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.stopped = False
         self._events: list[tuple[float, int, Callable[[Any], None], Any]] = []
         self._count = 0
 
@@ -94,9 +95,12 @@ class _Clock:
         self._count += 1
         heapq.heappush(self._events, (time, self._count, call, argument))
 
-    def run(self, until: Callable[[], bool]) -> None:
+    def stop(self) -> None:
+        self.stopped = True
+
+    def run(self) -> None:
         events = self._events
-        while events and not until():
+        while events and not self.stopped:
             self.now, _, call, argument = heapq.heappop(events)
             call(argument)
 
@@ -268,6 +272,7 @@ class _Caller:
         cap = part.max_concurrency
         self._windows = [Window(cap) for _ in world.functions]
         self._rates = [Rate() for _ in world.functions]
+        self._window = cap * len(self._windows)  # invocations that may be in flight
         self._ready: deque[_Chunk] = deque()
         self._in_flight = self._unfinished = self._packed = self._chunks = 0
         self._packing = False
@@ -340,10 +345,6 @@ class _Caller:
 
     # --- packing --------------------------------------------------------------------------------
 
-    def _window(self) -> int:
-        """Return how many invocations all functions may have in flight."""
-        return sum(max(1, int(window.size)) for window in self._windows)
-
     def _next_size(self, window: int) -> int:
         left = self._items - self._packed
         if self.depth:
@@ -356,10 +357,9 @@ class _Caller:
         """Pack the next chunk if there is room for one; the end of that is an event."""
         if self._packing or self._packed == self._items:
             return
-        window = self._window()
-        if self._unfinished + len(self._waiting) >= 2 * window:
+        if self._unfinished + len(self._waiting) >= 2 * self._window:
             return
-        count = self._next_size(window)
+        count = self._next_size(self._window)
         size = count * (self._item_text + self._result_text)
         budget = self.part.max_inflight_mb * 2**20
         if count == 0 or (self._unfinished and self._bytes + size > budget):
@@ -409,7 +409,10 @@ class _Caller:
         now = self._clock.now
         chunk.function, chunk.started = function, now
         chunk.attempts += 1
-        self._windows[function].started(now)
+        window = self._windows[function]
+        self._window -= window.room
+        window.started(now)
+        self._window += window.room
         self._rates[function].started(now)
         self._in_flight += 1
         sent = self._native(self._native_s)
@@ -440,6 +443,7 @@ class _Caller:
         world, now = self.world, self._clock.now
         window, rate = self._windows[chunk.function], self._rates[chunk.function]
         self._in_flight -= 1
+        self._window -= window.room
         if chunk.reply <= 1:
             world.throttles += 1
             chunk.attempts -= 1
@@ -449,23 +453,29 @@ class _Caller:
                 rate.throttled(chunk.started, now)
             else:
                 window.throttled(now, wait)
-            world.gave_up = world.gave_up or window.exhausted(self._began, now)
+            if window.exhausted(self._began, now):
+                world.gave_up = True
+                self._clock.stop()
             self._ready.appendleft(chunk)
         else:
             window.finished(now, chunk.reply == 200)
             if chunk.reply == 200:
                 rate.succeeded(now)
-            elif chunk.attempts < MAX_ATTEMPTS:
-                world.retries += 1
-                wait = backoff_s(TRANSIENT_BASE_S, chunk.attempts, world.random.random())
-                self._clock.at(now + wait, self._again, chunk)
-                self._start()
-                return
-            else:
-                world.failures += 1
-            done = self._python(self._python_s + chunk.count * self._item_s)
-            self._clock.at(done, self._unpacked, chunk)
+            self._judge(chunk)
+        self._window += window.room
         self._start()
+
+    def _judge(self, chunk: _Chunk) -> None:
+        """Try a refused chunk again, or hand over what came of it."""
+        world, now = self.world, self._clock.now
+        if chunk.reply != 200 and chunk.attempts < MAX_ATTEMPTS:
+            world.retries += 1
+            wait = backoff_s(TRANSIENT_BASE_S, chunk.attempts, world.random.random())
+            self._clock.at(now + wait, self._again, chunk)
+            return
+        world.failures += chunk.reply != 200
+        done = self._python(self._python_s + chunk.count * self._item_s)
+        self._clock.at(done, self._unpacked, chunk)
 
     def _again(self, chunk: _Chunk) -> None:
         self._ready.appendleft(chunk)
@@ -477,7 +487,7 @@ class _Caller:
         if self._chunker is not None:
             worker = self.world.worker
             worker_us = int(worker.item_ms * chunk.count * self.world.slower * 1e3)
-            self._chunker.observe(chunk.count, worker_us, self._window())
+            self._chunker.observe(chunk.count, worker_us, self._window)
         if self.part.ordered:
             self._waiting.add(chunk.index)
             while self._given in self._waiting:
@@ -549,9 +559,8 @@ def simulate(
     if items < 1 or depth < 0 or service.functions < 1 or service.regions < 1:
         raise ValueError("items, functions and regions must be at least 1, depth at least 0")
     world = _World(network, within, service, worker, seed)
-    ended: list[float] = []
-    root = _Caller(world, caller, network, items, depth, lambda: ended.append(world.clock.now))
-    world.clock.run(lambda: bool(ended) or world.gave_up)
+    root = _Caller(world, caller, network, items, depth, world.clock.stop)
+    world.clock.run()
     gb_seconds = world.billed_ms / 1e3 * service.memory_mb / 1024
     price = price or prices()
     return Outcome(
