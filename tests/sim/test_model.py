@@ -67,7 +67,7 @@ SCENARIOS = {
     "the same, unordered": Scenario(600, 1, 40, {}, {"item_ms": 300, "spread": 0.5}, ordered=False),
     "automatic chunks": Scenario(5000, "auto", 30, {}, {"item_ms": 20}),
     "large chunks, far away": Scenario(2000, 10, 16, {}, {"item_ms": 10}, 0.1),
-    "refused": Scenario(600, 1, 30, {"refused_share": 0.1}, {"item_ms": 200}),
+    "refused": Scenario(400, 1, 30, {"refused_share": 0.03}, {"item_ms": 200}),
 }
 
 
@@ -99,12 +99,17 @@ def dispatched(scenario: Scenario, seed: int) -> tuple[float, Stats, int]:
     return seconds_taken, stats, simulation.answers.count("cold")
 
 
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(s, marks=pytest.mark.soak) for s in range(2, 6))]
+)
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_the_model_predicts_the_dispatcher(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_model_predicts_the_dispatcher(
+    name: str, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.CRITICAL, "lambdamap")  # or each throttle is a line
     scenario = SCENARIOS[name]
-    seconds, stats, cold = dispatched(scenario, 1)
-    found = simulate(scenario.items, *scenario.parts, seed=1)
+    seconds, stats, cold = dispatched(scenario, seed)
+    found = simulate(scenario.items, *scenario.parts, seed=seed)
     assert found.seconds == pytest.approx(seconds, rel=WITHIN)
     assert found.requests == pytest.approx(stats.requests, rel=WITHIN)
     assert found.invocations == pytest.approx(stats.chunks, rel=WITHIN)

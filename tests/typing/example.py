@@ -8,7 +8,16 @@ from typing import Any
 from typing_extensions import assert_type
 
 import lambdamap
-from lambdamap import AsyncResults, ConfigError, LambdaMapError, Options, Results, Stats, my_map
+from lambdamap import (
+    AsyncResults,
+    ConfigError,
+    LambdaMapError,
+    Options,
+    Results,
+    Stats,
+    model,
+    my_map,
+)
 
 
 def f(x: int) -> int:
@@ -22,6 +31,8 @@ assert_type(lambdamap.map_unordered(str, [1, 2]), Results[str])
 assert_type(lambdamap.amap(f, [1, 2]), AsyncResults[int])
 assert_type(my_map(f, [1, 2], 5), list[Any])
 assert_type(results.stats, Stats)
+assert_type(lambdamap.estimate(f, [1, 2], memory=[1769]), lambdamap.Estimate)
+assert_type(model.simulate(10, model.Caller(chunksize=1)).seconds, float)
 assert_type(lambdamap.invoke_map("function", [{"a": 1}], raw=True), Results[Any])
 
 with lambdamap.configure(backend="local"):

@@ -103,6 +103,14 @@ def test_connections_and_bytes_are_the_memory() -> None:
     assert found.caller_memory_mb == pytest.approx(16) and found.peak_concurrency <= 5
 
 
+def test_a_chunk_is_not_larger_than_a_request() -> None:
+    """Whatever its number of items: 4.65 MB fixed, 1 MiB automatic, as _codec.Chunker says."""
+    worker = Worker(item_ms=0.1, item_bytes=100_000)
+    fixed = simulate(930, Caller(chunksize=500), worker=worker)
+    assert fixed.invocations == 930 // 46 + 1
+    assert simulate(930, Caller(), worker=worker).invocations >= 93
+
+
 def test_the_network_is_a_bound() -> None:
     """100 MB in base64 there, at 100 Mbit/s."""
     caller = dataclasses.replace(EACH, max_inflight_mb=1000)

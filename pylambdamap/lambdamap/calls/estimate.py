@@ -146,7 +146,8 @@ def estimate(
     """Run f on a sample of the items and predict time and cost of all of them on AWS Lambda.
 
     The sample runs where `map` would run with these options, one item after the other: on the local
-    Lambda, or on the configured function, which costs what it costs.
+    Lambda, or on the configured function, which costs what it costs. What f does besides returning
+    a result, it does for the items of the sample.
 
     Parameters
     ----------

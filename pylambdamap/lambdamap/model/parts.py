@@ -115,9 +115,11 @@ class Lambda:
     reserved : int or None
         Reserved concurrency of each function.
     environments_per_10_s : float
-        New execution environments of one function.
+        New execution environments of one function. A request that would need one more is throttled
+        like one beyond the concurrency; AWS documents the 429, but not its reason.
     requests_per_environment_s : float
-        The request rate of a function is at most this times its concurrency limit.
+        The request rate is at most this times the concurrency limit: the account's, or the
+        function's if it has reserved concurrency.
     warm : int
         Environments of each function that are ready at the start.
     init_ms : float
