@@ -76,6 +76,17 @@ def test_options_apply() -> None:
     assert full.fastest.outcome.gave_up and "gives up" in repr(full)
 
 
+def test_what_gives_up_is_not_the_cheapest() -> None:
+    good, bad = (
+        model.simulate(1, service=model.Lambda(reserved=reserved)) for reserved in (None, 0)
+    )
+    found = lambdamap.Estimate(
+        1, 1, model.Worker(), (module.Prediction(128, 1, bad), module.Prediction(512, 1, good)), ()
+    )
+    assert bad.usd < good.usd
+    assert found.cheapest is found.fastest is found.predictions[1]
+
+
 def test_values_that_are_pickled_have_a_size() -> None:
     items = [Odd(), Odd()]
     found = lambdamap.estimate(tasks.identity, items, allow_pickle=True, **INLINE)

@@ -24,6 +24,15 @@ def test_the_parts_of_the_benchmark_are_named() -> None:
     assert set(re.findall(r'"(\w+)"', parts)) <= set(re.findall(r"`(\w+)`", line))
 
 
+def test_the_study_keeps_what_was_written_by_hand() -> None:
+    """A part of its page, which is found by the start of a heading."""
+    study = (ROOT / "benchmarks" / "study.py").read_text(encoding="utf-8")
+    (heading,) = re.findall(r'^BY_HAND = "\\n(.+?)"', study, re.MULTILINE)
+    page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    assert len(re.findall(f"^{heading}", page, re.MULTILINE)) == 1
+    assert heading not in study.partition("TEXT =")[2]
+
+
 def test_what_is_named_is_there() -> None:
     """Files and folders in backquotes, from the root or from the package."""
     named = re.findall(r"`([\w./-]+(?:/|\.(?:py|c|h|md)))`", PAGE)

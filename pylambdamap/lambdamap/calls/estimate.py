@@ -74,11 +74,11 @@ class Estimate:
 
     @property
     def cheapest(self) -> Prediction:
-        return min(self.predictions, key=lambda found: (found.usd, found.seconds))
+        return min(self.predictions, key=lambda it: (it.outcome.gave_up, it.usd, it.seconds))
 
     @property
     def fastest(self) -> Prediction:
-        return min(self.predictions, key=lambda found: (found.seconds, found.usd))
+        return min(self.predictions, key=lambda it: (it.outcome.gave_up, it.seconds, it.usd))
 
     def _title(self) -> str:
         worker = self.worker
@@ -233,7 +233,8 @@ def estimate(
         worker,
         tuple(predictions),
         (
-            "One vCPU on Lambda is as fast as a core here, or as the function that ran the sample.",
+            "One vCPU on Lambda is as fast as a core here, or as the function that ran the sample, if it has "
+            f"{model.FULL_CPU_MB:,} MB or more.",
             f"f is one thread of computing: below {model.FULL_CPU_MB:,} MB, which AWS states as one vCPU, "
             "it takes longer in proportion; more memory does not make it faster. Its memory suffices.",
             f"The account's limit is {service.concurrency:,} concurrent invocations, of which nothing else "
