@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from typing import Any
 
 import pytest
 
@@ -142,7 +144,24 @@ def test_prices() -> None:
         model.prices(architecture="arm")
 
 
-@pytest.mark.parametrize(("items", "options"), [(0, {}), (1, {"depth": -1})])
-def test_what_cannot_be_simulated(items: int, options: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="at least"):
-        simulate(items, **options)
+def test_a_tree_may_starve() -> None:
+    """Callers that wait take every environment that the work needs."""
+    found = simulate(1000, EACH, service=Lambda(concurrency=20), worker=SECOND, depth=1)
+    assert found.gave_up and found.peak_concurrency == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"items": 0}, "items must be at least 1, depth at least 0"),
+        ({"depth": -1}, "items must be at least 1, depth at least 0"),
+        ({"caller": Caller(chunksize=0)}, "Caller.chunksize must be at least 1, not 0"),
+        ({"caller": Caller(cores=0)}, "Caller.cores must be above 0, not 0"),
+        ({"network": Network(mbit_s=-1)}, "Network.mbit_s must be above 0, not -1"),
+        ({"service": Lambda(functions=0)}, "Lambda.functions must be at least 1, not 0"),
+        ({"worker": Worker(item_ms=-1)}, "Worker.item_ms must be at least 0, not -1"),
+    ],
+)
+def test_what_cannot_be_simulated(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        simulate(**{"items": 1, **arguments})

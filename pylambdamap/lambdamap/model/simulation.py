@@ -54,6 +54,26 @@ class Outcome:
     usd: float
 
 
+_AT_LEAST_ONE = (
+    "chunksize", "functions", "max_concurrency", "memory_mb", "regions", "streams_per_connection",
+)  # fmt: skip
+_ABOVE_ZERO = ("cores", "mbit_s")
+
+
+def _check(part: Caller | Network | Lambda | Worker) -> None:
+    """Raise ValueError for a number with which nothing can be simulated."""
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if value is None or value == "auto":
+            continue
+        least = 1 if field.name in _AT_LEAST_ONE else 0
+        if value < least or (value == 0 and field.name in _ABOVE_ZERO):
+            least_text = "above 0" if field.name in _ABOVE_ZERO else f"at least {least}"
+            raise ValueError(
+                f"{type(part).__name__}.{field.name} must be {least_text}, not {value!r}"
+            )
+
+
 def simulate(
     items: int,
     caller: Caller | None = None,
@@ -102,8 +122,10 @@ def simulate(
     """
     caller, network = caller or Caller(), network or Network()
     service, worker = service or Lambda(), worker or Worker()
-    if items < 1 or depth < 0 or service.functions < 1 or service.regions < 1:
-        raise ValueError("items, functions and regions must be at least 1, depth at least 0")
+    if items < 1 or depth < 0:
+        raise ValueError("items must be at least 1, depth at least 0")
+    for part in (caller, network, within, service, worker):
+        _check(part)
     clock = Clock()
     functions = Service(clock, service, worker, seed)
     cores = service.memory_mb / FULL_CPU_MB
