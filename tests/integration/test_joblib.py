@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -47,6 +48,26 @@ def test_both_kinds() -> None:
         assert joblib.Parallel()(calls(lambda x: x * factor, 5)) == [0, 3, 6, 9, 12]
         with pytest.raises(ValueError, match="seven is out"):
             joblib.Parallel()(calls(tasks.fail_at_seven, 10))
+
+
+@pytest.mark.usefixtures("local")
+def test_errors_in_place_and_tasks_that_are_tried_again(tmp_path: Path) -> None:
+    """Each task by itself, whatever batches joblib makes."""
+    kinds = ["a", "die", "b", "raise", "c"]
+    with on_lambda(on_error="return"):
+        found = joblib.Parallel(n_jobs=2, batch_size=5)(
+            joblib.delayed(tasks.risky)(kind) for kind in kinds
+        )
+    assert [found[i] for i in (0, 2, 4)] == ["a", "b", "c"]
+    assert type(found[1]) is lambdamap.WorkerCrashedError and found[1].ran == "RAN"
+    assert type(found[3]) is ValueError and lambdamap.failure(found[3]) is not None
+    with on_lambda(retries=2, retry_delay=0.001):
+        parallel = joblib.Parallel(n_jobs=2, batch_size=3)
+        flaky = joblib.delayed(tasks.raise_at_first)
+        assert parallel(flaky(str(tmp_path), n, n % 3) for n in range(6)) == list(range(6))
+        assert [(tmp_path / str(n)).stat().st_size for n in range(6)] == [1, 2, 3] * 2
+        with pytest.raises(ValueError, match="attempt"):
+            parallel(flaky(str(tmp_path), n, 9) for n in range(10, 13))
 
 
 def options_for(server: Server) -> dict[str, Any]:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from concurrent import futures
 from typing import Any
@@ -36,14 +37,16 @@ _CALLBACKS_S = 10.0  # for joblib's callbacks to end, after an error
 class LambdaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  # untyped
     """The backend of `joblib.Parallel` for ``backend="lambdamap"``.
 
-    A batch of tasks is one invocation; joblib chooses batches that take 0.2 to 2 s.
+    A batch of tasks is one invocation; joblib chooses batches that take 0.2 to 2 s. With
+    ``on_error="return"`` or ``retries`` each task is an invocation of its own.
 
     Parameters
     ----------
     nesting_level
         As for any backend of joblib.
     **arguments
-        Options, as for `lambdamap.LambdaExecutor`; pass them to `joblib.parallel_config`.
+        Options, as for `lambdamap.LambdaExecutor`, and ``on_error``; pass them to
+        `joblib.parallel_config`.
 
     Raises
     ------
@@ -63,7 +66,9 @@ class LambdaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
                 "inner_max_num_threads is not supported: set OMP_NUM_THREADS on the Lambda function"
             )
         super().__init__(nesting_level=nesting_level)
-        options.resolve(**arguments)
+        resolved = options.resolve(**arguments)
+        self._returns = arguments.pop("on_error", "raise") == "return"
+        self._by_task = self._returns or resolved.retries > 0
         self._options = arguments
         self._executor: LambdaExecutor | None = None
         self._aborting = False
@@ -107,7 +112,11 @@ class LambdaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             future: futures.Future[Any] = futures.Future()
             future.cancel()
             return future
-        future = self._executor.submit_batch(func.items)
+        if self._by_task:
+            parts = [self._executor.submit(f, *args, **kwargs) for f, args, kwargs in func.items]
+            future = _gather(parts, self._returns)
+        else:
+            future = self._executor.submit_batch(func.items)
         if callback is not None:
             future.add_done_callback(callback)
         return future
@@ -139,6 +148,37 @@ class LambdaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             if left is not None:
                 left.queue.clear()
             self.configure(n_jobs=self.parallel.n_jobs, parallel=self.parallel)
+
+
+def _gather(parts: list[futures.Future[Any]], returns_errors: bool) -> futures.Future[list[Any]]:
+    """Return a future of the results of others, with errors in their places, or of the first error."""
+    whole: futures.Future[list[Any]] = futures.Future()
+    lock = threading.Lock()
+    left = len(parts)
+
+    def ended(_: futures.Future[Any]) -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            if left:
+                return
+        errors = [
+            futures.CancelledError() if part.cancelled() else part.exception() for part in parts
+        ]
+        first = next((error for error in errors if error is not None), None)
+        if first is not None and (not returns_errors or isinstance(first, futures.CancelledError)):
+            whole.set_exception(first)
+        else:
+            whole.set_result(
+                [
+                    part.result() if error is None else error
+                    for part, error in zip(parts, errors, strict=True)
+                ]
+            )
+
+    for part in parts:
+        part.add_done_callback(ended)
+    return whole
 
 
 def register() -> None:
