@@ -227,6 +227,7 @@ class _Flight:
 
     def _place_of_error(self, error: BaseException) -> int:
         known = lambdamap.failure(error)
+        assert not isinstance(error, CancelledError), f"one-item: {error!r} is in place"
         assert known is not None and len(known.indices) == 1, f"once: {error!r} is of {known}"
         (index,) = known.indices
         kind = dict(self.plan.special).get(index, "good")
