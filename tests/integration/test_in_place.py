@@ -103,6 +103,19 @@ def test_a_crash_of_a_chunk() -> None:
     assert "[f may have run; " in str(found[4])
 
 
+@pytest.mark.usefixtures("local")
+def test_the_item_at_fault_is_found_by_halving() -> None:
+    """If f may run again, the other items of a crashed chunk have results."""
+    items = ["a", "b", "c", "die", "d", "e", "f", "g"]
+    options = {"chunksize": 8, "on_error": "return", "idempotent": True}
+    results = lambdamap.map(tasks.risky, items, **options)
+    assert seen(list(results)) == [CRASHED if item == "die" else item for item in items]
+    assert results.stats.requests == 7  # 8, twice 4, 2 and 1
+    with pytest.raises(lambdamap.WorkerCrashedError) as caught:
+        list(lambdamap.map(tasks.risky, items, chunksize=8, idempotent=True))
+    assert caught.value.indices == range(8)
+
+
 def test_what_concerns_all_items_ends_the_map() -> None:
     def numbers() -> Iterator[int]:
         yield 1

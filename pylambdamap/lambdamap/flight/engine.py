@@ -305,7 +305,7 @@ class Engine:
 
     def _place_failure(self, completion: Completion) -> int:
         first, count = completion.first_item, completion.n_items
-        if completion.split and count > 1:
+        if count > 1 and (completion.split or self._seeks_culprit(completion)):
             self._sender.halve(completion)
             return 0
         self._count_left(completion)
@@ -341,6 +341,11 @@ class Engine:
                 return 0
         self._put_errors(completion, [], error_at)
         return count if self._in_place else 0
+
+    def _seeks_culprit(self, completion: Completion) -> bool:
+        """Return whether a chunk whose sandbox died is sent again in halves, to find the item at fault."""
+        may_run_again = self._in_place and self._options.idempotent
+        return may_run_again and completion.failure in ("worker_crashed", "worker_timeout")
 
     def _count_left(self, completion: Completion) -> None:
         if failures.runs_on(completion):
