@@ -162,7 +162,10 @@ class Plan:
         assert len(set(places)) == len(places)
         if self.ordered:
             assert places == list(range(len(places)))
-        assert all(runs[place] >= 1 for place in places)
+        for place, result in zip(places, self.taken, strict=True):
+            known = lambdamap.failure(result) if isinstance(result, BaseException) else None
+            ran = "RAN" if known is None else known.ran
+            assert ran == "MAYBE" or (runs[place] > 0) == (ran == "RAN"), (place, ran, runs)
         if self.whole:
             assert len(places) == len(self.items)
         if self.error is not None:
@@ -170,10 +173,15 @@ class Plan:
 
     def place(self, result: Any) -> int:
         """Which item a result belongs to; it must be right."""
-        if isinstance(result, ValueError):
+        if isinstance(result, BaseException):
             assert self.options["on_error"] == "return"
-            result = result.args[1]
-            assert self.items[result[1]][2] == "bad"
+            known = lambdamap.failure(result)
+            assert known is not None
+            (place,) = known.indices
+            if isinstance(result, ValueError) and not isinstance(result, lambdamap.LambdaMapError):
+                assert result.args[1] == self.items[place]
+                assert self.items[place][2] == "bad"
+            return place
         assert result == self.items[result[1]]
         index: int = result[1]
         return index
