@@ -59,6 +59,8 @@ class LambdaMapError(Exception):
         Results of the finished items, by input position.
     not_run : sequence of int
         Input positions of the chunk's items that were not started.
+    output : str
+        What the item printed, if the error is that of one item whose reply has come.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class LambdaMapError(Exception):
         ran: Ran = "NOT",
         partial: Mapping[int, Any] | None = None,
         not_run: Sequence[int] = (),
+        output: str = "",
     ) -> None:
         super().__init__(message)
         self.indices = indices
@@ -79,6 +82,7 @@ class LambdaMapError(Exception):
         self.ran: Ran = ran
         self.partial: dict[int, Any] = dict(partial or {})
         self.not_run = not_run
+        self.output = output
 
     def __reduce__(self) -> Any:
         return _rebuild, (type(self), self.args, self.__dict__)
@@ -208,6 +212,8 @@ class Failure:
         Traceback of f's exception as text; empty if f did not raise.
     remote_type : str
         ``module.QualName`` of f's exception; empty if f did not raise.
+    output : str
+        What f printed for the item; empty if nothing, or if no reply came.
     """
 
     indices: Sequence[int] = ()
@@ -218,6 +224,7 @@ class Failure:
     request_id: str | None = None
     remote_traceback: str = ""
     remote_type: str = ""
+    output: str = ""
 
 
 # Accessed on the base class: a subclass may override attribute access.

@@ -104,6 +104,30 @@ def test_a_crash_of_a_chunk() -> None:
 
 
 @pytest.mark.usefixtures("local")
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+def test_what_a_failed_item_printed(on_error: str, capfd: pytest.CaptureFixture[str]) -> None:
+    def speak(x: int) -> Any:
+        print("item", x)
+        if x == 1:
+            raise ValueError("not one")
+        return iter(()) if x == 2 else x
+
+    options = {"chunksize": 3, "allow_pickle": False, "by_value": True, "on_error": on_error}
+    results = lambdamap.map(speak, range(3), **options)
+    assert next(results) == 0
+    found = []
+    for error in results if on_error == "return" else ():
+        found.append(lambdamap.failure(error))
+    if on_error == "raise":
+        with pytest.raises(ValueError, match="not one") as caught:
+            next(results)
+        found.append(lambdamap.failure(caught.value))
+    shown = [known.output for known in found if known is not None]
+    assert shown == ["item 1\n", "item 2\n"][: len(found)]
+    assert "[1] item 1" in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("local")
 def test_the_item_at_fault_is_found_by_halving() -> None:
     """If f may run again, the other items of a crashed chunk have results."""
     items = ["a", "b", "c", "die", "d", "e", "f", "g"]

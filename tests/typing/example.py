@@ -11,6 +11,7 @@ import lambdamap
 from lambdamap import (
     AsyncResults,
     ConfigError,
+    GroupResults,
     LambdaMapError,
     Options,
     Results,
@@ -34,6 +35,13 @@ assert_type(results.stats, Stats)
 assert_type(lambdamap.estimate(f, [1, 2], memory=[1769]), lambdamap.Estimate)
 assert_type(model.simulate(10, model.Caller(chunksize=1)).seconds, float)
 assert_type(lambdamap.invoke_map("function", [{"a": 1}], raw=True), Results[Any])
+
+
+def combined(grouped: Any) -> Any:
+    found = lambdamap.groupby_apply(len, grouped, on_error="return", retries=2)
+    assert_type(found, GroupResults)
+    return found.combined
+
 
 with lambdamap.configure(backend="local"):
     pass

@@ -19,7 +19,7 @@ from lambdamap import errors
 from lambdamap.flight import failures, log, waiting
 from lambdamap.flight.feed import Sender
 from lambdamap.flight.progress import Progress
-from lambdamap.flight.replies import results_of, show_output, warn_stale
+from lambdamap.flight.replies import output_of, results_of, show_output, warn_stale
 from lambdamap.flight.retrying import Retrier
 from lambdamap.flight.stats import Stats
 from lambdamap.shipping import envelope
@@ -196,20 +196,15 @@ class Engine:
             except envelope.Malformed as wrong:
                 invalid = failures.invalid_reply(wrong, completion)
                 self._put_errors(
-                    completion,
-                    [],
-                    lambda at: (
-                        invalid
-                        if at is None or count == 1
-                        else failures.in_place(invalid, first + at, "MAYBE")
-                    ),
+                    completion, [], lambda at: failures.in_place(invalid, completion, at)
                 )
                 return done
             before = self._sender.ran_before(completion)
+            printed = output_of(completion)
 
             def error_at(at: int | None) -> BaseException:
                 return failures.of_reply(
-                    said, completion, self._coding.allow_pickle, before=before, at=at
+                    said, completion, self._coding.allow_pickle, printed, before=before, at=at
                 )
 
             if said["ran"] == "NOT" and not done and not self._spares(said["kind"]):
@@ -260,8 +255,10 @@ class Engine:
     def _decode(self, completion: Completion) -> list[Any]:
         """Return the chunk's results, or in their place the exception to raise if decoding fails."""
         results, failed = self._read(completion)
-        for index, error in failed.items():
-            results[index] = self._placed(error)
+        for at, error in sorted(failed.items()):
+            if not self._in_place:
+                return [*results[:at], Raised(error)]
+            results[at] = self._placed(error)
         return results
 
     def _read(self, completion: Completion) -> tuple[list[Any], dict[int, BaseException]]:
@@ -283,11 +280,11 @@ class Engine:
             return [late], {}
         except errors.LambdaMapError as unread:
             if self._in_place:
-                first = completion.first_item
-                return [
-                    self._placed(failures.in_place(unread, index, "RAN"))
-                    for index in range(first, first + completion.done)
-                ], {}
+                copies = (
+                    failures.in_place(unread, completion, at, "RAN")
+                    for at in range(completion.done)
+                )
+                return list(map(self._placed, copies)), {}
             self._sender.stop()
             return [Raised(unread)], {}
         except BaseException as broken:

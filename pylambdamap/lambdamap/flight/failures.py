@@ -246,6 +246,7 @@ def of_reply(
     described: envelope.ErrorObject,
     completion: Completion,
     allow_pickle: bool = False,
+    outputs: Mapping[int, str] | None = None,
     *,
     stopped: bool = True,
     of: int = 1,
@@ -254,7 +255,7 @@ def of_reply(
 ) -> BaseException:
     """Return the exception for an error described by the worker.
 
-    stopped: the items after it did not run. of: the number of errors in the reply, which share the
+    outputs: what the items printed, by position. stopped: the items after it did not run. of: the number of errors in the reply, which share the
     bytes that exceptions may take. before: whether f ran in earlier attempts for the chunk's items.
     at: as for `of_chunk`.
 
@@ -287,6 +288,8 @@ def of_reply(
         "ran": whom.ran,
         "not_run": not_run,
     }
+    if index is not None and outputs and index in outputs:
+        about["output"] = outputs[index]
     if kind.error is not errors.RemoteError:
         made = cast(type[errors.LambdaMapError], kind.error)
         return made(kind.text(whom, message, kind.remedy), **about)
@@ -350,10 +353,19 @@ def _answered(completion: Completion) -> dict[str, Any]:
     }
 
 
-def in_place(error: errors.LambdaMapError, index: int, ran: errors.Ran) -> errors.LambdaMapError:
-    """Return a copy of a chunk's error for the place of one of its items."""
+def in_place(
+    error: errors.LambdaMapError,
+    completion: Completion,
+    at: int | None,
+    ran: errors.Ran = "MAYBE",
+) -> errors.LambdaMapError:
+    """Return the error of a chunk, or a copy for the place of one of its items.
+
+    ran: of an item among several."""
+    if at is None or completion.n_items == 1:
+        return error
     made = copy.copy(error)
-    made.indices, made.ran = (index,), ran
+    made.indices, made.ran = (completion.first_item + at,), ran
     made.__cause__ = error.__cause__
     return made
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from lambdamap.flight.ports import Coding, Completion
 
-__all__ = ["results_of", "show_output", "warn_stale"]
+__all__ = ["output_of", "results_of", "show_output", "warn_stale"]
 
 
 def results_of(
@@ -43,12 +43,13 @@ def results_of(
         if described and not guarded:
             raise envelope.Malformed("errors among the results, although on_error is not 'return'")
         failed = {}
+        outputs = output_of(completion) if described else {}
         for index, error in described.items():
             if results[index] is not None:
                 raise envelope.Malformed(f"both a result and an error for item {index}")
             said = envelope.read_error(error, completion.n_items, done, among=index)
             failed[index] = failures.of_reply(
-                said, completion, coding.allow_pickle, stopped=False, of=len(described)
+                said, completion, coding.allow_pickle, outputs, stopped=False, of=len(described)
             )
         return results, failed
     except (envelope.Malformed, _codec.DecodeFailure) as found:
@@ -68,14 +69,22 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
+def output_of(completion: Completion) -> dict[int, str]:
+    """Return what the items of a chunk printed, by position."""
+    found = json.loads(completion.output or b"[]")
+    printed: dict[int, str] = {}
+    for pair in found if isinstance(found, list) else ():
+        match pair:
+            case [int(index), str(text)] if type(index) is int and 0 <= index < completion.n_items:
+                printed[index] = printed.get(index, "") + text
+    return printed
+
+
 def show_output(completion: Completion) -> None:
     """Print the output of items, ``[[index, text], ...]``, each line with the item's position."""
-    found = json.loads(completion.output or b"[]")
-    for printed in found if isinstance(found, list) else ():
-        match printed:
-            case [int(index), str(text)] if type(index) is int and 0 <= index < completion.n_items:
-                for line in text.splitlines():
-                    print(f"[{completion.first_item + index}] {line}")
+    for index, text in output_of(completion).items():
+        for line in text.splitlines():
+            print(f"[{completion.first_item + index}] {line}")
 
 
 def warn_stale(raw: str) -> None:
