@@ -331,8 +331,9 @@ header_values(void)
   CHECK(strcmp(reply.head.executed_version, "$LATEST") == 0);
   CHECK(strcmp(reply.head.error_type, "Oops") == 0);
   CHECK(reply.head.has_function_error);
-  CHECK(reply.keep_alive && !reply.head.has_age && !reply.content_encoded);
-  CHECK(reply.content_length == 0 && reply.head.retry_after_ms == -1 && reply.head.date_s == -1);
+  CHECK(reply.keep_alive && !reply.head.has_age && !reply.head.content_encoded);
+  CHECK(reply.head.content_length == 0 && reply.head.retry_after_ms == -1 &&
+        reply.head.date_s == -1);
 
   reply = read_head("X-Other: 1");
   CHECK(reply.head.request_id[0] == '\0' && reply.head.error_type[0] == '\0' &&
@@ -341,9 +342,9 @@ header_values(void)
   CHECK(reply.head.has_function_error);
   reply = read_head(
       "Age: 0\r\nContent-Encoding: gzip\r\nContent-Encoding: identity\r\nConnection: close");
-  CHECK(reply.head.has_age && reply.content_encoded && !reply.keep_alive);
+  CHECK(reply.head.has_age && reply.head.content_encoded && !reply.keep_alive);
   reply = read_head("Content-Encoding: Identity\r\nConnection: keep-alive, x");
-  CHECK(!reply.content_encoded && reply.keep_alive);
+  CHECK(!reply.head.content_encoded && reply.keep_alive);
   reply = read_head("Connection: closed");
   CHECK(reply.keep_alive);
   reply = read_head("x-amzn-RequestId: caf\xe9\tx");
@@ -434,27 +435,27 @@ endless(const char *start, const char *piece, size_t most)
 static void
 caps(void)
 {
-  static char line[LM_HTTP1_MAX_LINE + 64];
+  static char line[LM_HEAD_MAX_LINE + 64];
   static struct reading reading;
-  endless(OK, "X: y\r\n", LM_HTTP1_MAX_HEAD + 16);
-  endless(OK, "X", LM_HTTP1_MAX_LINE + 16);
+  endless(OK, "X: y\r\n", LM_HEAD_MAX_BYTES + 16);
+  endless(OK, "X", LM_HEAD_MAX_LINE + 16);
   endless("", "HTTP/1.1 100 Continue\r\n\r\n", 1000);
-  endless(CHUNKED "0\r\n", "X: y\r\n", LM_HTTP1_MAX_HEAD + 16);
-  endless(CHUNKED "1;", "x", LM_HTTP1_MAX_LINE + 16);
+  endless(CHUNKED "0\r\n", "X: y\r\n", LM_HEAD_MAX_BYTES + 16);
+  endless(CHUNKED "1;", "x", LM_HEAD_MAX_LINE + 16);
   endless(CHUNKED, "5\r\nhello\r\n", 1000);
   endless(OK "Connection: close\r\n\r\n", "hello", 1000);
-  endless("HTTP/1.1 200 ", "x", LM_HTTP1_MAX_LINE + 16);
+  endless("HTTP/1.1 200 ", "x", LM_HEAD_MAX_LINE + 16);
 
   /* The longest line that is accepted, and one byte more. */
   lm_buf_init(&reading.body, BODY_MAX);
   for (int over = 0; over < 2; over++) {
     size_t n = (size_t)snprintf(line, sizeof line, OK "X: ");
     size_t from = n - 3;
-    memset(line + n, 'y', (size_t)(LM_HTTP1_MAX_LINE - 5 + over));
-    n += (size_t)(LM_HTTP1_MAX_LINE - 5 + over);
+    memset(line + n, 'y', (size_t)(LM_HEAD_MAX_LINE - 5 + over));
+    n += (size_t)(LM_HEAD_MAX_LINE - 5 + over);
     line[n++] = '\r';
     line[n++] = '\n';
-    CHECK(n - from == (size_t)(LM_HTTP1_MAX_LINE + over));
+    CHECK(n - from == (size_t)(LM_HEAD_MAX_LINE + over));
     for (size_t step = 1; step <= n; step += 4096) {
       feed(&reading, line, n, step, step);
       CHECK(reading.state == (over ? LM_HTTP1_BAD : LM_HTTP1_MORE));
@@ -514,7 +515,7 @@ read_with_little_memory(void)
   lm_buf_clean_up(&reading.body);
 }
 
-/* A Content-Length reserves no more than LM_HTTP1_TRUSTED. */
+/* A Content-Length reserves no more than LM_HEAD_TRUSTED. */
 static void
 reserved_on_trust(void)
 {
@@ -522,7 +523,7 @@ reserved_on_trust(void)
   static const char text[] = OK "Content-Length: 6000000\r\n\r\n";
   lm_buf_init(&reading.body, 6291556);
   feed(&reading, text, sizeof text - 1, sizeof text - 1, 1);
-  CHECK(reading.state == LM_HTTP1_MORE && reading.body.cap == LM_HTTP1_TRUSTED);
+  CHECK(reading.state == LM_HTTP1_MORE && reading.body.cap == LM_HEAD_TRUSTED);
   lm_buf_clean_up(&reading.body);
 }
 
@@ -535,8 +536,8 @@ no_room(void)
   size_t n = 1;
   lm_buf_init(&reading.body, 6291556);
   feed(&reading, text, sizeof text - 1, sizeof text - 1, 1);
-  while (reading.body.len < LM_HTTP1_TRUSTED) {
-    CHECK(lm_http1_room(&reading.reply, &reading.body, &n) != NULL && n == LM_HTTP1_TRUSTED / 4);
+  while (reading.body.len < LM_HEAD_TRUSTED) {
+    CHECK(lm_http1_room(&reading.reply, &reading.body, &n) != NULL && n == LM_HEAD_TRUSTED / 4);
     lm_http1_filled(&reading.reply, &reading.body, n);
   }
   n = 1;

@@ -72,9 +72,9 @@ sane(const struct reading *reading)
   if (!reply->head_done)
     return;
   MUST(reply->head.status >= 200 && reply->head.status <= 599);
-  if (reading->state == LM_HTTP1_COMPLETE && reply->content_length >= 0 &&
+  if (reading->state == LM_HTTP1_COMPLETE && reply->head.content_length >= 0 &&
       reply->head.status != 304)
-    MUST((uint64_t)reply->content_length == reading->body.len);
+    MUST((uint64_t)reply->head.content_length == reading->body.len);
 }
 
 int

@@ -363,7 +363,7 @@ add_odd_headers(struct text *head)
     add_header(head, "Retry-After", "1234567890123456", true);
   if (sim_one_in(6)) {
     add(head, "X-Long: ");
-    add_fill(head, 'x', sim_below(LM_HTTP1_MAX_LINE - 20));
+    add_fill(head, 'x', sim_below(LM_HEAD_MAX_LINE - 20));
     add(head, "\r\n");
   }
   if (sim_one_in(6))
@@ -448,14 +448,14 @@ add_garbage(struct text *reply, const struct text *body)
     break;
   case 4:
     reply->len = 0;
-    add_informational(reply, LM_HTTP1_MAX_INFORMATIONAL + 1);
+    add_informational(reply, LM_HEAD_MAX_INFORMATIONAL + 1);
     break;
   case 5:
     add(reply, "X-Long: ");
-    add_fill(reply, 'x', LM_HTTP1_MAX_LINE);
+    add_fill(reply, 'x', LM_HEAD_MAX_LINE);
     break;
   case 6:
-    for (size_t i = 0; i < 1 + LM_HTTP1_MAX_HEAD / 4000; i++) {
+    for (size_t i = 0; i < 1 + LM_HEAD_MAX_BYTES / 4000; i++) {
       add(reply, "X-Long: ");
       add_fill(reply, 'x', 4000);
       add(reply, "\r\n");

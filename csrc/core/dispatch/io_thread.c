@@ -258,7 +258,7 @@ static void
 io_begin(struct lm_io *io, struct lm_job *job)
 {
   const struct lm_batch *batch = job->batch;
-  lm_http1_head_init(&job->head);
+  lm_head_init(&job->head);
   job->view = (struct lm_reply){0};
   job->step = job->body.len == 0 ? LM_STEP_ENCODE : LM_STEP_DIGEST;
   job->digested_ns = 0;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "http/text.h"
 
 enum state {
   STATUS_LINE,
@@ -18,18 +19,10 @@ enum state {
 };
 
 void
-lm_http1_head_init(struct lm_http1_head *head)
-{
-  memset(head, 0, sizeof *head);
-  head->retry_after_ms = head->date_s = -1;
-}
-
-void
 lm_http1_init(struct lm_http1 *reply)
 {
   memset(reply, 0, sizeof *reply);
-  lm_http1_head_init(&reply->head);
-  reply->content_length = -1;
+  lm_head_init(&reply->head);
   reply->state = STATUS_LINE;
 }
 
@@ -46,40 +39,7 @@ lm_http1_started(const struct lm_http1 *reply)
   return reply->head_bytes > 0;
 }
 
-/* --- characters, words, numbers --- */
-
-/* Characters of a header's name (RFC 9110 section 5.6.2), in lower case; 0 for any other. */
-static const char name_char[256] = {
-    ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
-    ['+'] = '+', ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`',   ['|'] = '|',
-    ['~'] = '~', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',   ['5'] = '5',
-    ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['A'] = 'a', ['B'] = 'b',   ['C'] = 'c',
-    ['D'] = 'd', ['E'] = 'e', ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i',   ['J'] = 'j',
-    ['K'] = 'k', ['L'] = 'l', ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p',   ['Q'] = 'q',
-    ['R'] = 'r', ['S'] = 's', ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w',   ['X'] = 'x',
-    ['Y'] = 'y', ['Z'] = 'z', ['a'] = 'a', ['b'] = 'b', ['c'] = 'c', ['d'] = 'd',   ['e'] = 'e',
-    ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i', ['j'] = 'j', ['k'] = 'k',   ['l'] = 'l',
-    ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q', ['r'] = 'r',   ['s'] = 's',
-    ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x', ['y'] = 'y',   ['z'] = 'z',
-};
-
-static bool
-http1_is_digit(char c)
-{
-  return c >= '0' && c <= '9';
-}
-
-static bool
-http1_is_blank(char c)
-{
-  return c == ' ' || c == '\t';
-}
-
-static char
-http1_lower(char c)
-{
-  return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-}
+/* --- lines --- */
 
 static uint64_t
 http1_load(const char *text)
@@ -87,12 +47,6 @@ http1_load(const char *text)
   uint64_t word;
   memcpy(&word, text, sizeof word);
   return word;
-}
-
-static bool
-http1_is_shown(char c) /* visible ASCII or a blank */
-{
-  return c >= 0x20 && c < 0x7f;
 }
 
 /* Whether a line contains no control character but tabs. Tests eight bytes at a time for one that is
@@ -113,50 +67,6 @@ http1_is_text(const char *text, size_t len)
   return true;
 }
 
-static bool
-http1_same_text(const char *text, size_t len, const char *word)
-{
-  size_t i = 0;
-  for (; i < len && word[i] != '\0'; i++)
-    if (http1_lower(text[i]) != word[i])
-      return false;
-  return i == len && word[i] == '\0';
-}
-
-/* Decimal digits only, at most 15 of them; -1 for anything else. */
-static int64_t
-http1_read_number(const char *text, size_t len)
-{
-  int64_t n = 0;
-  if (len == 0 || len > 15)
-    return -1;
-  for (size_t i = 0; i < len; i++) {
-    if (!http1_is_digit(text[i]))
-      return -1;
-    n = n * 10 + (text[i] - '0');
-  }
-  return n;
-}
-
-static void
-http1_keep_text(char *to, size_t size, const char *text, size_t len)
-{
-  if (len >= size)
-    len = size - 1;
-  for (size_t i = 0; i < len; i++)
-    to[i] = http1_is_shown(text[i]) ? text[i] : '?';
-  to[len] = '\0';
-}
-
-static void
-http1_trim(const char **text, size_t *len)
-{
-  while (*len > 0 && http1_is_blank(**text))
-    ++*text, --*len;
-  while (*len > 0 && http1_is_blank((*text)[*len - 1]))
-    --*len;
-}
-
 /* Whether a comma-separated list contains the word. */
 static bool
 http1_list_has(const char *text, size_t len, const char *word)
@@ -167,37 +77,28 @@ http1_list_has(const char *text, size_t len, const char *word)
       end++;
     const char *part = text + at;
     size_t part_len = end - at;
-    http1_trim(&part, &part_len);
-    if (http1_same_text(part, part_len, word))
+    lm_text_trim(&part, &part_len);
+    if (lm_text_is_word(part, part_len, word))
       return true;
     at = end + 1;
   }
   return false;
 }
 
-/* "Sun, 06 Nov 1994 08:49:37 GMT", the only form that a sender may use; -1 for any other. */
-static int64_t
-http1_read_date(const char *text, size_t len)
-{
-  static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-  if (len != 29 || memcmp(text + 25, " GMT", 4) != 0 || text[3] != ',' || text[4] != ' ' ||
-      text[7] != ' ' || text[11] != ' ' || text[16] != ' ' || text[19] != ':' || text[22] != ':')
-    return -1;
-  int64_t day = http1_read_number(text + 5, 2), year = http1_read_number(text + 12, 4);
-  int64_t hour = http1_read_number(text + 17, 2), minute = http1_read_number(text + 20, 2);
-  int64_t second = http1_read_number(text + 23, 2), month = 0;
-  while (month < 12 && memcmp(months + 3 * month, text + 8, 3) != 0)
-    month++;
-  if (day < 1 || day > 31 || year < 1970 || hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
-      second < 0 || second > 60 || month == 12)
-    return -1;
-  /* Days since 1970-01-01 in the Gregorian calendar, the year counted from March. */
-  int64_t m = (month + 10) % 12, y = year - (month < 2);
-  int64_t days = 365 * y + y / 4 - y / 100 + y / 400 + (m * 306 + 5) / 10 + day - 1 - 719468;
-  return days * 86400 + hour * 3600 + minute * 60 + second;
-}
-
-/* --- lines --- */
+/* Characters of a header's name (RFC 9110 section 5.6.2), in lower case; 0 for any other. */
+static const char name_char[256] = {
+    ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
+    ['+'] = '+', ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`',   ['|'] = '|',
+    ['~'] = '~', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',   ['5'] = '5',
+    ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['A'] = 'a', ['B'] = 'b',   ['C'] = 'c',
+    ['D'] = 'd', ['E'] = 'e', ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i',   ['J'] = 'j',
+    ['K'] = 'k', ['L'] = 'l', ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p',   ['Q'] = 'q',
+    ['R'] = 'r', ['S'] = 's', ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w',   ['X'] = 'x',
+    ['Y'] = 'y', ['Z'] = 'z', ['a'] = 'a', ['b'] = 'b', ['c'] = 'c', ['d'] = 'd',   ['e'] = 'e',
+    ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i', ['j'] = 'j', ['k'] = 'k',   ['l'] = 'l',
+    ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q', ['r'] = 'r',   ['s'] = 's',
+    ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x', ['y'] = 'y',   ['z'] = 'z',
+};
 
 static int
 http1_read_status_line(struct lm_http1 *reply, const char *line, size_t len, struct lm_error *err)
@@ -205,7 +106,7 @@ http1_read_status_line(struct lm_http1 *reply, const char *line, size_t len, str
   if (len < 12 || memcmp(line, "HTTP/1.", 7) != 0 || (line[7] != '0' && line[7] != '1') ||
       line[8] != ' ' || (len > 12 && line[12] != ' '))
     return lm_error_set(err, LM_E_FORMAT, "the reply does not start with an HTTP/1 status line");
-  int64_t status = http1_read_number(line + 9, 3);
+  int64_t status = lm_text_to_number(line + 9, 3);
   if (status < 100 || status > 599)
     return lm_error_set(err, LM_E_FORMAT, "invalid status in the reply: expected 100 to 599");
   reply->http10 = line[7] == '0';
@@ -214,48 +115,9 @@ http1_read_status_line(struct lm_http1 *reply, const char *line, size_t len, str
   return 0;
 }
 
-static void
-http1_keep_error_type(struct lm_http1 *reply, const char *text, size_t len)
-{
-  const char *colon = memchr(text, ':', len);
-  if (colon != NULL)
-    len = (size_t)(colon - text);
-  const char *hash = memchr(text, '#', len);
-  if (hash != NULL) {
-    len -= (size_t)(hash + 1 - text);
-    text = hash + 1;
-  }
-  http1_keep_text(reply->head.error_type, sizeof reply->head.error_type, text, len);
-}
-
-static int
-http1_read_content_length(struct lm_http1 *reply, const char *text, size_t len,
-                          struct lm_error *err)
-{
-  int64_t length = http1_read_number(text, len);
-  if (length < 0 || reply->seen_length)
-    return lm_error_set(err, LM_E_FORMAT,
-                        "invalid Content-Length in the reply: expected one number");
-  reply->seen_length = true;
-  reply->content_length = length;
-  return 0;
-}
-
-static void
-http1_read_retry_after(struct lm_http1 *reply, const char *text, size_t len, bool is_ms)
-{
-  int64_t number = http1_read_number(text, len);
-  if (number < 0 || (reply->retry_after_is_ms && !is_ms))
-    return;
-  reply->head.retry_after_ms = is_ms ? number : number * 1000;
-  reply->retry_after_is_ms = is_ms;
-}
-
 struct header {
-  char name[32]; /* lower case; truncated */
-  size_t name_len;
-  const char *value; /* without the whitespace around it */
-  size_t value_len;
+  struct lm_field field;
+  char name[32]; /* what field.name points to: truncated, which leaves it unknown */
 };
 
 static int
@@ -267,10 +129,13 @@ http1_split_header(const char *line, size_t len, struct header *header, struct l
       header->name[n] = c;
   if (n == 0 || n == len || line[n] != ':')
     return lm_error_set(err, LM_E_FORMAT, "invalid header line in the reply");
-  header->name_len = n;
-  header->value = line + n + 1;
-  header->value_len = len - n - 1;
-  http1_trim(&header->value, &header->value_len);
+  header->field = (struct lm_field){
+      .name = header->name,
+      .name_len = n < sizeof header->name ? n : sizeof header->name,
+      .value = line + n + 1,
+      .value_len = len - n - 1,
+  };
+  lm_text_trim(&header->field.value, &header->field.value_len);
   return 0;
 }
 
@@ -280,47 +145,20 @@ http1_read_header(struct lm_http1 *reply, const char *line, size_t len, struct l
   struct header header;
   if (http1_split_header(line, len, &header, err) != 0)
     return -1;
-  const char *value = header.value;
-  size_t value_len = header.value_len;
-#define IS(word)                                                                                   \
-  (header.name_len == sizeof(word) - 1 && memcmp(header.name, word, sizeof(word) - 1) == 0)
-  if (IS("content-length"))
-    return http1_read_content_length(reply, value, value_len, err);
-  if (IS("transfer-encoding")) {
-    if (reply->chunked || !http1_same_text(value, value_len, "chunked"))
+  const struct lm_field *field = &header.field;
+  if (lm_field_is(field, "transfer-encoding")) {
+    if (reply->chunked || !lm_text_is_word(field->value, field->value_len, "chunked"))
       return lm_error_set(err, LM_E_FORMAT,
                           "unsupported Transfer-Encoding in the reply: expected chunked");
     reply->chunked = true;
-  } else if (IS("connection")) {
-    reply->said_close = reply->said_close || http1_list_has(value, value_len, "close");
+  } else if (lm_field_is(field, "connection")) {
+    reply->said_close =
+        reply->said_close || http1_list_has(field->value, field->value_len, "close");
     reply->said_keep_alive =
-        reply->said_keep_alive || http1_list_has(value, value_len, "keep-alive");
-  } else if (IS("content-encoding")) {
-    reply->content_encoded =
-        reply->content_encoded || !http1_same_text(value, value_len, "identity");
-  } else if (IS("x-amzn-requestid")) {
-    http1_keep_text(reply->head.request_id, sizeof reply->head.request_id, value, value_len);
-  } else if (IS("x-amzn-errortype")) {
-    http1_keep_error_type(reply, value, value_len);
-  } else if (IS("x-amz-function-error")) {
-    reply->head.has_function_error = true;
-  } else if (IS("x-amz-executed-version")) {
-    http1_keep_text(reply->head.executed_version, sizeof reply->head.executed_version, value,
-                    value_len);
-  } else if (IS("x-amz-retry-after")) {
-    http1_read_retry_after(reply, value, value_len, true);
-  } else if (IS("retry-after")) {
-    http1_read_retry_after(reply, value, value_len, false);
-  } else if (IS("date")) {
-    reply->head.date_s = http1_read_date(value, value_len);
-  } else if (IS("age")) {
-    reply->head.has_age = true;
-  } else if (IS("content-type") && reply->head.status != 200) {
-    const char *parameters = memchr(value, ';', value_len);
-    http1_keep_text(reply->head.content_type, sizeof reply->head.content_type, value,
-                    parameters == NULL ? value_len : (size_t)(parameters - value));
+        reply->said_keep_alive || http1_list_has(field->value, field->value_len, "keep-alive");
+  } else {
+    return lm_head_read(&reply->head, field, err);
   }
-#undef IS
   return 0;
 }
 
@@ -331,9 +169,9 @@ http1_skip_informational(struct lm_http1 *reply, struct lm_error *err)
   uint8_t seen = reply->informational;
   if (reply->head.status == 101)
     return lm_error_set(err, LM_E_FORMAT, "the peer switched to a protocol that was not requested");
-  if (seen == LM_HTTP1_MAX_INFORMATIONAL)
+  if (seen == LM_HEAD_MAX_INFORMATIONAL)
     return lm_error_set(err, LM_E_LIMIT, "more than %d informational (1xx) replies",
-                        LM_HTTP1_MAX_INFORMATIONAL);
+                        LM_HEAD_MAX_INFORMATIONAL);
   lm_http1_init(reply);
   reply->head_bytes = bytes;
   reply->informational = (uint8_t)(seen + 1);
@@ -359,23 +197,23 @@ http1_end_of_head(struct lm_http1 *reply, struct lm_buf *body, struct lm_error *
   if (reply->head.status < 200)
     return http1_skip_informational(reply, err);
   reply->head_done = true; /* even if the head is refused below: the status was read */
-  if (reply->chunked && (reply->seen_length || reply->http10))
+  if (reply->chunked && (reply->head.content_length >= 0 || reply->http10))
     return lm_error_set(err, LM_E_FORMAT,
                         "Transfer-Encoding is not allowed with Content-Length or HTTP/1.0");
   bool closes = reply->said_close || (reply->http10 && !reply->said_keep_alive);
   if (reply->head.status == 204 || reply->head.status == 304) {
-    if (reply->chunked || (reply->head.status == 204 && reply->content_length > 0))
+    if (reply->chunked || (reply->head.status == 204 && reply->head.content_length > 0))
       return lm_error_set(err, LM_E_FORMAT, "a reply with status %d must not have a body",
                           reply->head.status);
     reply->state = COMPLETE;
   } else if (reply->chunked) {
     reply->state = CHUNK_SIZE;
-  } else if (reply->seen_length) {
-    reply->left = (uint64_t)reply->content_length;
+  } else if (reply->head.content_length >= 0) {
+    reply->left = (uint64_t)reply->head.content_length;
     if (reply->left > http1_room_in(body))
       return http1_too_large(body, err);
     if (reply->left > 0)
-      lm_buf_reserve(body, reply->left < LM_HTTP1_TRUSTED ? reply->left : LM_HTTP1_TRUSTED);
+      lm_buf_reserve(body, reply->left < LM_HEAD_TRUSTED ? reply->left : LM_HEAD_TRUSTED);
     reply->state = reply->left == 0 ? COMPLETE : BODY;
   } else if (closes) {
     reply->state = UNTIL_EOF;
@@ -400,23 +238,23 @@ http1_read_chunk_size(struct lm_http1 *reply, const char *line, size_t len,
   uint64_t size = 0;
   size_t at = 0;
   for (; at < len; at++) {
-    char c = http1_lower(line[at]);
-    if (!http1_is_digit(c) && !(c >= 'a' && c <= 'f'))
+    char c = lm_text_lower(line[at]);
+    if (!lm_text_is_digit(c) && !(c >= 'a' && c <= 'f'))
       break;
     if (size >> 48 != 0)
       return http1_too_large(body, err);
-    size = size * 16 + (uint64_t)(http1_is_digit(c) ? c - '0' : c - 'a' + 10);
+    size = size * 16 + (uint64_t)(lm_text_is_digit(c) ? c - '0' : c - 'a' + 10);
   }
   if (at == 0)
     return http1_broken_chunks(err);
-  while (at < len && http1_is_blank(line[at]))
+  while (at < len && lm_text_is_blank(line[at]))
     at++;
   if (at < len && line[at] != ';')
     return http1_broken_chunks(err);
   if (size > http1_room_in(body))
     return http1_too_large(body, err);
   reply->chunk_bytes += size;
-  if (reply->framing_bytes > LM_HTTP1_MAX_HEAD + 8 * reply->chunk_bytes)
+  if (reply->framing_bytes > LM_HEAD_MAX_BYTES + 8 * reply->chunk_bytes)
     return lm_error_set(err, LM_E_LIMIT, "too many bytes of chunk sizes in the reply");
   reply->left = size;
   reply->state = size == 0 ? TRAILER : CHUNK_DATA;
@@ -475,19 +313,19 @@ http1_feed_line(struct lm_http1 *reply, const uint8_t *bytes, size_t n, struct l
   const char *line = (const char *)bytes;
   if (reply->state == STATUS_LINE && !http1_may_be_status_line(reply, bytes, n))
     return lm_error_set(err, LM_E_FORMAT, "the reply does not start with an HTTP/1 status line");
-  if (len > LM_HTTP1_MAX_LINE - reply->line_len)
+  if (len > LM_HEAD_MAX_LINE - reply->line_len)
     return lm_error_set(err, LM_E_LIMIT, "a line of the reply's header is longer than %d bytes",
-                        LM_HTTP1_MAX_LINE);
+                        LM_HEAD_MAX_LINE);
   if (reply->state == CHUNK_SIZE)
     reply->framing_bytes += len;
-  else if ((reply->head_bytes += len) > LM_HTTP1_MAX_HEAD)
+  else if ((reply->head_bytes += len) > LM_HEAD_MAX_BYTES)
     return lm_error_set(err, LM_E_LIMIT, "the reply's header is larger than %d bytes",
-                        LM_HTTP1_MAX_HEAD);
+                        LM_HEAD_MAX_BYTES);
   size_t taken = len;
   char *held = NULL;
   if (reply->line_len > 0 || end == NULL) {
-    if (reply->line == NULL && (reply->line = lm_alloc(LM_HTTP1_MAX_LINE)) == NULL)
-      return lm_error_nomem(err, LM_HTTP1_MAX_LINE);
+    if (reply->line == NULL && (reply->line = lm_alloc(LM_HEAD_MAX_LINE)) == NULL)
+      return lm_error_nomem(err, LM_HEAD_MAX_LINE);
     memcpy(reply->line + reply->line_len, bytes, len);
     reply->line_len += len;
     if (end == NULL)
@@ -570,7 +408,7 @@ lm_http1_room(struct lm_http1 *reply, struct lm_buf *body, size_t *n)
   if (reply->state != BODY || reply->left <= LM_HTTP1_TAIL)
     return NULL;
   uint64_t most = reply->left - LM_HTTP1_TAIL;
-  size_t room = most < LM_HTTP1_TRUSTED / 4 ? (size_t)most : LM_HTTP1_TRUSTED / 4;
+  size_t room = most < LM_HEAD_TRUSTED / 4 ? (size_t)most : LM_HEAD_TRUSTED / 4;
   uint8_t *at = lm_buf_reserve(body, room);
   if (at != NULL)
     *n = room;

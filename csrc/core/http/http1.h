@@ -19,53 +19,28 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "http/head.h"
 
 enum {
-  LM_HTTP1_MAX_LINE = 8192,  /* status line, one header, one chunk-size line; CR LF included */
-  LM_HTTP1_MAX_HEAD = 65536, /* all heads of one reply, with 1xx and trailers; also what the
-                                chunk-size lines may take beyond 8 times the data */
-  LM_HTTP1_MAX_INFORMATIONAL = 16, /* 1xx replies before the real one */
-  LM_HTTP1_TRUSTED = 1 << 20,      /* bytes reserved in advance for a Content-Length */
-  LM_HTTP1_TAIL = 65536,           /* the last bytes of a body always go through lm_http1_feed */
-  LM_HTTP1_TEXT = 160,             /* bytes kept of a header value that is text */
-  LM_HTTP1_MEDIA_TYPE = 48         /* the same of a Content-Type */
+  LM_HTTP1_TAIL = 65536 /* the last bytes of a body always go through lm_http1_feed */
 };
-
-/* What a reply's head says of the invocation. Text is truncated to fit, NUL-terminated, printable ASCII
- * ('?' replaces anything else), and "" if the header is absent. */
-struct lm_http1_head {
-  int status;              /* 200 to 599; 0: none was read */
-  bool has_age;            /* an Age header: from a cache, so date_s is old */
-  bool has_function_error; /* X-Amz-Function-Error, whatever its value */
-  int64_t retry_after_ms;  /* x-amz-retry-after (ms), else Retry-After (s); -1 if neither is a
-                              number of at most 15 digits */
-  int64_t date_s;          /* Date as seconds since 1970, -1 if absent or malformed */
-  char request_id[64];     /* x-amzn-RequestId */
-  char error_type[LM_HTTP1_TEXT];         /* x-amzn-ErrorType, cut at ':' and after any '#' */
-  char executed_version[LM_HTTP1_TEXT];   /* X-Amz-Executed-Version */
-  char content_type[LM_HTTP1_MEDIA_TYPE]; /* without parameters, unless the status is 200 */
-};
-
-void lm_http1_head_init(struct lm_http1_head *head); /* no reply yet; padding is 0 as well */
 
 struct lm_http1 {
   /* Valid once head_done is true, even if the reply is invalid. */
-  struct lm_http1_head head;
+  struct lm_reply_head head;
   bool head_done;
-  bool keep_alive;        /* the connection can be reused once this reply is complete */
-  bool content_encoded;   /* a Content-Encoding other than identity, which was not requested */
-  int64_t content_length; /* -1 when absent */
+  bool keep_alive; /* the connection can be reused once this reply is complete */
 
   /* Private. */
   uint8_t state;
   uint8_t informational;
-  bool chunked, seen_length, http10, said_close, said_keep_alive, retry_after_is_ms;
+  bool chunked, http10, said_close, said_keep_alive;
   size_t head_bytes;
-  uint64_t framing_bytes; /* of chunk-size lines */
+  uint64_t framing_bytes; /* of chunk-size lines: LM_HEAD_MAX_BYTES, and 8 times the data */
   uint64_t chunk_bytes;   /* announced by these lines */
   uint64_t left;          /* of the body, or of the current chunk */
   size_t line_len;        /* of a line that has not ended yet */
-  char *line;             /* owned, LM_HTTP1_MAX_LINE bytes for that line; NULL: none */
+  char *line;             /* owned, LM_HEAD_MAX_LINE bytes for that line; NULL: none */
 };
 
 enum lm_http1_state_out { LM_HTTP1_MORE, LM_HTTP1_COMPLETE, LM_HTTP1_BAD };

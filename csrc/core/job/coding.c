@@ -110,8 +110,8 @@ lm_coding_patch(struct lm_job *job, int64_t now_ns)
 static void
 coding_describe(struct lm_job *job, const struct lm_span *type, const struct lm_span *text)
 {
-  char name[LM_HTTP1_TEXT], shown[LM_ERROR_TEXT_SIZE];
-  const struct lm_http1_head *head = &job->head;
+  char name[LM_HEAD_TEXT], shown[LM_ERROR_TEXT_SIZE];
+  const struct lm_reply_head *head = &job->head;
   if (type->len > 0 || text->len > 0) {
     bool both = lm_json_text(type, name, sizeof name) > 0 && text->len > 0;
     lm_json_text(text, shown, sizeof shown);

@@ -54,7 +54,7 @@ struct lm_job {
   struct lm_buf reply;       /* the reply's body */
   struct lm_buf result;      /* the checked raw frame of the reply */
   struct lm_reply view;      /* spans into reply; valid for a marked reply */
-  struct lm_http1_head head; /* of the last reply */
+  struct lm_reply_head head; /* of the last reply */
 
   struct lm_outcome outcome; /* of the last attempt */
   struct {

@@ -118,7 +118,7 @@ lm_conn_lose(struct lm_conn *conn, enum lm_failure failure, const char *text)
 {
   struct lm_turn *turn = conn->site->turn;
   struct lm_job *job = lm_conn_detach(conn);
-  const struct lm_http1_head *head = &job->head;
+  const struct lm_reply_head *head = &job->head;
   /* A function error that precedes the handler is a 200, too; only the lost body tells which one it was. */
   job->outcome =
       lm_outcome_of_loss(job->touched, head->has_function_error ? 0 : head->status, failure);

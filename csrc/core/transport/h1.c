@@ -95,7 +95,7 @@ h1_send(struct lm_conn *conn, struct lm_error *err)
 static void
 h1_heed_date(struct lm_endpoint *endpoint, struct lm_job *job)
 {
-  const struct lm_http1_head *head = &job->head;
+  const struct lm_reply_head *head = &job->head;
   if (head->date_s >= 0 && !head->has_age && head->request_id[0] != '\0')
     atomic_store(&endpoint->clock_offset_s, lm_skew_offset(head->date_s, lm_seams.unix_s()));
   job->clock_was_off =
@@ -108,7 +108,7 @@ h1_finish(struct lm_conn *conn, bool extra_bytes)
   struct lm_site *site = conn->site;
   struct lm_turn *turn = site->turn;
   struct lm_error err;
-  if (extra_bytes || conn->h1->reply.content_encoded) {
+  if (extra_bytes || conn->h1->reply.head.content_encoded) {
     lm_error_set(&err, LM_E_FORMAT, "%s",
                  extra_bytes ? "unexpected bytes after the end of the reply"
                              : "unexpected Content-Encoding in the reply");

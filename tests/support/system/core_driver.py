@@ -21,6 +21,8 @@ _SOURCES = [
     _CORE / "policy/outcome.c",
     _CORE / "wire/envelope.c",
     _CORE / "http/http1.c",
+    _CORE / "http/head.c",
+    _CORE / "http/text.c",
     _CORE / "wire/json.c",
 ]
 
