@@ -13,10 +13,10 @@ from setuptools import Extension, setup
 
 NEEDED = """
 lambdamap needs {what} to be built.
-  apt   apt-get install libcurl4-openssl-dev libssl-dev zlib1g-dev {apt_msgpack} pkg-config
-  dnf   dnf install libcurl-devel openssl-devel zlib-devel msgpack-devel pkgconf-pkg-config
-  apk   apk add curl-dev openssl-dev zlib-dev msgpack-c-dev pkgconf
-  brew  brew install curl openssl@3 zlib msgpack pkg-config
+  apt   apt-get install libcurl4-openssl-dev libnghttp2-dev libssl-dev zlib1g-dev {apt_msgpack} pkg-config
+  dnf   dnf install libcurl-devel libnghttp2-devel openssl-devel zlib-devel msgpack-devel pkgconf-pkg-config
+  apk   apk add curl-dev nghttp2-dev openssl-dev zlib-dev msgpack-c-dev pkgconf
+  brew  brew install curl libnghttp2 openssl@3 zlib msgpack pkg-config
 """
 
 
@@ -116,7 +116,11 @@ def extensions() -> list[Extension]:
         zlib = ["-l:libz.a", "-Wl,--exclude-libs,ALL", "-Wl,--strip-all"]
         client = static_libraries(static_curl)
     elif only in (None, "net"):
-        client = [*library(("libcurl",), "7.76"), *library(("openssl",), "1.1.1")]
+        client = [
+            *library(("libcurl",), "7.76"),
+            *library(("libnghttp2",), "1.43"),
+            *library(("openssl",), "1.1.1"),
+        ]
     if only in (None, "codec"):
         wire = [path for path in core("wire") if os.path.basename(path) not in NET_ONLY]
         found.append(

@@ -32,6 +32,7 @@ FLOOR = {folder: i for i, folders in enumerate(FLOORS) for folder in folders}
 # A library, and the only files that may know it.
 LIBRARIES = {
     "curl/": {"os/stream.c"},
+    "nghttp2/": {"http/http2.c", "http/http2_memory.c", "http/http2_memory.h"},
     "openssl/": {"transport/sigv4.c", "os/tls.c"},
     "zlib.h": {"wire/deflate.c"},
     "msgpack": {"wire/mpread.h"},
