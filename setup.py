@@ -89,12 +89,13 @@ def extension(name: str, sources: list[str], flags: list[str]) -> Extension:
 
 
 def static_libraries(prefix: str) -> list[str]:
-    """Flags that build a libcurl under prefix, and the system's OpenSSL and zlib, into the extension:
-    it then needs the C library alone, and hides theirs from others that are loaded beside it."""
+    """Flags that build the libcurl and libnghttp2 under prefix, and the system's OpenSSL, into the
+    extension: it then needs the C library alone, and hides theirs from others that are loaded beside it."""
     return [
         f"-I{prefix}/include",
         # By its path: a Python with a shared library has the system's folder searched first.
         f"-Wl,{prefix}/lib/libcurl.a",
+        f"-Wl,{prefix}/lib/libnghttp2.a",
         *("-l:libssl.a", "-l:libcrypto.a"),
         *("-lpthread", "-ldl", "-Wl,--exclude-libs,ALL", "-Wl,--strip-all"),
     ]
@@ -109,12 +110,12 @@ NET_ONLY = {"envelope.c", "json.c", "redact.c"}  # of wire/
 
 def extensions() -> list[Extension]:
     only = os.environ.get("LAMBDAMAP_ONLY")
-    static_curl = os.environ.get("LAMBDAMAP_STATIC_CURL")  # ./dev wheel builds it
+    static = os.environ.get("LAMBDAMAP_STATIC")  # ./dev wheel builds it
     found = []
     zlib = library(("zlib",), "1.2.11")
-    if static_curl:
+    if static:
         zlib = ["-l:libz.a", "-Wl,--exclude-libs,ALL", "-Wl,--strip-all"]
-        client = static_libraries(static_curl)
+        client = static_libraries(static)
     elif only in (None, "net"):
         client = [
             *library(("libcurl",), "7.76"),

@@ -143,7 +143,7 @@ def test_what_the_extensions_need(unpacked: Path) -> None:
         symbols = subprocess.run(
             ["nm", "-D", "--defined-only", library], check=True, capture_output=True, text=True
         ).stdout
-        # An OpenSSL or libcurl that is loaded beside it must not be mixed with its own.
+        # An OpenSSL, libcurl or libnghttp2 that is loaded beside it must not be mixed with its own.
         assert re.findall(r" [A-Z] (\S+)", symbols) == [f"PyInit_{library.name.split('.')[0]}"]
 
 
@@ -167,6 +167,7 @@ def test_the_wheel_has_the_licences_of_what_is_in_it(wheel: Path) -> None:
         (path,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = email.message_from_bytes(file.read(path))
     assert "Daniel Stenberg" in texts["curl"]
+    assert "Tatsuhiro Tsujikawa" in texts["nghttp2"]
     assert "TERMS AND CONDITIONS FOR USE, REPRODUCTION" in texts["openssl"]
     assert "Jean-loup Gailly" in texts["zlib"]
     assert "Boost Software License - Version 1.0" in texts["msgpack-c"]

@@ -29,11 +29,16 @@ def build(tmp_path: Path, pkg_config: str) -> subprocess.CompletedProcess[str]:
 
 MISSING = 'case "$*" in *zlib*) exit 0 ;; *msgpack*) exit 0 ;; *) exit 1 ;; esac\n'
 TOO_OLD = 'case "$*" in *">="*libcurl*|*libcurl*">="*) exit 1 ;; *modversion*libcurl*) echo 7.68.0 ;; esac\n'
+NO_HTTP2 = 'case "$*" in *nghttp2*) exit 1 ;; esac\n'
 
 
 @pytest.mark.parametrize(
     ("pkg_config", "text"),
-    [(MISSING, "libcurl 7.76 or newer"), (TOO_OLD, "libcurl 7.76 or newer (this is 7.68.0)")],
+    [
+        (MISSING, "libcurl 7.76 or newer"),
+        (TOO_OLD, "libcurl 7.76 or newer (this is 7.68.0)"),
+        (NO_HTTP2, "libnghttp2 1.43 or newer"),
+    ],
 )
 def test_one_message_names_the_packages(tmp_path: Path, pkg_config: str, text: str) -> None:
     done = build(tmp_path, pkg_config)
@@ -42,6 +47,7 @@ def test_one_message_names_the_packages(tmp_path: Path, pkg_config: str, text: s
     for line in (
         "apt-get install",
         "libcurl4-openssl-dev",
+        "libnghttp2-dev",
         "dnf install",
         "apk add",
         "brew install",
