@@ -83,7 +83,7 @@ http2_fail(struct lm_http2 *h2, int nghttp2_error, struct lm_error *err)
   if (h2->why)
     why = h2->err;
   else if (nghttp2_error == NGHTTP2_ERR_NOMEM)
-    lm_error_nomem(&why, 0);
+    lm_error_set(&why, LM_E_NOMEM, "out of memory");
   else if (nghttp2_error == NGHTTP2_ERR_FLOODED)
     lm_error_set(&why, LM_E_LIMIT, "the peer sends HTTP/2 frames that need replies and reads none");
   else
@@ -140,7 +140,7 @@ http2_on_before_frame(nghttp2_session *session, const nghttp2_frame *frame, void
 {
   struct lm_http2 *h2 = user_data;
   (void)session;
-  if (frame->hd.type == NGHTTP2_GOAWAY && !h2->why) /* we never send one; so nghttp2 gives up */
+  if (frame->hd.type == NGHTTP2_GOAWAY && !h2->why) /* nghttp2's own: it gives up */
     return http2_stop(h2, LM_E_FORMAT, "the peer violated HTTP/2");
   if (frame->hd.type == NGHTTP2_HEADERS) {
     struct lm_http2_stream *stream = http2_find(h2, frame->hd.stream_id);
@@ -191,9 +191,8 @@ http2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, voi
 {
   struct lm_http2_stream *stream = http2_find(user_data, frame->hd.stream_id);
   (void)session;
-  if (stream == NULL)
-    return 0;
-  lm_http2_stream_begin_head(stream);
+  if (stream != NULL)
+    lm_http2_stream_begin_head(stream);
   return 0;
 }
 
@@ -209,9 +208,7 @@ http2_on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint
                            .value = (const char *)value,
                            .value_len = value_len};
   (void)session, (void)flags;
-  if (stream == NULL)
-    return 0;
-  if (lm_http2_stream_field(stream, field) != 0)
+  if (stream != NULL && lm_http2_stream_field(stream, field) != 0)
     http2_spoil(h2, stream);
   return 0;
 }
@@ -247,7 +244,9 @@ http2_on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t
       http2_spoil(h2, stream);
   }
   /* It is in the caller's buffer, or dropped: the windows may open again. */
-  return nghttp2_session_consume(session, id, len);
+  if (nghttp2_session_consume(session, id, len) != 0)
+    return http2_stop(h2, LM_E_NOMEM, "out of memory");
+  return 0;
 }
 
 static int
@@ -397,7 +396,7 @@ lm_http2_feed(struct lm_http2 *h2, const uint8_t *bytes, size_t n, struct lm_err
   }
   if (nghttp2_session_get_outbound_queue_size(h2->session) > LM_HTTP2_MAX_QUEUED)
     return http2_fail(h2, NGHTTP2_ERR_FLOODED, err);
-  /* nghttp2 gives up with a GOAWAY. One of the peer's hides that until it is sent: see before_frame. */
+  /* nghttp2 gives up with a GOAWAY. After the peer's own, that is seen only when it is to be sent. */
   if (!h2->going_away && !nghttp2_session_check_request_allowed(h2->session) &&
       nghttp2_session_get_next_stream_id(h2->session) <= INT32_MAX)
     return http2_fail(h2, h2->invalid, err);

@@ -9,24 +9,24 @@
  *   lm_http2_init ─► lm_http2_open ... ─► lm_http2_send / lm_http2_feed ... ─► lm_http2_next_ended ...
  *                                                                  lm_http2_lose ─► lm_http2_clean_up
  *
- * What may be concluded. No byte of a stream has left while none of its HEADERS was offered to the peer:
- * `sent_from` counts from the first byte that lm_http2_send ever gave, so a stream is untouched as long as
- * the caller has not offered more than sent_from bytes, in all, to a socket or a TLS layer. Then:
+ * What may be concluded of the invocation. `sent_from` counts from the first byte that lm_http2_send ever
+ * gave: a stream is untouched as long as the caller has offered no more than sent_from bytes, in all, to the
+ * socket or the TLS layer.
  *
- *   end        untouched                 touched
- *   COMPLETE   (cannot be)               the reply tells
- *   REFUSED    NOT                       NOT: the peer says that it has not processed the request (RFC 9113
- *                                        8.7, 6.8)
- *   RESET      NOT                       RAN if head_done with a status that says so, else MAYBE
- *   BAD        NOT                       the same
- *   LOST       NOT                       the same
+ *   end        untouched   touched
+ *   COMPLETE   as the reply says, which is not to be trusted if untouched
+ *   REFUSED    NOT         NOT: the peer says that it has not processed the request (RFC 9113 6.8, 8.7)
+ *   RESET      NOT         RAN if head_done, status 200 and no function error, else MAYBE
+ *   BAD        NOT         the same
+ *   LOST       NOT         the same
  *
- * lm_http2_reset is no end: the stream is the caller's at once, untouched or not.
+ * A stream that the caller resets is judged like one that is LOST; it is not among the ended.
  *
  * The rules for replies are those of http1.h where HTTP/2 has the same: text, limits, 1xx, Content-Length,
  * Content-Encoding. What a reply violates is BAD for its stream; what the connection violates loses all. A
  * reply is complete at END_STREAM. If its request's body was not sent by then, the rest never is: the stream
- * is reset. The result does not depend on how the bytes are split into pieces.
+ * is reset. The result does not depend on how the bytes are split into pieces, except that waste (see there)
+ * is counted by piece.
  *
  * Hostile peers. Bounded are: each reply (by its buffer), its heads (LM_HEAD_MAX_BYTES), the frames of a
  * head, the frames of ours that wait to be sent because of the peer's, and the bytes of frames that bring
@@ -54,15 +54,13 @@ enum {
   LM_HTTP2_MAX_CONTINUATIONS = 7, /* of one head */
   LM_HTTP2_MAX_ACKS = 256,        /* of SETTINGS and PINGs that wait to be sent */
   LM_HTTP2_MAX_QUEUED = 4096,     /* frames that wait to be sent */
-  LM_HTTP2_MAX_WASTE =
-      1 << 18 /* bytes received since the last head or end of a reply that are not worth
-                                  it: see struct lm_http2 */
+  LM_HTTP2_MAX_WASTE = 1 << 18    /* see `waste` */
 };
 
 /* What to request. Borrowed for the call, but for the body. */
 struct lm_http2_request {
   const char *scheme;            /* "https" */
-  const char *authority;         /* what HTTP/1.1 sends as Host; not "" */
+  const char *authority;         /* what HTTP/1.1 sends as Host; not "", which is a 400 */
   const char *path;              /* with the query */
   const struct lm_field *fields; /* without Host, Connection and Transfer-Encoding */
   size_t n_fields;
@@ -76,10 +74,9 @@ struct nghttp2_session;
 struct lm_http2 {
   struct lm_list running, ended; /* of streams */
   size_t n_running;
-  bool failed;     /* feed, send or lose ended the connection: nothing but lm_http2_next_ended and
-                             lm_http2_clean_up is useful any more */
-  bool settled;    /* the peer's SETTINGS have arrived */
-  bool going_away; /* GOAWAY: no new streams; those that the peer has taken run on */
+  bool failed;           /* only lm_http2_next_ended and lm_http2_clean_up are of use any more */
+  bool settled;          /* the peer's SETTINGS have arrived */
+  bool going_away;       /* GOAWAY: no new streams; those that the peer has taken run on */
   uint32_t goaway_code;  /* of the last GOAWAY; 0: graceful */
   uint64_t given;        /* bytes that lm_http2_send has given */
   uint64_t pings, pongs; /* PINGs that were asked for, and answered */
@@ -91,9 +88,9 @@ struct lm_http2 {
   struct lm_error err;             /* of the failure, once `why` is set */
   bool why;
   unsigned continuations; /* of the head that is being read */
-  int64_t
-      waste; /* bytes received, less 10 times those of bodies and once the request bodies' sent; at
-                    least -LM_HTTP2_ALL_WINDOW, as much as may be on its way for streams that were reset */
+  /* Bytes received since the last head or end of a reply, less 10 times those of replies' bodies and once
+   * those sent of requests' bodies; not below -LM_HTTP2_ALL_WINDOW, which streams that we reset may bring. */
+  int64_t waste;
   int invalid; /* nghttp2's error of the last invalid frame */
 };
 
@@ -108,27 +105,28 @@ void lm_http2_clean_up(struct lm_http2 *h2);
 unsigned lm_http2_may_open(const struct lm_http2 *h2);
 
 /* Open a stream: *stream is overwritten. The reply's body is appended to *reply, whose max bounds it. On
- * failure nothing was opened: LM_E_CLOSED (none may be opened), LM_E_LIMIT (too many fields), LM_E_NOMEM. */
+ * failure nothing was opened: LM_E_CLOSED (none may be opened), LM_E_LIMIT (too many fields), LM_E_NOMEM.
+ * Streams that the peer no longer allows, by lowering its limit, wait unsent until others end. */
 int lm_http2_open(struct lm_http2 *h2, struct lm_http2_stream *stream,
                   const struct lm_http2_request *request, struct lm_buf *reply,
                   struct lm_error *err);
 
-/* Forget a stream that runs or has ended; the caller has no further use for its reply. The peer is told, if
- * it has or will have heard of the stream; if lm_http2_send has not given its HEADERS, it never does. */
+/* Forget a stream that runs or has ended; the caller has no further use for its reply. The peer is told if
+ * its HEADERS were given, else they never are. */
 void lm_http2_reset(struct lm_http2 *h2, struct lm_http2_stream *stream);
 
 /* Append frames to *out until nothing is left, or it has up_to bytes or more: the frame that reaches up_to,
- * at most 16 KB, is the last. Call it only when the peer can take bytes: what it has given is committed
- * (the state of header compression has moved), and must be sent in order. -1: the connection failed, as
- * in lm_http2_feed. */
+ * at most 16 KB, is the last; out->max must allow for 32 KB beyond up_to. Call it when the peer can take
+ * bytes: what was given cannot be withdrawn (the state of header compression has moved), and must be sent in
+ * order. -1: the connection failed, as in lm_http2_feed. */
 int lm_http2_send(struct lm_http2 *h2, struct lm_buf *out, size_t up_to, struct lm_error *err);
 
 /* Whether lm_http2_send would give anything. */
 bool lm_http2_has_output(const struct lm_http2 *h2);
 
 /* Read the next bytes. -1: the connection failed, *err says why (LM_E_FORMAT: the peer's violation,
- * LM_E_LIMIT, LM_E_NOMEM), and all streams that ran are LOST. Some violations are reported by the next
- * lm_http2_send instead, which then has output. */
+ * LM_E_LIMIT, LM_E_NOMEM), and all streams that ran are LOST. After GOAWAY a violation is reported by the next
+ * lm_http2_send instead, which then has output; after GOAWAY and the last end nothing is read any more. */
 int lm_http2_feed(struct lm_http2 *h2, const uint8_t *bytes, size_t n, struct lm_error *err);
 
 /* The connection ended otherwise: all streams that run are LOST, with this error. */

@@ -15,9 +15,10 @@
 enum lm_http2_end {
   LM_HTTP2_RUNS,     /* not ended */
   LM_HTTP2_COMPLETE, /* the reply was read to its end */
-  LM_HTTP2_REFUSED, /* not processed: REFUSED_STREAM before any HEADERS of a reply, or GOAWAY's last id is
-                        lower and no HEADERS were read, or the stream was not sent before GOAWAY */
-  LM_HTTP2_RESET, /* the peer ended it; error_code says why */
+  /* Not processed, before any HEADERS of a reply: by REFUSED_STREAM, or by a GOAWAY that names a lower last
+   * id or came before the request was sent. */
+  LM_HTTP2_REFUSED,
+  LM_HTTP2_RESET, /* the peer ended it otherwise; error_code says why */
   LM_HTTP2_BAD,   /* the reply is invalid, or there is no memory for it: err */
   LM_HTTP2_LOST   /* the connection failed: err */
 };
@@ -29,11 +30,9 @@ struct lm_http2_stream {
   enum lm_http2_end end;
   int32_t id;          /* 1: the connection's first */
   uint32_t error_code; /* of RST_STREAM or GOAWAY (RFC 9113 section 7); 0: none */
-  uint64_t
-      sent_from; /* bytes that lm_http2_send had given before this HEADERS; UINT64_MAX: it has not
-                             given them yet */
-  size_t body_sent; /* bytes of the request's body that lm_http2_send has given */
-  bool head_done;   /* `head` is valid, even if the reply is not */
+  uint64_t sent_from;  /* lm_http2's `given` before its HEADERS; UINT64_MAX: not given yet */
+  size_t body_sent;    /* bytes of the request's body that lm_http2_send has given */
+  bool head_done;      /* `head` is valid, even if the reply is not */
   struct lm_reply_head head;
   struct lm_error err; /* BAD: LM_E_LIMIT, LM_E_NOMEM or LM_E_FORMAT; LOST: the connection's */
 
