@@ -271,19 +271,22 @@ http2_complete(struct lm_http2 *h2, struct lm_http2_stream *stream)
     http2_abandon(h2, stream->id, NGHTTP2_CANCEL);
 }
 
-/* No stream is opened after GOAWAY: those that were not sent never will be. */
+/* Streams above the last id were not processed, and those that were not sent never will be. A peer that has
+ * replied to one nevertheless is not believed. */
 static void
-http2_go_away(struct lm_http2 *h2, uint32_t code)
+http2_go_away(struct lm_http2 *h2, const nghttp2_goaway *goaway)
 {
   h2->going_away = true;
-  h2->goaway_code = code;
+  h2->goaway_code = goaway->error_code;
   LM_LIST_EACH (&h2->running, node) {
     struct lm_http2_stream *stream = LM_CONTAINER(node, struct lm_http2_stream, link);
-    if (stream->sent_from != UINT64_MAX)
+    bool sent = stream->sent_from != UINT64_MAX;
+    if (sent && stream->id <= goaway->last_stream_id)
       continue;
-    stream->error_code = code;
-    http2_end(h2, stream, LM_HTTP2_REFUSED);
-    http2_abandon(h2, stream->id, NGHTTP2_CANCEL);
+    stream->error_code = goaway->error_code;
+    http2_end(h2, stream, stream->heard ? LM_HTTP2_RESET : LM_HTTP2_REFUSED);
+    if (!sent) /* nghttp2 closes the others itself */
+      http2_abandon(h2, stream->id, NGHTTP2_CANCEL);
   }
 }
 
@@ -336,7 +339,7 @@ http2_on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_
       http2_take_pong(h2, frame->ping.opaque_data);
     break;
   case NGHTTP2_GOAWAY:
-    http2_go_away(h2, frame->goaway.error_code);
+    http2_go_away(h2, &frame->goaway);
     break;
   }
   return 0;
@@ -366,10 +369,10 @@ http2_on_close(nghttp2_session *session, int32_t id, uint32_t error_code, void *
   (void)session;
   if (stream == NULL)
     return 0;
-  bool refused = error_code == NGHTTP2_REFUSED_STREAM;
-  if (stream->reset_by_peer || (h2->going_away && refused)) {
-    stream->error_code = stream->reset_by_peer ? error_code : h2->goaway_code;
-    http2_end(h2, stream, refused && !stream->heard ? LM_HTTP2_REFUSED : LM_HTTP2_RESET);
+  if (stream->reset_by_peer) {
+    bool refused = error_code == NGHTTP2_REFUSED_STREAM && !stream->heard;
+    stream->error_code = error_code;
+    http2_end(h2, stream, refused ? LM_HTTP2_REFUSED : LM_HTTP2_RESET);
     return 0;
   }
   if (stream->sent_from == UINT64_MAX)

@@ -124,9 +124,10 @@ int lm_http2_send(struct lm_http2 *h2, struct lm_buf *out, size_t up_to, struct 
 /* Whether lm_http2_send would give anything. */
 bool lm_http2_has_output(const struct lm_http2 *h2);
 
-/* Read the next bytes. -1: the connection failed, *err says why (LM_E_FORMAT: the peer's violation,
- * LM_E_LIMIT, LM_E_NOMEM), and all streams that ran are LOST. After GOAWAY a violation is reported by the next
- * lm_http2_send instead, which then has output; after GOAWAY and the last end nothing is read any more. */
+/* Read the next bytes, in pieces of at most half of LM_HTTP2_MAX_WASTE. -1: the connection failed, *err says
+ * why (LM_E_FORMAT: the peer's violation, LM_E_LIMIT, LM_E_NOMEM), and all streams that ran are LOST. After
+ * GOAWAY a violation is reported by the next lm_http2_send instead, which then has output; after GOAWAY and
+ * the last end nothing is read any more. */
 int lm_http2_feed(struct lm_http2 *h2, const uint8_t *bytes, size_t n, struct lm_error *err);
 
 /* The connection ended otherwise: all streams that run are LOST, with this error. */
