@@ -142,7 +142,7 @@ class Map:
         """Number of chunks submitted and not yet taken."""
     @property
     def stats(self) -> dict[str, int]:
-        """Counts: requests, retries, throttles, bytes_sent, bytes_received, connections, in_flight."""
+        """Counts: requests, retries, throttles, bytes_sent, bytes_received, connections, streams, in_flight."""
     @property
     def latency(self) -> tuple[float, float, float, float] | None:
         """p50, p90, p99 and maximum of the last attempts of chunks with a reply, in seconds."""
@@ -169,12 +169,14 @@ def open_target(
     max_attempts: int,
     max_connect_ms: int,
     connect_patience_ms: int,
+    http_version: str | None,
 ) -> Target:
     """Return a target for `open_map`.
 
     scheme is http or https; path and query are percent-encoded, as on the wire; headers are
     sent with each request; proxy is its URL, host and port. max_concurrency limits the invocations of
     one map, max_connect_ms one attempt to connect, connect_patience_ms all attempts together.
+    http_version is "1.1", "2", or None: HTTP/2 if the endpoint chooses it (ALPN).
     """
 
 def open_map(

@@ -20,7 +20,7 @@ VARIABLES: Final = {
     "LAMBDAMAP_SANDBOX": "processes of the local Lambda",
     "LAMBDAMAP_ONLY": "setup.py",
     "LAMBDAMAP_SANITIZE": "setup.py",
-    "LAMBDAMAP_STATIC_CURL": "setup.py",
+    "LAMBDAMAP_STATIC": "setup.py",
     "LAMBDAMAP_WERROR": "setup.py",
     "LAMBDAMAP_FRESH": "./dev",
     "LAMBDAMAP_VENV": "./dev",

@@ -121,6 +121,11 @@ class Options:
         "File of CA certificates. None: ``AWS_CA_BUNDLE``, then the system's",
         flag=True,
     )  # fmt: skip
+    http_version: str | None = option(
+        None, WHERE, choice("1.1", "2"),
+        'HTTP version to the endpoint. None: HTTP/2 if the endpoint offers it over TLS, else 1.1; '
+        '"2": HTTP/2 or `ConfigError`. The local Lambda has 1.1',
+    )  # fmt: skip
     backend: Any = option(
         "auto", WHERE, BACKEND,
         'Where the function runs. "aws": on AWS; "local": on a local Lambda; "inline": in this process; '

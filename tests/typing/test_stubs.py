@@ -261,7 +261,7 @@ TARGET: dict[str, Any] = {
     "scheme": "http", "host": "127.0.0.1", "port": 1, "path": "/", "query": "", "region": "r",
     "access_key": "a", "secret_key": "s", "token": None, "expires_at": None, "headers": (),
     "proxy": None, "ca_file": None, "ca_path": None, "max_concurrency": 1, "max_attempts": 1,
-    "max_connect_ms": 1, "connect_patience_ms": 1,
+    "max_connect_ms": 1, "connect_patience_ms": 1, "http_version": None,
 }  # fmt: skip
 PARAMETERS = [
     (function, name)

@@ -17,6 +17,7 @@ STATS = Stats(
     retries=1,
     throttles=2,
     connections=64,
+    streams=0,
     bytes_sent=1_500,
     bytes_received=7_200_000,
     worker_seconds=12.34,

@@ -137,7 +137,7 @@ dispatch_new(size_t budget_bytes, struct lm_error *err)
   lm_cpu_pool_init(&dispatch->cpu_pool, cores);
   for (; dispatch->crew.n_io < wanted; dispatch->crew.n_io++)
     if ((dispatch->crew.io[dispatch->crew.n_io] =
-             lm_io_new(&dispatch->crew, dispatch->crew.n_io, err)) == NULL)
+             lm_io_new(&dispatch->crew, dispatch->crew.n_io, wanted, err)) == NULL)
       goto err_dispatch;
   for (unsigned i = 0; i < wanted; i++) {
     int failed = lm_io_start(dispatch->crew.io[i], err);

@@ -22,7 +22,7 @@ static void io_ended(void *context, struct lm_job *job);
 static void io_replied(void *context, struct lm_job *job);
 
 struct lm_io *
-lm_io_new(struct lm_io_crew *crew, unsigned index, struct lm_error *err)
+lm_io_new(struct lm_io_crew *crew, unsigned index, unsigned n_threads, struct lm_error *err)
 {
   struct lm_io *io = lm_alloc_zero(1, sizeof *io);
   if (io == NULL) {
@@ -32,6 +32,7 @@ lm_io_new(struct lm_io_crew *crew, unsigned index, struct lm_error *err)
   io->crew = crew;
   io->turn = (struct lm_turn){
       .index = index,
+      .n_threads = n_threads,
       .connections = &crew->connections,
       .context = io,
       .ended = io_ended,
@@ -372,8 +373,6 @@ io_run_timers(struct lm_io *io)
     lm_conn_expire(LM_CONTAINER(item, struct lm_job, due));
   LM_LIST_EACH (&io->pools, node) {
     struct lm_pool *pool = LM_CONTAINER(node, struct lm_pool, link);
-    if (!lm_list_empty(&pool->waiting))
-      lm_pool_retry_waiting(pool, io->turn.now_ns);
     lm_pool_timers(pool, io->turn.now_ns);
     lm_pool_trim(pool, io->turn.now_ns, false);
   }

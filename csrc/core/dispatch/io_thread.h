@@ -48,7 +48,8 @@ struct lm_io {
 };
 
 /* Create everything but the thread; start the thread. */
-struct lm_io *lm_io_new(struct lm_io_crew *crew, unsigned index, struct lm_error *err);
+struct lm_io *lm_io_new(struct lm_io_crew *crew, unsigned index, unsigned n_threads,
+                        struct lm_error *err);
 int lm_io_start(struct lm_io *io, struct lm_error *err); /* enters the gate for it */
 void lm_io_destroy(struct lm_io *io); /* its thread has ended or never started; NULL is allowed */
 

@@ -516,12 +516,6 @@ lm_http2_ping(struct lm_http2 *h2, struct lm_error *err)
   return 0;
 }
 
-bool
-lm_http2_idle(const struct lm_http2 *h2)
-{
-  return h2->n_running == 0;
-}
-
 /* --- streams --- */
 
 unsigned
@@ -588,4 +582,10 @@ lm_http2_reset(struct lm_http2 *h2, struct lm_http2_stream *stream)
   }
   http2_detach(h2, stream);
   http2_abandon(h2, stream->id, NGHTTP2_CANCEL);
+}
+
+const char *
+lm_http2_error_name(uint32_t error_code)
+{
+  return nghttp2_http2_strerror(error_code);
 }

@@ -139,7 +139,7 @@ struct lm_http2_stream *lm_http2_next_ended(struct lm_http2 *h2);
 /* Send a PING. It is answered when h2->pongs has reached the h2->pings of now. */
 int lm_http2_ping(struct lm_http2 *h2, struct lm_error *err);
 
-/* Whether no stream runs: the connection may be closed without loss. */
-bool lm_http2_idle(const struct lm_http2 *h2);
+/* The name of an error code (RFC 9113 section 7). Static. */
+const char *lm_http2_error_name(uint32_t error_code);
 
 #endif

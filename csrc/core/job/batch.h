@@ -33,6 +33,7 @@ struct lm_batch_opts {
 
 struct lm_batch_stats {
   atomic_uint_fast64_t requests, retries, throttles, bytes_sent, bytes_received, connections;
+  atomic_uint_fast64_t streams; /* of the requests, those over HTTP/2 */
 };
 
 struct lm_batch {

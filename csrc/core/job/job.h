@@ -20,6 +20,7 @@
 
 struct lm_batch; /* batch.h */
 struct lm_conn;  /* transport/conn.h */
+struct lm_http2_stream;
 struct lm_inbox;
 
 /* The next step of a job whose attempt has started. */
@@ -35,10 +36,11 @@ struct lm_job {
   struct lm_node link;
   /* In the scheduler's heap while it is delayed; in its I/O thread's, by its deadline, on a connection. */
   struct lm_heap_item due;
-  struct lm_batch *batch; /* borrowed; counts its jobs */
-  struct lm_inbox *inbox; /* where a CPU thread returns it to; borrowed */
-  struct lm_conn *conn;   /* that it is sent on; borrowed; NULL: none */
-  bool touched;           /* a byte of the attempt's request may have left */
+  struct lm_batch *batch;         /* borrowed; counts its jobs */
+  struct lm_inbox *inbox;         /* where a CPU thread returns it to; borrowed */
+  struct lm_conn *conn;           /* that it is sent on; borrowed; NULL: none */
+  struct lm_http2_stream *stream; /* over HTTP/2; owned by the connection */
+  bool touched;                   /* a byte of the attempt's request may have left */
   enum lm_step step;
   uint64_t first_item;
   uint32_t n_items;

@@ -29,14 +29,16 @@ struct lm_periods {
   int64_t keepalive_idle_ns;     /* whole seconds; a vanished peer is noticed after this and */
   int64_t keepalive_interval_ns; /* six intervals */
   int64_t unacknowledged_ns;     /* sent data without an acknowledgement: the connection is lost */
-  int64_t refresh_before_ns;     /* before credentials expire, newer ones are requested */
-  int64_t wall_shift_ns;         /* added to the wall clock; 0 except in tests */
+  int64_t silence_ns;        /* nothing received on HTTP/2 with a stream open: PING, and after as
+                                long again without an answer the connection is lost */
+  int64_t refresh_before_ns; /* before credentials expire, newer ones are requested */
+  int64_t wall_shift_ns;     /* added to the wall clock; 0 except in tests */
 };
 #define LM_PERIODS_DEFAULT                                                                         \
   {                                                                                                \
     .retry = LM_RETRY_POLICY_DEFAULT, .max_idle_ns = 50000000000,                                  \
     .keepalive_idle_ns = 30000000000, .keepalive_interval_ns = 10000000000,                        \
-    .unacknowledged_ns = 60000000000, .refresh_before_ns = 600000000000                            \
+    .unacknowledged_ns = 60000000000, .silence_ns = 20000000000, .refresh_before_ns = 600000000000 \
   }
 extern struct lm_periods lm_periods;
 

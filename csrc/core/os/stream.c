@@ -249,10 +249,13 @@ stream_set_socket_options(void *context, curl_socket_t fd, curlsocktype purpose)
 }
 
 static CURLcode
-stream_use_store(CURL *easy, void *ssl_ctx, void *store)
+stream_set_up_tls(CURL *easy, void *ssl_ctx, void *context)
 {
+  struct lm_stream *stream = context;
   (void)easy;
-  lm_tls_use_store(ssl_ctx, store);
+  lm_tls_use_store(ssl_ctx, stream->store);
+  if (stream->offers_http2 && lm_tls_offer_http2(ssl_ctx, &stream->http2) != 0)
+    return CURLE_OUT_OF_MEMORY;
   return CURLE_OK;
 }
 
@@ -290,8 +293,10 @@ stream_set_options(struct lm_stream *stream, const struct lm_stream_spec *spec)
     if (spec->store != NULL) {
       SET(CURLOPT_CAINFO, NULL);
       SET(CURLOPT_CAPATH, NULL);
-      SET(CURLOPT_SSL_CTX_FUNCTION, stream_use_store);
-      SET(CURLOPT_SSL_CTX_DATA, spec->store);
+      SET(CURLOPT_SSL_CTX_FUNCTION, stream_set_up_tls);
+      SET(CURLOPT_SSL_CTX_DATA, stream);
+      if (spec->offer_http2)
+        SET(CURLOPT_SSL_ENABLE_ALPN, 0L); /* it would offer HTTP/1.1 alone */
     } else if (spec->ca_file != NULL) {
       SET(CURLOPT_CAINFO, spec->ca_file);
     }
@@ -307,7 +312,13 @@ lm_stream_open(struct lm_stream *stream, struct lm_streams *streams,
                const struct lm_stream_spec *spec, void (*opened)(void *owner, bool connected),
                void *owner, struct lm_error *err)
 {
-  *stream = (struct lm_stream){.fd = -1, .opened = opened, .owner = owner};
+  *stream = (struct lm_stream){
+      .fd = -1,
+      .store = spec->store,
+      .offers_http2 = spec->offer_http2 && spec->store != NULL,
+      .opened = opened,
+      .owner = owner,
+  };
   stream->said = lm_alloc_zero(1, CURL_ERROR_SIZE);
   stream->easy = curl_easy_init();
   if (stream->easy == NULL || stream->said == NULL ||

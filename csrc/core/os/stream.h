@@ -33,17 +33,21 @@ struct lm_stream_spec { /* borrowed while the stream is open; resolve is copied 
   bool tls;
   struct x509_store_st *store; /* to verify certificates against; NULL: use ca_file */
   const char *ca_file;         /* NULL: libcurl's default */
+  bool offer_http2;            /* by ALPN; only with a store */
 };
 
 struct lm_stream {
-  struct lm_node opening;     /* in its shard's list until `opened` is called */
-  struct lm_shard *shard;     /* borrowed; NULL: not open */
-  void *easy;                 /* owned CURL; in the shard's CURLM */
-  struct curl_slist *resolve; /* owned; libcurl reads it while connecting */
-  char *said;                 /* owned; libcurl's error buffer, while connecting */
-  int fd;                     /* -1 until connected; libcurl closes it */
-  int os_errno;               /* of the last socket() that failed */
-  int result;                 /* the last CURLcode */
+  struct lm_node opening;      /* in its shard's list until `opened` is called */
+  struct lm_shard *shard;      /* borrowed; NULL: not open */
+  void *easy;                  /* owned CURL; in the shard's CURLM */
+  struct curl_slist *resolve;  /* owned; libcurl reads it while connecting */
+  char *said;                  /* owned; libcurl's error buffer, while connecting */
+  int fd;                      /* -1 until connected; libcurl closes it */
+  int os_errno;                /* of the last socket() that failed */
+  int result;                  /* the last CURLcode */
+  struct x509_store_st *store; /* borrowed, from the spec */
+  bool offers_http2;
+  bool http2; /* the peer has chosen it */
   void (*opened)(void *owner, bool connected);
   void *owner;
 };
@@ -72,7 +76,8 @@ void lm_streams_timers(struct lm_streams *streams, int64_t now_ns);
 int64_t lm_streams_next(const struct lm_streams *streams, int64_t now_ns);
 
 /* Start to connect. `opened(owner, ...)` is called once, from the loop or lm_streams_timers, unless the
- * stream is closed before; it may close the stream. -1: *err, and nothing is open. */
+ * stream is closed before; it may close the stream. The struct must stay where it is while the stream is open.
+ * -1: *err, and nothing is open. */
 int lm_stream_open(struct lm_stream *stream, struct lm_streams *streams,
                    const struct lm_stream_spec *spec, void (*opened)(void *owner, bool connected),
                    void *owner, struct lm_error *err);

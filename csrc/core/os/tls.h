@@ -31,4 +31,8 @@ void lm_tls_unlock(void);
  * file. */
 void lm_tls_use_store(void *ssl_ctx, struct x509_store_st *store);
 
+/* Offer HTTP/2 and HTTP/1.1 in the handshakes of an SSL_CTX. *chosen is set when a handshake ends, and must
+ * stay valid as long as the context. -1: out of memory. */
+int lm_tls_offer_http2(void *ssl_ctx, bool *chosen);
+
 #endif

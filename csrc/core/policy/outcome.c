@@ -222,6 +222,12 @@ lm_outcome_of_loss(bool sent, int status, enum lm_failure failure)
   return outcome;
 }
 
+struct lm_outcome
+lm_outcome_of_refusal(void)
+{
+  return (struct lm_outcome){LM_RAN_NOT, LM_FAIL_SERVICE, LM_DO_RETRY, false};
+}
+
 enum lm_action
 lm_outcome_of_throttle(const char *reason, size_t reason_len)
 {

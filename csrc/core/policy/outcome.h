@@ -78,6 +78,9 @@ struct lm_outcome lm_outcome_of_unmarked(const char *error_type, size_t error_ty
  * 200 that was cut off) instead where `sent` and `status` tell more. */
 struct lm_outcome lm_outcome_of_loss(bool sent, int status, enum lm_failure failure);
 
+/* The peer says that it has not processed the request, of which something has left. */
+struct lm_outcome lm_outcome_of_refusal(void);
+
 /* What to do after a 429, by the "Reason" in its body: LM_DO_THROTTLE or LM_DO_SLOW_DOWN. */
 enum lm_action lm_outcome_of_throttle(const char *reason, size_t reason_len);
 

@@ -4,6 +4,8 @@
 
 #include "base/alloc.h"
 #include "job/batch.h"
+#include "os/seams.h"
+#include "policy/skew.h"
 #include "transport/target.h"
 
 enum { SLICE_BYTES = 262144 /* offered to the socket at once */ };
@@ -13,9 +15,8 @@ static void conn_on_opened(void *owner, bool connected);
 
 /* --- life --- */
 
-/* Into the turn's list and timers. */
-static int
-conn_hold(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
+int
+lm_conn_hold(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
 {
   struct lm_turn *turn = conn->site->turn;
   if (lm_heap_set(&turn->timers, &job->due, job->deadline_ns) != 0)
@@ -23,29 +24,34 @@ conn_hold(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
   lm_list_push_back(&turn->active, &job->link);
   job->conn = conn;
   job->touched = false;
-  conn->job = job;
   return 0;
+}
+
+void
+lm_conn_release(struct lm_job *job)
+{
+  struct lm_site *site = job->conn->site;
+  lm_heap_remove(&site->turn->timers, &job->due);
+  lm_list_remove(&job->link);
+  job->conn = NULL;
 }
 
 struct lm_job *
 lm_conn_detach(struct lm_conn *conn)
 {
-  struct lm_turn *turn = conn->site->turn;
   struct lm_job *job = conn->job;
-  lm_heap_remove(&turn->timers, &job->due);
-  lm_list_remove(&job->link);
+  lm_conn_release(job);
   if (lm_list_linked(&conn->again))
     lm_list_remove(&conn->again);
-  job->conn = NULL;
   conn->job = NULL;
   return job;
 }
 
 struct lm_conn *
-lm_conn_open(struct lm_site *site, struct lm_job *job, const char *resolve, struct lm_error *err)
+lm_conn_open(struct lm_site *site, struct lm_job *job, const char *resolve,
+             int64_t connect_timeout_ms, struct lm_error *err)
 {
-  const struct lm_endpoint *endpoint = site->endpoint;
-  const struct lm_target *target = job->batch->target;
+  struct lm_endpoint *endpoint = site->endpoint;
   struct lm_turn *turn = site->turn;
   struct lm_conn *conn = lm_alloc_zero(1, sizeof *conn);
   if (conn == NULL) {
@@ -55,24 +61,29 @@ lm_conn_open(struct lm_site *site, struct lm_job *job, const char *resolve, stru
   conn->site = site;
   conn->state = LM_CONN_CONNECTING;
   conn->born_ns = turn->now_ns;
-  if (conn_hold(conn, job, err) != 0)
+  if (job != NULL && lm_conn_hold(conn, job, err) != 0)
     goto err_conn;
+  conn->job = job;
   struct lm_stream_spec spec = {
       .url = endpoint->url,
       .proxy = endpoint->proxy,
       .resolve = resolve,
-      .connect_timeout_ms = target->connect_timeout_ms,
+      .connect_timeout_ms = connect_timeout_ms,
       .tls = endpoint->tls,
       .store = endpoint->store,
       .ca_file = endpoint->ca_file,
+      .offer_http2 = endpoint->offers_http2,
   };
   if (lm_stream_open(&conn->stream, &site->streams, &spec, conn_on_opened, conn, err) != 0)
     goto err_job;
+  if (job == NULL)
+    lm_list_push_back(&site->connecting, &conn->link);
   atomic_fetch_add(turn->connections, 1);
   return conn;
 
 err_job:
-  (void)lm_conn_detach(conn);
+  if (job != NULL)
+    (void)lm_conn_detach(conn);
 err_conn:
   lm_free(conn);
   return NULL;
@@ -83,10 +94,12 @@ lm_conn_close(struct lm_conn *conn)
 {
   struct lm_turn *turn = conn->site->turn;
   atomic_fetch_sub(turn->connections, 1);
-  if (conn->state == LM_CONN_IDLE) {
+  if (conn->state == LM_CONN_IDLE)
     lm_endpoint_add_idle(conn->site->endpoint, turn->index, -1);
-    lm_list_remove(&conn->idle);
-  }
+  if (lm_list_linked(&conn->link))
+    lm_list_remove(&conn->link);
+  if (lm_list_linked(&conn->again))
+    lm_list_remove(&conn->again);
   lm_stream_close(&conn->stream);
   if (conn->protocol != NULL)
     conn->protocol->clean_up(conn);
@@ -96,21 +109,37 @@ lm_conn_close(struct lm_conn *conn)
 int
 lm_conn_attach(struct lm_conn *conn, struct lm_job *job, struct lm_error *err)
 {
-  if (conn_hold(conn, job, err) != 0)
+  if (lm_conn_hold(conn, job, err) != 0)
     return -1;
-  lm_list_remove(&conn->idle);
+  conn->job = job;
+  if (lm_list_linked(&conn->link))
+    lm_list_remove(&conn->link);
   conn->state = LM_CONN_BUSY;
   return 0;
 }
 
 void
-lm_conn_keep(struct lm_conn *conn)
+lm_conn_rest(struct lm_conn *conn)
 {
   struct lm_site *site = conn->site;
   conn->state = LM_CONN_IDLE;
   conn->idle_since_ns = site->turn->now_ns;
   lm_endpoint_add_idle(site->endpoint, site->turn->index, 1);
-  lm_list_push_front(&site->idle, &conn->idle);
+}
+
+void
+lm_conn_keep(struct lm_conn *conn)
+{
+  lm_conn_rest(conn);
+  lm_list_push_front(&conn->site->idle, &conn->link);
+}
+
+struct lm_outcome
+lm_conn_loss(const struct lm_job *job, enum lm_failure failure)
+{
+  const struct lm_reply_head *head = &job->head;
+  /* A function error that precedes the handler is a 200, too; only the lost body tells which one it was. */
+  return lm_outcome_of_loss(job->touched, head->has_function_error ? 0 : head->status, failure);
 }
 
 void
@@ -118,50 +147,80 @@ lm_conn_lose(struct lm_conn *conn, enum lm_failure failure, const char *text)
 {
   struct lm_turn *turn = conn->site->turn;
   struct lm_job *job = lm_conn_detach(conn);
-  const struct lm_reply_head *head = &job->head;
-  /* A function error that precedes the handler is a 200, too; only the lost body tells which one it was. */
-  job->outcome =
-      lm_outcome_of_loss(job->touched, head->has_function_error ? 0 : head->status, failure);
-  if (conn->hopeless) {
-    job->outcome.action = LM_DO_DONE;
-    job->outcome.stops_map = true;
-  }
+  job->outcome = lm_conn_loss(job, failure);
   lm_error_set(&job->error, LM_E_SYSTEM, "%s", text);
   lm_conn_close(conn);
   turn->ended(turn->context, job);
 }
 
+/* Set the clock offset from the Date of a reply by AWS itself, not by a proxy or a cache. */
+static void
+conn_heed_date(struct lm_endpoint *endpoint, struct lm_job *job)
+{
+  const struct lm_reply_head *head = &job->head;
+  if (head->date_s >= 0 && !head->has_age && head->request_id[0] != '\0')
+    atomic_store(&endpoint->clock_offset_s, lm_skew_offset(head->date_s, lm_seams.unix_s()));
+  job->clock_was_off =
+      lm_skew_matters(job->signed_offset_s, atomic_load(&endpoint->clock_offset_s));
+}
+
+void
+lm_conn_note_reply(struct lm_conn *conn, struct lm_job *job)
+{
+  struct lm_batch *batch = job->batch;
+  conn_heed_date(conn->site->endpoint, job);
+  if (batch->notes.traced)
+    lm_notes_add(&batch->notes, LM_NOTE_REPLY, job, 0, lm_seams.now_ns() - job->started_ns);
+}
+
+/* End the job's attempt, and no other one. */
+static void
+conn_drop(struct lm_job *job, enum lm_failure failure, const char *why)
+{
+  struct lm_conn *conn = job->conn;
+  if (conn->job == job)
+    lm_conn_lose(conn, failure, why);
+  else
+    conn->protocol->drop(job, failure, why);
+}
+
 void
 lm_conn_expire(struct lm_job *job)
 {
-  lm_conn_lose(job->conn, LM_FAIL_DEADLINE,
-               job->conn->state == LM_CONN_CONNECTING ? "deadline exceeded while connecting"
-               : job->head.status != 0 ? "deadline exceeded while receiving the reply"
-                                       : "deadline exceeded while waiting for the reply");
+  conn_drop(job, LM_FAIL_DEADLINE,
+            job->conn->state == LM_CONN_CONNECTING ? "deadline exceeded while connecting"
+            : job->head.status != 0                ? "deadline exceeded while receiving the reply"
+                                    : "deadline exceeded while waiting for the reply");
 }
 
 void
 lm_conn_cancel(struct lm_job *job, const char *why)
 {
-  lm_conn_lose(job->conn, LM_FAIL_CANCELLED, why);
+  conn_drop(job, LM_FAIL_CANCELLED, why);
 }
 
 /* --- connecting --- */
 
+/* It cannot be opened. hopeless: any other connection to this endpoint would fail, too. */
 static void
-conn_trace_connection(struct lm_conn *conn)
+conn_give_up(struct lm_conn *conn, enum lm_failure failure, bool hopeless,
+             const struct lm_error *err)
 {
-  const struct lm_endpoint *endpoint = conn->site->endpoint;
-  struct lm_job *job = conn->job;
-  struct lm_buf text;
-  long port = 0;
-  char line[192];
-  const char *address = lm_stream_peer(&conn->stream, &port);
-  snprintf(line, sizeof line, "%.100s via %s port %ld%s", endpoint->authority, address, port,
-           endpoint->proxy != NULL ? ", a proxy" : "");
-  lm_buf_init(&text, sizeof line);
-  lm_buf_str(&text, line);
-  lm_notes_add_text(&job->batch->notes, LM_NOTE_CONNECTED, job, &text);
+  struct lm_turn *turn = conn->site->turn;
+  struct lm_outcome outcome = lm_outcome_of_loss(false, 0, failure);
+  if (hopeless) {
+    outcome.action = LM_DO_DONE;
+    outcome.stops_map = true;
+  }
+  if (conn->job == NULL) {
+    conn->site->not_opened(conn, &outcome, err);
+    return;
+  }
+  struct lm_job *job = lm_conn_detach(conn);
+  job->outcome = outcome;
+  job->error = *err;
+  lm_conn_close(conn);
+  turn->ended(turn->context, job);
 }
 
 static void
@@ -187,31 +246,55 @@ conn_fail_to_connect(struct lm_conn *conn)
   if (failure.no_descriptors)
     turn->no_descriptors(turn->context);
   lm_endpoint_suspect(endpoint);
-  conn->hopeless = proxy_said == 407 || failure.tls_refused;
-  lm_conn_lose(conn, proxy_said == 407 ? LM_FAIL_CONFIG : LM_FAIL_CONNECT, err.text);
+  conn_give_up(conn, proxy_said == 407 ? LM_FAIL_CONFIG : LM_FAIL_CONNECT,
+               proxy_said == 407 || failure.tls_refused, &err);
 }
 
 static void
 conn_on_opened(void *owner, bool connected)
 {
   struct lm_conn *conn = owner;
-  struct lm_turn *turn = conn->site->turn;
+  struct lm_site *site = conn->site;
+  const struct lm_endpoint *endpoint = site->endpoint;
   struct lm_error err;
   if (!connected) {
     conn_fail_to_connect(conn);
     return;
   }
-  if (lm_loop_set(turn->loop, conn->stream.fd, LM_LOOP_READ | LM_LOOP_WRITE | LM_LOOP_EDGE,
+  if (lm_loop_set(site->turn->loop, conn->stream.fd, LM_LOOP_READ | LM_LOOP_WRITE | LM_LOOP_EDGE,
                   conn_on_event, conn, &err) != 0) {
-    lm_conn_lose(conn, LM_FAIL_SYSTEM, err.text);
+    conn_give_up(conn, LM_FAIL_SYSTEM, false, &err);
     return;
   }
-  struct lm_batch *batch = conn->job->batch;
-  atomic_fetch_add(&batch->stats.connections, 1);
-  if (batch->notes.traced)
-    conn_trace_connection(conn);
+  if (endpoint->http_version == LM_HTTP_2 && !conn->stream.http2) {
+    lm_error_set(&err, LM_E_SYSTEM, "%s does not offer HTTP/2: set http_version to None or \"1.1\"",
+                 endpoint->authority);
+    conn_give_up(conn, LM_FAIL_CONFIG, true, &err);
+    return;
+  }
   conn->state = LM_CONN_BUSY;
-  conn->site->opened(conn);
+  if (conn->job == NULL)
+    lm_list_remove(&conn->link);
+  site->opened(conn);
+}
+
+void
+lm_conn_note_connection(struct lm_conn *conn, struct lm_job *job)
+{
+  const struct lm_endpoint *endpoint = conn->site->endpoint;
+  struct lm_batch *batch = job->batch;
+  struct lm_buf text;
+  long port = 0;
+  char line[192];
+  atomic_fetch_add(&batch->stats.connections, 1);
+  if (!batch->notes.traced)
+    return;
+  const char *address = lm_stream_peer(&conn->stream, &port);
+  snprintf(line, sizeof line, "%.100s via %s port %ld%s%s", endpoint->authority, address, port,
+           endpoint->proxy != NULL ? ", a proxy" : "", conn->stream.http2 ? ", HTTP/2" : "");
+  lm_buf_init(&text, sizeof line);
+  lm_buf_str(&text, line);
+  lm_notes_add_text(&batch->notes, LM_NOTE_CONNECTED, job, &text);
 }
 
 /* --- bytes --- */
@@ -256,8 +339,5 @@ conn_on_event(void *owner, int fd, int events)
   struct lm_conn *conn = owner;
   (void)fd;
   conn->peer_closed = conn->peer_closed || (events & LM_LOOP_HANGUP);
-  if (conn->state == LM_CONN_BUSY)
-    conn->protocol->proceed(conn);
-  else if ((events & LM_LOOP_READ) && !lm_conn_is_silent(conn))
-    lm_conn_close(conn);
+  conn->protocol->proceed(conn);
 }

@@ -86,6 +86,19 @@ lm_endpoint_new(const struct lm_endpoint_spec *spec, struct lm_error *err)
     goto err_endpoint;
   }
   endpoint->literal = endpoint_is_literal(endpoint->dial_host);
+  endpoint->http_version = spec->http_version;
+  /* The SSL_CTX of an https:// proxy is set up by the same callback, and must not offer HTTP/2. */
+  bool tls_proxy = spec->proxy != NULL && strncmp(spec->proxy, "https://", 8) == 0;
+  endpoint->offers_http2 =
+      spec->tls && spec->http_version != LM_HTTP_1 && lm_tls_store_usable() && !tls_proxy;
+  atomic_init(&endpoint->speaks, endpoint->offers_http2 ? LM_HTTP_ANY : LM_HTTP_1);
+  if (spec->http_version == LM_HTTP_2 && !endpoint->offers_http2) {
+    lm_error_set(err, LM_E_INVALID, "HTTP/2 needs %s",
+                 !spec->tls  ? "an https:// endpoint"
+                 : tls_proxy ? "a proxy without TLS"
+                             : "a libcurl with the OpenSSL that lambdamap is linked with");
+    goto err_endpoint;
+  }
   if (spec->tls && lm_tls_store_usable() &&
       (endpoint->store = lm_tls_store(spec->ca_file, spec->ca_path, err)) == NULL)
     goto err_endpoint;
@@ -149,8 +162,8 @@ lm_endpoint_same(const struct lm_endpoint *endpoint, const struct lm_endpoint_sp
   char port[8];
   snprintf(port, sizeof port, ":%u/", spec->port);
   size_t url_len = strlen(endpoint->url), port_len = strlen(port);
-  return endpoint->tls == spec->tls && endpoint_same(endpoint->host, spec->host) &&
-         endpoint_same(endpoint->proxy, spec->proxy) &&
+  return endpoint->tls == spec->tls && endpoint->http_version == spec->http_version &&
+         endpoint_same(endpoint->host, spec->host) && endpoint_same(endpoint->proxy, spec->proxy) &&
          endpoint_same(endpoint->ca_file, spec->ca_file) && endpoint->dial_port == dial_port &&
          url_len > port_len && strcmp(endpoint->url + url_len - port_len, port) == 0;
 }

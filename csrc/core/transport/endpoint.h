@@ -14,6 +14,12 @@
 #include "base/error.h"
 #include "os/threads.h"
 
+enum lm_http_version {
+  LM_HTTP_ANY, /* HTTP/2 if the peer chooses it (ALPN), else HTTP/1.1 */
+  LM_HTTP_1,
+  LM_HTTP_2
+};
+
 struct lm_endpoint_spec { /* borrowed for the call */
   bool tls;
   const char *host; /* name or address; IPv6 without brackets */
@@ -23,6 +29,7 @@ struct lm_endpoint_spec { /* borrowed for the call */
   uint16_t proxy_port;
   const char *ca_file; /* NULL: the distribution's bundle */
   const char *ca_path;
+  enum lm_http_version http_version;
 };
 
 /* The number of idle connections of one I/O thread that are not claimed; negative if a claimed one was
@@ -43,8 +50,12 @@ struct lm_endpoint {
   struct x509_store_st *store; /* never freed; NULL without TLS or if not usable (tls.h) */
   char *dial_host;             /* host, or the proxy's host */
   uint16_t dial_port;
-  bool literal;                           /* dial_host is an address: no look-up */
-  atomic_int_fast64_t clock_offset_s;     /* to add to our clock when signing; changes */
+  enum lm_http_version http_version;  /* that is wanted */
+  bool offers_http2;                  /* it is wanted, over TLS that we can set up */
+  atomic_int speaks;                  /* enum lm_http_version of the last connection; ANY: there was
+                                        none; changes */
+  bool literal;                       /* dial_host is an address: no look-up */
+  atomic_int_fast64_t clock_offset_s; /* to add to our clock when signing; changes */
   struct lm_idle idle[LM_MAX_IO_THREADS]; /* by the thread's index */
   struct lm_addresses *known;             /* private to endpoint.c; changes */
 };

@@ -3,8 +3,6 @@
 #include "base/alloc.h"
 #include "http/http1.h"
 #include "job/batch.h"
-#include "os/seams.h"
-#include "policy/skew.h"
 #include "transport/request.h"
 
 enum {
@@ -91,22 +89,10 @@ h1_send(struct lm_conn *conn, struct lm_error *err)
   return 0;
 }
 
-/* Set the clock offset from the Date of a reply by AWS itself, not by a proxy or a cache. */
-static void
-h1_heed_date(struct lm_endpoint *endpoint, struct lm_job *job)
-{
-  const struct lm_reply_head *head = &job->head;
-  if (head->date_s >= 0 && !head->has_age && head->request_id[0] != '\0')
-    atomic_store(&endpoint->clock_offset_s, lm_skew_offset(head->date_s, lm_seams.unix_s()));
-  job->clock_was_off =
-      lm_skew_matters(job->signed_offset_s, atomic_load(&endpoint->clock_offset_s));
-}
-
 static void
 h1_finish(struct lm_conn *conn, bool extra_bytes)
 {
-  struct lm_site *site = conn->site;
-  struct lm_turn *turn = site->turn;
+  struct lm_turn *turn = conn->site->turn;
   struct lm_error err;
   if (extra_bytes || conn->h1->reply.head.content_encoded) {
     lm_error_set(&err, LM_E_FORMAT, "%s",
@@ -116,9 +102,7 @@ h1_finish(struct lm_conn *conn, bool extra_bytes)
     return;
   }
   struct lm_job *job = lm_conn_detach(conn);
-  h1_heed_date(site->endpoint, job);
-  if (job->batch->notes.traced)
-    lm_notes_add(&job->batch->notes, LM_NOTE_REPLY, job, 0, lm_seams.now_ns() - job->started_ns);
+  lm_conn_note_reply(conn, job);
   if (conn->h1->reply.keep_alive && conn->h1->all_sent && !conn->peer_closed)
     lm_conn_keep(conn);
   else
@@ -202,8 +186,12 @@ h1_send_on(struct lm_conn *conn)
 static void
 h1_proceed(struct lm_conn *conn)
 {
-  if (conn->h1->all_sent || h1_send_on(conn))
+  if (conn->job == NULL) {
+    if (!lm_conn_is_silent(conn))
+      lm_conn_close(conn);
+  } else if (conn->h1->all_sent || h1_send_on(conn)) {
     h1_receive(conn);
+  }
 }
 
 void

@@ -12,24 +12,31 @@
 struct lm_pool {
   struct lm_node link; /* in its I/O thread's list */
   struct lm_site site;
-  struct lm_list waiting; /* owned; jobs that wait for the endpoint's address */
+  struct lm_list
+      waiting;     /* owned; jobs that wait for the endpoint's address, or for a connection that
+                             other jobs may use as well */
+  int64_t look_ns; /* when to look at them again */
+  unsigned n_waiting;
+  int64_t failed_ns; /* when connecting failed last; 0: never */
 };
 
 struct lm_pool *lm_pool_new(struct lm_turn *turn,
                             struct lm_endpoint *endpoint); /* NULL: out of memory */
 void lm_pool_destroy(struct lm_pool *pool); /* closes idle connections; there must be no others */
 
-/* Send the job (moved) on an idle connection, if one was claimed for it, or on a new one. False: it is still
- * the caller's, and job->outcome has the reason. */
+/* Send the job (moved): over HTTP/1.1 on an idle connection, if one was claimed for it, or on a new one; over
+ * HTTP/2 on one of the pool's, as few as are enough. False: it is still the caller's, and job->outcome has
+ * the reason. */
 bool lm_pool_send(struct lm_pool *pool, struct lm_job *job, bool claimed, int64_t now_ns);
 
-/* The endpoint's address may be known now: try the waiting jobs again, end those that are late or cancelled. */
+/* Try the waiting jobs again, end those that are late or cancelled. */
 void lm_pool_retry_waiting(struct lm_pool *pool, int64_t now_ns);
 
-/* Close idle connections that were idle or open for too long; with `all`, every idle one. */
+/* Close idle connections that were idle or open for too long; with `all`, every idle one. No stream runs on
+ * an idle connection over HTTP/2. */
 void lm_pool_trim(struct lm_pool *pool, int64_t now_ns, bool all);
 
-/* Run libcurl's timers that have expired. */
+/* Run libcurl's timers that have expired, ask silent peers whether they are there, look at waiting jobs. */
 void lm_pool_timers(struct lm_pool *pool, int64_t now_ns);
 
 /* When one of the three above has something to do next; LM_NEVER_NS: only after an event. */

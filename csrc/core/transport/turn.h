@@ -17,6 +17,7 @@ enum { LM_SCRATCH_BYTES = 65536 };
 
 struct lm_turn {
   unsigned index;       /* of the thread */
+  unsigned n_threads;   /* of the crew */
   int64_t now_ns;       /* start of the current turn */
   struct lm_loop *loop; /* owned by the thread, like the next two */
   struct lm_sigv4 *signer;

@@ -275,12 +275,13 @@ map_stats(PyObject *object, void *unused)
     return NULL;
   struct lm_batch_stats *counts = &self->map->queue.batch.stats;
   return Py_BuildValue(
-      "{sKsKsKsKsKsKsn}", "requests", (unsigned long long)atomic_load(&counts->requests), "retries",
-      (unsigned long long)atomic_load(&counts->retries), "throttles",
+      "{sKsKsKsKsKsKsKsn}", "requests", (unsigned long long)atomic_load(&counts->requests),
+      "retries", (unsigned long long)atomic_load(&counts->retries), "throttles",
       (unsigned long long)atomic_load(&counts->throttles), "bytes_sent",
       (unsigned long long)atomic_load(&counts->bytes_sent), "bytes_received",
       (unsigned long long)atomic_load(&counts->bytes_received), "connections",
-      (unsigned long long)atomic_load(&counts->connections), "in_flight", self->outstanding);
+      (unsigned long long)atomic_load(&counts->connections), "streams",
+      (unsigned long long)atomic_load(&counts->streams), "in_flight", self->outstanding);
 }
 
 static PyObject *

@@ -84,6 +84,7 @@ net_debug_periods(PyObject *module, PyObject *args, PyObject *kwargs)
       {"keepalive_idle_s", &lm_periods.keepalive_idle_ns},
       {"keepalive_interval_s", &lm_periods.keepalive_interval_ns},
       {"unacknowledged_s", &lm_periods.unacknowledged_ns},
+      {"silence_s", &lm_periods.silence_ns},
       {"refresh_before_s", &lm_periods.refresh_before_ns},
       {"wall_shift_s", &lm_periods.wall_shift_ns},
   };
@@ -134,7 +135,8 @@ PyDoc_STRVAR(
     open_target_doc,
     "open_target($module, /, *, scheme, host, port, path, query, region, access_key,\n"
     "            secret_key, token, expires_at, headers, proxy, ca_file, ca_path,\n"
-    "            max_concurrency, max_attempts, max_connect_ms, connect_patience_ms)\n--\n\n"
+    "            max_concurrency, max_attempts, max_connect_ms, connect_patience_ms,\n"
+    "            http_version)\n--\n\n"
     "Return a Target for open_map: endpoint, function, credentials.\n\n"
     "Raises ValueError for an invalid argument, OSError or RuntimeError if no thread can be "
     "started.");

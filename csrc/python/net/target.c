@@ -89,7 +89,8 @@ target_read_headers(PyObject *pairs)
 
 /* -1 and ValueError naming the argument. Its value is not shown: it may be a secret. */
 static int
-target_check_arguments(const struct lm_endpoint_spec *where, const struct lm_target_spec *how)
+target_check_arguments(const struct lm_endpoint_spec *where, const char *http_version,
+                       const struct lm_target_spec *how)
 {
   const struct {
     const char *name, *text, *forbidden;
@@ -105,6 +106,10 @@ target_check_arguments(const struct lm_endpoint_spec *where, const struct lm_tar
                    texts[i].name);
       return -1;
     }
+  if (http_version != NULL && strcmp(http_version, "1.1") != 0 && strcmp(http_version, "2") != 0) {
+    PyErr_SetString(PyExc_ValueError, "http_version must be None, '1.1' or '2'");
+    return -1;
+  }
   if (how->max_concurrency < 1 || how->max_attempts < 1) {
     PyErr_SetString(PyExc_ValueError, "max_concurrency and max_attempts must be at least 1");
     return -1;
@@ -137,20 +142,21 @@ lmpy_open_target(PyObject *module, PyObject *args, PyObject *kwargs)
                           "max_attempts",
                           "max_connect_ms",
                           "connect_patience_ms",
+                          "http_version",
                           NULL};
   struct lmpy_net_state *state = PyModule_GetState(module);
-  const char *scheme;
+  const char *scheme, *http_version = NULL;
   struct lm_endpoint_spec where = {0};
   struct lm_target_spec how = {0};
   PyObject *expires_at, *headers, *proxy;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs,
                                    "$ssHsssssz"
-                                   "OOOzzIILL:open_target",
+                                   "OOOzzIILLz:open_target",
                                    names, &scheme, &where.host, &where.port, &how.path, &how.query,
                                    &how.region, &how.access_key, &how.secret_key, &how.token,
                                    &expires_at, &headers, &proxy, &where.ca_file, &where.ca_path,
                                    &how.max_concurrency, &how.max_attempts, &how.connect_timeout_ms,
-                                   &how.connect_patience_ms))
+                                   &how.connect_patience_ms, &http_version))
     return NULL;
   if (proxy != Py_None &&
       (!PyTuple_Check(proxy) ||
@@ -164,7 +170,9 @@ lmpy_open_target(PyObject *module, PyObject *args, PyObject *kwargs)
     PyErr_Format(PyExc_ValueError, "scheme must be 'http' or 'https', not '%.20s'", scheme);
     return NULL;
   }
-  if (target_check_arguments(&where, &how) != 0)
+  if (http_version != NULL)
+    where.http_version = strcmp(http_version, "2") == 0 ? LM_HTTP_2 : LM_HTTP_1;
+  if (target_check_arguments(&where, http_version, &how) != 0)
     return NULL;
   how.expires_s = INT64_MAX;
   if (expires_at != Py_None) {

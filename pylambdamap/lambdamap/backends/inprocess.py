@@ -109,7 +109,16 @@ class InProcessMap:
         self._cancelled = False
         self._pipe: tuple[int, int] | None = None  # created when an event loop needs it
         self._counts = dict.fromkeys(
-            ("requests", "retries", "throttles", "bytes_sent", "bytes_received", "connections"), 0
+            (
+                "requests",
+                "retries",
+                "throttles",
+                "bytes_sent",
+                "bytes_received",
+                "connections",
+                "streams",
+            ),
+            0,
         )
         self.outstanding = 0
         self.wants_credentials = False

@@ -259,7 +259,7 @@ def _until(expires_at: float | None) -> str:
 
 def _function(report: Report, route: Route, options: Options, knows_dry_run: bool) -> bool:
     """Check whether this caller may invoke the function, as far as the endpoint tells."""
-    answer = _ask(route, options, b"{}", dry_run=True)
+    answer = _ask(route, options, b"{}", dry_run=True, report=report)
     name = route.function
     if isinstance(answer, Exception):
         report(Finding(_FAIL, "function", f"{name}: {_without_item(answer)}"))
@@ -317,8 +317,13 @@ def _worker(report: Report, route: Route, options: Options) -> None:
         report(Finding(_OK, "allowed", allowed))
 
 
-def _ask(route: Route, options: Options, body: bytes, *, dry_run: bool) -> Completion | Exception:
-    """Make one invocation with the native dispatcher; return its completion, or an error."""
+def _ask(
+    route: Route, options: Options, body: bytes, *, dry_run: bool, report: Report | None = None
+) -> Completion | Exception:
+    """Make one invocation with the native dispatcher; return its completion, or an error.
+
+    report: called with the version of HTTP that the endpoint speaks.
+    """
     from lambdamap import _net
     from lambdamap.backends.route import open_target
 
@@ -344,6 +349,8 @@ def _ask(route: Route, options: Options, body: bytes, *, dry_run: bool) -> Compl
     net_map.submit(body, 0, 1)
     while (completion := net_map.take()) is None:
         net_map.wait(1.0)
+    if report is not None and completion.status:
+        report(Finding(_OK, "HTTP", "2" if net_map.stats["streams"] else "1.1"))
     return completion
 
 

@@ -27,6 +27,8 @@ class Stats:
         Requests retried after a failure; 429 replies, each of which was followed by a resend.
     connections : int
         Connections opened.
+    streams : int
+        Requests that went over HTTP/2, each on a stream of a connection that others share.
     bytes_sent, bytes_received : int
         Over all requests, including HTTP headers, excluding TLS.
     worker_seconds : float
@@ -47,6 +49,7 @@ class Stats:
     retries: int
     throttles: int
     connections: int
+    streams: int
     bytes_sent: int
     bytes_received: int
     worker_seconds: float
@@ -77,7 +80,8 @@ class Stats:
             (
                 "requests",
                 f"{self.requests:,} ({_count(self.retries, 'retry')}, "
-                f"{_count(self.throttles, 'throttle')}) on {_count(self.connections, 'connection')}",
+                f"{_count(self.throttles, 'throttle')}) on {_count(self.connections, 'connection')}"
+                + (", HTTP/2" if self.streams else ""),
             ),
             ("bytes", f"{_bytes(self.bytes_sent)} sent, {_bytes(self.bytes_received)} received"),
             ("worker", f"{_seconds(self.worker_seconds)} in f"),
