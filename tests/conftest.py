@@ -96,8 +96,8 @@ def serve(no_leaks: None) -> Iterator[Callable[..., Server]]:
     """Makes scripted servers that are stopped at the end of the test; leaks fail it."""
     servers: list[Server] = []
 
-    def make(*args: Any, **kwargs: Any) -> Server:
-        servers.append(Server(*args, **kwargs))
+    def make(*args: Any, kind: type[Server] = Server, **kwargs: Any) -> Server:
+        servers.append(kind(*args, **kwargs))
         return servers[-1]
 
     yield make

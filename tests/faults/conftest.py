@@ -12,6 +12,7 @@ import netns
 from certificates import Authority
 from driver import api_options, open_target
 from scripted import Server
+from scripted_h2 import H2Server
 
 _inside: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 
@@ -41,8 +42,10 @@ class Site:
         self._authority = authority
 
     def server(self, *args: Any, **kwargs: Any) -> Server:
-        if self.scheme == "tls":
+        if self.scheme != "plain":
             kwargs.setdefault("tls", self._authority.context())
+        if self.scheme == "h2":
+            kwargs.setdefault("kind", H2Server)
         return self._serve(*args, **kwargs)
 
     @property
@@ -54,7 +57,7 @@ class Site:
 
     def options(self, server: Server, **changes: Any) -> dict[str, Any]:
         """Return options of a `lambdamap.map` for the server."""
-        if self.scheme == "tls":
+        if self.scheme != "plain":
             changes.setdefault("ca_bundle", str(self._authority.ca_file))
         return api_options(server, **changes)
 
@@ -70,7 +73,18 @@ def plain_site(serve: Callable[..., Server], authority: Authority) -> Site:
     return Site("plain", serve, authority)
 
 
-@pytest.fixture(params=["plain", "tls"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A row is tried over plain HTTP, over TLS, and over HTTP/2 unless its bytes are HTTP/1.1's."""
+    marks = list(metafunc.definition.iter_markers())
+    if any(mark.name == "parametrize" and mark.args[0] == "site" for mark in marks):
+        return
+    if "site" in metafunc.fixturenames:
+        http1 = any(mark.name == "http1" for mark in marks)
+        schemes = ["plain", "tls"] if http1 else ["plain", "tls", "h2"]
+        metafunc.parametrize("site", schemes, indirect=True)
+
+
+@pytest.fixture
 def site(
     request: pytest.FixtureRequest, serve: Callable[..., Server], authority: Authority
 ) -> Site:

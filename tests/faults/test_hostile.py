@@ -59,6 +59,7 @@ def endless(head: bytes, piece: bytes) -> Any:
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
+@pytest.mark.http1
 @pytest.mark.usefixtures("bounded_memory")
 @pytest.mark.parametrize(
     ("step", "ran"),

@@ -44,6 +44,7 @@ def test_row_39_endless_informational_replies(site: Any) -> None:
     assert server.complete == 1
 
 
+@pytest.mark.http1
 @pytest.mark.parametrize(
     ("reply", "ran"),
     [
@@ -58,6 +59,7 @@ def test_row_37_broken_replies(site: Any, reply: bytes, ran: str) -> None:
     refused_and_then_clean(site, reply, ran)
 
 
+@pytest.mark.http1
 def test_row_37_a_second_reply_behind_the_first(site: Any) -> None:
     """It belongs neither to the first request, whose reply is complete, nor to the next one."""
     stray = plain_reply(b'{"ok":"stray"}')
@@ -86,7 +88,8 @@ def refused_and_then_clean(site: Any, reply: bytes, ran: str) -> None:
     assert (refused.failure, refused.ran, server.complete) == ("protocol", ran, 1)
     (answered,) = invoke(target)
     assert (answered.failure, answered.body) == ("", ANSWER)
-    assert [request.connection for request in server.requests] == [0, 1]
+    on_the_same = site.scheme == "h2"  # the other streams of the connection are as good as before
+    assert [request.connection for request in server.requests] == [0, 0 if on_the_same else 1]
 
 
 def test_row_30_redirects_are_not_followed(site: Any) -> None:

@@ -165,6 +165,11 @@ class Connection:
             self.sock.close()
             self.open = False
 
+    def end_sending(self) -> None:
+        """FIN; what the peer sends is still read."""
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self.sock, socket.SHUT_WR)
+
     def reset(self) -> None:
         """Send a RST: data that was not read is lost, and the peer learns of it."""
         if self.open:
@@ -316,11 +321,14 @@ class Server:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.changed:
-                connection = Connection(self, sock, len(self.connections))
+                connection = self._connection(sock, len(self.connections))
                 self.connections.append(connection)
                 greeting = next(self.greetings, None)
                 self.changed.notify_all()
             self._start(self._serve, connection, greeting)
+
+    def _connection(self, sock: socket.socket, number: int) -> Connection:
+        return Connection(self, sock, number)
 
     def _serve(self, connection: Connection, greeting: Greeting | None) -> None:
         try:
@@ -332,16 +340,20 @@ class Server:
                 request = connection.read_request()
                 if request is None:
                     break
-                with self.lock:
-                    step = next(self.script, self.then)
-                if self.check_signatures and not self._is_signed(request):
-                    step = aws_error(403, "InvalidSignatureException", "signature")
-                step(connection, request)
+                self._step(connection, request)
         except BaseException as error:
             if not self.stopping.is_set():
                 self.failures.append(error)
         finally:
             connection.close()
+
+    def _step(self, connection: Connection, request: Request) -> None:
+        """The next step of the script."""
+        with self.lock:
+            step = next(self.script, self.then)
+        if self.check_signatures and not self._is_signed(request):
+            step = aws_error(403, "InvalidSignatureException", "signature")
+        step(connection, request)
 
     def _count(
         self, connection: Connection, method: str, target: str, headers: dict[str, str], body: bytes
@@ -605,8 +617,7 @@ def then_close(step: Step) -> Step:
 
     def both(connection: Connection, request: Request) -> None:
         step(connection, request)
-        with contextlib.suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_WR)
+        connection.end_sending()
         connection.read_to_end()
         connection.close()
 
