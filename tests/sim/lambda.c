@@ -6,6 +6,7 @@
 
 #include "errors.h"
 #include "fiber.h"
+#include "h2_server.h"
 #include "net.h"
 #include "os.h"
 #include "record.h"
@@ -16,7 +17,7 @@ enum { MAX_REQUEST = 8 << 20, MAX_SKEW_S = 300 };
 struct sim_lambda_options sim_lambda;
 struct sim_script sim_script;
 
-static uint64_t invocations;
+static uint64_t invocations, over_http2;
 static unsigned running;
 static struct sim_served served[SIM_MAX_SERVED];
 static unsigned n_served;
@@ -34,9 +35,10 @@ struct server {
 void
 sim_lambda_begin(void)
 {
-  invocations = 0;
+  invocations = over_http2 = 0;
   running = 0;
   n_served = 0;
+  sim_h2_begin();
 }
 
 const struct sim_served *
@@ -71,6 +73,12 @@ uint64_t
 sim_invocations(void)
 {
   return invocations;
+}
+
+uint64_t
+sim_invocations_over_http2(void)
+{
+  return over_http2;
 }
 
 unsigned
@@ -120,7 +128,7 @@ await_request(struct sim_peer *peer)
 /* --- answering --- */
 
 static void
-answer(const struct sim_call *call)
+answer_over_http1(const struct sim_call *call)
 {
   struct sim_peer *peer = call->peer;
   struct sim_written reply;
@@ -155,6 +163,15 @@ answer(const struct sim_call *call)
     sim_peer_close(peer, false);
   else
     await_request(peer);
+}
+
+static void
+answer(const struct sim_call *call)
+{
+  if (call->stream != NULL)
+    sim_h2_answer(call);
+  else
+    answer_over_http1(call);
 }
 
 static void
@@ -258,18 +275,18 @@ refuse_as(struct sim_call *call, int status, const char *type)
 
 /* The value of a header, or NULL; its line is complete. */
 static const char *
-header(const struct server *server, const char *name)
+header(const struct sim_request *request, const char *name)
 {
   size_t n = strlen(name);
-  const char *at = memmem(server->at, server->head_len, name, n);
+  const char *at = memmem(request->at, request->head_len, name, n);
   return at == NULL ? NULL : at + n;
 }
 
 static int64_t
-signed_at(const struct server *server)
+signed_at(const struct sim_request *request)
 {
   struct tm parts = {0};
-  const char *date = header(server, "\r\nX-Amz-Date: ");
+  const char *date = header(request, "\r\nX-Amz-Date: ");
   if (date == NULL || strptime(date, "%Y%m%dT%H%M%SZ", &parts) == NULL)
     return 0;
   return (int64_t)timegm(&parts);
@@ -277,20 +294,21 @@ signed_at(const struct server *server)
 
 /* Keys are named after the time when they were made, in seconds. */
 static bool
-is_expired(const struct server *server)
+is_expired(const struct sim_request *request)
 {
-  const char *credential = header(server, "Credential=AKID");
+  const char *credential = header(request, "Credential=AKID");
   int64_t made_s = credential == NULL ? 0 : strtoll(credential, NULL, 10);
   return sim_lambda.expires_ns > 0 && sim_now() - made_s * 1000000000 > sim_lambda.expires_ns;
 }
 
 /* The chunk that a request's head names; NULL: a promise is broken. */
 static struct sim_call *
-read_head(struct sim_peer *peer)
+read_head(const struct sim_request *request)
 {
-  const char *id = header(peer->server, "\r\namz-sdk-invocation-id: ");
+  const char *id = header(request, "\r\namz-sdk-invocation-id: ");
   struct sim_call *call = sim_memory(sizeof *call);
-  *call = (struct sim_call){.peer = peer, .n_items = 1, .status = 200};
+  *call = (struct sim_call){
+      .peer = request->peer, .stream = request->stream, .n_items = 1, .status = 200};
   if (id == NULL) {
     record_broken(OWN_REQUEST, "a request names no map");
     return NULL;
@@ -302,10 +320,10 @@ read_head(struct sim_peer *peer)
 
 /* The payload of a request, and the contents of its envelope. */
 static void
-read_body(const struct server *server, struct sim_call *call)
+read_body(const struct sim_request *request, struct sim_call *call)
 {
-  const char *body = (const char *)server->at + server->head_len, *payload = body;
-  size_t len = server->body_len, head = len < 600 ? len : 600;
+  const char *body = (const char *)request->body, *payload = body;
+  size_t len = request->body_len, head = len < 600 ? len : 600;
   const char *items = memmem(body, head, "\"items\":", 8);
   const char *opening = memmem(body, head, "},\"p\":", 6);
   if (items != NULL && opening != NULL) {
@@ -322,17 +340,37 @@ read_body(const struct server *server, struct sim_call *call)
                   (unsigned long long)call->first_item, call->n_items, call->map);
 }
 
+bool
+sim_refuse_early(const struct sim_request *request)
+{
+  struct sim_call *call = read_head(request);
+  if (call == NULL)
+    return false;
+  refuse_as(call, 413, "RequestTooLarge");
+  return true;
+}
+
+static struct sim_request
+request_of(struct sim_peer *peer)
+{
+  const struct server *server = peer->server;
+  return (struct sim_request){.peer = peer,
+                              .at = server->at,
+                              .head_len = server->head_len,
+                              .body = server->at + server->head_len,
+                              .body_len = server->body_len};
+}
+
 /* Reply while the body is still arriving. The rest of it is read and dropped, or the connection
  * ends. */
 static bool
 refuse_early(struct sim_peer *peer)
 {
   struct server *server = peer->server;
-  struct sim_call *call = read_head(peer);
-  if (call == NULL)
-    return false;
+  struct sim_request request = request_of(peer);
   size_t left = server->head_len + server->body_len - server->len;
-  refuse_as(call, 413, "RequestTooLarge");
+  if (!sim_refuse_early(&request))
+    return false;
   server->skip = left;
   if (sim_one_in(2))
     sim_peer_close(peer, sim_one_in(2));
@@ -370,29 +408,29 @@ sim_peer_answer(struct sim_peer *peer)
     sim_peer_close(peer, sim_script.resets);
 }
 
-static void
-serve(struct sim_peer *peer)
+void
+sim_serve(const struct sim_request *request)
 {
-  struct server *server = peer->server;
-  struct sim_call *call = read_head(peer);
+  struct sim_call *call = read_head(request);
   invocations++;
-  note_served(peer, peer->received);
+  over_http2 += request->stream != NULL;
+  note_served(request->peer, request->peer->received);
   if (call == NULL)
     return;
-  read_body(server, call);
+  read_body(request, call);
   if (record_violations() > 0)
     return;
-  record_event("connection %u: map %u, items %llu+%u", peer->id, call->map,
+  record_event("connection %u: map %u, items %llu+%u", request->peer->id, call->map,
                (unsigned long long)call->first_item, call->n_items);
   if (invocations == sim_script.request) {
     follow_script(call);
     take_time(call);
     return;
   }
-  int64_t skew = signed_at(server) - (SIM_EPOCH_S + sim_now() / 1000000000);
+  int64_t skew = signed_at(request) - (SIM_EPOCH_S + sim_now() / 1000000000);
   if (skew > MAX_SKEW_S || skew < -MAX_SKEW_S) {
     refuse_as(call, 403, sim_one_in(2) ? "InvalidSignature" : "RequestExpired");
-  } else if (is_expired(server)) {
+  } else if (is_expired(request)) {
     refuse_as(call, 403, "ExpiredToken");
   } else if (sim_one_in(sim_lambda.stop_one_in)) {
     if (sim_one_in(2))
@@ -421,8 +459,18 @@ serve(struct sim_peer *peer)
 void
 sim_peer_accepted(struct sim_peer *peer)
 {
+  if (peer->http2) {
+    sim_h2_accept(peer);
+    return;
+  }
   peer->server = memset(sim_memory(sizeof(struct server)), 0, sizeof(struct server));
   await_request(peer);
+}
+
+void
+sim_peer_not_received(struct sim_peer *peer, const uint8_t *bytes, size_t n)
+{
+  sim_h2_not_received(peer, bytes, n);
 }
 
 void
@@ -435,19 +483,22 @@ static void
 look(struct sim_peer *peer)
 {
   struct server *server = peer->server;
+  struct sim_request request = request_of(peer);
   if (server->head_len == 0) {
     const char *end = memmem(server->at, server->len, "\r\n\r\n", 4);
     if (end == NULL)
       return;
     server->head_len = (size_t)(end + 4 - (const char *)server->at);
-    const char *length = header(server, "\r\nContent-Length: ");
+    request.head_len = server->head_len;
+    const char *length = header(&request, "\r\nContent-Length: ");
     server->body_len = length == NULL ? 0 : strtoull(length, NULL, 10);
     if (sim_one_in(sim_lambda.early_one_in) && server->len < server->head_len + server->body_len &&
         refuse_early(peer))
       return;
   }
+  request = request_of(peer);
   if (server->len == server->head_len + server->body_len)
-    serve(peer);
+    sim_serve(&request);
   else if (server->len > server->head_len + server->body_len)
     record_broken(OWN_REQUEST, "bytes follow the end of a request");
 }
@@ -475,6 +526,10 @@ void
 sim_peer_received(struct sim_peer *peer, const uint8_t *bytes, size_t n)
 {
   struct server *server = peer->server;
+  if (peer->http2) {
+    sim_h2_received(peer, bytes, n);
+    return;
+  }
   if (server == NULL || server->len + n > MAX_REQUEST)
     return;
   size_t skipped = n < server->skip ? n : server->skip;

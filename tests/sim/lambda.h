@@ -7,6 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct sim_peer;
+struct sim_stream;
+
 /* How this world's Lambda behaves; set before a run. One in 0: never. */
 struct sim_lambda_options {
   unsigned concurrency;        /* concurrent runs; more are throttled */
@@ -58,8 +61,22 @@ uint32_t *sim_runs(unsigned map, uint64_t item);
 /* The handler is called for a chunk, and calls the function for its first `runs` items. */
 void sim_run_begins(unsigned map, uint64_t first_item, uint32_t n_items, uint32_t runs);
 
-void sim_lambda_begin(void);    /* before each run */
-uint64_t sim_invocations(void); /* completely read requests of this run */
+/* A request that was read: its head as the text of HTTP/1.1, with the names of headers as the core spells
+ * them there, and its body. The run's memory. */
+struct sim_request {
+  struct sim_peer *peer;
+  struct sim_stream *stream; /* of HTTP/2; NULL: HTTP/1.1 */
+  const uint8_t *at, *body;
+  size_t head_len, body_len;
+};
+/* Decide what becomes of it, run the function or do not, and answer now or later. */
+void sim_serve(const struct sim_request *request);
+/* Refuse it by its head. False: a promise is broken. */
+bool sim_refuse_early(const struct sim_request *request);
+
+void sim_lambda_begin(void);               /* before each run */
+uint64_t sim_invocations(void);            /* completely read requests of this run */
+uint64_t sim_invocations_over_http2(void); /* of these */
 unsigned sim_running(void);
 
 #endif

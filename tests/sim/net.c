@@ -211,6 +211,7 @@ tell_opened(struct socket *socket)
   stream->result = socket->failed ? 1 : 0;
   stream->os_errno = socket->why.os_errno;
   stream->fd = socket->failed ? -1 : (int)(socket - sockets);
+  stream->http2 = socket->peer->http2;
   stream->opened(stream->owner, !socket->failed);
 }
 
@@ -293,6 +294,14 @@ fault_comes(const struct sim_peer *peer, bool in_reply)
          !peer->struck;
 }
 
+void
+sim_peer_stall(struct sim_peer *peer)
+{
+  peer->stalled = true;
+  peer->stalled_ns = peer->quiet_ns > sim_now() ? peer->quiet_ns : sim_now();
+  peer->frozen_before_ns = sim_frozen();
+}
+
 static void
 close_later(void *argument)
 {
@@ -316,7 +325,7 @@ strike(struct sim_peer *peer)
     sim_peer_close(peer, true);
     break;
   case SIM_STALL:
-    peer->stalled = true;
+    sim_peer_stall(peer);
     break;
   case SIM_EARLY:
     sim_peer_answer(peer);
@@ -330,8 +339,11 @@ static void
 arrive_at_server(struct packet *packet, struct socket *socket)
 {
   struct sim_peer *peer = packet->peer;
-  if (peer->stalled)
+  if (peer->stalled) {
+    if (peer->http2)
+      sim_peer_not_received(peer, packet->bytes, packet->n);
     return;
+  }
   if (sim_now() < peer->resume_ns) {
     sim_at(peer->resume_ns, arrive, packet);
     return;
@@ -624,6 +636,7 @@ lm_stream_open(struct lm_stream *stream, struct lm_streams *streams,
   if (fd >= n_used)
     n_used = fd + 1;
   *peer = (struct sim_peer){.id = n_peers++, .fd = fd};
+  peer->http2 = spec->offer_http2 && sim_below(8) < sim_net.http2_of_8;
   stream->easy = socket;
   int64_t wait = sim_between(0, sim_net.connect_ns);
   socket->failed = !connects(spec, peer->id, &wait, &socket->why);
@@ -678,7 +691,7 @@ lm_stream_send(struct lm_stream *stream, const void *at, size_t size, size_t *n)
       socket->again_size = size;
     }
     if (socket->peer->id == 0 && socket->tls)
-      first_connection.left = socket->written + 1;
+      first_connection.left = socket->written + size;
     return LM_STREAM_AGAIN;
   }
   size_t room = sim_net.send_buffer - socket->under_way;
@@ -744,6 +757,13 @@ lm_stream_peer(const struct lm_stream *stream, long *port)
   (void)stream;
   *port = 443;
   return "192.0.2.1";
+}
+
+const struct sim_peer *
+sim_peer_of(const struct lm_stream *stream)
+{
+  const struct socket *socket = stream->easy;
+  return socket->peer;
 }
 
 const struct sim_first *

@@ -22,6 +22,8 @@ struct sim_net_options {
   unsigned proxy_refuses_one_in;
   unsigned tls_refuses_one_in; /* no handshake, or an untrusted certificate */
   size_t send_buffer;          /* bytes sent by a client that have not arrived */
+  unsigned
+      http2_of_8; /* of 8 servers behind an address, this many choose HTTP/2 if it is offered */
 };
 extern struct sim_net_options sim_net;
 
@@ -62,6 +64,8 @@ extern struct sim_refusals sim_refusals;
 void sim_peer_accepted(struct sim_peer *peer);
 /* The bytes stay until the run ends; those of one write are contiguous. */
 void sim_peer_received(struct sim_peer *peer, const uint8_t *bytes, size_t n);
+/* The same over HTTP/2, on a path on which nothing arrives any more. */
+void sim_peer_not_received(struct sim_peer *peer, const uint8_t *bytes, size_t n);
 void sim_peer_lost(struct sim_peer *peer); /* the client has closed; nothing more arrives */
 /* Answer the request that has come in part. */
 void sim_peer_answer(struct sim_peer *peer);
@@ -75,8 +79,9 @@ struct sim_peer {
   int fd;           /* the client's socket, -1: closed */
   void *server;     /* lambda.c's */
   size_t received, sent;
-  bool struck, stalled; /* by sim_fault */
-  int64_t resume_ns;
+  bool struck, stalled; /* nothing arrives any more, in either direction */
+  int64_t resume_ns, stalled_ns, frozen_before_ns;
+  bool http2;
 };
 
 /* Send this many bytes, which stay unchanged until the run ends, after delay_ns, cut into pieces. */
@@ -84,12 +89,20 @@ void sim_peer_send(struct sim_peer *peer, const void *bytes, size_t n, int64_t d
 /* Close after all sent bytes have arrived: with a FIN, or a reset, which may overtake them. */
 void sim_peer_close(struct sim_peer *peer, bool reset);
 
+/* From now on nothing arrives, in either direction, and nobody is told. */
+void sim_peer_stall(struct sim_peer *peer);
+
+struct lm_stream;
+/* The other end of an open stream. */
+const struct sim_peer *sim_peer_of(const struct lm_stream *stream);
+
 unsigned sim_sockets_open(void);
 /* The first connection, as its two ends saw it. */
 struct sim_first {
   size_t received, sent; /* bytes, by the server */
-  size_t left, got;      /* by the client: written (one more if TLS may have a part), and read */
-  bool eof;              /* the last that the client read was the end */
+  size_t left,
+      got;  /* by the client: written (what TLS was offered, too: it may have a part), and read */
+  bool eof; /* the last that the client read was the end */
 };
 const struct sim_first *sim_first_connection(void);
 unsigned sim_connections(void); /* attempts to connect */

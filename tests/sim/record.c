@@ -18,6 +18,7 @@ static const char *const NAMES[N_PROMISES] = {
     [OWN_REPLY] = "own-reply",
     [BOUND] = "bound",
     [BUDGET] = "budget",
+    [AT_STAKE] = "at-stake",
     [PROGRESS] = "progress",
     [SAME_BYTES] = "same-bytes",
     [NOTHING_LEFT] = "nothing-left",

@@ -16,6 +16,7 @@ enum promise {
   OWN_REPLY,     /* a result belongs to the last run of its chunk */
   BOUND,         /* concurrent attempts of a map, and of its function, are within their bounds */
   BUDGET,        /* bytes held are within the budget, except for one chunk per map */
+  AT_STAKE,      /* a lost connection makes at most 128 chunks MAYBE */
   PROGRESS,      /* nothing waits for ever; deadlines and cancellations act in time */
   SAME_BYTES,    /* TLS is offered the same bytes again */
   NOTHING_LEFT,  /* memory, descriptors, connections, windows and budget are back at zero */

@@ -553,3 +553,21 @@ sim_reply_write(const struct sim_call *call, bool close, struct sim_written *out
     add_bytes(&reply, body.at, body.len);
   *out = (struct sim_written){(uint8_t *)reply.at, reply.len, head_len, framing == UNTIL_CLOSE};
 }
+
+void
+sim_reply_write_parts(const struct sim_call *call, struct sim_parts *out)
+{
+  struct text head = {0}, body = {0};
+  char length[24];
+  const char *type_key;
+  bool odd = sim_one_in(sim_reply.odd_one_in);
+  bool no_body = call->status == 204 || call->status == 304;
+  add_head(&head, call, odd, false, &type_key);
+  if (!no_body) {
+    write_body(&body, call, type_key);
+    snprintf(length, sizeof length, "%s%zu", odd ? "00" : "", body.len);
+    if (!sim_one_in(4))
+      add_header(&head, "Content-Length", length, odd);
+  }
+  *out = (struct sim_parts){head.at, head.len, (const uint8_t *)body.at, body.len, odd};
+}

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct sim_peer;
+struct sim_stream;
 
 enum sim_form { SIM_BARE, SIM_JSON, SIM_FRAME }; /* of a request's payload, and of its reply's */
 
@@ -22,6 +23,7 @@ enum sim_word {
 /* One request, from when it was read until its end. */
 struct sim_call {
   struct sim_peer *peer;
+  struct sim_stream *stream; /* of HTTP/2; NULL: HTTP/1.1 */
   unsigned map;
   uint64_t first_item;
   uint32_t n_items, done;
@@ -51,6 +53,16 @@ struct sim_written {
   bool until_close;     /* only the end of the connection ends its body */
 };
 void sim_reply_write(const struct sim_call *call, bool close, struct sim_written *out);
+
+/* A reply over HTTP/2: its head as the text of HTTP/1.1, status line included, and its body. */
+struct sim_parts {
+  const char *head; /* the run's memory */
+  size_t head_len;
+  const uint8_t *body;
+  size_t body_len;
+  bool odd; /* 1xx before it, trailers after it */
+};
+void sim_reply_write_parts(const struct sim_call *call, struct sim_parts *out);
 
 /* Whether a request's payload is that of its chunk. */
 bool sim_payload_is_own(const struct sim_call *call, const char *payload, size_t len);

@@ -11,13 +11,17 @@
 #include "dispatch/dispatch.h"
 #include "fiber.h"
 #include "guard.h"
+#include "h2_server.h"
 #include "lambda.h"
 #include "net.h"
 #include "os.h"
 #include "record.h"
+#include "transport/h2.h"
 #include "transport/pool.h"
 #include "transport/target.h"
 #include "world.h"
+
+enum { MAX_CONNECTIONS = 200000 /* far more than any world needs */ };
 
 /* --- what happens to the process --- */
 
@@ -29,6 +33,8 @@ disturb(void *argument)
   while (!sim_world.over) {
     sim_sleep(sim_between(1000000,
                           sim_world.forks || sim_world.starves ? SIM_SECOND / 5 : 3 * SIM_SECOND));
+    if (!sim_world.over)
+      sim_h2_check_silence();
     if (sim_world.forks && !sim_world.over) {
       record_event("fork");
       sim_fork();
@@ -61,6 +67,9 @@ check_idle(const struct lm_endpoint *endpoint)
       if (pool->site.endpoint == endpoint)
         LM_LIST_EACH (&pool->site.idle, conn)
           idle++;
+      if (pool->site.endpoint == endpoint)
+        LM_LIST_EACH (&pool->site.shared, conn)
+          idle += lm_h2_running(LM_CONTAINER(conn, struct lm_conn, link)) == 0;
     }
     if (atomic_load(&endpoint->idle[i].n) != idle)
       record_broken(NOTHING_LEFT, "%d connections are said to be idle, and %d are",
@@ -84,6 +93,8 @@ check_left(void)
     record_broken(NOTHING_LEFT, "a map's bound");
   for (unsigned i = 0; i < dispatch->n_endpoints; i++)
     check_idle(dispatch->endpoints[i]);
+  if (!sim_world.starves)
+    sim_h2_check_left();
 }
 
 /* As an interpreter does that ends while others may still map. */
@@ -169,6 +180,8 @@ sim_run_world(void)
     return false;
   for (unsigned i = 0; i < sim_world.n_maps; i++)
     sim_check_items(&sim_world.maps[i]);
+  if (sim_connections() > MAX_CONNECTIONS)
+    record_broken(PROGRESS, "%u connections were tried", sim_connections());
   if (sim_sockets_open() != 0)
     record_broken(NOTHING_LEFT, "%u connections", sim_sockets_open());
   if (sim_events_open() != 0)
@@ -213,7 +226,7 @@ static int
 run_many(const void *argument)
 {
   const struct many *many = argument;
-  uint64_t made = 0, seed = many->seed, seeds = 0, violations = 0;
+  uint64_t made = 0, over_http2 = 0, seed = many->seed, seeds = 0, violations = 0;
   double began = cpu_s();
   for (; made < many->count && violations == 0; seeds++) {
     sim_guard_at("seed %llu", (unsigned long long)(seed + seeds));
@@ -222,10 +235,13 @@ run_many(const void *argument)
       printf("seed %llu: %s\n", (unsigned long long)(seed + seeds), record_first());
     }
     made += sim_invocations();
+    over_http2 += sim_invocations_over_http2();
   }
-  printf("%llu invocations, %llu seeds, %llu violations, %.0f invocations a second of CPU\n",
+  printf("%llu invocations, %llu seeds, %llu violations, %.0f invocations a second of CPU, "
+         "%.0f %% over HTTP/2\n",
          (unsigned long long)made, (unsigned long long)seeds, (unsigned long long)violations,
-         (double)made / (cpu_s() - began + 1e-9));
+         (double)made / (cpu_s() - began + 1e-9),
+         100 * (double)over_http2 / (double)(made + !made));
   return violations == 0 ? 0 : 1;
 }
 

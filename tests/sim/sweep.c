@@ -387,6 +387,7 @@ sweep_all(const void *argument)
   kept = sweep_refusal(&REFUSALS[i], &runs);
   EACH(IDLE, i)
   kept = sweep_idle(&IDLE[i], &runs);
+  kept = kept && sim_sweep_h2(&runs);
   printf("%llu faults, %d violations, %.1f s of CPU\n", (unsigned long long)runs, kept ? 0 : 1,
          (double)(clock() - began) / CLOCKS_PER_SEC);
   return kept ? 0 : 1;

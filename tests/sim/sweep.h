@@ -41,6 +41,9 @@ struct sim_tally {
   uint64_t runs;
 };
 
+/* The same of one connection over HTTP/2 (sweep_h2.c). */
+bool sim_sweep_h2(uint64_t *runs);
+
 /* After a run: how they did, and how they must. */
 void sim_count(struct sim_tally *is);
 void sim_expect(const struct sim_sweep *sweep, struct sim_tally *want);

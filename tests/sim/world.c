@@ -5,6 +5,7 @@
 
 #include "dispatch/dispatch.h"
 #include "fiber.h"
+#include "h2_server.h"
 #include "lambda.h"
 #include "net.h"
 #include "os.h"
@@ -27,7 +28,7 @@ static void
 choose_place(struct sim_place *place, unsigned index)
 {
   static const char *const hosts[] = {"lambda.test", "192.0.2.1", "2001:db8::1"};
-  place->tls = sim_one_in(2);
+  place->tls = sim_world.crowded ? !sim_one_in(8) : sim_one_in(2);
   place->host = hosts[index == 0 ? 0 : sim_below(3)];
   place->port = sim_one_in(4) ? 8443 : place->tls ? 443 : 80;
   if (sim_one_in(5)) {
@@ -36,6 +37,39 @@ choose_place(struct sim_place *place, unsigned index)
   }
   if (place->tls && sim_one_in(4))
     place->ca_file = "/ca.pem";
+  place->http_version = sim_one_in(8) ? LM_HTTP_1 : sim_one_in(8) ? LM_HTTP_2 : LM_HTTP_ANY;
+  if (!place->tls && !sim_one_in(8))
+    place->http_version = LM_HTTP_ANY; /* HTTP/2 is refused there */
+}
+
+/* HTTP/2, if a server has chosen it. */
+static void
+choose_http2(bool calm)
+{
+  sim_h2 = (struct sim_h2_options){0};
+  sim_h2.streams = sim_one_in(4) ? 1 + (unsigned)sim_below(10) : 0;
+  sim_h2.limited = sim_one_in(4);
+  sim_h2.window = sim_one_in(3) ? 0 : 200 + (unsigned)sim_below(sim_one_in(2) ? 5000 : 1000000);
+  sim_h2.late_one_in = rarely(6);
+  sim_h2.change_one_in = rarely(60);
+  sim_h2.slow_one_in = rarely(10);
+  sim_h2.pad_one_in = rarely(6);
+  if (sim_world.crowded) {
+    sim_h2.streams = 0;
+    sim_lambda.concurrency = 10000;
+    sim_lambda.duration_ns = 40 * SIM_SECOND;
+    sim_world.budget_bytes = 64 << 20;
+    sim_options.descriptors = 1000;
+    sim_net.send_buffer = 200000;
+    sim_h2.limited = false;
+  }
+  if (calm)
+    return;
+  sim_h2.refuse_one_in = rarely(30);
+  sim_h2.go_away_one_in = rarely(60);
+  sim_h2.dead_one_in = sim_world.crowded ? 100 : rarely(200);
+  if (sim_world.crowded && sim_one_in(2))
+    sim_net.refuse_one_in = 2 + (unsigned)sim_below(2); /* few connections have all */
 }
 
 /* What goes wrong by itself. */
@@ -84,6 +118,8 @@ choose_map(struct sim_map *map, unsigned index)
   map->index = index;
   map->target = (unsigned)sim_below(sim_world.n_targets);
   map->n_items = 1 + (unsigned)sim_below(sim_one_in(4) ? SIM_MAX_ITEMS : 40);
+  if (sim_world.crowded)
+    map->n_items = SIM_MAX_ITEMS;
   map->form = sim_one_in(3) ? SIM_BARE : sim_one_in(2) ? SIM_JSON : SIM_FRAME;
   map->idempotent = sim_one_in(2);
   map->named = sim_one_in(10);
@@ -104,9 +140,19 @@ choose_map(struct sim_map *map, unsigned index)
     map->payload_bytes = 6300000; /* more than Lambda accepts */
     map->n_items = 1 + (unsigned)sim_below(6);
   }
+  if (sim_h2.limited && sim_h2.window > 0 && map->payload_bytes > 30 * sim_h2.window)
+    map->payload_bytes = 30 * sim_h2.window;
   map->cancelled_elsewhere = map->cancel_ns != 0 && sim_one_in(2);
   map->chunk = map->form != SIM_BARE ? 1 + (unsigned)sim_below(7) : 1;
-  map->adaptive = map->form != SIM_BARE && sim_one_in(3);
+  if (sim_world.crowded) { /* but what they send is little */
+    map->payload_bytes = sim_below(2000);
+    map->chunk = 1;
+    map->invocation_ms = sim_one_in(2) ? sim_between(200, 5000) : map->invocation_ms;
+    map->cancelled_elsewhere = false;
+    map->cancel_ns = map->close_ns = 0;
+    map->timeout_ms = -1;
+  }
+  map->adaptive = map->form != SIM_BARE && sim_one_in(3) && !sim_world.crowded;
   if (map->invocation_ms < 0 && sim_lambda.silent_one_in > 0 && map->timeout_ms < 0)
     map->invocation_ms = 30000; /* or the caller waits for a silent reply for ever, as requested */
 }
@@ -116,6 +162,7 @@ sim_choose_world(void)
 {
   bool calm = sim_one_in(4);
   memset(&sim_world, 0, sizeof sim_world);
+  sim_world.crowded = sim_one_in(20);
   sim_world.n_targets = 1 + (unsigned)sim_below(SIM_MAX_TARGETS);
   for (unsigned i = 0; i < sim_world.n_targets; i++)
     choose_place(&sim_world.places[i], i);
@@ -133,12 +180,13 @@ sim_choose_world(void)
   sim_options.clock_error_s = sim_one_in(6) ? sim_between(-4000, 4000) : 0;
   sim_options.no_thread_one_in = rarely(20);
   sim_options.look_up_fails_one_in = rarely(10);
-  sim_options.own_store = sim_one_in(2);
+  sim_options.own_store = !sim_one_in(4);
   sim_options.short_at_thread_one_in = sim_world.starves ? 2 : 0;
   sim_net = (struct sim_net_options){0};
   sim_net.latency_ns = sim_between(10000, sim_one_in(3) ? 80000000 : 1000000);
   sim_net.connect_ns = sim_between(10000, sim_one_in(6) ? 8 * SIM_SECOND : 100000000);
   sim_net.small_one_in = rarely(10);
+  sim_net.http2_of_8 = sim_one_in(4) ? (unsigned)sim_below(8) : 8;
   sim_net.send_buffer = sim_one_in(3) ? 200 + sim_below(5000) : 200000;
   sim_fault = (struct sim_fault){.kind = SIM_NO_FAULT};
   sim_refusals = (struct sim_refusals){.how = SIM_CONNECTS};
@@ -158,6 +206,7 @@ sim_choose_world(void)
     sim_reply.large_one_in = 4; /* CPU threads run out of memory, too */
   if (!calm)
     choose_trouble();
+  choose_http2(calm);
   sim_world.n_maps = 1 + (unsigned)sim_below(SIM_MAX_MAPS);
   for (unsigned i = 0; i < sim_world.n_maps; i++)
     choose_map(&sim_world.maps[i], i);
@@ -184,6 +233,9 @@ sim_simple_world(const struct sim_simple *simple)
   sim_lambda = (struct sim_lambda_options){.concurrency = 1000, .duration_ns = 1000000};
   sim_script = (struct sim_script){.request = 0};
   sim_reply = (struct sim_reply_options){0};
+  sim_h2 = (struct sim_h2_options){0};
+  sim_options.own_store = simple->http2;
+  sim_net.http2_of_8 = simple->http2 ? 8 : 0;
   sim_world.maps[0] =
       (struct sim_map){.n_items = simple->n_items,
                        .chunk = 1,
@@ -248,9 +300,12 @@ open_target(const struct sim_place *place)
                                    .proxy = place->proxy,
                                    .proxy_host = place->proxy_host,
                                    .proxy_port = 3128,
-                                   .ca_file = place->ca_file};
+                                   .ca_file = place->ca_file,
+                                   .http_version = place->http_version};
   unsigned fits = lm_dispatch_descriptor_cap(sim_world.dispatch);
-  unsigned most = simple ? 1 : 1 + (unsigned)sim_below(sim_one_in(2) ? 4 : 64);
+  unsigned most = simple              ? 1
+                  : sim_world.crowded ? 100 + (unsigned)sim_below(700)
+                                      : 1 + (unsigned)sim_below(sim_one_in(2) ? 4 : 64);
   struct lm_target_spec how = {.region = "us-east-1",
                                .access_key = access_key,
                                .secret_key = "secret",
@@ -277,6 +332,8 @@ open_target(const struct sim_place *place)
         lm_seams.unix_s() + sim_lambda.expires_ns / SIM_SECOND; /* otherwise a reply reports it */
   struct lm_endpoint *endpoint = lm_dispatch_endpoint(sim_world.dispatch, &where, &err);
   unsigned cap = simple || !sim_one_in(4) ? 64 : (unsigned)sim_below(20);
+  if (sim_world.crowded)
+    cap = 1000;
   struct lm_function *function =
       lm_sched_function(&sim_world.dispatch->sched, key, cap, sim_now(), &err);
   if (endpoint != NULL && function != NULL)

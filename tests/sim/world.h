@@ -8,6 +8,7 @@
 #include "fiber.h"
 #include "policy/chunk.h"
 #include "reply.h"
+#include "transport/endpoint.h"
 
 struct lm_coder;
 struct lm_dispatch;
@@ -47,6 +48,7 @@ struct sim_place { /* the location of a target */
   bool tls;
   const char *host, *proxy, *proxy_host, *ca_file;
   uint16_t port;
+  enum lm_http_version http_version;
 };
 
 struct sim_world {
@@ -54,7 +56,7 @@ struct sim_world {
   struct sim_place places[SIM_MAX_TARGETS];
   unsigned n_maps, n_targets, maps_left;
   bool simple; /* for the sweep: only usual choices */
-  bool forks, starves, starts_starved;
+  bool forks, starves, starts_starved, crowded /* many chunks at once */;
   int64_t freeze_ns, shut_down_ns; /* 0: never */
   size_t budget_bytes;
   struct lm_dispatch *dispatch;
@@ -70,7 +72,7 @@ extern struct sim_world sim_world;
 void sim_choose_world(void);
 /* One map, whose chunks of one item go one after the other; nothing fails in it. */
 struct sim_simple {
-  bool tls, idempotent, by_name, by_proxy;
+  bool tls, http2, idempotent, by_name, by_proxy;
   enum sim_form form;
   unsigned n_items;
   size_t payload_bytes, send_buffer; /* 0: small, and large */
