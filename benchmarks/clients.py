@@ -15,6 +15,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -39,6 +40,7 @@ def lambdamap(url: str, ca_file: str, function: str, n: int, at_once: int) -> An
         ca_file=ca_file if parts.scheme == "https" else None, ca_path=None,
         max_concurrency=at_once, max_attempts=3, max_connect_ms=30_000,
         connect_patience_ms=30_000,
+        http_version=None,
     )  # fmt: skip
     flight = _net.open_map(
         target, envelope=None, map_id="0" * 32, compression=False, idempotent=False,
@@ -220,6 +222,20 @@ def wrk(url: str, function: str, seconds: float, at_once: int) -> dict[str, floa
     requests = int(done.stderr.strip().split()[-1])
     cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     return {"cpu_us": cpu / requests * 1e6, "per_s": requests / max(1, int(seconds))}
+
+
+def h2load(url: str, function: str, n: int, streams: int) -> dict[str, float]:
+    """h2load, unsigned, on 8 connections: what HTTP/2 costs. CPU per request of its one thread."""
+    command = ["h2load", f"-n{n}", "-c8", f"-m{streams}", "-t1", url + PATH.format(function)]
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    with tempfile.NamedTemporaryFile() as body:
+        body.write(BODY)
+        body.flush()
+        done = subprocess.run([*command, "-d", body.name], capture_output=True, check=True)
+    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert f" {n} succeeded".encode() in done.stdout, done.stdout
+    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return {"cpu_us": cpu / n * 1e6, "per_s": n / seconds, "seconds": seconds}
 
 
 def peak_mb() -> float:

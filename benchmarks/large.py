@@ -30,6 +30,7 @@ def _open(url: str, function: str, at_once: int) -> Any:
         secret_key="secret", token=None, expires_at=None, headers=(), proxy=None,
         ca_file=None, ca_path=None, max_concurrency=at_once, max_attempts=3, max_connect_ms=30_000,
         connect_patience_ms=30_000,
+        http_version=None,
     )  # fmt: skip
     return _net.open_map(
         target, envelope=None, map_id="0" * 32, compression=False, idempotent=False,

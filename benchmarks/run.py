@@ -35,6 +35,7 @@ import lambdamap
 PARTS = (
     "instructions",
     "dispatch",
+    "h2",
     "codec",
     "map",
     "model",
@@ -212,6 +213,39 @@ def _connecting(target: Target, quick: bool) -> str:
     return f"\n### {title}\n\n" + table(("client", "CPU", "memory, request included"), rows)
 
 
+def http2(quick: bool) -> str:
+    """The dispatcher over HTTP/2 and over HTTP/1.1 with TLS, and h2load, which signs nothing."""
+    runs = (
+        ("2 KB each way, 64 at once", "now", 20_000, 64, True),
+        ("replies after 0.5 to 1.5 s, 1,000 at once", "u1500", 3_000, 1_000, True),
+        ("100 ms, 1,000 at once from cold", "d100", 1_000, 1_000, False),
+    )
+    text = ""
+    with Target() as target:
+        for title, function, n, at_once, warm in runs:
+            n = n // 50 if quick else n
+            job = {"ca_file": target.ca_file, "function": function, "n": n, "at_once": at_once}
+            found: dict[str, list[dict[str, float]]] = {}
+            for _ in range(1 if quick else 5):
+                urls = {"lambdamap, HTTP/2": target.http2_url(), "lambdamap": target.url(True)}
+                for name, url in urls.items():
+                    figures = clients.measure("lambdamap", warm=warm, url=url, **job)
+                    found.setdefault(name, []).append(figures)
+                if shutil.which("h2load"):
+                    streams = max(1, at_once // 8)
+                    figures = clients.h2load(target.http2_url(), function, n, streams)
+                    found.setdefault("h2load, unsigned", []).append({**figures, "rss_mb": 0.0})
+            rows = []
+            for name, figures in found.items():
+                cpu, seconds, mb = (
+                    median(f[what] for f in figures) for what in ("cpu_us", "seconds", "rss_mb")
+                )
+                rows.append((name, f"{cpu:.0f}", f"{seconds:.2f}", f"{mb:.0f}" if mb else ""))
+            text += f"\n### {title}\n\n"
+            text += table(("client", "CPU us", "seconds in all", "MB"), rows)
+    return text
+
+
 def codec(quick: bool) -> str:
     """Encode, decode and wire ratios."""
     rows = codec_rows.rows(0.005 if quick else 0.2)
@@ -334,6 +368,7 @@ def instructions(quick: bool) -> str:
 RUNS = {
     "instructions": instructions,
     "dispatch": dispatch,
+    "h2": http2,
     "codec": codec,
     "map": whole_map,
     "model": models,

@@ -26,7 +26,7 @@ class Target:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self.folder = Path(self._folder.name)
-        self.plain, self.tls = _free_port(), _free_port()
+        self.plain, self.tls, self.http2 = _free_port(), _free_port(), _free_port()
         self.ca_file = str(self.folder / "cert.pem")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -43,6 +43,7 @@ class Target:
             "MODULES": modules,
             "PLAIN": str(self.plain),
             "TLS": str(self.tls),
+            "HTTP2": str(self.http2),
             "REPLY": _codec.encode_text([[49], {}], compression=False),
         }
         for name, value in values.items():
@@ -70,6 +71,10 @@ class Target:
             self._process.terminate()
             self._process.wait()
         self._folder.cleanup()
+
+    def http2_url(self) -> str:
+        """Base URL where ALPN offers HTTP/2 as well."""
+        return f"https://localhost:{self.http2}"
 
     def url(self, tls: bool) -> str:
         """Base URL of the Invoke API."""
