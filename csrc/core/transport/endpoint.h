@@ -50,12 +50,11 @@ struct lm_endpoint {
   struct x509_store_st *store; /* never freed; NULL without TLS or if not usable (tls.h) */
   char *dial_host;             /* host, or the proxy's host */
   uint16_t dial_port;
-  enum lm_http_version http_version;  /* that is wanted */
-  bool offers_http2;                  /* it is wanted, over TLS that we can set up */
-  atomic_int speaks;                  /* enum lm_http_version of the last connection; ANY: there was
-                                        none; changes */
-  bool literal;                       /* dial_host is an address: no look-up */
-  atomic_int_fast64_t clock_offset_s; /* to add to our clock when signing; changes */
+  enum lm_http_version http_version; /* that is wanted */
+  bool offers_http2;                 /* it is wanted, over TLS that we can set up */
+  atomic_int speaks; /* enum lm_http_version of the last connection; ANY: there was none; changes */
+  bool literal;      /* dial_host is an address: no look-up */
+  atomic_int_fast64_t clock_offset_s;     /* to add to our clock when signing; changes */
   struct lm_idle idle[LM_MAX_IO_THREADS]; /* by the thread's index */
   struct lm_addresses *known;             /* private to endpoint.c; changes */
 };

@@ -11,15 +11,14 @@
 #include "transport/request.h"
 
 enum {
-  MOST_STREAMS =
-      128, /* on one connection, whatever the peer allows: a lost connection must not make more
-                         chunks MAYBE */
-  SEND_BYTES = 65536, /* taken from lm_http2 at once */
-  RECORD_BYTES =
-      16384, /* written at once: one record of TLS. If that fails, the peer cannot read any of
-                           it; of several it may have read the first */
+  /* On one connection, whatever the peer allows: a lost one must not make more chunks MAYBE. */
+  MOST_STREAMS = 128,
+  SEND_BYTES = 65536,  /* taken from lm_http2 at once */
   FRAME_BYTES = 65536, /* by which it may exceed that */
-  TURN_BYTES = 65536   /* sent or received per turn, before other connections have theirs */
+  /* Written at once: one record of TLS. If that fails, the peer cannot read any of it; of several it may
+   * have read the first. */
+  RECORD_BYTES = 16384,
+  TURN_BYTES = 65536 /* sent or received per turn, before other connections have theirs */
 };
 
 /* A job's stream. */
@@ -392,15 +391,12 @@ h2_receive(struct lm_conn *conn, struct lm_error *err)
 static void
 h2_proceed(struct lm_conn *conn)
 {
-  struct lm_error err;
+  struct lm_error send_err, receive_err;
+  bool sent = h2_send(conn, &send_err) == 0;
   /* A peer may have replied and closed: its replies take precedence over our error. */
-  bool sent = h2_send(conn, &err) == 0;
-  struct lm_error send_err = err;
-  bool received = h2_receive(conn, &err) == 0;
-  if (!sent)
-    err = send_err;
+  bool received = h2_receive(conn, &receive_err) == 0;
   if (!sent || !received) {
-    h2_lose(conn, &err);
+    h2_lose(conn, sent ? &receive_err : &send_err);
     return;
   }
   if (conn->slice == 0 && lm_http2_has_output(&conn->h2->http2))

@@ -12,11 +12,10 @@
 struct lm_pool {
   struct lm_node link; /* in its I/O thread's list */
   struct lm_site site;
-  struct lm_list
-      waiting;     /* owned; jobs that wait for the endpoint's address, or for a connection that
-                             other jobs may use as well */
-  int64_t look_ns; /* when to look at them again */
+  /* Owned; jobs that wait for the endpoint's address, or for a connection that others may use as well. */
+  struct lm_list waiting;
   unsigned n_waiting;
+  int64_t look_ns;   /* when to look at them again */
   int64_t failed_ns; /* when connecting failed last; 0: never */
 };
 

@@ -30,7 +30,7 @@ class Stats:
     streams : int
         Requests that went over HTTP/2, each on a stream of a connection that others share.
     bytes_sent, bytes_received : int
-        Over all requests, including HTTP headers, excluding TLS.
+        Over all requests, including the headers of HTTP/1.1, excluding TLS.
     worker_seconds : float
         Total time spent in f, as measured by the workers.
     in_flight : int
