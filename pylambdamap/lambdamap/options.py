@@ -121,10 +121,10 @@ class Options:
         "File of CA certificates. None: ``AWS_CA_BUNDLE``, then the system's",
         flag=True,
     )  # fmt: skip
-    http_version: str | None = option(
-        None, WHERE, choice("1.1", "2"),
-        'HTTP version to the endpoint. None: HTTP/2 if the endpoint offers it over TLS, else 1.1; '
-        '"2": HTTP/2 or `ConfigError`. The local Lambda has 1.1',
+    http_version: str = option(
+        "1.1", WHERE, choice("1.1", "2", "auto"),
+        'HTTP version to the endpoint. "2": HTTP/2 over TLS, or `ConfigError`; "auto": HTTP/2 if the '
+        "endpoint offers it, else 1.1. The local Lambda has 1.1",
     )  # fmt: skip
     backend: Any = option(
         "auto", WHERE, BACKEND,

@@ -53,12 +53,16 @@ class Site:
         return self._authority.ca_file
 
     def target(self, server: Server, **changes: Any) -> Any:
+        if self.scheme == "h2":
+            changes.setdefault("http_version", None)
         return open_target(server.url, ca_file=self._authority.ca_file, **changes)
 
     def options(self, server: Server, **changes: Any) -> dict[str, Any]:
         """Return options of a `lambdamap.map` for the server."""
         if self.scheme != "plain":
             changes.setdefault("ca_bundle", str(self._authority.ca_file))
+        if self.scheme == "h2":
+            changes.setdefault("http_version", "auto")
         return api_options(server, **changes)
 
     def map(

@@ -182,7 +182,7 @@ import os, signal, sys, threading, time
 sys.path[:0] = {support!r}
 import lambdamap, tasks
 options = dict(function="f", endpoint_url={url!r}, region="eu-central-1", credentials=("k", "s"),
-               chunksize=1, progress=False, ca_bundle={ca!r})
+               chunksize=1, progress=False, ca_bundle={ca!r}, http_version={version!r})
 {setup}
 ready = threading.Semaphore(0)
 def press():
@@ -235,6 +235,7 @@ def test_row_47_ctrl_c(site: Any, setup: str, delays: tuple[float, ...]) -> None
     code = INTERRUPTED.format(
         support=[str(place) for place in SUPPORT], url=server.url, setup=textwrap.dedent(setup), delays=delays,
         ca=str(site.ca_file),
+        version="auto" if site.scheme == "h2" else "1.1",
     )  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60

@@ -18,7 +18,7 @@ struct store {
 static struct lm_mutex lock = LM_MUTEX_INITIALIZER;
 static bool usable;           /* set once, before any thread of ours runs */
 static struct store *stores;  /* guarded by lock; lives as long as the process */
-static int chosen_index = -1; /* of lm_tls_offer_http2; guarded by lock */
+static int chosen_index = -1; /* where an SSL_CTX keeps `chosen`; set once, as `usable` */
 
 void
 lm_tls_set_transport(const char *ssl_version)
@@ -26,6 +26,8 @@ lm_tls_set_transport(const char *ssl_version)
   /* "OpenSSL/3.0.15" against "OpenSSL 3.0.15 3 Sep 2024 ..." */
   const char *ours = lm_tls_version();
   usable = false;
+  if (chosen_index < 0)
+    chosen_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
   if (ssl_version == NULL || strncmp(ssl_version, "OpenSSL/", 8) != 0 ||
       strncmp(ours, "OpenSSL ", 8) != 0)
     return;
@@ -150,18 +152,6 @@ lm_tls_use_store(void *ssl_ctx, struct x509_store_st *store)
   SSL_CTX_set_keylog_callback(ssl_ctx, NULL); /* libcurl sets one if SSLKEYLOGFILE is set */
 }
 
-/* Where an SSL_CTX keeps `chosen`; negative: out of memory. */
-static int
-tls_chosen_index(void)
-{
-  lm_mutex_lock(&lock);
-  if (chosen_index < 0)
-    chosen_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-  int index = chosen_index;
-  lm_mutex_unlock(&lock);
-  return index;
-}
-
 static void
 tls_on_info(const SSL *ssl, int where, int result)
 {
@@ -170,7 +160,7 @@ tls_on_info(const SSL *ssl, int where, int result)
   (void)result;
   if (!(where & SSL_CB_HANDSHAKE_DONE))
     return;
-  bool *chosen = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), tls_chosen_index());
+  bool *chosen = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), chosen_index);
   SSL_get0_alpn_selected(ssl, &name, &len);
   *chosen = len == 2 && memcmp(name, "h2", 2) == 0;
 }
@@ -179,7 +169,7 @@ int
 lm_tls_offer_http2(void *ssl_ctx, bool *chosen)
 {
   static const unsigned char offered[] = "\x02h2\x08http/1.1";
-  if (tls_chosen_index() < 0 || SSL_CTX_set_ex_data(ssl_ctx, tls_chosen_index(), chosen) != 1 ||
+  if (chosen_index < 0 || SSL_CTX_set_ex_data(ssl_ctx, chosen_index, chosen) != 1 ||
       SSL_CTX_set_alpn_protos(ssl_ctx, offered, sizeof offered - 1) != 0)
     return -1;
   SSL_CTX_set_info_callback(ssl_ctx, tls_on_info);

@@ -267,7 +267,8 @@ conn_on_opened(void *owner, bool connected)
     return;
   }
   if (endpoint->http_version == LM_HTTP_2 && !conn->stream.http2) {
-    lm_error_set(&err, LM_E_SYSTEM, "%s does not offer HTTP/2: set http_version to None or \"1.1\"",
+    lm_error_set(&err, LM_E_SYSTEM,
+                 "%s does not offer HTTP/2: set http_version to \"auto\" or \"1.1\"",
                  endpoint->authority);
     conn_give_up(conn, LM_FAIL_CONFIG, true, &err);
     return;

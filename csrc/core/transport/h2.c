@@ -112,7 +112,8 @@ h2_close_request(struct lm_conn *conn, struct request *request)
 {
   struct lm_h2 *h2 = conn->h2;
   struct lm_job *job = request->job;
-  job->touched = request->stream.sent_from < h2->offered;
+  /* What http2 has given is sent even if the stream is given up, unless the connection is. */
+  job->touched = request->stream.sent_from < (h2->http2.failed ? h2->offered : h2->http2.given);
   job->bytes_sent += request->stream.body_sent;
   job->bytes_received += job->reply.len;
   if (request->stream.head_done)
@@ -170,7 +171,8 @@ h2_settle(struct lm_conn *conn)
   struct lm_http2 *http2 = &conn->h2->http2;
   for (struct lm_http2_stream *stream; (stream = lm_http2_next_ended(http2)) != NULL;)
     h2_end_request(conn, LM_CONTAINER(stream, struct request, stream));
-  if (!http2->failed && !(http2->going_away && http2->n_running == 0))
+  bool useless = http2->going_away || (http2->settled && lm_http2_may_open(http2) == 0);
+  if (!http2->failed && !(useless && http2->n_running == 0))
     return false;
   conn->site->changed = true;
   lm_conn_close(conn);
@@ -391,12 +393,17 @@ h2_receive(struct lm_conn *conn, struct lm_error *err)
 static void
 h2_proceed(struct lm_conn *conn)
 {
-  struct lm_error send_err, receive_err;
-  bool sent = h2_send(conn, &send_err) == 0;
-  /* A peer may have replied and closed: its replies take precedence over our error. */
-  bool received = h2_receive(conn, &receive_err) == 0;
-  if (!sent || !received) {
-    h2_lose(conn, sent ? &receive_err : &send_err);
+  struct lm_error err;
+  /* First what has come: a connection that was closed meanwhile is given no new streams. */
+  if (h2_receive(conn, &err) != 0) {
+    h2_lose(conn, &err);
+    return;
+  }
+  if (h2_send(conn, &err) != 0) {
+    struct lm_error ignored;
+    /* A peer may have replied and closed: its replies take precedence over our error. */
+    (void)h2_receive(conn, &ignored);
+    h2_lose(conn, &err);
     return;
   }
   if (conn->slice == 0 && lm_http2_has_output(&conn->h2->http2))

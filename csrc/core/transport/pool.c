@@ -217,12 +217,19 @@ pool_start_h2(struct lm_pool *pool, struct lm_conn *conn)
     lm_conn_note_connection(conn, LM_CONTAINER(lm_list_first(&pool->waiting), struct lm_job, link));
 }
 
-/* Whether a connection over HTTP/2 takes another job. */
+/* Whether a connection over HTTP/2 is for bodies of this size, and not too old for new streams. */
 static bool
-pool_has_room(const struct lm_pool *pool)
+pool_suits(const struct lm_conn *conn, bool large, int64_t now_ns)
+{
+  return conn->large == large && now_ns - conn->born_ns <= MAX_LIFE_NS;
+}
+
+/* Whether a connection over HTTP/2 takes another such job. */
+static bool
+pool_has_room(const struct lm_pool *pool, bool large, int64_t now_ns)
 {
   LM_LIST_EACH (&pool->site.shared, node)
-    if (lm_h2_room(pool_conn(node)) > 0)
+    if (pool_suits(pool_conn(node), large, now_ns) && lm_h2_room(pool_conn(node)) > 0)
       return true;
   return false;
 }
@@ -253,8 +260,9 @@ pool_on_not_opened(struct lm_conn *conn, const struct lm_outcome *outcome,
   unsigned share = outcome->stops_map ? pool->n_waiting : (pool->n_waiting + opening - 1) / opening;
   pool->site.changed = true;
   pool->failed_ns = turn->now_ns;
+  bool others = pool_has_room(pool, conn->large, turn->now_ns);
   lm_conn_close(conn);
-  if (!outcome->stops_map && pool_has_room(pool))
+  if (!outcome->stops_map && others)
     return;
   for (; share > 0; share--) {
     struct lm_job *job = pool_next_waiting(pool);
@@ -283,10 +291,10 @@ pool_share(struct lm_pool *pool, struct lm_job *job, int64_t now_ns)
   }
   LM_LIST_EACH (&site->shared, node) {
     struct lm_conn *conn = pool_conn(node);
-    if (conn->large != large || now_ns - conn->born_ns > MAX_LIFE_NS)
+    if (!pool_suits(conn, large, now_ns))
       continue;
-    if (lm_h2_room(conn) == 0) {
-      opening += !lm_h2_settled(conn);
+    if (lm_h2_room(conn) == 0) { /* its SETTINGS may be about to come */
+      opening += !lm_h2_settled(conn) && now_ns - conn->born_ns < FAILED_NS;
       young += !lm_h2_settled(conn) && now_ns - conn->born_ns < FAIR_NS;
       continue;
     }
@@ -339,7 +347,8 @@ lm_pool_send(struct lm_pool *pool, struct lm_job *job, bool claimed, int64_t now
   if (claimed)
     lm_endpoint_add_idle(endpoint, pool->site.turn->index,
                          1); /* the claimed one was closed and subtracted */
-  if (atomic_load(&endpoint->speaks) != LM_HTTP_1)
+  if (atomic_load(&endpoint->speaks) != LM_HTTP_1 ||
+      pool_has_room(pool, job->body.len > SMALL_BYTES, now_ns))
     return pool_share(pool, job, now_ns);
   switch (pool_dial(pool, job, false, now_ns)) {
   case DIAL_LATER:
@@ -369,11 +378,13 @@ lm_pool_retry_waiting(struct lm_pool *pool, int64_t now_ns)
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
     pool->n_waiting--;
     if (job->deadline_ns <= now_ns) {
-      lm_coding_fail(job, LM_RAN_NOT, LM_FAIL_DEADLINE, "deadline exceeded while %s",
-                     lm_list_empty(&pool->site.connecting) ? "looking up the endpoint"
-                                                           : "connecting");
+      job->outcome = lm_outcome_of_loss(false, 0, LM_FAIL_DEADLINE);
+      lm_error_set(&job->error, LM_E_SYSTEM, "deadline exceeded while %s",
+                   !lm_list_empty(&pool->site.connecting) ? "connecting"
+                   : !lm_list_empty(&pool->site.shared)   ? "waiting for a connection"
+                                                          : "looking up the endpoint");
       turn->ended(turn->context, job);
-    } else if (atomic_load(&job->batch->cancelled)) {
+    } else if (lm_batch_given_up(job->batch)) {
       lm_coding_fail(job, LM_RAN_NOT, LM_FAIL_CANCELLED, "cancelled");
       turn->ended(turn->context, job);
     } else if (!lm_pool_send(pool, job,

@@ -105,7 +105,7 @@ def open_target(
         max_attempts=attempts or 3,
         max_connect_ms=min(_CONNECT_MS, patience_ms),
         connect_patience_ms=patience_ms,
-        http_version=options.http_version,
+        http_version=None if options.http_version == "auto" else options.http_version,
     )
     keys = route.credentials
     # Newer keys from the same source reuse its Target; keys of another caller get their own.

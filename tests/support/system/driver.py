@@ -57,7 +57,7 @@ def open_target(url: str, *, ca_file: Path | None = None, **changes: Any) -> _ne
         "max_attempts": 3,
         "max_connect_ms": 20_000,
         "connect_patience_ms": 300,
-        "http_version": None,
+        "http_version": "1.1",
     }
     return _net.open_target(**{**arguments, **changes})
 
