@@ -10,9 +10,8 @@
 #include "transport/target.h"
 
 enum {
-  SHARED_CONNECTIONS =
-      8, /* over HTTP/2, of all I/O threads: more only once these are full. Up to 8 cost
-                             the same, 64 twice as much */
+  /* Over HTTP/2, of all I/O threads: more only once these are full. Up to 8 cost the same, 64 twice as much. */
+  SHARED_CONNECTIONS = 8,
   SMALL_BYTES = 65536 /* a larger body goes to connections that small ones do not use */
 };
 
@@ -217,11 +216,14 @@ pool_start_h2(struct lm_pool *pool, struct lm_conn *conn)
     lm_conn_note_connection(conn, LM_CONTAINER(lm_list_first(&pool->waiting), struct lm_job, link));
 }
 
-/* Whether a connection over HTTP/2 is for bodies of this size, and not too old for new streams. */
+/* Whether a connection over HTTP/2 is for bodies of this size, not too old for new streams, and not silent for
+ * so long that it is sent a PING first. */
 static bool
 pool_suits(const struct lm_conn *conn, bool large, int64_t now_ns)
 {
-  return conn->large == large && now_ns - conn->born_ns <= MAX_LIFE_NS;
+  bool old =
+      lm_h2_running(conn) == 0 ? pool_is_old(conn, now_ns) : now_ns - conn->born_ns > MAX_LIFE_NS;
+  return conn->large == large && !old && now_ns < lm_h2_due(conn);
 }
 
 /* Whether a connection over HTTP/2 takes another such job. */
@@ -277,9 +279,10 @@ pool_on_not_opened(struct lm_conn *conn, const struct lm_outcome *outcome,
 /* Over HTTP/2, or if that is not known yet: on the connection with the fewest streams, while there are
  * connections enough; else on a new one, once it is open. */
 static bool
-pool_share(struct lm_pool *pool, struct lm_job *job, int64_t now_ns)
+pool_share(struct lm_pool *pool, struct lm_job *job)
 {
   struct lm_site *site = &pool->site;
+  int64_t now_ns = lm_seams.now_ns(); /* the turn's may be that of a stop, as in lm_pool_send */
   bool large = job->body.len > SMALL_BYTES;
   unsigned open = 0, opening = 0, young = 0, running = 0;
   unsigned most = (SHARED_CONNECTIONS + site->turn->n_threads - 1) / site->turn->n_threads;
@@ -345,11 +348,11 @@ lm_pool_send(struct lm_pool *pool, struct lm_job *job, bool claimed, int64_t now
     return true;
   }
   if (claimed)
-    lm_endpoint_add_idle(endpoint, pool->site.turn->index,
-                         1); /* the claimed one was closed and subtracted */
+    /* The claimed one was closed and subtracted. */
+    lm_endpoint_add_idle(endpoint, pool->site.turn->index, 1);
   if (atomic_load(&endpoint->speaks) != LM_HTTP_1 ||
       pool_has_room(pool, job->body.len > SMALL_BYTES, now_ns))
-    return pool_share(pool, job, now_ns);
+    return pool_share(pool, job);
   switch (pool_dial(pool, job, false, now_ns)) {
   case DIAL_LATER:
     pool_wait(pool, job);
