@@ -5,6 +5,7 @@ The other rows run over HTTP/2 as well (`site` of conftest.py).
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -262,10 +263,12 @@ def test_row_74_frames_that_are_invalid(site: Any, garbage: bytes) -> None:
     assert connections(server) == [0, 1]
 
 
-def _flood(piece: bytes) -> Step:
+def _endless(pieces: Iterator[bytes]) -> Step:
     def step(connection: Any, request: Request) -> None:
-        while connection.open and connection.connection.send(piece * 1000):
-            pass
+        for piece in pieces:
+            with connection.connection.lock:
+                if not (connection.open and connection.connection.send(piece)):
+                    return
 
     return step
 
@@ -287,22 +290,14 @@ def test_row_75_floods(site: Any, kind: str) -> None:
     start = frame(1, 0, 1, b"\x88") if kind == "continuation" else b""
     if kind == "empty-data":
         start = frame(1, 4, 1, b"\x88")
-    server = site.server([after(frames(start), _flood(FLOODS[kind]))], then=reply(ANSWER))
+    flood = itertools.chain([start], itertools.repeat(FLOODS[kind] * 1000))
+    server = site.server([_endless(flood)], then=reply(ANSWER))
     target = site.target(server)
     (lost,) = invoke(target)
     assert lost.failure in ("protocol", "connection_lost")
     assert lost.ran == ("RAN" if kind == "empty-data" else "MAYBE")
     (answered,) = invoke(target)
     assert (answered.failure, answered.body) == ("", ANSWER)
-
-
-def _endless(pieces: Callable[[], Iterator[bytes]]) -> Step:
-    def step(connection: Any, request: Request) -> None:
-        for piece in pieces():
-            if not connection.open or not connection.connection.send(piece):
-                return
-
-    return step
 
 
 def _header_bomb() -> Iterator[bytes]:
@@ -315,7 +310,7 @@ def _header_bomb() -> Iterator[bytes]:
 
 
 def test_row_75_a_header_bomb(site: Any) -> None:
-    server = site.server([_endless(_header_bomb)], then=reply(ANSWER))
+    server = site.server([_endless(_header_bomb())], then=reply(ANSWER))
     target = site.target(server)
     (lost,) = invoke(target)
     assert lost.failure in ("protocol", "connection_lost")

@@ -30,15 +30,18 @@ _HANG_S = 30.0
 
 
 class H2Connection(Connection):
-    """One accepted connection; its frames are written under its lock."""
+    """One accepted connection; it is written to, and closed, under its lock."""
 
     thread: threading.Thread
     end: Callable[[], None]
     opens_windows = True  # of each stream, as wide as they go
     max_streams: int | None = None  # SETTINGS_MAX_CONCURRENT_STREAMS of this server
 
-    def begin(self) -> None:
+    def __init__(self, server: scripted.Server, sock: socket.socket, number: int) -> None:
+        super().__init__(server, sock, number)
         self.lock = threading.RLock()
+
+    def begin(self) -> None:
         self.window = threading.Condition(self.lock)
         config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
         self.h2 = h2.connection.H2Connection(config=config)
@@ -249,7 +252,9 @@ class H2Server(scripted.Server):
             if not self.stopping.is_set():
                 self.failures.append(error)
         finally:
-            connection.end()
+            # A descriptor that another thread still writes to could be the next connection's.
+            with connection.lock:
+                connection.end()
 
 
 # --- steps that only HTTP/2 has -------------------------------------------------------------------
