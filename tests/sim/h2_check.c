@@ -2,6 +2,7 @@
 #include "dispatch/dispatch.h"
 #include "fiber.h"
 #include "h2_server.h"
+#include "http/http2_stream.h"
 #include "job/job.h"
 #include "net.h"
 #include "os/seams.h"
@@ -30,6 +31,25 @@ check_jobs(const struct lm_io *io)
       record_broken(PROGRESS, "connection %u is dead, and has had a request for %.3f s", peer->id,
                     (double)(sim_now() - since) / 1e9);
   }
+}
+
+void
+sim_h2_count_at_stake(struct sim_h2_connection *h2)
+{
+  for (unsigned i = 0; i < sim_world.dispatch->crew.n_io; i++)
+    LM_LIST_EACH (&sim_world.dispatch->crew.io[i]->turn.active, node) {
+      const struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
+      /* One without an id is about to be opened. */
+      if (job->stream == NULL || job->stream->id == 0 ||
+          sim_peer_of(&job->conn->stream) != h2->peer)
+        continue;
+      const struct sim_stream *stream =
+          nghttp2_session_get_stream_user_data(h2->session, job->stream->id);
+      bool arrives = job->stream->id > h2->begun_id, open = stream != NULL && !stream->answered;
+      h2->at_stake += arrives || open;
+      if (h2->stake_id < (uint32_t)job->stream->id)
+        h2->stake_id = (uint32_t)job->stream->id;
+    }
 }
 
 void

@@ -55,10 +55,8 @@ note_sent(struct sim_h2_connection *h2, const uint8_t *bytes, size_t n)
   while (sim_frames_next(&h2->to_client, &bytes, &n, &frame)) {
     bool ends = frame.type <= NGHTTP2_HEADERS && (frame.flags & NGHTTP2_FLAG_END_STREAM);
     struct sim_stream *stream = ends ? stream_of(h2->session, (int32_t)frame.id) : NULL;
-    if (stream != NULL && !stream->answered && !h2->peer->stalled) {
+    if (stream != NULL && !h2->peer->stalled)
       stream->answered = true;
-      h2->n_answered++;
-    }
     struct sim_h2_place *place = place_of(h2, frame.id);
     if (place == NULL || frame.type > NGHTTP2_HEADERS)
       continue;
@@ -268,7 +266,6 @@ on_close(nghttp2_session *session, int32_t id, uint32_t error_code, void *user_d
     return 0;
   stream->closed = true;
   h2->n_open--;
-  h2->n_answered -= stream->answered;
   if (error_code != NGHTTP2_NO_ERROR)
     record_event("connection %u: stream %d ends by error %u", h2->peer->id, id, error_code);
   return 0;
@@ -305,6 +302,7 @@ serve(struct sim_stream *stream)
   }
   if (!h2->peer->stalled && sim_one_in(sim_h2.dead_one_in)) {
     record_event("connection %u: goes silent", h2->peer->id);
+    sim_h2_count_at_stake(h2);
     sim_peer_stall(h2->peer);
     if (sim_one_in(2))
       return;
@@ -364,9 +362,9 @@ look(struct sim_h2_connection *h2)
   sim_h2_flush(h2);
 }
 
-/* Requests that begin in these bytes. */
+/* Requests that begin in these bytes, without those up to a stream. */
 static unsigned
-count_requests(struct sim_h2_connection *h2, const uint8_t *bytes, size_t n)
+count_requests(struct sim_h2_connection *h2, const uint8_t *bytes, size_t n, uint32_t up_to)
 {
   struct sim_frame frame;
   unsigned requests = 0;
@@ -374,7 +372,7 @@ count_requests(struct sim_h2_connection *h2, const uint8_t *bytes, size_t n)
     struct sim_h2_place *place = place_of(h2, frame.id);
     if (frame.type != NGHTTP2_HEADERS)
       continue;
-    requests++;
+    requests += frame.id > up_to;
     if (place != NULL)
       place->begin = frame.begin;
   }
@@ -385,23 +383,22 @@ void
 sim_h2_not_received(struct sim_peer *peer, const uint8_t *bytes, size_t n)
 {
   struct sim_h2_connection *h2 = peer->server;
-  h2->n_lost += count_requests(h2, bytes, n);
-  for (unsigned i = 0; i < sim_world.n_maps;
-       i++) { /* what is given up for another reason is not lost */
+  h2->at_stake += count_requests(h2, bytes, n, h2->stake_id);
+  /* What is given up for another reason is not lost. */
+  for (unsigned i = 0; i < sim_world.n_maps; i++) {
     const struct sim_map *map = &sim_world.maps[i];
     if (map->cancel_ns != 0 || map->close_ns != 0 || map->timeout_ms >= 0)
       return;
   }
-  unsigned at_stake = h2->n_open - h2->n_answered + h2->n_lost;
-  if (at_stake > MOST_AT_STAKE && !sim_world.shut_down)
-    record_broken(AT_STAKE, "connection %u is dead, and has %u requests", peer->id, at_stake);
+  if (h2->at_stake > MOST_AT_STAKE && !sim_world.shut_down)
+    record_broken(AT_STAKE, "connection %u is dead, and has %u requests", peer->id, h2->at_stake);
 }
 
 static void
 read_piece(struct sim_h2_connection *h2, const uint8_t *bytes, size_t n)
 {
   h2->received += n;
-  (void)count_requests(h2, bytes, n);
+  (void)count_requests(h2, bytes, n, 0);
   ssize_t taken = nghttp2_session_mem_recv(h2->session, bytes, n);
   if (taken < 0 && !h2->spoilt)
     record_broken(OWN_REQUEST, "connection %u: %s", h2->peer->id, nghttp2_strerror((int)taken));

@@ -54,11 +54,13 @@ struct sim_h2_connection {
   struct sim_peer *peer;
   struct sim_h2_connection *next;
   struct sim_stream *first, *last; /* to look at after this piece */
-  unsigned n_open, n_answered;     /* of these, the reply was sent to its end */
+  unsigned n_open;                 /* streams */
   int32_t begun_id, served_id;     /* the highest that began, that was served */
   int32_t last_id;                 /* of GOAWAY: those above are not served */
   struct sim_frames to_server, to_client;
-  unsigned n_lost;         /* requests that were sent to a path that is dead */
+  unsigned
+      at_stake; /* requests on a path that is dead: the client's when it died, and later ones */
+  uint32_t stake_id;       /* the highest of the client's when it died */
   size_t received, cut_at; /* the connection ends after so many bytes; 0: it does not */
   uint64_t idle_since;     /* counts streams */
   bool settled, leaving;   /* SETTINGS were sent; GOAWAY was */
@@ -98,6 +100,9 @@ void sim_h2_change_settings(struct sim_h2_connection *h2);
 void sim_h2_consume(struct sim_h2_connection *h2, int32_t id, size_t n);
 
 /* --- h2_check.c --- */
+
+/* The path is about to die: the core's requests on it that were not answered are at stake. */
+void sim_h2_count_at_stake(struct sim_h2_connection *h2);
 
 /* What the core has on connections on which nothing arrives any more: it must not be there for long. */
 void sim_h2_check_silence(void);

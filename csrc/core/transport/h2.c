@@ -35,6 +35,7 @@ struct lm_h2 {
   uint64_t offered; /* bytes that http2 has given and the socket was offered, since the beginning */
   int64_t heard_ns; /* when bytes were received, or the first of the running streams was opened */
   int64_t pinged_ns; /* when a PING was sent, with nothing received since; 0: none */
+  bool reply_late;   /* no PING was sent since a reply was late */
 };
 
 static void h2_proceed(struct lm_conn *conn);
@@ -87,11 +88,11 @@ lm_h2_settled(const struct lm_conn *conn)
   return conn->h2->http2.settled;
 }
 
-/* Whether a PING is unanswered, whatever else the peer has sent since. */
+/* Whether a PING is unanswered, whatever else the peer has sent since, or must be sent. */
 static bool
 h2_is_doubted(const struct lm_h2 *h2)
 {
-  return h2->http2.pongs < h2->http2.pings;
+  return h2->reply_late || h2->http2.pongs < h2->http2.pings;
 }
 
 unsigned
@@ -193,26 +194,35 @@ h2_ping(struct lm_conn *conn, struct lm_error *err)
   struct lm_h2 *h2 = conn->h2;
   if (lm_http2_ping(&h2->http2, err) != 0)
     return -1;
+  h2->reply_late = false;
   h2->pinged_ns = conn->site->turn->now_ns;
   lm_conn_go_on_next_turn(conn);
   return 0;
 }
 
-/* A reply that is late may mean that the path is dead: until it is known, nothing else is put at stake. */
+/* A reply that is late may mean that the path is dead: nothing else is put at stake until a PING that was sent
+ * after that is answered. */
+static int
+h2_ask_if_late(struct lm_conn *conn, struct lm_error *err)
+{
+  struct lm_h2 *h2 = conn->h2;
+  bool asked = h2->http2.pongs < h2->http2.pings;
+  return h2->reply_late && !asked ? h2_ping(conn, err) : 0;
+}
+
 static void
 h2_drop(struct lm_job *job, enum lm_failure failure, const char *why)
 {
   struct lm_conn *conn = job->conn;
   struct lm_turn *turn = conn->site->turn;
   struct lm_http2_stream *stream = job->stream;
-  struct lm_error err;
   lm_http2_reset(&conn->h2->http2, stream);
   (void)h2_close_request(conn, LM_CONTAINER(stream, struct request, stream));
   job->outcome = lm_conn_loss(job, failure);
   lm_error_set(&job->error, LM_E_SYSTEM, "%s", why);
   lm_conn_go_on_next_turn(conn); /* to send RST_STREAM */
-  if (failure == LM_FAIL_DEADLINE && !h2_is_doubted(conn->h2))
-    (void)h2_ping(conn, &err);
+  if (failure == LM_FAIL_DEADLINE)
+    conn->h2->reply_late = true;
   turn->ended(turn->context, job);
 }
 
@@ -399,7 +409,7 @@ h2_proceed(struct lm_conn *conn)
     h2_lose(conn, &err);
     return;
   }
-  if (h2_send(conn, &err) != 0) {
+  if (h2_ask_if_late(conn, &err) != 0 || h2_send(conn, &err) != 0) {
     struct lm_error ignored;
     /* A peer may have replied and closed: its replies take precedence over our error. */
     (void)h2_receive(conn, &ignored);
