@@ -1,4 +1,6 @@
-/* A fault at each byte of one connection over HTTP/2: of the SETTINGS, of each request and of each reply. */
+/* A fault at each byte of one connection over HTTP/2: of the SETTINGS, of each request and of each reply. And
+ * many requests at once, whose time is over before they have left. */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -90,9 +92,49 @@ run(const struct row *row, uint64_t seed, struct sim_fault fault, bool show)
   return false;
 }
 
+/* --- requests that are given up --- */
+
+/* A connection on which all requests have been opened stands still after so many bytes, longer than they may
+ * take. What was taken from lm_http2 by then is sent when it goes on, and runs. */
+static bool
+run_given_up(uint64_t seed, size_t at, uint64_t *late)
+{
+  const struct sim_simple simple = {
+      .tls = true, .http2 = true, .n_items = 120, .at_once = 120, .send_buffer = 300};
+  struct sim_tally is;
+  sim_guard_at("given up, seed %llu, after %zu bytes", (unsigned long long)seed, at);
+  sim_begin(seed, false);
+  sim_simple_world(&simple);
+  sim_refusals = (struct sim_refusals){SIM_PORT_CLOSED, 1, UINT_MAX};
+  sim_fault = (struct sim_fault){.kind = SIM_PAUSE, .at = at, .pause_ns = SIM_SECOND * 9 / 2};
+  bool kept = sim_run_world();
+  sim_count(&is);
+  *late += is.runs > is.done ? is.runs - is.done : 0;
+  if (!kept)
+    printf("seed %llu: %s: requests were given up after %zu bytes\n", (unsigned long long)seed,
+           record_first(), at);
+  return kept;
+}
+
+static bool
+sweep_given_up(uint64_t *runs)
+{
+  enum { SEEDS = 4, BYTES = 40000, STEP = 499 };
+  uint64_t late = 0, before = *runs;
+  for (uint64_t seed = 1; seed <= SEEDS; seed++)
+    for (size_t at = 0; at < BYTES; at += STEP, ++*runs)
+      if (!run_given_up(seed, at, &late))
+        return false;
+  printf("rows 56: over HTTP/2, requests that are given up and run: %llu faults, %llu such runs\n",
+         (unsigned long long)(*runs - before), (unsigned long long)late);
+  return late > 0;
+}
+
 bool
 sim_sweep_h2(uint64_t *runs)
 {
+  if (!sweep_given_up(runs))
+    return false;
   for (size_t i = 0; i < sizeof ROWS / sizeof ROWS[0]; i++) {
     const struct row *row = &ROWS[i];
     uint64_t before = *runs;

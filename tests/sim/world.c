@@ -217,6 +217,7 @@ sim_simple_world(const struct sim_simple *simple)
 {
   memset(&sim_world, 0, sizeof sim_world);
   sim_world.simple = true;
+  sim_world.at_once = simple->at_once > 0 ? simple->at_once : 1;
   sim_world.n_targets = sim_world.n_maps = 1;
   sim_world.places[0] = (struct sim_place){
       .tls = simple->tls, .host = simple->by_name ? "lambda.test" : "192.0.2.1", .port = 443};
@@ -303,7 +304,7 @@ open_target(const struct sim_place *place)
                                    .ca_file = place->ca_file,
                                    .http_version = place->http_version};
   unsigned fits = lm_dispatch_descriptor_cap(sim_world.dispatch);
-  unsigned most = simple              ? 1
+  unsigned most = simple              ? sim_world.at_once
                   : sim_world.crowded ? 100 + (unsigned)sim_below(700)
                                       : 1 + (unsigned)sim_below(sim_one_in(2) ? 4 : 64);
   struct lm_target_spec how = {.region = "us-east-1",
@@ -332,7 +333,7 @@ open_target(const struct sim_place *place)
         lm_seams.unix_s() + sim_lambda.expires_ns / SIM_SECOND; /* otherwise a reply reports it */
   struct lm_endpoint *endpoint = lm_dispatch_endpoint(sim_world.dispatch, &where, &err);
   unsigned cap = simple || !sim_one_in(4) ? 64 : (unsigned)sim_below(20);
-  if (sim_world.crowded)
+  if (sim_world.crowded || sim_world.at_once > 1)
     cap = 1000;
   struct lm_function *function =
       lm_sched_function(&sim_world.dispatch->sched, key, cap, sim_now(), &err);

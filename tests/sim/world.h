@@ -55,7 +55,8 @@ struct sim_world {
   struct sim_map maps[SIM_MAX_MAPS];
   struct sim_place places[SIM_MAX_TARGETS];
   unsigned n_maps, n_targets, maps_left;
-  bool simple; /* for the sweep: only usual choices */
+  bool simple;      /* for the sweep: only usual choices */
+  unsigned at_once; /* invocations, in a simple one */
   bool forks, starves, starts_starved, crowded /* many chunks at once */;
   int64_t freeze_ns, shut_down_ns; /* 0: never */
   size_t budget_bytes;
@@ -74,7 +75,7 @@ void sim_choose_world(void);
 struct sim_simple {
   bool tls, http2, idempotent, by_name, by_proxy;
   enum sim_form form;
-  unsigned n_items;
+  unsigned n_items, at_once;         /* 0: one after the other */
   size_t payload_bytes, send_buffer; /* 0: small, and large */
 };
 void sim_simple_world(const struct sim_simple *simple);
