@@ -1,6 +1,6 @@
 """The figures of lambdamap beside its rivals, measured in the same run.
 
-``./dev bench`` runs all; ``./dev bench dispatch|codec|map|model|chunks|tsfresh|interrupt|import`` one part; ``--write`` puts the
+``./dev bench`` runs all; ``./dev bench PART...`` those of `PARTS`; ``--write`` puts the
 tables into docs/benchmarks.md with the command and what machine this is. ``./dev bench study`` is
 apart from these: it makes docs/scaling.md.
 """
