@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -185,8 +186,14 @@ def test_every_line_is_accounted_for_after_a_signal(tmp_path: Path, words: tuple
     if words:
         assert [line["input"] for line in found] == [items[line["line"] - 1] for line in found]
     order = f" ({len(found)} of them out of order, with line numbers)" if found else ""
-    unknown = len(items) - len(found)
-    assert err == f"interrupted: {len(found)} lines written{order}; {unknown} more may have run\n"
+    # The slow line may not have been sent yet; what has run has a result, or is counted.
+    said = re.fullmatch(
+        rf"interrupted: {len(found)} lines written{re.escape(order)}(?:; ([0-4]) more may have run)?\n",
+        err,
+    )
+    assert said is not None, err
+    ran = len(path.read_text().split())
+    assert ran - len(found) <= int(said[1] or 0) <= len(items) - len(found)
 
 
 def test_results_as_they_finish() -> None:

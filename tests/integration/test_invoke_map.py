@@ -43,7 +43,7 @@ class TestInvokeMap:
     def test_what_is_no_json(self) -> None:
         replies = lambdamap.invoke_map("f", [1, {2}, 3])
         assert next(replies)["event"] == 1
-        with pytest.raises(lambdamap.EncodeError, match="payload 1"):
+        with pytest.raises(lambdamap.EncodeError, match="item 1 cannot be sent: it is not JSON"):
             next(replies)
 
     def test_the_function_raises(self) -> None:

@@ -169,6 +169,7 @@ def test_what_the_codec_returns() -> None:
     seen.call(packer, "fill", iter([1, 2]), 5, 1000)
     seen.attributes(packer)
     seen.call(packer, "take")
+    seen.call(packer, "skip")
     chunker = _codec.Chunker(0)
     seen.call(chunker, "next", 4, -1, -1)
     seen.call(chunker, "observe", 1, 1000, 4)
