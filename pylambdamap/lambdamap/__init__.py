@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         WorkerTimeoutError,
         failure,
     )
-    from lambdamap.flight.stats import Stats
+    from lambdamap.flight.stats import Stats, last_stats
     from lambdamap.integrations.pandas import GroupResults, groupby_apply
     from lambdamap.options import Options, configure
 
@@ -105,7 +105,7 @@ _PLACES = {
     "integrations.pandas": ("GroupResults", "groupby_apply"),
     "options": ("Options", "configure"),
     "calls.results": ("Results",),
-    "flight.stats": ("Stats",),
+    "flight.stats": ("Stats", "last_stats"),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 
@@ -152,6 +152,7 @@ __all__ = [
     "function_in_lambda",
     "groupby_apply",
     "invoke_map",
+    "last_stats",
     "map_unordered",
     "my_map",
     "partition",

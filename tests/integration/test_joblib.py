@@ -70,6 +70,20 @@ def test_errors_in_place_and_tasks_that_are_tried_again(tmp_path: Path) -> None:
             parallel(flaky(str(tmp_path), n, 9) for n in range(10, 13))
 
 
+@pytest.mark.usefixtures("local")
+def test_last_stats_are_those_of_the_parallel() -> None:
+    with on_lambda():
+        joblib.Parallel(batch_size=10)(calls(tasks.square, 100))
+    stats = lambdamap.last_stats()
+    assert stats is not None
+    assert 10 <= stats.chunks == stats.requests <= 100  # joblib makes the last batches smaller
+    with on_lambda(), pytest.raises(ValueError, match="seven is out"):
+        joblib.Parallel(batch_size=1)(calls(tasks.fail_at_seven, 10))
+    stats = lambdamap.last_stats()
+    assert stats is not None
+    assert 1 <= stats.chunks <= 10
+
+
 def options_for(server: Server) -> dict[str, Any]:
     options = api_options(server)
     del options["chunksize"], options["progress"]

@@ -16,6 +16,7 @@ from lambdamap.calls.lane import Call
 from lambdamap.calls.pump import Inbox, Mapped, Pump
 from lambdamap.flight.engine import Engine
 from lambdamap.flight.open import open_engine
+from lambdamap.flight.stats import Stats, remember
 from lambdamap.shipping.functions import Shipment, ship
 
 __all__ = ["LambdaExecutor"]
@@ -250,6 +251,11 @@ class LambdaExecutor(futures.Executor):
             yield item
             pump.check()
 
+    @property
+    def stats(self) -> Stats:
+        """Return counts so far, over all calls and maps; see `Stats`."""
+        return self._pump.stats
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls, and free resources when the pending ones have ended.
 
@@ -310,6 +316,7 @@ def _results(
         if not mapped.over:
             mapped.closed = True
             pump.wake()
+        remember(mapped.engine.stats)
 
 
 def _lazy_results(engine: Engine, ends: float | None) -> Iterator[Any]:

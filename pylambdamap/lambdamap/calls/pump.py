@@ -23,6 +23,7 @@ from lambdamap import _codec, ambient, errors
 from lambdamap.calls.lane import Call, Lane
 from lambdamap.flight import failures, waiting
 from lambdamap.flight.engine import Engine, Raised
+from lambdamap.flight.stats import Stats, sum_of
 from lambdamap.options import Options
 from lambdamap.shipping.functions import Shipment
 
@@ -149,6 +150,7 @@ class Pump:
         self.aborted = False
         self._cancelled = False  # whether the thread has acted on the abort
         self.left_running: Counter[str] = Counter()  # invocations, by where; after an abort
+        self._past = sum_of(())  # statistics of what is in neither _lanes nor _maps any more
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._write_fd, False)
         weakref.finalize(self, _close_pipe, self._read_fd, self._write_fd)
@@ -207,6 +209,8 @@ class Pump:
                 before = self._lanes.pop(key, None)
                 if before is not None and not before.calls.idle:
                     self._lanes[id(before)] = before
+                elif before is not None:
+                    self._past = sum_of((self._past, before.engine.stats))
                 self._lanes[key] = lane
                 self._forget_some()
             return lane
@@ -224,7 +228,7 @@ class Pump:
             if len(self._lanes) <= _MOST_LANES:
                 return
             if self._lanes[key].calls.idle and key != next(reversed(self._lanes)):
-                del self._lanes[key]
+                self._past = sum_of((self._past, self._lanes.pop(key).engine.stats))
 
     def add_map(self, mapped: Mapped) -> None:
         with self.lock:
@@ -286,6 +290,14 @@ class Pump:
                 del _running[self]
                 raise
 
+    @property
+    def stats(self) -> Stats:
+        """Return the statistics of all calls and maps so far."""
+        with self.lock:
+            engines = [lane.engine for lane in self._lanes.values()]
+            engines += [mapped.engine for mapped in self._maps]
+            return sum_of((self._past, *(engine.stats for engine in engines)))
+
     # --- the thread ---
 
     def _run(self) -> None:
@@ -304,7 +316,9 @@ class Pump:
             for mapped in maps:
                 mapped.end(broken)
         finally:
-            self._lanes, self._maps = OrderedDict(), []
+            past = self.stats
+            with self.lock:
+                self._past, self._lanes, self._maps = past, OrderedDict(), []
             _running.pop(self, None)
 
     def _turn(self) -> tuple[list[int], float | None] | None:
@@ -328,6 +342,9 @@ class Pump:
             if mapped.over:
                 self.left_running.update(mapped.engine.left_running)
         with self.lock:
+            ended = [mapped.engine.stats for mapped in self._maps if mapped.over]
+            if ended:
+                self._past = sum_of((self._past, *ended))
             self._maps = left = [mapped for mapped in self._maps if not mapped.over]
             done = not left and all(lane.calls.idle for lane in self._lanes.values())
         if done and closing:

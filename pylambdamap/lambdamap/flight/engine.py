@@ -21,7 +21,7 @@ from lambdamap.flight.feed import Sender
 from lambdamap.flight.progress import Progress
 from lambdamap.flight.replies import output_of, results_of, show_output, warn_stale
 from lambdamap.flight.retrying import Retrier
-from lambdamap.flight.stats import Stats
+from lambdamap.flight.stats import Stats, remember
 from lambdamap.shipping import envelope
 
 if TYPE_CHECKING:
@@ -578,6 +578,7 @@ class Engine:
         self._ready.clear()
         self._giving = []
         self.progress.close()
+        remember(self.stats)
 
     def end(self, error: BaseException) -> None:
         """Close the map because of an exception. Idempotent.

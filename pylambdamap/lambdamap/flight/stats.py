@@ -1,12 +1,13 @@
-"""Statistics of a map."""
+"""Statistics of a map, and of the last one of a thread."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["Stats"]
+__all__ = ["Stats", "last_stats", "remember", "sum_of"]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -39,7 +40,7 @@ class Stats:
         Median, 90th and 99th percentile and maximum of the last attempt of each chunk with a reply,
         in seconds, including connecting. Percentiles are within 7 %, from a histogram of 240 buckets
         an eighth of an octave wide; the maximum is exact. None before the first reply, and for work
-        in this process.
+        in this process. Percentiles are None for the calls of several functions in one executor.
     """
 
     items: int
@@ -93,7 +94,9 @@ class Stats:
                 ("99 %", self.latency_p99),
                 ("all", self.latency_max),
             )
-            text = ", ".join(f"{share} {_seconds(value or 0.0)}" for share, value in shown)
+            text = ", ".join(
+                f"{share} {_seconds(value)}" for share, value in shown if value is not None
+            )
             lines.append(("latency", f"at most: {text}"))
         if self.in_flight:
             lines.append(("in flight", _count(self.in_flight, "chunk")))
@@ -111,6 +114,55 @@ class Stats:
 
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Stats))
+_QUANTILES = ("latency_p50", "latency_p90", "latency_p99")
+_MAXIMA = frozenset({"latency_max"})
+
+_last: ContextVar[Stats | None] = ContextVar("lambdamap.last_stats", default=None)
+
+
+def remember(stats: Stats) -> None:
+    """Keep the statistics of a map that has ended in this context."""
+    _last.set(stats)
+
+
+def last_stats() -> Stats | None:
+    """Return the statistics of the last map that has ended in this thread or asyncio task.
+
+    For calls that return results rather than a handle: `my_map`, `groupby_apply`, joblib. A map has
+    ended when its last result was taken, when it failed, or when it was closed. An exception does not
+    prevent it: the statistics are those up to the failure.
+
+    Returns
+    -------
+    Stats or None
+        None: no map has ended here. For joblib, those of one `joblib.Parallel`.
+
+    Examples
+    --------
+    >>> import lambdamap
+    >>> lambdamap.my_map(abs, [-1, 2, -3], 2, invoke_lambda=False)
+    [1, 2, 3]
+    >>> lambdamap.last_stats().items
+    3
+    """
+    return _last.get()
+
+
+def sum_of(parts: Iterable[Stats]) -> Stats:
+    """Return the statistics of several maps together.
+
+    Quantiles cannot be added: they are None unless only one of the maps has any."""
+    every = list(parts)
+    known = [stats for stats in every if stats.latency_max is not None]
+    summed: dict[str, Any] = {}
+    for name in _NAMES:
+        if name in _QUANTILES:
+            summed[name] = known[0][name] if len(known) == 1 else None
+        elif name in _MAXIMA:
+            summed[name] = max((stats[name] for stats in known), default=None)
+        else:
+            summed[name] = sum(stats[name] for stats in every)
+    return Stats(**summed)
 
 
 def _count(number: int, noun: str) -> str:

@@ -27,6 +27,7 @@ from lambdamap import options
 from lambdamap.calls.executor import LambdaExecutor
 from lambdamap.errors import ConfigError
 from lambdamap.flight.open import invocations_at_once
+from lambdamap.flight.stats import remember
 
 __all__ = ["LambdaBackend", "register"]
 
@@ -130,6 +131,7 @@ class LambdaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     def terminate(self) -> None:
         """Clean up after a `joblib.Parallel`."""
         if self._executor is not None:
+            remember(self._executor.stats)
             self._executor.shutdown(wait=False)
             self._executor = None
         self.reset_batch_stats()
@@ -141,6 +143,7 @@ class LambdaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             self._executor.abort(_CALLBACKS_S)  # waits for joblib's callbacks
             self._aborting = False
             self._executor.say_what_runs(sys.exc_info()[1])  # joblib is handling the exception
+            remember(self._executor.stats)
             self._executor = None
         if ensure_ready and self.parallel is not None:
             # joblib (up to 1.6, with any backend) starts its next call with batches of this one.
