@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         failure,
     )
     from lambdamap.flight.stats import Stats, last_stats
+    from lambdamap.flight.timeline import Timeline
     from lambdamap.integrations.pandas import GroupResults, groupby_apply
     from lambdamap.options import Options, configure
 
@@ -106,6 +107,7 @@ _PLACES = {
     "options": ("Options", "configure"),
     "calls.results": ("Results",),
     "flight.stats": ("Stats", "last_stats"),
+    "flight.timeline": ("Timeline",),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 
@@ -134,6 +136,7 @@ __all__ = [
     "StaleCodeWarning",
     "Stats",
     "ThrottledError",
+    "Timeline",
     "TransportError",
     "WorkerCrashedError",
     "WorkerError",

@@ -148,6 +148,10 @@ class Map:
         """p50, p90, p99 and maximum of the last attempts of chunks with a reply, in seconds."""
     def notes(self) -> list[dict[str, str | int | float | None]]:
         """Return the events since the last call, for the log; empty without notes=True."""
+    def record(self, limit: int, /) -> None:
+        """Record the times of the chunks taken from now on, of at most `limit` of them."""
+    def records(self) -> tuple[bytes, int]:
+        """Return the records, as in backends/records.py, and how many chunks they were selected from."""
 
 def open_target(
     *,

@@ -35,6 +35,7 @@ assert_type(results.stats, Stats)
 assert_type(lambdamap.estimate(f, [1, 2], memory=[1769]), lambdamap.Estimate)
 assert_type(model.simulate(10, model.Caller(chunksize=1)).seconds, float)
 assert_type(lambdamap.last_stats(), Stats | None)
+assert_type(results.timeline(), lambdamap.Timeline)
 assert_type(lambdamap.invoke_map("function", [{"a": 1}], raw=True), Results[Any])
 
 

@@ -86,12 +86,13 @@ lm_map_submit(struct lm_map *map, struct lm_buf *frame, uint64_t first_item, uin
     lm_error_nomem(err, strlen(durable_name) + 1);
     goto err_job;
   }
+  job->queued_ns = lm_seams.now_ns();
   lm_completions_expect(&batch->completions);
   if (lm_batch_given_up(batch)) {
     map_complete_at_once(job, LM_FAIL_CANCELLED, "the map was cancelled");
     return 0;
   }
-  if (batch->deadline_ns <= lm_seams.now_ns()) {
+  if (batch->deadline_ns <= job->queued_ns) {
     map_complete_at_once(job, LM_FAIL_DEADLINE, "deadline exceeded before the chunk was sent");
     return 0;
   }

@@ -73,7 +73,8 @@ struct lm_job {
   int64_t signed_offset_s;  /* clock offset of the last attempt */
   bool clock_was_off;       /* as the reply's Date showed */
   bool starved;             /* withdrawn at the deadline while every reply was a 429 */
-  int64_t started_ns;       /* of the current attempt */
+  int64_t queued_ns;        /* when it was submitted */
+  int64_t started_ns;       /* of the current attempt; 0: none has started */
   int64_t took_ns;          /* duration of the last attempt */
   int64_t deadline_ns;      /* of the current attempt */
   int64_t polling_since_ns; /* first 409; 0: none */

@@ -5,6 +5,7 @@
 
 #include "os/event.h"
 #include "os/seams.h"
+#include "records.h"
 
 enum {
   SLICE_MS = 50,      /* delay until a signal delivered to another thread is noticed */
@@ -16,6 +17,7 @@ struct map_object {
   struct lm_map *map; /* strong */
   unsigned generation;
   Py_ssize_t outstanding;
+  struct lmpy_records records;
 };
 
 static void
@@ -46,6 +48,7 @@ map_dealloc(PyObject *object)
     lm_map_close(self->map);
     lm_map_unref(self->map);
   }
+  lmpy_records_clean_up(&self->records);
   type->tp_free(object);
   Py_DECREF(type);
 }
@@ -105,6 +108,7 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
   if (self == NULL)
     return NULL;
   self->generation = lm_dispatch_generation();
+  lmpy_records_init(&self->records);
   lmpy_stay_if_ended(state, lmpy_target_dispatch(target_object));
   if (lm_map_open(lmpy_target_dispatch(target_object), target, &opts, &self->map, &err) != 0) {
     Py_DECREF(self);
@@ -176,6 +180,7 @@ map_take(PyObject *object, PyObject *unused)
   if (job == NULL)
     Py_RETURN_NONE;
   self->outstanding--;
+  lmpy_records_add(&self->records, job);
   return lmpy_completion_new(PyModule_GetState(PyType_GetModule(Py_TYPE(object))), job);
 }
 
@@ -311,6 +316,29 @@ map_notes(PyObject *object, PyObject *unused)
   return self == NULL ? NULL : lmpy_take_notes(&self->map->queue.batch.notes);
 }
 
+static PyObject *
+map_record(PyObject *object, PyObject *limit)
+{
+  struct map_object *self = map_get(object);
+  size_t most = self == NULL ? 0 : PyLong_AsSize_t(limit);
+  if (PyErr_Occurred())
+    return NULL;
+  lmpy_records_start(&self->records, most);
+  Py_RETURN_NONE;
+}
+
+static PyObject *
+map_records(PyObject *object, PyObject *unused)
+{
+  struct map_object *self = map_get(object);
+  (void)unused;
+  return self == NULL ? NULL : lmpy_records_copy(&self->records);
+}
+
+PyDoc_STRVAR(record_doc, "record($self, limit, /)\n--\n\nRecord the times of the chunks taken from "
+                         "now on; of at most `limit` of them.");
+PyDoc_STRVAR(records_doc, "records($self, /)\n--\n\nReturn the records, as bytes, and how many "
+                          "chunks they were selected from.");
 PyDoc_STRVAR(notes_doc,
              "notes($self, /)\n--\n\nReturn the events since the last call, for the "
              "log, as a list of dicts.\n\nEmpty unless open_map was called with notes=True.");
@@ -336,6 +364,8 @@ static PyMethodDef methods[] = {
     {"cancel", map_cancel, METH_NOARGS, cancel_doc},
     {"quiesce", map_quiesce, METH_O, quiesce_doc},
     {"notes", map_notes, METH_NOARGS, notes_doc},
+    {"record", map_record, METH_O, record_doc},
+    {"records", map_records, METH_NOARGS, records_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -16,6 +16,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from time import monotonic
 from typing import Any
 
+from lambdamap.backends.records import Records
 from lambdamap.shipping import envelope
 
 __all__ = ["InProcessCompletion", "InProcessMap", "run_event", "width_of"]
@@ -49,9 +50,9 @@ class InProcessCompletion:
     """One finished chunk: the attributes of `lambdamap._net.Completion` that engine and log use."""
 
     __slots__ = (
-        "attempts", "body", "bytes_received", "bytes_sent", "done", "error", "failure", "first_item",
-        "frame", "message", "n_items", "output", "ran", "request", "request_id", "seconds", "split",
-        "stale_code", "status", "stops_map", "worker_us",
+        "attempts", "body", "bytes_received", "bytes_sent", "done", "ended", "error", "failure",
+        "first_item", "frame", "message", "n_items", "output", "queued", "ran", "request",
+        "request_id", "seconds", "sent", "split", "stale_code", "status", "stops_map", "worker_us",
     )  # fmt: skip
 
     worst_ran = "NOT"  # there is no earlier attempt
@@ -69,6 +70,7 @@ class InProcessCompletion:
         self.error: bytes | None = None
         self.output: bytes | None = None
         self.done, self.worker_us, self.seconds = 0, 0, 0.0
+        self.queued = self.sent = self.ended = monotonic()  # for records
         self.bytes_sent, self.bytes_received = len(request), 0
 
     def fill(self, reply: object, head: dict[str, Any]) -> None:
@@ -120,6 +122,8 @@ class InProcessMap:
             ),
             0,
         )
+        self._opened = monotonic()
+        self._records = Records()
         self.outstanding = 0
         self.wants_credentials = False
 
@@ -133,6 +137,12 @@ class InProcessMap:
 
     def notes(self) -> list[dict[str, Any]]:
         return []
+
+    def record(self, limit: int, /) -> None:
+        self._records.start(limit)
+
+    def records(self) -> tuple[bytes, int]:
+        return self._records.copy()
 
     def submit(self, frame: bytes, first_item: int, n_items: int, /) -> bool:
         self.outstanding += 1
@@ -210,6 +220,7 @@ class InProcessMap:
     def _finish(self, completion: InProcessCompletion, *failure: str) -> None:
         if failure:
             completion.fail(*failure)
+        completion.ended = monotonic()
         with self._changed:
             self._counts["bytes_received"] += completion.bytes_received
             self._done.append(completion)
@@ -238,7 +249,15 @@ class InProcessMap:
             completion = self._done.popleft()
             if self._pipe is not None and not self._done:
                 os.read(self._pipe[0], 1)
-            return completion
+        self._records.add(
+            completion.first_item,
+            completion.n_items,
+            completion.queued - self._opened,
+            completion.sent - self._opened,
+            completion.ended - self._opened,
+            bool(completion.failure or completion.error),
+        )
+        return completion
 
     def wait(self, timeout_s: float, /) -> bool:
         if self._deadline is not None:

@@ -10,6 +10,7 @@ from lambdamap import errors
 if TYPE_CHECKING:
     from lambdamap.flight.engine import Engine
     from lambdamap.flight.stats import Stats
+    from lambdamap.flight.timeline import Timeline
 
 __all__ = ["Handle", "Results"]
 
@@ -26,6 +27,7 @@ class Handle(Generic[R]):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        engine.record()
 
     def _abandon(self) -> None:
         """Close the map; called by the garbage collector."""
@@ -48,6 +50,18 @@ class Handle(Generic[R]):
     def stats(self) -> Stats:
         """Return counts so far: items, requests, retries, throttles, bytes, latencies; see `Stats`."""
         return self._engine.stats
+
+    def timeline(self) -> Timeline:
+        """Return when each finished chunk was queued, sent and done; see `Timeline`.
+
+        A notebook draws it. It can be called while the map runs, and afterwards.
+
+        Returns
+        -------
+        Timeline
+            With ``save("x.svg")`` and ``to_frame()``.
+        """
+        return self._engine.timeline()
 
     def __repr__(self) -> str:
         stats = self.stats

@@ -16,12 +16,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from lambdamap import errors
+from lambdamap.backends.records import LIMIT
 from lambdamap.flight import failures, log, waiting
 from lambdamap.flight.feed import Sender
 from lambdamap.flight.progress import Progress
 from lambdamap.flight.replies import output_of, results_of, show_output, warn_stale
 from lambdamap.flight.retrying import Retrier
 from lambdamap.flight.stats import Stats, remember
+from lambdamap.flight.timeline import Timeline
 from lambdamap.shipping import envelope
 
 if TYPE_CHECKING:
@@ -635,6 +637,14 @@ class Engine:
         if self._closed:
             return 0
         return self._port.outstanding + (len(self._retrier) if self._retrier is not None else 0)
+
+    def record(self) -> None:
+        """Record when chunks are sent and done, from now on, for `timeline`."""
+        self._port.record(LIMIT)
+
+    def timeline(self) -> Timeline:
+        """Return what was recorded so far."""
+        return Timeline(*self._port.records())
 
     @property
     def stats(self) -> Stats:
