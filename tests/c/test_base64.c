@@ -1,9 +1,9 @@
-/* wire/base64: RFC 4648's vectors, all lengths there and back, and strictness. */
+/* base/base64: RFC 4648's vectors, all lengths there and back, and strictness. */
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "check.h"
-#include "wire/base64.h"
 
 static void
 vectors(void)

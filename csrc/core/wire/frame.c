@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "wire/base64.h"
+#include "base/base64.h"
 #include "wire/deflate.h"
 #include "wire/huffman.h"
 #include "wire/huffread.h"

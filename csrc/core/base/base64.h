@@ -1,6 +1,6 @@
 /* Base64 (RFC 4648 section 4: standard alphabet, padded, no line breaks). Pure; any thread. */
-#ifndef LM_WIRE_BASE64_H
-#define LM_WIRE_BASE64_H
+#ifndef LM_BASE_BASE64_H
+#define LM_BASE_BASE64_H
 
 #include <stddef.h>
 #include <stdint.h>
