@@ -146,6 +146,11 @@ class Map:
     @property
     def latency(self) -> tuple[float, float, float, float] | None:
         """p50, p90, p99 and maximum of the last attempts of chunks with a reply, in seconds."""
+    @property
+    def bill(
+        self,
+    ) -> tuple[tuple[int, int, int, int, int], tuple[int, int, int, int, int], int, int, int, int]:
+        """What REPORT lines say: the fields of struct lm_bill in csrc/core/job/bill.h, in its order."""
     def notes(self) -> list[dict[str, str | int | float | None]]:
         """Return the events since the last call, for the log; empty without notes=True."""
     def record(self, limit: int, /) -> None:
@@ -198,6 +203,7 @@ def open_map(
     notes: bool,
     trace: bool,
     bound_id: str,
+    billing: int,
 ) -> Map:
     """Return a map on a target.
 
@@ -205,6 +211,7 @@ def open_map(
     fields; None: chunks are sent as they are. map_id is 32 hex digits. Timeouts are for one attempt
     and for the whole map; -1: none. notes: keep events for `Map.notes`; trace: connections and HTTP
     headers as well. Maps with the same bound_id share max_concurrency.
+    billing: whose log's end is asked for, of no reply (0), a sample (1) or all (2).
     """
 
 def set_budget(max_inflight_bytes: int, /) -> None:

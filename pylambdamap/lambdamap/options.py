@@ -265,6 +265,13 @@ class Options:
         "Print what the function prints, each line with the index of its item",
     )  # fmt: skip
 
+    billing: bool | None = option(
+        None, FAILS, SWITCH,
+        "Read what invocations cost from the REPORT lines of their logs, for `Stats`. True: of all; "
+        "False: of none; None: of the first 32 and 1 in 50 of the others, on AWS's endpoints and the "
+        "local Lambda",
+    )  # fmt: skip
+
     def __post_init__(self) -> None:
         for name, declared in DECLARED.items():
             value = getattr(self, name)

@@ -69,6 +69,10 @@ sane(const struct reading *reading)
   for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
     for (const char *at = texts[i]; *at != '\0'; at++)
       MUST(*at >= 0x20 && *at < 0x7f);
+  const struct lm_report *report = &reply->head.report;
+  MUST(report->known ? report->billed_ms > 0 && report->memory_mb > 0 : report->billed_ms == 0);
+  MUST(report->billed_ms <= LM_REPORT_MOST && report->memory_mb <= LM_REPORT_MOST);
+  MUST(report->max_memory_mb <= LM_REPORT_MOST && report->init_us <= LM_REPORT_MOST);
   if (!reply->head_done)
     return;
   MUST(reply->head.status >= 200 && reply->head.status <= 599);

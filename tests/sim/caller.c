@@ -87,6 +87,8 @@ open_map(struct sim_map *map)
                                .max_result_bytes = map->max_result_bytes,
                                .max_reply_bytes = map->max_reply_bytes,
                                .keep_notes = sim_one_in(4)};
+  if (!sim_world.simple)
+    opts.billing = (enum lm_billing)sim_below(LM_BILLING_ALL + 1);
   opts.trace = opts.keep_notes && sim_one_in(2);
   snprintf(opts.map_id, sizeof opts.map_id, "%032u", map->index);
   if (map->shares_bound)

@@ -315,6 +315,7 @@ read_head(const struct sim_request *request)
   }
   call->map = (unsigned)strtoul(id, NULL, 10);
   call->first_item = strtoull(id + 33, NULL, 10);
+  call->asks_log = header(request, "\r\nx-amz-log-type: Tail\r\n") != NULL;
   return call;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/base64.h"
 #include "fiber.h"
 #include "http/http1.h"
 #include "lambda.h"
@@ -370,6 +371,24 @@ add_odd_headers(struct text *head)
     add_header(head, "X-Text", "\xc3\xa9 \xff\t,;", true);
 }
 
+/* At most 4 KB of a log, and most of them with a REPORT line. */
+static void
+add_log(struct text *head)
+{
+  static const char report[] =
+      "\nREPORT RequestId: r-1\tDuration: 11.50 ms\tBilled Duration: 12 ms\t"
+      "Memory Size: 128 MB\tMax Memory Used: 50 MB\t\n";
+  struct text log = {0};
+  add_fill(&log, 'x', sim_below(4096 - sizeof report));
+  add(&log, report);
+  if (sim_one_in(4))
+    log.len = sim_below(log.len);
+  add(head, "X-Amz-Log-Result: ");
+  size_t n = lm_base64_encoded_size(log.len);
+  lm_base64_encode((const uint8_t *)log.at, log.len, extend(head, n));
+  add(head, "\r\n");
+}
+
 static void
 add_error_head(struct text *head, const struct sim_call *call, const char **type_key, bool odd)
 {
@@ -507,6 +526,8 @@ add_head(struct text *reply, const struct sim_call *call, bool odd, bool old, co
   *type_key = NULL;
   if (call->function_error || call->status != 200)
     add_error_head(reply, call, type_key, odd);
+  if (call->asks_log && call->status == 200)
+    add_log(reply);
   if (odd)
     add_odd_headers(reply);
 }

@@ -34,8 +34,9 @@ struct sim_call {
   const char *reason; /* of a throttle; NULL: none */
   bool function_error;
   bool scripted;
-  bool garbage; /* its reply is not HTTP */
-  uint64_t us;  /* reported duration */
+  bool garbage;  /* its reply is not HTTP */
+  bool asks_log; /* for the end of the log */
+  uint64_t us;   /* reported duration */
 };
 
 /* How this world's replies are spelled; set before a run. One in 0: never. */

@@ -100,6 +100,8 @@ lm_head_read(struct lm_reply_head *head, const struct lm_field *field, struct lm
     head_keep_error_type(head, value, value_len);
   } else if (lm_field_is(field, "x-amz-function-error")) {
     head->has_function_error = true;
+  } else if (lm_field_is(field, "x-amz-log-result")) {
+    lm_report_read(&head->report, value, value_len);
   } else if (lm_field_is(field, "x-amz-executed-version")) {
     head_keep_text(head->executed_version, sizeof head->executed_version, value, value_len);
   } else if (lm_field_is(field, "x-amz-retry-after")) {

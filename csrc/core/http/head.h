@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "http/report.h"
 
 enum {
   LM_HEAD_MAX_LINE = 8192,        /* one field with ": " and CR LF; of HTTP/1.1, any line */
@@ -44,6 +45,7 @@ struct lm_reply_head {
   int64_t retry_after_ms;  /* x-amz-retry-after (ms), else Retry-After (s); -1 if neither is a
                               number of at most 15 digits */
   int64_t date_s;          /* Date as seconds since 1970, -1 if absent or malformed */
+  struct lm_report report; /* of X-Amz-Log-Result */
   char request_id[64];     /* x-amzn-RequestId */
   char error_type[LM_HEAD_TEXT];         /* x-amzn-ErrorType, cut at ':' and after any '#' */
   char executed_version[LM_HEAD_TEXT];   /* X-Amz-Executed-Version */

@@ -61,6 +61,8 @@ lm_batch_new_job(struct lm_batch *batch, struct lm_buf *frame, uint64_t first_it
   if (job == NULL)
     return NULL;
   job->batch = lm_batch_ref(batch);
+  job->number = batch->n_jobs++;
+  job->asks_report = lm_bill_asks(batch->opts.billing, job->number);
   job->reply.max = batch->opts.max_reply_bytes;
   job->result.max = batch->opts.max_result_bytes;
   return job;

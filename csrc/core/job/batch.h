@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "job/bill.h"
 #include "job/completions.h"
 #include "job/job.h"
 #include "job/notes.h"
@@ -23,11 +24,12 @@ struct lm_batch_opts {
   size_t envelope_len;
   char map_id[LM_MAP_ID_LEN + 1];
   bool compress, idempotent;
-  int64_t invocation_timeout_ms;    /* of one attempt; -1: none */
-  int64_t timeout_ms;               /* of the whole map, from now; -1: none */
-  size_t max_result_bytes;          /* of one chunk, decoded */
-  size_t max_reply_bytes;           /* of one reply, as received */
-  bool keep_notes, trace;           /* for the log; see notes.h */
+  int64_t invocation_timeout_ms; /* of one attempt; -1: none */
+  int64_t timeout_ms;            /* of the whole map, from now; -1: none */
+  size_t max_result_bytes;       /* of one chunk, decoded */
+  size_t max_reply_bytes;        /* of one reply, as received */
+  bool keep_notes, trace;        /* for the log; see notes.h */
+  enum lm_billing billing;
   char bound_id[LM_MAP_ID_LEN + 1]; /* maps with the same one share a bound; "": its own */
 };
 
@@ -42,6 +44,7 @@ struct lm_batch {
   struct lm_target *target;                /* strong: the map's */
   struct lm_batch_opts opts;               /* envelope owned */
   int64_t deadline_ns;
+  uint64_t n_jobs;       /* made so far; for the thread that submits */
   atomic_bool cancelled; /* no attempt starts; those in flight are ended */
   atomic_bool stopped;   /* a chunk failed as every other would: no attempt starts */
   struct lm_batch_stats stats;
@@ -63,7 +66,7 @@ lm_batch_given_up(const struct lm_batch *batch)
 struct lm_batch *lm_batch_ref(struct lm_batch *batch);
 void lm_batch_unref(struct lm_batch *batch);
 
-/* A new job that owns the bytes of `frame` (moved). NULL: out of memory. */
+/* A new job that owns the bytes of `frame` (moved). NULL: out of memory. For the thread that submits. */
 struct lm_job *lm_batch_new_job(struct lm_batch *batch, struct lm_buf *frame, uint64_t first_item,
                                 uint32_t n_items);
 /* Free a job that is on no list, and release its count; this may free the batch. */

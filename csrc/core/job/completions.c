@@ -58,8 +58,10 @@ lm_completions_add(struct lm_completions *completions, struct lm_list *jobs, uns
   lm_mutex_lock(&completions->lock);
   LM_LIST_EACH (jobs, node) {
     struct lm_job *job = LM_CONTAINER(node, struct lm_job, link);
-    if (job->head.status == 200)
-      lm_latency_add(&completions->latency, job->took_ns);
+    if (job->head.status != 200)
+      continue;
+    lm_latency_add(&completions->latency, job->took_ns);
+    lm_bill_add(&completions->bill, job);
   }
   bool ring = !completions->closed && !completions->rung;
   if (!completions->closed)
@@ -123,5 +125,13 @@ lm_completions_latency(struct lm_completions *completions, struct lm_latency *co
 {
   lm_mutex_lock(&completions->lock);
   *copy = completions->latency;
+  lm_mutex_unlock(&completions->lock);
+}
+
+void
+lm_completions_bill(struct lm_completions *completions, struct lm_bill *copy)
+{
+  lm_mutex_lock(&completions->lock);
+  *copy = completions->bill;
   lm_mutex_unlock(&completions->lock);
 }

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/list.h"
+#include "job/bill.h"
 #include "os/event.h"
 #include "os/threads.h"
 #include "policy/latency.h"
@@ -23,6 +24,7 @@ struct lm_completions {
   struct lm_cond quiet; /* expected has become 0 */
   struct lm_list done;
   struct lm_latency latency; /* of the last attempt of each chunk whose reply was a 200 */
+  struct lm_bill bill;       /* of the same chunks */
   bool closed;               /* no more jobs will be taken */
   bool rung;                 /* the event is set or about to be set */
   struct lm_event event;     /* set when done is not empty, cleared by a take that finds nothing */
@@ -54,5 +56,6 @@ bool lm_completions_quiesce(struct lm_completions *completions, int64_t timeout_
 void lm_completions_close(struct lm_completions *completions, struct lm_list *left);
 
 void lm_completions_latency(struct lm_completions *completions, struct lm_latency *copy);
+void lm_completions_bill(struct lm_completions *completions, struct lm_bill *copy);
 
 #endif

@@ -44,6 +44,8 @@ struct lm_job {
   enum lm_step step;
   uint64_t first_item;
   uint32_t n_items;
+  uint64_t number;  /* of the map's chunks, from 0 on, in the order of submission */
+  bool asks_report; /* for the end of the log, with each request */
 
   char *durable_name;  /* owned; X-Amz-Durable-Execution-Name; NULL: none */
   struct lm_buf frame; /* moved in by submit; freed once it is encoded into body */

@@ -11,34 +11,41 @@
 /* A large body is patched and digested before it waits for a connection; after a longer wait, again. */
 static const int64_t STALE_NS = 1000000000;
 
-#define DURABLE_NAME "x-amz-durable-execution-name"
+/* A job's own signed headers: name, value, name, value, ..., NULL; sorted. */
+enum { MOST_OWN = 2 };
 
-/* Merge the job's durable name into the target's signed headers, which are sorted. */
 static void
-request_with_name(const struct lm_target *target, const struct lm_job *job, const char **merged)
+request_own_headers(const struct lm_job *job, const char *own[2 * MOST_OWN + 1])
 {
-  bool before = true;
-  for (const char **at = target->signed_headers; *at != NULL; at += 2) {
-    if (before && strcmp(at[0], DURABLE_NAME) > 0) {
-      *merged++ = DURABLE_NAME;
-      *merged++ = job->durable_name;
-      before = false;
-    }
-    *merged++ = at[0];
-    *merged++ = at[1];
+  if (job->durable_name != NULL) {
+    *own++ = "x-amz-durable-execution-name";
+    *own++ = job->durable_name;
   }
-  if (before) {
-    *merged++ = DURABLE_NAME;
-    *merged++ = job->durable_name;
+  if (job->asks_report) {
+    *own++ = "x-amz-log-type";
+    *own++ = "Tail";
+  }
+  *own = NULL;
+}
+
+/* Merge them with the target's, which are sorted, too. */
+static void
+request_merge_headers(const char **target, const char **own, const char **merged)
+{
+  while (*target != NULL || *own != NULL) {
+    bool first = *own == NULL || (*target != NULL && strcmp(*target, *own) < 0);
+    const char ***from = first ? &target : &own;
+    *merged++ = *(*from)++;
+    *merged++ = *(*from)++;
   }
   *merged = NULL;
 }
 
 static int
 request_sign(struct lm_turn *turn, const struct lm_endpoint *endpoint, struct lm_job *job,
-             struct lm_buf *out, struct lm_error *err)
+             const char **own, struct lm_buf *out, struct lm_error *err)
 {
-  const char *merged[2 * (LM_MAX_SIGNED_HEADERS + 1) + 1];
+  const char *merged[2 * (LM_MAX_SIGNED_HEADERS + MOST_OWN) + 1];
   struct lm_target *target = job->batch->target;
   struct lm_credentials *credentials = lm_target_credentials(target);
   job->signed_offset_s = atomic_load(&endpoint->clock_offset_s);
@@ -56,8 +63,8 @@ request_sign(struct lm_turn *turn, const struct lm_endpoint *endpoint, struct lm
       .token = credentials->token,
       .unix_s = lm_seams.unix_s() + job->signed_offset_s,
   };
-  if (job->durable_name != NULL) {
-    request_with_name(target, job, merged);
+  if (own[0] != NULL) {
+    request_merge_headers(target->signed_headers, own, merged);
     request.extra = merged;
   }
   job->signed_with = credentials->generation;
@@ -80,6 +87,8 @@ lm_request_write(struct lm_turn *turn, const struct lm_endpoint *endpoint, struc
                  struct lm_buf *out, struct lm_error *err)
 {
   const struct lm_target *target = job->batch->target;
+  const char *own[2 * MOST_OWN + 1];
+  request_own_headers(job, own);
   if (job->digested_ns == 0 || turn->now_ns - job->digested_ns > STALE_NS)
     lm_coding_patch(job, turn->now_ns);
   lm_buf_clear(out);
@@ -92,14 +101,16 @@ lm_request_write(struct lm_turn *turn, const struct lm_endpoint *endpoint, struc
   lm_buf_uint(out, job->attempts);
   lm_buf_str(out, "; max=");
   lm_buf_uint(out, target->max_attempts);
-  if (job->durable_name != NULL) {
-    lm_buf_str(out, "\r\n" DURABLE_NAME ": ");
-    lm_buf_str(out, job->durable_name);
+  for (const char **at = own; *at != NULL; at += 2) {
+    lm_buf_str(out, "\r\n");
+    lm_buf_str(out, at[0]);
+    lm_buf_str(out, ": ");
+    lm_buf_str(out, at[1]);
   }
   lm_buf_str(out, "\r\nContent-Length: ");
   lm_buf_uint(out, job->body.len);
   lm_buf_str(out, "\r\n");
-  if (request_sign(turn, endpoint, job, out, err) != 0)
+  if (request_sign(turn, endpoint, job, own, out, err) != 0)
     return -1;
   lm_buf_str(out, "\r\n");
   if (job->batch->notes.traced)

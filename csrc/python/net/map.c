@@ -68,6 +68,7 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
                           "notes",
                           "trace",
                           "bound_id",
+                          "billing",
                           NULL};
   struct lmpy_net_state *state = PyModule_GetState(module);
   struct lm_batch_opts opts = {0};
@@ -75,19 +76,19 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
   const char *map_id;
   const char *bound_id;
   Py_ssize_t envelope_len, map_id_len, max_result, max_reply;
-  int compress, idempotent, notes = 0, trace = 0;
+  int compress, idempotent, billing, notes = 0, trace = 0;
   struct lm_error err;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$z#s#ppLLnnpps:open_map", names,
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$z#s#ppLLnnppsi:open_map", names,
                                    state->target_type, &target_object, &opts.envelope,
                                    &envelope_len, &map_id, &map_id_len, &compress, &idempotent,
                                    &opts.invocation_timeout_ms, &opts.timeout_ms, &max_result,
-                                   &max_reply, &notes, &trace, &bound_id))
+                                   &max_reply, &notes, &trace, &bound_id, &billing))
     return NULL;
   if (map_id_len != LM_MAP_ID_LEN || strlen(bound_id) > LM_MAP_ID_LEN || max_result < 0 ||
-      max_reply < 0) {
+      max_reply < 0 || billing < LM_BILLING_NONE || billing > LM_BILLING_ALL) {
     PyErr_Format(PyExc_ValueError,
-                 "map_id must have %d characters, bound_id at most as many, and byte limits must "
-                 "not be negative",
+                 "map_id must have %d characters, bound_id at most as many, byte limits must not "
+                 "be negative, and billing must be 0, 1 or 2",
                  LM_MAP_ID_LEN);
     return NULL;
   }
@@ -101,6 +102,7 @@ lmpy_open_map(PyObject *module, PyObject *args, PyObject *kwargs)
   opts.idempotent = idempotent != 0;
   opts.keep_notes = notes != 0;
   opts.trace = trace != 0;
+  opts.billing = (enum lm_billing)billing;
   opts.max_result_bytes = (size_t)max_result;
   opts.max_reply_bytes = (size_t)max_reply;
 
@@ -309,6 +311,29 @@ map_latency(PyObject *object, void *unused)
 }
 
 static PyObject *
+map_bill_part(const struct lm_bill_part *part)
+{
+  return Py_BuildValue("KKKKK", (unsigned long long)part->replies,
+                       (unsigned long long)part->worker_us, (unsigned long long)part->reports,
+                       (unsigned long long)part->reported_worker_us,
+                       (unsigned long long)part->billed_ms);
+}
+
+static PyObject *
+map_bill(PyObject *object, void *unused)
+{
+  struct map_object *self = map_get(object);
+  struct lm_bill bill;
+  (void)unused;
+  if (self == NULL)
+    return NULL;
+  lm_completions_bill(&self->map->queue.batch.completions, &bill);
+  return Py_BuildValue("NNKKII", map_bill_part(&bill.first), map_bill_part(&bill.later),
+                       (unsigned long long)bill.cold, (unsigned long long)bill.init_us,
+                       (unsigned)bill.memory_mb, (unsigned)bill.max_memory_mb);
+}
+
+static PyObject *
 map_notes(PyObject *object, PyObject *unused)
 {
   struct map_object *self = map_get(object);
@@ -379,6 +404,9 @@ static PyGetSetDef getset[] = {
     {"latency", map_latency, NULL,
      PyDoc_STR("p50, p90, p99 and maximum of the last attempts of chunks with a 200 reply, in "
                "seconds; None: no reply yet."),
+     NULL},
+    {"bill", map_bill, NULL,
+     PyDoc_STR("What REPORT lines say: see struct lm_bill, whose fields these are, in its order."),
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -143,7 +143,7 @@ PyDoc_STRVAR(
 PyDoc_STRVAR(open_map_doc,
              "open_map($module, target, /, *, envelope, map_id, compression, idempotent,\n"
              "         invocation_timeout_ms, timeout_ms, max_result_bytes, max_reply_bytes,\n"
-             "         notes, trace, bound_id)\n--\n\n"
+             "         notes, trace, bound_id, billing)\n--\n\n"
              "Start a map on a Target.");
 
 static PyMethodDef methods[] = {

@@ -79,6 +79,9 @@ lmpy_records_add(struct lmpy_records *records, const struct lm_job *job)
         .done_s = records_seconds(records, done_ns),
         .n_items = job->n_items,
         .attempts = job->attempts > UINT16_MAX ? UINT16_MAX : (uint16_t)job->attempts,
+        .start = !job->head.report.known ? 0
+                 : job->head.report.cold ? 2
+                                         : 1,
         .failed = job->outcome.failure != LM_FAIL_NONE || job->view.error.at != NULL,
     };
   }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lambdamap._checks import is_region, qualifier_of
 from lambdamap.backends import credentials
-from lambdamap.backends.endpoints import resolve
+from lambdamap.backends.endpoints import is_own, resolve
 from lambdamap.backends.proxies import is_loopback
 from lambdamap.backends.route import MOST_AT_ONCE, Route
 from lambdamap.errors import ConfigError
@@ -97,6 +97,7 @@ def route(options: Options, function: str) -> Route:
         max_concurrency=MOST_AT_ONCE,
         trusted=False,
         find=lambda: credentials.find(options.credentials, options.profile),
+        reports=is_own(url),
         ca_bundle=ca_bundle,
     )
 

@@ -18,7 +18,16 @@ from lambdamap.errors import ConfigError
 if TYPE_CHECKING:
     from lambdamap.options import Options
 
-__all__ = ["Partition", "Settings", "check_url", "partition_of", "read_settings", "url_of"]
+__all__ = [
+    "Partition",
+    "Settings",
+    "check_url",
+    "is_own",
+    "partition_of",
+    "read_settings",
+    "resolve",
+    "url_of",
+]
 
 
 class Partition(NamedTuple):
@@ -52,6 +61,13 @@ def url_of(region: str, *, fips: bool = False, dualstack: bool = False) -> str:
     partition = partition_of(region)
     suffix = partition.dualstack_suffix if dualstack else partition.suffix
     return f"https://lambda{'-fips' if fips else ''}.{region}.{suffix}"
+
+
+def is_own(url: str) -> bool:
+    """Return whether an endpoint is AWS's own, also one in a VPC."""
+    host = urllib.parse.urlsplit(url).hostname or ""
+    suffixes = {suffix for found in _PARTITIONS for suffix in found[2:]}
+    return any(host.endswith(f".{suffix}") for suffix in suffixes)
 
 
 class Settings(NamedTuple):

@@ -132,6 +132,10 @@ class InProcessMap:
         return {**self._counts, "in_flight": self.outstanding}
 
     @property
+    def bill(self) -> None:
+        return None
+
+    @property
     def latency(self) -> None:
         return None
 

@@ -33,5 +33,6 @@ def route(options: Options) -> Route:
         ),
         max_concurrency=2 * function.sandboxes,
         trusted=True,
+        reports=options.logs,
         headers=() if options.logs else (("X-Amz-Log-Type", "None"),),
     )

@@ -40,6 +40,7 @@ class Route(NamedTuple):
     find: Callable[[], Credentials] | None = None  # finds newer credentials
     headers: tuple[tuple[str, str], ...] = ()  # sent with each request
     qualifier: str | None = None  # alias or version, unless it is part of the function's name
+    reports: bool = False  # replies may have the end of the log in a header, which is large
     ca_bundle: str | None = None  # file, or folder of hashed certificates; None: the system's
 
 

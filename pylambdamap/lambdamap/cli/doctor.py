@@ -343,6 +343,7 @@ def _ask(
             notes=False,
             trace=False,
             bound_id="",
+            billing=0,
         )
     except LambdaMapError as error:
         return error

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lambdamap import errors
 from lambdamap.backends.records import LIMIT
 from lambdamap.flight import failures, log, waiting
+from lambdamap.flight.bill import billed
 from lambdamap.flight.feed import Sender
 from lambdamap.flight.progress import Progress
 from lambdamap.flight.replies import output_of, results_of, show_output, warn_stale
@@ -123,6 +124,8 @@ class Engine:
         self._read_until = self._sender.deadline  # after this, no more results are decoded
         self._stale_said = False
         self._closed = False
+        self._began = monotonic()
+        self._ended = 0.0  # when it was closed
         self._left_running = 0  # invocations known to have been cancelled after their start
         self.left_items = 0  # items of these
         self._log = log.MapLog(link.map_id, link.port) if log.is_wanted() else None
@@ -566,6 +569,7 @@ class Engine:
         if self._closed:
             return
         self._closed = True
+        self._ended = monotonic()
         self._sender.drop()
         if self._retrier is not None:
             self._retrier.clear()
@@ -649,6 +653,7 @@ class Engine:
     @property
     def stats(self) -> Stats:
         latency: Any = self._port.latency or (None,) * 4
+        fields: dict[str, Any] = billed(self._port.bill)
         return Stats(
             items=self._sender.items,
             items_resent=self._sender.items_resent,
@@ -659,4 +664,6 @@ class Engine:
             latency_p90=latency[1],
             latency_p99=latency[2],
             latency_max=latency[3],
+            seconds=(self._ended or monotonic()) - self._began,
+            **fields,
         )

@@ -110,6 +110,15 @@ def _compresses(options: Options, route: Route | None) -> bool:
     return not is_local_url(route.url)
 
 
+def _billing(options: Options, route: Route) -> int:
+    """Return whose log's end is asked for: of no reply, of a sample or of all, as `_net.open_map` has it."""
+    if options.billing is None:
+        return 1 if route.reports else 0
+    # A request says at most once what becomes of the log.
+    asked = any(name.lower() == "x-amz-log-type" for name, _ in route.headers)
+    return 2 if options.billing and not asked else 0
+
+
 def _open_native(
     route: Any,
     options: Options,
@@ -136,6 +145,7 @@ def _open_native(
         notes=log.is_wanted(),
         trace=log.is_traced(),
         bound_id=bound_id,
+        billing=_billing(options, route),
     )
     return port, lambda: target.window, lambda: renew(target, route)
 

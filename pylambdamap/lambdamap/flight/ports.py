@@ -12,7 +12,12 @@ import dataclasses
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any, Protocol
+    from typing import Any, Protocol, TypeAlias
+
+    # The first replies and the later ones, as `bill.Part`; then cold starts and their microseconds, and
+    # the function's memory and the maximum used, in MB.
+    _Part: TypeAlias = tuple[int, int, int, int, int]
+    Bill: TypeAlias = tuple[_Part, _Part, int, int, int, int]
 
     class Completion(Protocol):
         """One finished chunk. _net.pyi documents the attributes."""
@@ -79,6 +84,8 @@ if TYPE_CHECKING:
         def wants_credentials(self) -> bool: ...
         @property
         def stats(self) -> dict[str, int]: ...
+        @property
+        def bill(self) -> Bill | None: ...
         @property
         def latency(self) -> tuple[float, float, float, float] | None: ...
 

@@ -41,6 +41,25 @@ class Stats:
         in seconds, including connecting. Percentiles are within 7 %, from a histogram of 240 buckets
         an eighth of an octave wide; the maximum is exact. None before the first reply, and for work
         in this process. Percentiles are None for the calls of several functions in one executor.
+    seconds : float
+        From the map's start to its end, or to now; of an executor, the longest of its maps.
+    reports : int
+        Invocations whose REPORT line was read from the end of Lambda's log (see the option ``billing``).
+        The attributes below are from these lines, and None if there was none.
+    billed_ms : float or None
+        Milliseconds that Lambda bills, over all chunks with a reply: those of the REPORT lines, and for
+        each other invocation its time in f and the mean of what the others were billed on top, which
+        is exact if ``reports`` is the number of invocations. The first 32 chunks, which have most
+        cold starts, are estimated apart. Attempts without a reply are missing.
+    gb_seconds : float or None
+        ``billed_ms`` times the function's memory in GB.
+    memory_mb, max_memory_mb : int or None
+        The function's memory, and the most that a sandbox used of it: "Memory Size" and "Max Memory
+        Used".
+    cold_starts : int or None
+        Of the reported invocations, those for which a sandbox was started or restored.
+    init_seconds : float or None
+        Total time of these starts: "Init Duration" and "Restore Duration".
     """
 
     items: int
@@ -59,6 +78,19 @@ class Stats:
     latency_p90: float | None = None
     latency_p99: float | None = None
     latency_max: float | None = None
+    seconds: float = 0.0
+    reports: int = 0
+    billed_ms: float | None = None
+    gb_seconds: float | None = None
+    memory_mb: int | None = None
+    max_memory_mb: int | None = None
+    cold_starts: int | None = None
+    init_seconds: float | None = None
+
+    @property
+    def items_per_second(self) -> float:
+        """Return the throughput: items packed, by the map's seconds."""
+        return self.items / self.seconds if self.seconds > 0 else 0.0
 
     def __getitem__(self, name: str) -> Any:
         if name not in _NAMES:
@@ -87,6 +119,10 @@ class Stats:
             ("bytes", f"{_bytes(self.bytes_sent)} sent, {_bytes(self.bytes_received)} received"),
             ("worker", f"{_seconds(self.worker_seconds)} in f"),
         ]
+        if self.seconds:
+            lines.append(
+                ("speed", f"{self.items_per_second:,.3g} items/s in {_seconds(self.seconds)}")
+            )
         if self.latency_max is not None:
             shown = (
                 ("half", self.latency_p50),
@@ -98,9 +134,25 @@ class Stats:
                 f"{share} {_seconds(value)}" for share, value in shown if value is not None
             )
             lines.append(("latency", f"at most: {text}"))
+        if self.billed_ms is not None:
+            lines += self._billed()
         if self.in_flight:
             lines.append(("in flight", _count(self.in_flight, "chunk")))
         return lines
+
+    def _billed(self) -> list[tuple[str, str]]:
+        about = "" if self.reports >= self.chunks else "about "
+        cost = f"{about}{_seconds((self.billed_ms or 0) / 1000)}, {self.gb_seconds:,.3g} GB-seconds"
+        starts = _count(self.cold_starts or 0, "cold start")
+        if self.cold_starts:
+            starts += f" of {_seconds((self.init_seconds or 0.0) / self.cold_starts)}"
+        return [
+            ("billed", f"{cost} (from {_count(self.reports, 'report')})"),
+            (
+                "sandboxes",
+                f"{self.max_memory_mb:,} of {self.memory_mb:,} MB used, {starts} reported",
+            ),
+        ]
 
     def __repr__(self) -> str:
         return "\n".join(f"{name + ':':<10} {text}" for name, text in self._lines())
@@ -114,8 +166,12 @@ class Stats:
 
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Stats))
+_UNKNOWN = {  # of a sum of nothing
+    field.name: 0 if field.default is dataclasses.MISSING else field.default
+    for field in dataclasses.fields(Stats)
+}
 _QUANTILES = ("latency_p50", "latency_p90", "latency_p99")
-_MAXIMA = frozenset({"latency_max"})
+_MAXIMA = frozenset({"latency_max", "seconds", "memory_mb", "max_memory_mb"})
 
 _last: ContextVar[Stats | None] = ContextVar("lambdamap.last_stats", default=None)
 
@@ -158,10 +214,10 @@ def sum_of(parts: Iterable[Stats]) -> Stats:
     for name in _NAMES:
         if name in _QUANTILES:
             summed[name] = known[0][name] if len(known) == 1 else None
-        elif name in _MAXIMA:
-            summed[name] = max((stats[name] for stats in known), default=None)
         else:
-            summed[name] = sum(stats[name] for stats in every)
+            values = [stats[name] for stats in every if stats[name] is not None]
+            put = max if name in _MAXIMA else sum
+            summed[name] = put(values) if values else _UNKNOWN[name]
     return Stats(**summed)
 
 

@@ -15,7 +15,7 @@ class Invocation:
     """One invocation, from its request to its reply."""
 
     __slots__ = (
-        "_body", "_room", "answered", "headers", "id", "is_shown", "request", "started", "wants_log",
+        "_body", "_room", "answered", "headers", "id", "is_first", "is_shown", "request", "started", "wants_log",
     )  # fmt: skip
 
     def __init__(
@@ -36,6 +36,7 @@ class Invocation:
         self.started = 0.0  # time of the event loop
         self.headers = headers  # for the Runtime API
         self.answered = False
+        self.is_first = False  # its sandbox had none before
 
     def take_body(self) -> bytes:
         """Return the body and give up the space for it; b"" from the second call on."""

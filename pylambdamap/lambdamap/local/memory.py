@@ -46,7 +46,11 @@ class Memory:
 
     def exceeded(self, limit: int) -> bool:
         """Return whether the sandbox's own process has ever used more than `limit` bytes."""
-        return _field(f"/proc/{self._pid}/status", "VmHWM:") > limit
+        return self.peak() > limit
+
+    def peak(self) -> int:
+        """Return the most bytes that the sandbox's own process has used so far; -1: unknown."""
+        return _field(f"/proc/{self._pid}/status", "VmHWM:")
 
     def _find_children(self) -> None:
         """Add the children of known processes. Orphans are known from before their parents ended."""

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from lambdamap.local.processes import Lifeline, Sandbox, Settings, Surroundings
+from lambdamap.local.processes import LOG_BYTES, Lifeline, Sandbox, Settings, Surroundings
 
 if TYPE_CHECKING:
     from lambdamap.local.http import Request
@@ -106,6 +106,7 @@ class Pool:
         request, sandbox.parked = sandbox.parked, None
         request.on_gone = None
         sandbox.invocation = invocation
+        invocation.is_first, sandbox.is_new = sandbox.is_new, False
         sandbox.is_logged = invocation.is_shown
         sandbox.log.clear()
         timeout_s = self.settings.timeout_s
@@ -136,12 +137,23 @@ class Pool:
         if error:
             headers.append(("X-Amz-Function-Error", "Unhandled"))
         if invocation.wants_log and sandbox is not None:
-            import base64
-
-            sandbox.read_log()
-            headers.append(("X-Amz-Log-Result", base64.b64encode(bytes(sandbox.log)).decode()))
+            headers.append(("X-Amz-Log-Result", self._log_of(sandbox, invocation)))
         self.stats["bytes_out"] += len(body)
         invocation.request.reply(200, body, headers)
+
+    def _log_of(self, sandbox: Sandbox, invocation: Invocation) -> str:
+        import base64
+
+        from lambdamap.local.report import with_lines
+
+        sandbox.read_log()
+        seconds = asyncio.get_running_loop().time() - invocation.started
+        memory_mb = self._variables["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]
+        init_s, used = sandbox.init_s if invocation.is_first else 0.0, sandbox.memory.peak()
+        log = with_lines(
+            bytes(sandbox.log), invocation.id, seconds, init_s, memory_mb, used, LOG_BYTES
+        )
+        return base64.b64encode(log).decode()
 
     def _fail(self, sandbox: Sandbox | None, invocation: Invocation, kind: str, text: str) -> None:
         body = {"errorType": kind, "errorMessage": f"RequestId: {invocation.id} Error: {text}"}
@@ -151,7 +163,9 @@ class Pool:
 
     def next(self, sandbox: Sandbox, request: Request) -> None:
         """Give a sandbox its next invocation, when there is one."""
-        sandbox.ready = True
+        if not sandbox.ready:
+            sandbox.ready = True
+            sandbox.init_s = asyncio.get_running_loop().time() - sandbox.started
         self._failed_starts = 0
         self.start_failure = None
         invocation, sandbox.invocation = sandbox.invocation, None

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from lambdamap.local.http import Request
     from lambdamap.local.invocation import Invocation
 
-__all__ = ["Lifeline", "Sandbox", "Settings", "Surroundings"]
+__all__ = ["LOG_BYTES", "Lifeline", "Sandbox", "Settings", "Surroundings"]
 
-_LOG_BYTES = 4096  # limit for X-Amz-Log-Result
+LOG_BYTES = 4096  # limit for X-Amz-Log-Result
 _LOG_READS = 64  # of 64 KB each, so that much output does not block the loop
 _POLL_S = 0.05  # interval where a process cannot be watched through a descriptor
 
@@ -144,6 +144,9 @@ class Sandbox:
         self.timer: asyncio.TimerHandle | None = None
         self.sources: dict[str, tuple[int, int]] = {}  # file -> modification time in ns, size
         self.log = bytearray()  # the end of its output
+        self.started = asyncio.get_running_loop().time()
+        self.init_s = 0.0  # from then until it asked for its first invocation
+        self.is_new = True  # it has had none
         self.is_logged = True  # pass output on to the server's log
         self.out_of_memory = False
         self._on_exit = on_exit
@@ -240,7 +243,7 @@ class Sandbox:
 
     def _keep(self, data: bytes) -> None:
         self.log += data
-        del self.log[:-_LOG_BYTES]
+        del self.log[:-LOG_BYTES]
         if data and self.is_logged and self._on_log is not None:
             self._on_log(data)
 

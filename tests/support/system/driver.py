@@ -78,6 +78,7 @@ def open_map(target: _net.Target, **changes: Any) -> _net.Map:
         "notes": False,
         "trace": False,
         "bound_id": "",
+        "billing": 0,
     }
     return _net.open_map(target, **{**arguments, **changes})
 
