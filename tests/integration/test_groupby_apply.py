@@ -91,6 +91,14 @@ def test_an_error_names_the_group(backend: str) -> None:
 
 
 @pytest.mark.pandas
+def test_last_stats() -> None:
+    lambdamap.groupby_apply(len, FRAME.groupby("l"), chunksize=1, backend="inline")
+    stats = lambdamap.last_stats()
+    assert stats is not None
+    assert stats.items == stats.chunks == FRAME["l"].nunique()
+
+
+@pytest.mark.pandas
 def test_a_group_that_cannot_be_sent() -> None:
     frame = pd.DataFrame({"k": [1, 2, 2], "x": [1.0, 2.0, threading.Lock()]})
     grouped = frame.groupby("k")
