@@ -263,7 +263,7 @@ ROLES: dict[str, set[str]] = {
     "options": {"_checks", "_variables", "ambient", "errors"},
     "backends": {"_checks", "_net", "_version", "errors", "local", "options", "shipping", "worker"},
     "flight": {
-        "_codec", "_net", "_version", "ambient", "backends", "errors", "options", "shipping", "worker",
+        "_codec", "_net", "_version", "ambient", "backends", "errors", "model", "options", "shipping", "worker",
     },
     "calls": {
         "_codec", "ambient", "backends", "errors", "flight", "model", "options", "shipping", "worker",

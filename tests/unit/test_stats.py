@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import lambdamap
+from lambdamap import model
 from lambdamap.flight.stats import Stats, sum_of
 
 STATS = Stats(
@@ -52,6 +53,15 @@ def test_text_and_html() -> None:
     html = STATS._repr_html_()
     assert html.count("<tr>") == 5
     assert "12,345 in 100 chunks" in html
+
+
+def test_usd_at_list_prices() -> None:
+    assert STATS.usd() is None
+    billed = dataclasses.replace(STATS, reports=100, billed_ms=1e6, gb_seconds=2000.0)
+    assert billed.usd() == pytest.approx(2000 * 0.0000166667 + 101 * 0.2e-6)
+    arm = model.prices("af-south-1", "arm64")
+    assert billed.usd(arm) == pytest.approx(2000 * 0.00001768 + 101 * 0.2e-6)
+    assert billed.usd(model.Prices(gb_second=0, request=1)) == 101
 
 
 def test_without_latency_and_with_chunks_in_flight() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lambdamap.model import Prices
 
 __all__ = ["Stats", "last_stats", "remember", "sum_of"]
 
@@ -91,6 +94,31 @@ class Stats:
     def items_per_second(self) -> float:
         """Return the throughput: items packed, by the map's seconds."""
         return self.items / self.seconds if self.seconds > 0 else 0.0
+
+    def usd(self, prices: Prices | None = None) -> float | None:
+        """Return what the map cost at list prices, in USD.
+
+        Parameters
+        ----------
+        prices
+            Of the function's region and architecture, as `lambdamap.model.prices` returns them, or
+            your own. None: those of us-east-1 and x86_64.
+
+        Returns
+        -------
+        float or None
+            ``gb_seconds``, and the requests without those that were throttled, each times its price.
+            None: no REPORT line was read.
+        """
+        if self.gb_seconds is None:
+            return None
+        if prices is None:
+            from lambdamap import model
+
+            prices = model.prices()
+        return (
+            self.gb_seconds * prices.gb_second + (self.requests - self.throttles) * prices.request
+        )
 
     def __getitem__(self, name: str) -> Any:
         if name not in _NAMES:
