@@ -172,6 +172,22 @@ class ChunkPacker:
         """Upper bound for the bytes in the open chunk."""
 
 @final
+class Digester(Iterator[Any]):
+    """Iterates over the items of another iterator, and takes their digests.
+
+    A digest is the same in every process for what is encoded alike.
+    """
+
+    def __init__(self, iterator: Iterator[object], slow: Callable[[Any], bytes], /) -> None:
+        """slow: returns the digest of an item that the codec cannot encode the same way everywhere."""
+    def __next__(self) -> Any: ...
+    def take(self, items: int, /) -> bytes:
+        """Return the digests of the first items read, 8 bytes each, and forget them."""
+    @property
+    def last(self) -> bytes:
+        """The digest of the last item that was read; empty after `take` of all."""
+
+@final
 class Chunker:
     """Decides the number of items per chunk (csrc/core/policy/chunk.h)."""
 

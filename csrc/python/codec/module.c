@@ -6,6 +6,7 @@
 #include "codec/constants.h"
 #include "codec/decode/budget.h"
 #include "codec/decode/frame.h"
+#include "codec/digester.h"
 #include "codec/encode/frame.h"
 #include "codec/encode/gather.h"
 #include "codec/encode/json.h"
@@ -103,6 +104,10 @@ codec_exec(PyObject *module)
   state->chunker_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lmpy_chunker_spec, NULL);
   if (state->chunker_type == NULL || PyModule_AddType(module, state->chunker_type) != 0)
     return -1;
+  state->digester_type =
+      (PyTypeObject *)PyType_FromModuleAndSpec(module, &lmpy_digester_spec, NULL);
+  if (state->digester_type == NULL || PyModule_AddType(module, state->digester_type) != 0)
+    return -1;
   state->budget_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lmpy_budget_spec, NULL);
   if (state->budget_type == NULL || PyModule_AddType(module, state->budget_type) != 0)
     return -1;
@@ -121,6 +126,7 @@ codec_traverse(PyObject *module, visitproc visit, void *arg)
   Py_VISIT(state->packer_type);
   Py_VISIT(state->chunker_type);
   Py_VISIT(state->budget_type);
+  Py_VISIT(state->digester_type);
   Py_VISIT(state->kinds);
   Py_VISIT(state->reduce);
   Py_VISIT(state->restore);
@@ -146,6 +152,7 @@ codec_clear(PyObject *module)
   Py_CLEAR(state->packer_type);
   Py_CLEAR(state->chunker_type);
   Py_CLEAR(state->budget_type);
+  Py_CLEAR(state->digester_type);
   Py_CLEAR(state->kinds);
   Py_CLEAR(state->reduce);
   Py_CLEAR(state->restore);

@@ -20,7 +20,7 @@ struct lmpy_key {
 
 struct lmpy_codec_state {
   PyObject *codec_error, *encode_failure, *decode_failure, *entangled, *pickle_refused; /* strong */
-  PyTypeObject *packer_type, *chunker_type, *budget_type;                               /* strong */
+  PyTypeObject *packer_type, *chunker_type, *budget_type, *digester_type;               /* strong */
   PyObject *kinds; /* module lambdamap.shipping.kinds, imported when first needed; strong or NULL */
   PyObject *reduce, *restore; /* functions of kinds; strong or NULL */
   PyObject *data, *trusted;   /* lambdamap.shipping.lookup.DATA and TRUSTED; strong or NULL */

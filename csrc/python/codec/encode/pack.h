@@ -16,6 +16,7 @@ struct lmpy_pack {
   size_t gathered; /* upper bound of the bytes in gathers that are not yet in a section */
   bool allow_pickle;
   bool callables;  /* as the parameter of encode: callables may be sent by name */
+  bool canonical;  /* for a digest: what other processes would encode differently is refused */
   bool eager;      /* cells may change before the list is complete: copy them when taken */
   bool may_borrow; /* no code runs between packing and writing: large arrays are not copied */
   unsigned depth;  /* containers around the current value */

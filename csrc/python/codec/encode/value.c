@@ -272,6 +272,8 @@ static int
 encode_value_set(struct lmpy_pack *pack, PyObject *set)
 {
   size_t mark;
+  if (pack->canonical)
+    return lmpy_pack_refuse(pack, "a set has no order that is the same in every process");
   PyObject *items = PySequence_List(set); /* a copy, which nothing can change */
   if (items == NULL)
     return -1;
