@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import operator
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -24,6 +25,7 @@ __all__ = [
     "EXCEPTIONS",
     "FUNCTION",
     "MAX_CONTEXT",
+    "PATH",
     "PROGRESS",
     "QUALIFIER",
     "REGION",
@@ -329,6 +331,12 @@ def _is_backend(value: object) -> bool:
     return hasattr(value, "submit") and not isinstance(value, type)
 
 
+PATH = Kind(
+    "str or path",
+    "a path",
+    lambda value: isinstance(value, (str, os.PathLike)) and os.fspath(value) not in ("", b""),
+    metavar="PATH",
+)
 SWITCH = Kind("bool", "True or False", lambda value: isinstance(value, bool), _switch, "1 or 0")
 FUNCTION = Kind(
     "str",

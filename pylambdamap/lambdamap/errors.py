@@ -23,6 +23,7 @@ __all__ = [
     "EncodeError",
     "Failure",
     "FunctionNotFoundError",
+    "InterruptedJobError",
     "LambdaMapError",
     "PayloadTooLargeError",
     "ProtocolError",
@@ -127,6 +128,10 @@ class ConnectError(TransportError):
 
 class ConnectionLostError(TransportError):
     """The connection broke after part of the request was sent. The function may have run."""
+
+
+class InterruptedJobError(LambdaMapError):
+    """An earlier map with the same journal ended before the reply came. The function may have run."""
 
 
 class DeadlineError(LambdaMapError, TimeoutError):

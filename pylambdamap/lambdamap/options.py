@@ -30,6 +30,7 @@ from lambdamap._checks import (
     EXCEPTIONS,
     FUNCTION,
     MAX_CONTEXT,
+    PATH,
     PROGRESS,
     QUALIFIER,
     REGION,
@@ -252,6 +253,30 @@ class Options:
         "return the exception in place of the result and continue, unless the failure concerns all items",
         flag=True,
         refused={"LambdaExecutor": "each future holds its own exception"},
+    )  # fmt: skip
+    journal: str | os.PathLike[str] | None = option(
+        None, FAILS, PATH,
+        "File that keeps the results, so that the same call resumes the map after a crash. Items with "
+        "a result in it are not run again",
+        flag=True,
+        refused={"LambdaExecutor": "pass it to map()", "joblib": "use lambdamap.map(), or joblib.Memory"},
+    )  # fmt: skip
+    journal_strict: bool = option(
+        False, FAILS, SWITCH,
+        "A function whose source has changed cannot resume its journal. False: it can, with a warning",
+        flag=True,
+    )  # fmt: skip
+    rerun_maybe: bool = option(
+        False, FAILS, SWITCH,
+        "When resuming, run items again that had begun and have no outcome in the journal. False: only "
+        "with ``idempotent``, otherwise they raise `InterruptedJobError`",
+        flag=True,
+    )  # fmt: skip
+    rerun_failed: bool = option(
+        False, FAILS, SWITCH,
+        "When resuming, run items again that failed. False: only with ``idempotent``, otherwise they "
+        "raise their error from the journal",
+        flag=True,
     )  # fmt: skip
     progress: bool | Callable[..., Any] | None = option(
         None, FAILS, PROGRESS,

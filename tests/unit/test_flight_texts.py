@@ -109,6 +109,11 @@ def test_a_failed_invocation(failure: str) -> None:
             "attempts]",
         ),
         (
+            lambda: failures.of_chunk(chunk(2, "interrupted")),
+            "items 4 to 5: it broke {here} [f may have run; set rerun_maybe=True or idempotent=True if it "
+            "may run twice]",
+        ),
+        (
             lambda: failures.of_chunk(chunk(1, "service", "NOT"), before="RAN"),
             "item 4: it broke {here} [f has run]",
         ),

@@ -171,7 +171,8 @@ def estimate(
     architecture
         ``"x86_64"`` or ``"arm64"``; determines the list price only.
     **options
-        See `lambdamap.Options`. ``chunksize`` applies to the prediction.
+        See `lambdamap.Options`. ``chunksize`` applies to the prediction; ``journal`` is not used,
+        since the sample is not a part of the map.
 
     Returns
     -------
@@ -215,6 +216,7 @@ def estimate(
     except ValueError as error:
         raise errors.ConfigError(str(error)) from None
     network, service = network or model.Network(), service or model.Lambda()
+    options["journal"] = None
     worker, sampled = _sampled(f, items, sample, sample_seconds, resolved.compression, options)
     predictions = []
     for memory_mb, at_once in itertools.product(memory, concurrency):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent import futures
@@ -48,7 +49,7 @@ class LambdaExecutor(futures.Executor):
         Name, ``name:alias`` or ARN of the Lambda function. None: the configured function.
     **options
         See `lambdamap.Options`; not supported: ``buffersize``, ``chunksize``, ``codec``,
-        ``on_error``, ``progress`` and ``timeout``. The configuration is read once, here.
+        ``journal``, ``on_error``, ``progress`` and ``timeout``. The configuration is read once, here.
 
     Raises
     ------
@@ -79,6 +80,10 @@ class LambdaExecutor(futures.Executor):
             options["function"] = function
         fixed = {"buffersize": None, "on_error": "raise", "progress": False, "timeout": None}
         resolved = _options.resolve(**options, **fixed)
+        if resolved.journal is not None:  # configured, not passed
+            raise errors.ConfigError(
+                "journal is the file of one map: pass it to LambdaExecutor.map(), not to configure()"
+            )
         self.options = dataclasses.replace(
             resolved, timeout=None
         )  # it may outlive the request or invocation it is made in
@@ -167,6 +172,7 @@ class LambdaExecutor(futures.Executor):
         timeout: float | None = None,
         chunksize: int | str = "auto",
         buffersize: int | None = None,
+        journal: str | os.PathLike[str] | None = None,
     ) -> Iterator[T]:
         """Apply a function to every item as the builtin ``map`` does, in parallel invocations.
 
@@ -182,6 +188,8 @@ class LambdaExecutor(futures.Executor):
             Items per invocation. "auto" aims at half a second of work.
         buffersize : int, optional
             Maximum number of items read whose results have not been taken.
+        journal : path, optional
+            File that keeps the results, so that the same call resumes the map.
 
         Returns
         -------
@@ -212,6 +220,7 @@ class LambdaExecutor(futures.Executor):
             self.options,
             chunksize=chunksize,
             buffersize=buffersize,
+            journal=journal,
             timeout=ambient.limit(None),
         )
         star = len(iterables) != 1

@@ -22,6 +22,7 @@ COMMANDS = (
     "map",
     "invoke-map",
     "estimate",
+    "journal",
     "serve",
     "doctor",
     "deploy",
@@ -54,7 +55,9 @@ class _LazyGroup(click.Group):
                 raise
             with contextlib.suppress(OSError):  # so that the flush at exit does not fail again
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            click.echo(f"Error: cannot write the output: {error.strerror}", err=True)
+            # An error with a name is a file's, such as a journal's.
+            what = "cannot write the output" if error.filename is None else error.filename
+            click.echo(f"Error: {what}: {error.strerror}", err=True)
             sys.exit(1)
 
 

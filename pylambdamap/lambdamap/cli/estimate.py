@@ -14,7 +14,10 @@ from lambdamap.cli.common import in_options, map_options
 from lambdamap.cli.map import find_function
 from lambdamap.errors import ConfigError, LambdaMapError, failure
 
-_NOT_FOR_IT = {"on_error", "progress", "buffersize", "timeout"}
+_NOT_FOR_IT = {
+    "on_error", "progress", "buffersize", "timeout",
+    "journal", "journal_strict", "rerun_maybe", "rerun_failed",
+}  # fmt: skip
 
 
 class _Lines(Sequence[Any]):

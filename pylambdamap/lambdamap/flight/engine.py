@@ -104,6 +104,7 @@ class Engine:
     ) -> None:
         self._port = link.port
         self._coding = link.coding
+        self._journal = link.journal
         self._renew = link.renew
         self._runs_on = link.runs_on
         self._options = options
@@ -153,6 +154,8 @@ class Engine:
                 self._ready[index] = _Finished([self._placed(refused)])
             self.progress.add(len(unsent))
             unsent.clear()
+        if self._journal is not None:
+            self._journal.flush_if_due()
 
     def input_room(self) -> int:
         """Return the number of items that the open chunk still needs; for the owner of a `Feed`."""
@@ -472,7 +475,12 @@ class Engine:
             self._given += len(chunk)
             if chunk:
                 return chunk
-        return None
+        if self._journal is None or not self._journal.flush():
+            return None
+        self._receive()  # what has waited for the journal
+        if self._fatal is not None:
+            raise self._fatal
+        return self.more()
 
     def _bring_credentials(self) -> None:
         if self._renew is None:
@@ -581,6 +589,8 @@ class Engine:
         while (completion := self._port.take()) is not None:
             self._count_left(completion)
         self._left_running += self._port.outstanding
+        if self._journal is not None:
+            self._journal.close()
         self._ready.clear()
         self._giving = []
         self.progress.close()
@@ -654,10 +664,12 @@ class Engine:
     def stats(self) -> Stats:
         latency: Any = self._port.latency or (None,) * 4
         fields: dict[str, Any] = billed(self._port.bill)
+        journal = self._journal
         return Stats(
             items=self._sender.items,
+            items_from_journal=0 if journal is None else journal.items,
             items_resent=self._sender.items_resent,
-            chunks=self._sender.chunks,
+            chunks=self._sender.chunks - (0 if journal is None else journal.chunks),
             worker_seconds=self.worker_us / 1e6,
             **self._port.stats,
             latency_p50=latency[0],

@@ -166,6 +166,12 @@ REPLY: Final[dict[str, Kind]] = {
         of_items=True,
     ),
 }
+# Of a chunk that was begun by an earlier map with the same journal.
+INTERRUPTED: Final = Kind(
+    errors.InterruptedJobError,
+    ("MAYBE",),
+    "set rerun_maybe=True or idempotent=True if it may run twice",
+)
 _UNKNOWN = REPLY["function"]  # a kind added by a later release
 
 
@@ -198,7 +204,8 @@ def of_chunk(
     position of an item in the chunk, for the exception in its place; None: for all of them.
     """
     about = _about(completion, stronger(cast(errors.Ran, completion.ran), before), at)
-    kind = INVOCATION[completion.failure]
+    name = completion.failure
+    kind = INTERRUPTED if name == "interrupted" else INVOCATION[name]
     remedy = (
         (idempotent and kind.remedy_if_idempotent)
         or (completion.n_items == 1 and kind.remedy_for_one)

@@ -253,7 +253,12 @@ def open_engine(
     from lambdamap.shipping.functions import ship
 
     try:
-        link = connect(ship(function, options.by_value), options, calls=calls, bound_id=bound_id)
+        shipment = ship(function, options.by_value)
+        link = connect(shipment, options, calls=calls, bound_id=bound_id)
+        if options.journal is not None:
+            from lambdamap.flight import resume
+
+            link = resume.keep(link, options, resume.head_of(function, shipment, options, calls))
     except (errors.ConfigError, errors.EncodeError) as error:
         raise error.with_traceback(None)  # noqa: B904  # drop the traceback, which fills pages in a notebook
     return _start(
@@ -324,4 +329,13 @@ def open_payload_engine(
     if names is not None:
         port = names.naming(port)
     link = Link(map_id, port, window, Payloads(raw, names), renew, _runs_on(name, route))
+    if options.journal is not None:
+        from lambdamap.flight import resume
+
+        if names is not None:
+            raise errors.ConfigError(
+                "durable_execution_name and journal cannot be combined: Lambda keeps the reply of a "
+                "durable execution, so the same call can be repeated"
+            )
+        link = resume.keep(link, options, resume.head_of_payloads(route.function, options))
     return _start(Engine(link, iterator, options, total=total, ordered=ordered))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lambdamap.options import Options
     from lambdamap.shipping.functions import Shipment
 
-__all__ = ["Packed", "Payloads", "coding_of"]
+__all__ = ["Packed", "Payloads", "coding_of", "reader_of"]
 
 _NO_LIMIT = 1 << 40  # bytes of a chunk that is packed again
 
@@ -46,6 +46,13 @@ def coding_of(shipment: Shipment, options: Options, calls: str, allow_pickle: bo
         return _Frames(shipment.spec, allow_pickle, options.max_result_bytes)
     except _codec.EncodeFailure as error:
         raise errors.EncodeError(f"{shipment.path} cannot be sent: {error.args[0]}") from error
+
+
+def reader_of(codec: str, payloads: bool, allow_pickle: bool) -> Coding:
+    """Return a coding for reading kept replies. payloads: they are those of any function."""
+    if payloads:
+        return Payloads(False, None)
+    return _Json(False, allow_pickle) if codec == "json" else _Frames({}, allow_pickle, 1 << 30)
 
 
 class _Frames:

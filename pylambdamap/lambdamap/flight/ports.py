@@ -129,6 +129,22 @@ if TYPE_CHECKING:
         def pick(self, chunk: bytes, positions: list[int], /) -> list[bytes]:
             """Return chunks of one item each, for some of a chunk's items."""
 
+    class JournalKeeper(Protocol):
+        """The port of a map with a journal: what it sends and takes waits for the journal."""
+
+        def flush_if_due(self) -> None: ...
+        def flush(self) -> bool:
+            """Write the journal, send what waited for it, and return whether `take` has something."""
+
+        def close(self) -> None: ...
+        @property
+        def items(self) -> int:
+            """Number of items whose outcome was in the journal, so far."""
+
+        @property
+        def chunks(self) -> int:
+            """Number of chunks that were not sent because of that."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Link:
@@ -140,3 +156,4 @@ class Link:
     coding: Coding
     renew: Callable[[], None] | None  # called when the port needs newer credentials
     runs_on: str  # where cancelled invocations run to completion; "": nowhere
+    journal: JournalKeeper | None = None  # the port, if the map keeps a journal

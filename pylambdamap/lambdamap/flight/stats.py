@@ -25,6 +25,8 @@ class Stats:
         Items packed, and chunks sent.
     items_resent : int
         Items that were not started because their chunk was partly done, and were resent.
+    items_from_journal : int
+        Items that were not sent because the journal has what they have come to.
     requests : int
         Requests that were sent at least in part, including those answered by 429.
     retries, throttles : int
@@ -81,6 +83,7 @@ class Stats:
     latency_p90: float | None = None
     latency_p99: float | None = None
     latency_max: float | None = None
+    items_from_journal: int = 0
     seconds: float = 0.0
     reports: int = 0
     billed_ms: float | None = None
@@ -136,7 +139,12 @@ class Stats:
             (
                 "items",
                 f"{self.items:,} in {_count(self.chunks, 'chunk')}"
-                + (f", {self.items_resent:,} of them resent" if self.items_resent else ""),
+                + (f", {self.items_resent:,} of them resent" if self.items_resent else "")
+                + (
+                    f", {self.items_from_journal:,} not sent but from the journal"
+                    if self.items_from_journal
+                    else ""
+                ),
             ),
             (
                 "requests",

@@ -62,6 +62,7 @@ class LambdaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     default_n_jobs = -1
 
     def __init__(self, nesting_level: int | None = None, **arguments: Any) -> None:
+        options.check_place("joblib", arguments)
         if arguments.pop("inner_max_num_threads", None) is not None:
             raise ConfigError(
                 "inner_max_num_threads is not supported: set OMP_NUM_THREADS on the Lambda function"

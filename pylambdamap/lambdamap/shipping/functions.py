@@ -15,7 +15,7 @@ from lambdamap import _codec
 from lambdamap.errors import EncodeError, warn
 from lambdamap.shipping import lookup, pickling
 
-__all__ = ["Shipment", "path_of", "ship"]
+__all__ = ["Shipment", "modules_sent", "path_of", "ship"]
 
 WARN_BYTES = 256 << 10
 MAX_BYTES = 1 << 20
@@ -215,7 +215,7 @@ def _source(module: str) -> str | None:
     return path if isinstance(path, str) and path.endswith(".py") else None
 
 
-def _modules(function: Any, by_value: Any) -> list[types.ModuleType]:
+def modules_sent(function: Any, by_value: Any) -> list[types.ModuleType]:
     """Return the modules whose contents are sent by value."""
     if by_value is True:
         module = sys.modules.get(_name(_parts(function)[-1])[0])
@@ -232,7 +232,7 @@ def _modules(function: Any, by_value: Any) -> list[types.ModuleType]:
 
 
 def _pickle(function: Any, path: str, by_value: Any) -> bytes:
-    with pickling.by_value(_modules(function, by_value)):
+    with pickling.by_value(modules_sent(function, by_value)):
         try:
             blob = pickling.dumps(function)
         except Exception as error:

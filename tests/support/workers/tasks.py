@@ -56,6 +56,21 @@ def sleep(seconds: float) -> float:
     return seconds
 
 
+def exit_at_five(x: int) -> int:
+    if x == 5:
+        os._exit(3)
+    return x
+
+
+def noted(path: str, bad: tuple[int, ...], x: int) -> int:
+    """Square x and note the run in a file; fail for some, unless the file PATH.mended exists."""
+    with open(path, "a") as file:
+        file.write(f"{x}\n")
+    if x in bad and not os.path.exists(f"{path}.mended"):
+        raise ValueError(x)
+    return x * x
+
+
 def fail_at_seven(x: int) -> int:
     if x == 7:
         raise ValueError("seven is out", x)
