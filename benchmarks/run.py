@@ -24,6 +24,7 @@ import click
 import clients
 import codec_rows
 import interrupt
+import journal
 import model
 import series
 import study
@@ -38,6 +39,7 @@ PARTS = (
     "h2",
     "codec",
     "map",
+    "journal",
     "model",
     "chunks",
     "tsfresh",
@@ -283,6 +285,14 @@ def whole_map(quick: bool) -> str:
     return "\n" + table(("whole map from Python", "goal", "measured: CPU, rate"), rows)
 
 
+def journals(quick: bool) -> str:
+    """What a journal adds to the caller's CPU time."""
+    _find_what_tests_share()
+    head = ("", "goal", "without a journal", "with one", "more", "from the journal")
+    text = "\nCPU time of the caller per reply; 64 in flight, replies at once.\n\n"
+    return text + table(head, journal.rows(quick))
+
+
 def models(quick: bool) -> str:
     """What `lambdamap.model` predicts, beside the real thing."""
     load = os.getloadavg()[0]
@@ -371,6 +381,7 @@ RUNS = {
     "h2": http2,
     "codec": codec,
     "map": whole_map,
+    "journal": journals,
     "model": models,
     "chunks": chunk_sizes,
     "tsfresh": tsfresh,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import subprocess
 import tempfile
@@ -11,6 +12,8 @@ from types import TracebackType
 
 from lambdamap import _codec
 
+# Sizes of the results in a reply, and their number; the function is rSIZExITEMS.
+RESULTS = ((100, 1), (2000, 1), (100, 100))
 MODULES = ("/usr/lib/nginx/modules", "/usr/share/nginx/modules")
 
 
@@ -44,8 +47,13 @@ class Target:
             "PLAIN": str(self.plain),
             "TLS": str(self.tls),
             "HTTP2": str(self.http2),
+            "REPLIES": " ".join(f"r{size}x{items}" for size, items in RESULTS),
             "REPLY": _codec.encode_text([[49], {}], compression=False),
         }
+        for size, items in RESULTS:
+            results = [secrets.token_hex(size // 2) for _ in range(items)]
+            reply = _codec.encode_text([results, {}], compression=False)
+            (self.folder / f"r{size}x{items}").write_text(reply)
         for name, value in values.items():
             text = text.replace(f"@{name}@", value)
         (self.folder / "nginx.conf").write_text(text)
