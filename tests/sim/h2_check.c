@@ -45,7 +45,7 @@ sim_h2_count_at_stake(struct sim_h2_connection *h2)
         continue;
       const struct sim_stream *stream =
           nghttp2_session_get_stream_user_data(h2->session, job->stream->id);
-      bool arrives = job->stream->id > h2->begun_id, open = stream != NULL && !stream->answered;
+      bool arrives = job->stream->id > h2->came_id, open = stream != NULL && !stream->answered;
       h2->at_stake += arrives || open;
       if (h2->stake_id < (uint32_t)job->stream->id)
         h2->stake_id = (uint32_t)job->stream->id;

@@ -180,7 +180,7 @@ on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
   stream->on = h2;
   stream->id = frame->hd.stream_id;
   append(&stream->head, &stream->head_len, &stream->head_room, line, sizeof line - 1);
-  h2->begun_id = stream->id;
+  h2->came_id = h2->begun_id = stream->id;
   if (++h2->n_open > MOST_AT_STAKE)
     record_broken(AT_STAKE, "connection %u has %u streams", h2->peer->id, h2->n_open);
   (void)nghttp2_session_set_stream_user_data(session, stream->id, stream);
@@ -249,9 +249,11 @@ on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 static int
 on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error, void *user_data)
 {
-  const struct sim_h2_connection *h2 = user_data;
+  struct sim_h2_connection *h2 = user_data;
   (void)session;
-  if (error != NGHTTP2_ERR_REFUSED_STREAM && !h2->spoilt)
+  if (error == NGHTTP2_ERR_REFUSED_STREAM) /* one more than SETTINGS allow */
+    h2->came_id = frame->hd.stream_id;
+  else if (!h2->spoilt)
     record_broken(OWN_REQUEST, "connection %u: a frame of type %d is invalid: %s", h2->peer->id,
                   frame->hd.type, nghttp2_strerror(error));
   return 0;

@@ -55,6 +55,7 @@ struct sim_h2_connection {
   struct sim_h2_connection *next;
   struct sim_stream *first, *last; /* to look at after this piece */
   unsigned n_open;                 /* streams */
+  int32_t came_id;                 /* the highest whose HEADERS have come, refused ones included */
   int32_t begun_id, served_id;     /* the highest that began, that was served */
   int32_t last_id;                 /* of GOAWAY: those above are not served */
   struct sim_frames to_server, to_client;
