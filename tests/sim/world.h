@@ -64,6 +64,7 @@ struct sim_world {
   struct lm_target *targets[SIM_MAX_TARGETS];
   struct sim_queue maps_ended;
   bool over, shut_down;
+  bool leaves; /* memory that a thread may still use */
   long live_before;
 };
 extern struct sim_world sim_world;
