@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import collections
+import logging
 import os
 import subprocess
 import sys
+import types
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -39,10 +43,20 @@ def f(x, words={"a": {"b", "c"}}):
         return Point(x).twice, f
     return inner() if x in {"four", "five"} else helper(x)
 
+class Tags(set):
+    pass
+
+class Node:
+    def __init__(self, name, *children):
+        self.name, self.parent, self.children = name, None, set(children)
+        for child in children:
+            child.parent = self
+
 text = "".join(["he", "llo"])
 itself = [1]
 itself.append(itself)
 values = [WORDS, [{1: {"a", "b"}}], Point([text, text]), Point(["hello", "hello"]), itself, {"x": 1.5}]
+values += [Tags(WORDS), Node("a", Node("b"), Node("c", Node("d"))), {"a": 1}.keys()]
 functions = [f, functools.partial(f, words=WORDS), Point(2).__init__, lambda x: x in WORDS, Point]
 print([of_value(value).hex() for value in values], [of_function(g).hex() for g in functions])
 """
@@ -109,6 +123,63 @@ def test_what_has_no_digest_of_its_own() -> None:
     assert canonical.of_value(Odd()) == canonical.of_value(Odd())
     assert canonical.of_value(Odd()) != canonical.of_value([Odd()])
     assert len(canonical.of_value(Odd())) == canonical.SIZE
+
+
+class Node:
+    def __init__(self, name: object, children: Any = ()) -> None:
+        self.name, self.parent, self.children = name, self, set(children)
+        for child in children:
+            child.parent = self
+
+
+def joined(names: str) -> Node:
+    """Return one of several nodes that are all connected to each other."""
+    nodes = [Node(name) for name in names]
+    for node in nodes:
+        node.children.update(nodes)
+    return nodes[0]
+
+
+def cell(*values: object) -> types.CellType:
+    return types.CellType(*values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        # Contain themselves by way of a set.
+        [lambda: Node(1, [Node(2)]), lambda: Node(1, [Node(3)]), lambda: Node(4, [Node(2)])],
+        [lambda: {1: 2}.keys(), lambda: {2: 2}.keys()],
+        [lambda: {1: 2}.values(), lambda: {1: 3}.values()],
+        [lambda: {1: 2}.items(), lambda: {1: 3}.items()],
+        [lambda: collections.OrderedDict(a=1).keys(), lambda: collections.OrderedDict(b=1).keys()],
+        [lambda: types.MappingProxyType({1: 2}), lambda: types.MappingProxyType({1: 3})],
+        [lambda: cell(1), lambda: cell(2), lambda: cell()],
+        [lambda: TypeVar("T"), lambda: TypeVar("U"), lambda: TypeVar("T", bound=int)],
+        [lambda: memoryview(b"a"), lambda: memoryview(b"b")],
+        [lambda: logging.getLogger("a"), lambda: logging.getLogger("b")],
+    ],
+)
+def test_values_that_pickle_refuses(values: list[Callable[[], Any]]) -> None:
+    digests = {canonical.of_value([make()]) for make in values}
+    assert digests == {canonical.of_value([make()]) for make in values}
+    assert len(digests) == len(values)
+
+
+def test_values_whose_parts_recur() -> None:
+    """The number of ways to a part is exponential."""
+
+    def doubled(value: object) -> Node:
+        node = Node(value)
+        for _ in range(50):
+            above = Node(None)
+            above.name, above.parent = node, node
+            node = above
+        return node
+
+    assert canonical.of_value(doubled(1)) == canonical.of_value(doubled(1))
+    assert canonical.of_value(doubled(1)) != canonical.of_value(doubled(2))
+    assert canonical.of_value(joined("abcdefghijkl")) != canonical.of_value(joined("abcdefghijkm"))
 
 
 def test_values_that_differ() -> None:

@@ -2,12 +2,15 @@
 
 Neither a frame nor a pickle is: sets are in the order of their members' hashes, which differ between
 processes, and a pickle shows which of its strings are one object. Most values are encoded as for
-sending. What the codec has no form for is pickled without a memo: sets sorted by the digests of their
-members, classes and functions by name or, as cloudpickle sends them, by what they consist of.
+sending. What the codec has no form for is pickled without a memo: sets sorted by the pickles of their
+members, classes and functions by name or, as cloudpickle sends them, by what they consist of. A value
+that contains itself, or whose parts recur so often that this would not end, is pickled with a memo, and
+what cannot be pickled so either is compared as it is sent: better a change that is none than one missed.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import io
@@ -16,10 +19,10 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from lambdamap import _codec
-from lambdamap.shipping import lookup
+from lambdamap.shipping import lookup, pickling
 
 __all__ = ["SIZE", "of_function", "of_value", "taking"]
 
@@ -27,6 +30,7 @@ SIZE: Final = (
     8  # bytes of a value's digest: enough to notice a change, not one that was made to be missed
 )
 _FUNCTION_SIZE = 16
+_MOST: Final = 500_000  # objects pickled in one attempt, of those whose number can be exponential
 _OF_CLASSES = frozenset(  # differ without a change of the class, or follow from the rest
     (
         "__dict__", "__weakref__", "__module__", "__doc__", "__firstlineno__", "__static_attributes__",
@@ -61,40 +65,58 @@ def of_function(function: Callable[..., Any], modules: Sequence[types.ModuleType
 
 
 def _pickled(value: Any, modules: frozenset[types.ModuleType] = frozenset()) -> bytes:
-    """Return a canonical pickle; the name of the type for a value that has none."""
+    """Return a canonical pickle; what is sent for a value that has none; its type if it cannot be sent."""
     for fast in (True, False):  # a value that contains itself needs the memo
         with contextlib.suppress(Exception):
-            return _Pickler.run(value, {module.__name__ for module in modules}, {}, fast)
+            return _Pickler.run(value, _Attempt(fast, {module.__name__ for module in modules}))
+    with contextlib.suppress(Exception), pickling.by_value(list(modules)):
+        return pickling.dumps(value)
     return repr(type(value)).encode()
 
 
-class _Pickler(pickle.Pickler):
-    """One attempt. seen: functions and classes by id, each with its number; they may recur."""
+class _TooMany(Exception):
+    """An attempt would take too long."""
 
-    def __init__(
-        self, file: io.BytesIO, by_value: set[str], seen: dict[int, tuple[int, Any]], fast: bool
-    ) -> None:
-        super().__init__(file, protocol=5)
+
+class _Attempt:
+    """What the picklers of a value and of its parts share."""
+
+    def __init__(self, fast: bool, by_value: set[str]) -> None:
         self.fast = fast
-        self._by_value = by_value
-        self._seen = seen
+        self.by_value = by_value
+        # Functions and classes by id, each with its number; they may recur.
+        self.seen: dict[int, tuple[int, Any]] = {}
+        self.sets: list[int] = []  # by id, those whose members are being pickled
+        self.left = _MOST
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles a value or a part of it in one attempt."""
+
+    def __init__(self, file: io.BytesIO, attempt: _Attempt) -> None:
+        super().__init__(file, protocol=5)
+        self.fast = attempt.fast
+        self._attempt = attempt
 
     @classmethod
-    def run(
-        cls, value: Any, by_value: set[str], seen: dict[int, tuple[int, Any]], fast: bool
-    ) -> bytes:
+    def run(cls, value: Any, attempt: _Attempt) -> bytes:
         with io.BytesIO() as file:
-            cls(file, by_value, seen, fast).dump(value)
+            cls(file, attempt).dump(value)
             return file.getvalue()
 
     def _part(self, value: Any) -> bytes:
-        return self.run(value, self._by_value, self._seen, self.fast)
+        return self.run(value, self._attempt)
 
     def persistent_id(self, obj: Any) -> Any:
         """Return what to pickle instead of an object; None: the object itself."""
         kind = type(obj)
+        attempt = self._attempt
+        if attempt.fast or len(attempt.sets) > 1:  # otherwise the memo prevents repetition
+            attempt.left -= 1
+            if attempt.left < 0:
+                raise _TooMany
         if kind is set or kind is frozenset:
-            return kind.__name__, sorted(map(self._part, obj))
+            return kind.__name__, self._members(obj)
         if kind is types.CodeType:
             return _code(obj)
         if kind is types.ModuleType:
@@ -111,15 +133,37 @@ class _Pickler(pickle.Pickler):
             return "lru_cache", obj.__wrapped__
         if kind in (types.MemberDescriptorType, types.GetSetDescriptorType):
             return kind.__name__, obj.__name__
+        if (parts := _PARTS.get(kind)) is not None:
+            return kind.__name__, parts(obj)
+        if issubclass(kind, (set, frozenset)) and kind.__reduce__ in _SET_REDUCE:
+            made, _, state = obj.__reduce__()
+            return made, self._members(obj), state
         return None
+
+    def _members(self, obj: Any) -> Any:
+        """Return what stands for the members of a set."""
+        sets = self._attempt.sets
+        if id(obj) in sets:  # among its own members
+            if self.fast:
+                raise ValueError("a set that contains itself")
+            return len(sets) - sets.index(id(obj))
+        sets.append(id(obj))
+        try:
+            return sorted(map(self._part, obj))
+        finally:
+            sets.pop()
 
     def _by_name_or_parts(self, obj: Any) -> Any:
         module, qualname = obj.__module__, obj.__qualname__
-        if module not in self._by_value and lookup.why_not_found(obj, module, qualname) is None:
+        if (
+            module not in self._attempt.by_value
+            and lookup.why_not_found(obj, module, qualname) is None
+        ):
             return "name", module, qualname
-        if id(obj) in self._seen:
-            return "seen", self._seen[id(obj)][0]
-        self._seen[id(obj)] = (len(self._seen), obj)
+        seen = self._attempt.seen
+        if id(obj) in seen:
+            return "seen", seen[id(obj)][0]
+        seen[id(obj)] = (len(seen), obj)
         parts = _class_parts(obj) if lookup.is_class(obj) else _function_parts(obj)
         return "parts", qualname, [(name, self._of_part(part)) for name, part in parts.items()]
 
@@ -127,11 +171,35 @@ class _Pickler(pickle.Pickler):
         """Return the pickle of what a function refers to; for what has none, the name of its type."""
         try:
             return self._part(part)
+        except _TooMany:
+            raise
         except Exception:
             return repr(type(part)).encode()
 
 
 _Cached = type(functools.lru_cache(len))
+_SET_REDUCE: Final = (set.__reduce__, frozenset.__reduce__)
+
+
+def _cell_parts(cell: types.CellType) -> tuple[Any, ...]:
+    try:
+        return (cell.cell_contents,)
+    except ValueError:  # not assigned yet
+        return ()
+
+
+_DICTS: Final[tuple[dict[Any, Any], ...]] = ({}, collections.OrderedDict())
+_VIEWS: Final = [view for d in _DICTS for view in (d.keys(), d.values(), d.items())]
+
+# What pickle refuses and cloudpickle sends.
+_PARTS: Final[dict[type, Callable[[Any], Any]]] = {
+    types.MappingProxyType: dict,
+    types.CellType: _cell_parts,
+    **dict.fromkeys(map(type, _VIEWS), list),
+    TypeVar: lambda var: (
+        var.__name__, var.__bound__, var.__constraints__, var.__covariant__, var.__contravariant__,
+    ),
+}  # fmt: skip
 
 
 def _code(code: types.CodeType) -> tuple[Any, ...]:
