@@ -201,6 +201,41 @@ def test_many_rows_are_read_in_parts(tmp_path: Path) -> None:
     journal.close()
 
 
+@pytest.mark.parametrize("frame", [b"results " * 1000, "results " * 1000])
+def test_a_damaged_frame(tmp_path: Path, frame: bytes | str) -> None:
+    path = tmp_path / "j"
+    journal = Journal(os.fspath(path), HEAD)
+    begin(journal, 0, 2)
+    journal.finish(0, frame, 0, mixed=False)
+    journal.close()
+    data = path.read_bytes()
+    at = data.rindex(b"results results")
+    path.write_bytes(data[:at] + b"R" + data[at + 1 :])
+    journal = Journal(os.fspath(path), HEAD)
+    with pytest.raises(errors.ConfigError, match="cannot be used: it is damaged; use another path"):
+        journal.frame(0)
+    journal.close()
+
+
+def test_what_sqlite_finds_while_it_reads(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    journal = Journal(os.fspath(path), HEAD)
+    db = sqlite3.connect(path)
+    db.execute("DROP TABLE chunks")
+    db.close()
+    row = Row(0, 1, MIXED, digests(0, 1), 0, 0, 0, None)
+    reads: list[Callable[[], object]] = [
+        journal.counts,
+        lambda: journal.rows(0),
+        lambda: journal.frame(0),
+        lambda: journal.split(row, {}),
+    ]
+    for read in reads:
+        with pytest.raises(errors.ConfigError, match="cannot be used: no such table: chunks"):
+            read()
+    journal.close()
+
+
 # --- who may open it ------------------------------------------------------------------------------
 
 
@@ -222,9 +257,31 @@ def a_later_version(path: Path) -> None:
     db.close()
 
 
+def a_head(value: object) -> Callable[[Path], None]:
+    """Something that has no valid head."""
+
+    def prepare(path: Path) -> None:
+        Journal(os.fspath(path), HEAD).close()
+        db = sqlite3.connect(path)
+        db.execute("DROP TABLE head")
+        db.execute("CREATE TABLE head (value)")
+        db.execute("INSERT INTO head VALUES (?)", (value,))
+        db.commit()
+        db.close()
+
+    return prepare
+
+
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
+        (a_head(None), "cannot be used: it is damaged"),
+        (a_head("[]"), "cannot be used: it is damaged"),
+        (
+            a_head("{"),
+            "cannot be used: it is damaged (Expecting property name enclosed in double quotes: "
+            "line 1 column 2 (char 1))",
+        ),
         (not_a_database, "cannot be used: it is not an SQLite database"),
         (another_database, "is an SQLite database of something else"),
         (a_later_version, "has version 2, this release of lambdamap has 1"),

@@ -32,6 +32,7 @@ import fcntl
 import json
 import os
 import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -67,6 +68,7 @@ CREATE TABLE chunks (
     digests BLOB NOT NULL,
     worker_us INTEGER,
     frame,                      -- of DONE and MIXED: bytes, or text
+    crc INTEGER,                -- CRC-32 of the frame
     source INTEGER,             -- the row that has the frame; NULL: this one
     start INTEGER,              -- number of results in the frame before this row's; NULL: 0
     error TEXT                  -- of FAILED: JSON
@@ -154,7 +156,7 @@ class Reader:
 
     @contextlib.contextmanager
     def _usable(self) -> Iterator[None]:
-        """Turn SQLite's errors into ConfigError."""
+        """Turn SQLite's errors, and those of what a damaged file has in it, into ConfigError."""
         error_type: type[sqlite3.Error] = _sqlite().Error
         try:
             yield
@@ -163,6 +165,8 @@ class Reader:
             if "not a database" in said:
                 said = "it is not an SQLite database"
             raise self._unusable(f"cannot be used: {said}") from error
+        except (json.JSONDecodeError, UnicodeDecodeError, struct.error) as error:
+            raise self._unusable(f"cannot be used: it is damaged ({error})") from error
 
     def _check_kind(self) -> None:
         application = self._one("PRAGMA application_id")
@@ -179,27 +183,40 @@ class Reader:
     @property
     def head(self) -> dict[str, Any]:
         """What the map is; see `Journal`."""
-        found: dict[str, Any] = json.loads(self._one("SELECT value FROM head"))
+        with self._usable():
+            row = self._db.execute("SELECT value FROM head").fetchone()
+            found = json.loads(row[0]) if row and isinstance(row[0], str) else None
+        if not isinstance(found, dict):
+            raise self._unusable("cannot be used: it is damaged")
         return found
 
     def counts(self) -> dict[int, int]:
         """Return the number of items by state."""
-        return dict(self._db.execute("SELECT state, sum(count) FROM chunks GROUP BY state"))
+        with self._usable():
+            return dict(self._db.execute("SELECT state, sum(count) FROM chunks GROUP BY state"))
 
     def rows(self, position: int) -> list[Row]:
         """Return the next rows, in order, of those that end after a position."""
-        found = self._db.execute(
-            f"SELECT {_COLUMNS} FROM chunks WHERE first + count > ?1 AND first >= "
-            "(SELECT coalesce(max(first), 0) FROM chunks WHERE first <= ?1) "
-            f"ORDER BY first LIMIT {_PAGE}",
-            (position,),
-        )
-        return [_row(*values) for values in found]
+        with self._usable():
+            found = self._db.execute(
+                f"SELECT {_COLUMNS} FROM chunks WHERE first + count > ?1 AND first >= "
+                "(SELECT coalesce(max(first), 0) FROM chunks WHERE first <= ?1) "
+                f"ORDER BY first LIMIT {_PAGE}",
+                (position,),
+            )
+            return [_row(*values) for values in found]
 
     def frame(self, source: int) -> bytes | str | None:
         """Return the frame of results that a row has, as it came."""
-        found = self._db.execute("SELECT frame FROM chunks WHERE first = ?", (source,)).fetchone()
-        frame: bytes | str | None = None if found is None else found[0]
+        with self._usable():
+            found = self._db.execute(
+                "SELECT frame, crc FROM chunks WHERE first = ?", (source,)
+            ).fetchone()
+        if found is None:
+            return None
+        frame: bytes | str | None = found[0]
+        if _crc(frame) != found[1]:
+            raise self._unusable("cannot be used: it is damaged")
         return frame
 
     def unsettled(self) -> list[Row]:
@@ -360,7 +377,7 @@ class Journal(Reader):
         """Note the results of a whole chunk."""
         row, count, digests = self._begun.pop(first)
         state = MIXED if mixed else DONE
-        self._new.append((first, count, state, digests, worker_us, frame, None))
+        self._new.append((first, count, state, digests, worker_us, frame, _crc(frame), None))
         self._over(row)
 
     def _over(self, row: int) -> None:
@@ -406,10 +423,12 @@ class Journal(Reader):
         at = done * SIZE
         if done:
             state = MIXED if mixed else DONE
-            self._new.append((first, done, state, digests[:at], worker_us, frame, None))
+            self._new.append(
+                (first, done, state, digests[:at], worker_us, frame, _crc(frame), None)
+            )
         if failed:
             part = digests[at : at + failed * SIZE]
-            self._new.append((first + done, failed, FAILED, part, None, None, error))
+            self._new.append((first + done, failed, FAILED, part, None, None, None, error))
         rest = first + done + failed
         left = digests[(done + failed) * SIZE :]
         if left:
@@ -433,7 +452,9 @@ class Journal(Reader):
                 start = row.start + at - row.first
                 kept = frame if source is None else None
                 us = row.worker_us * (position - at) // row.count
-                parts.append((at, position - at, DONE, digests, us, kept, source, start, None))
+                parts.append(
+                    (at, position - at, DONE, digests, us, kept, _crc(kept), source, start, None)
+                )
                 source = at if source is None else source
             if position < row.end:
                 parts.append(
@@ -446,15 +467,16 @@ class Journal(Reader):
                         None,
                         None,
                         None,
+                        None,
                         failed[position],
                     )
                 )
             at = position + 1
-        with self._transaction():
+        with self._usable(), self._transaction():
             self._db.execute("DELETE FROM chunks WHERE first = ?", (row.first,))
             self._db.executemany(
-                "INSERT INTO chunks (first, count, state, digests, worker_us, frame, source, start, "
-                "error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO chunks (first, count, state, digests, worker_us, frame, crc, source, start, "
+                "error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 parts,
             )
 
@@ -500,8 +522,8 @@ class Journal(Reader):
             )
         # A Ctrl-C after the last commit may have it written again.
         db.executemany(
-            "INSERT OR REPLACE INTO chunks (first, count, state, digests, worker_us, frame, error) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO chunks (first, count, state, digests, worker_us, frame, crc, error) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             self._new,
         )
         if self._spans:
@@ -542,6 +564,13 @@ class Journal(Reader):
         os.close(self._fd)  # after SQLite's: this drops the lock
         self._fd = -1
         _open.discard(self._key)
+
+
+def _crc(frame: Any) -> int | None:
+    """Return the checksum of a frame, which SQLite has not."""
+    return (
+        None if frame is None else zlib.crc32(frame.encode() if isinstance(frame, str) else frame)
+    )
 
 
 def _key(facts: os.stat_result) -> tuple[int, int]:
