@@ -122,6 +122,21 @@ def test_a_changed_lambda_is_another_function(journal: str) -> None:
         lambdamap.map(lambda x: x * factor, [1, 2], **options)
 
 
+def test_arguments_of_a_partial_of_a_function_sent_by_value(journal: str) -> None:
+    def scaled(factor: int, x: int, plus: int = 0) -> int:
+        return factor * x + plus
+
+    partial = functools.partial
+    options = {"backend": "inline", "journal": journal}
+    assert lambdamap.my_map(partial(scaled, 2, plus=1), [1, 2], **options) == [3, 5]
+    assert lambdamap.my_map(partial(scaled, 2, plus=1), [1, 2, 3], **options) == [3, 5, 7]
+    for changed in (partial(scaled, 3, plus=1), partial(scaled, 2), partial(scaled, 2, plus=2)):
+        with pytest.raises(lambdamap.ConfigError, match="the arguments of its partial differ"):
+            lambdamap.map(changed, [1, 2], **options)
+    with pytest.raises(lambdamap.ConfigError, match="the arguments of its partial differ"):
+        lambdamap.map(scaled, [1, 2], **options)
+
+
 @pytest.mark.parametrize("on_error", ["raise", "return"])
 def test_errors_are_kept_too(journal: str, counted: Counted, on_error: str) -> None:
     options = counted.options(journal=journal)

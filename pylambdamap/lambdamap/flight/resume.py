@@ -9,6 +9,7 @@ every few milliseconds, and at once when the map has nothing else to return.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -51,6 +52,10 @@ def head_of(
         **_of_options(options),
     }
     if shipment.by_value:
+        bound: tuple[object, object] = (), {}
+        if isinstance(function, functools.partial):
+            bound = function.args, function.keywords
+        head["arguments"] = canonical.of_value(bound).hex()
         body = canonical.of_function(function, modules_sent(function, options.by_value)).hex()
         # Two lambdas have one name, so a changed lambda is another function.
         head["body" if "<lambda>" in shipment.path else "code"] = body
