@@ -283,7 +283,12 @@ def test_results_that_json_has_no_form_for() -> None:
         in none.stderr.replace("TypeError: ", "")
     )
     kept = run("map", "builtins:complex", *LOCAL, "--on-error", "return", text=lines(1))
-    assert parsed(kept.stdout)[0]["lambdamap_error"]["type"] == "TypeError"
+    error = parsed(kept.stdout)[0]["lambdamap_error"]
+    assert (error["type"], error["ran"]) == ("TypeError", "RAN")
+    # An exception that f returns is a result, not a failure.
+    returned = run("map", "builtins:ValueError", *LOCAL, text=lines(1))
+    assert returned.returncode == 1 and returned.stdout == ""
+    assert "line 1: the result cannot be converted to JSON" in returned.stderr
 
 
 def test_options_are_written_as_in_the_environment() -> None:

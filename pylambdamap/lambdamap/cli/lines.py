@@ -192,11 +192,11 @@ class Lines:
             problem = TypeError(f"the result cannot be converted to JSON: {error}")
             if not self._keep_going:
                 raise click.ClickException(f"line {line.number}: {problem}") from None
-            self._write_error(line, problem)
+            self._write_error(line, problem, ran="RAN")
         self._write_bad_lines()
 
     def _give(self, line: _Line, result: Any, numbered: bool) -> None:
-        if isinstance(result, BaseException):
+        if isinstance(result, BaseException) and failure(result) is not None:  # else f returned it
             self._write_error(line, result)
             return
         text = self._form.write(result)
@@ -217,7 +217,8 @@ class Lines:
             try:
                 self._give(line, result, numbered=self._form.keys or not in_place)
             except (ValueError, TypeError) as error:
-                self._write_error(line, TypeError(f"it cannot be converted to JSON: {error}"))
+                problem = TypeError(f"the result cannot be converted to JSON: {error}")
+                self._write_error(line, problem, ran="RAN")
             self.late += not in_place
 
     def _write_bad_lines(self) -> None:
@@ -230,13 +231,14 @@ class Lines:
             self._bad.popleft()
             self._write_error(line, error)
 
-    def _write_error(self, line: _Line, error: BaseException) -> None:
+    def _write_error(self, line: _Line, error: BaseException, ran: str = "NOT") -> None:
+        """Write an error; ran: of one that is not from the map."""
         known = failure(error)
         described: dict[str, Any] = {
             "line": line.number,
             "type": type(error).__name__,
             "message": _ITEMS.sub("", str(error), count=1),
-            "ran": "NOT" if known is None else known.ran,
+            "ran": ran if known is None else known.ran,
         }
         if isinstance(error, RemoteError):
             described["type"] = error.remote_type or described["type"]
