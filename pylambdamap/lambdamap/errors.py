@@ -292,6 +292,11 @@ def failure(error: BaseException) -> Failure | None:
     Failure or None
         None if no map raised it.
 
+    Raises
+    ------
+    TypeError
+        It is not an exception: a result, for example.
+
     Examples
     --------
     >>> import lambdamap
@@ -302,6 +307,8 @@ def failure(error: BaseException) -> Failure | None:
     >>> known.indices, known.ran, known.partial
     ((2,), 'RAN', {0: 1, 1: 2})
     """
+    if not issubclass(type(error), BaseException):
+        raise TypeError(f"failure() takes an exception, not {type(error).__name__}")
     if issubclass(type(error), LambdaMapError):
         own = own_dict(error)
         names = (field.name for field in dataclasses.fields(Failure))

@@ -574,6 +574,12 @@ def test_failure_of_any_exception(error: BaseException) -> None:
     assert found is not None and (found.indices, found.partial) == ((3,), {})
 
 
+@pytest.mark.parametrize("result", [None, 3, "x", ValueError])
+def test_failure_of_what_is_no_exception(result: Any) -> None:
+    with pytest.raises(TypeError, match=f"takes an exception, not {type(result).__name__}$"):
+        lambdamap.failure(result)
+
+
 def test_failure_of_our_own() -> None:
     error = lambdamap.DeadlineError("x", indices=range(3), ran="MAYBE", attempts=2, request_id="r")
     errors.keep(error, {1: 5})
