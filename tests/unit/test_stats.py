@@ -62,6 +62,23 @@ def test_usd_at_list_prices() -> None:
     arm = model.prices("af-south-1", "arm64")
     assert billed.usd(arm) == pytest.approx(2000 * 0.00001768 + 101 * 0.2e-6)
     assert billed.usd(model.Prices(gb_second=0, request=1)) == 101
+    with pytest.raises(TypeError, match=r"model\.prices\(region, architecture\)"):
+        billed.usd("eu-south-1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("per_second", "text"),
+    [
+        (0.1234, "0.123"),
+        (99.94, "99.9"),
+        (508.3, "508"),
+        (5068.0, "5,070"),
+        (1.2345e6, "1,230,000"),
+    ],
+)
+def test_a_speed_has_three_digits_and_no_exponent(per_second: float, text: str) -> None:
+    stats = dataclasses.replace(STATS, seconds=STATS.items / per_second)
+    assert f"speed:     {text} items/s in " in repr(stats)
 
 
 def test_without_latency_and_with_chunks_in_flight() -> None:

@@ -112,13 +112,22 @@ class Stats:
         float or None
             ``gb_seconds``, and the requests without those that were throttled, each times its price.
             None: no REPORT line was read.
+
+        Raises
+        ------
+        TypeError
+            `prices` is not a `lambdamap.model.Prices`: the name of a region, for example.
         """
         if self.gb_seconds is None:
             return None
-        if prices is None:
-            from lambdamap import model
+        from lambdamap import model
 
+        if prices is None:
             prices = model.prices()
+        if not isinstance(prices, model.Prices):
+            raise TypeError(
+                f"prices must be what lambdamap.model.prices(region, architecture) returns, not {prices!r}"
+            )
         return (
             self.gb_seconds * prices.gb_second + (self.requests - self.throttles) * prices.request
         )
@@ -157,7 +166,7 @@ class Stats:
         ]
         if self.seconds:
             lines.append(
-                ("speed", f"{self.items_per_second:,.3g} items/s in {_seconds(self.seconds)}")
+                ("speed", f"{_rate(self.items_per_second)} items/s in {_seconds(self.seconds)}")
             )
         if self.latency_max is not None:
             shown = (
@@ -261,6 +270,12 @@ def _count(number: int, noun: str) -> str:
     if number != 1:
         noun = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
     return f"{number:,} {noun}"
+
+
+def _rate(number: float) -> str:
+    """Write a number with three digits, and a large one without an exponent."""
+    digits = f"{number:.3g}"
+    return f"{float(digits):,.0f}" if number >= 100 else digits
 
 
 def _bytes(number: int) -> str:
