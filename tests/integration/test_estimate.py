@@ -164,7 +164,7 @@ def test_the_command(tmp_path: Path) -> None:
     [
         ("1\nx\n", "tasks:square", 2, "line 2 is not JSON"),
         ("0\n", "tasks:reciprocal", 1, "ZeroDivisionError"),
-        ("", "tasks:square", 2, "at least 1"),
+        ("", "tasks:square", 2, "at least one item"),
         ("1\n", "tasks:missing", 2, "tasks has no missing"),
     ],
 )

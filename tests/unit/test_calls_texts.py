@@ -119,7 +119,22 @@ CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: lambdamap.estimate(tasks.square, [1], memory=[0]),
         lambdamap.ConfigError,
-        "memory must be at least 1, not [0]",
+        "memory must be a list of integers of at least 1, not [0]",
+    ),
+    (
+        lambda: UNTYPED.estimate(tasks.square, [1], memory=1769),
+        lambdamap.ConfigError,
+        "memory must be a list of integers of at least 1, not 1769",
+    ),
+    (
+        lambda: UNTYPED.estimate(tasks.square, [1], n=1e6),
+        lambdamap.ConfigError,
+        "n must be an integer of at least 1, not 1000000.0",
+    ),
+    (
+        lambda: lambdamap.estimate(tasks.square, []),
+        lambdamap.ConfigError,
+        "estimate needs at least one item",
     ),
     (
         lambda: lambdamap.estimate(tasks.square, [1], architecture="arm"),

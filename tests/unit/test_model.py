@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from typing import Any
 
@@ -159,9 +160,33 @@ def test_a_tree_may_starve() -> None:
         ({"caller": Caller(cores=0)}, "Caller.cores must be above 0, not 0"),
         ({"network": Network(mbit_s=-1)}, "Network.mbit_s must be above 0, not -1"),
         ({"service": Lambda(functions=0)}, "Lambda.functions must be at least 1, not 0"),
+        (
+            {"service": Lambda(functions=10**30)},
+            "Lambda.functions must be at most 1,000,000, not 1",
+        ),
+        ({"service": Lambda(regions=10**30)}, "Lambda.regions must be at most 1,000,000, not 1"),
         ({"worker": Worker(item_ms=-1)}, "Worker.item_ms must be at least 0, not -1"),
+        ({"worker": Worker(item_ms=math.nan)}, "Worker.item_ms must be finite, not nan"),
+        ({"network": Network(mbit_s=math.inf)}, "Network.mbit_s must be finite, not inf"),
     ],
 )
 def test_what_cannot_be_simulated(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
+        simulate(**{"items": 1, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"items": 1e6}, "items and depth must be integers, not 1000000.0 and 0"),
+        ({"depth": 1.5}, "items and depth must be integers, not 1 and 1.5"),
+        ({"caller": Caller(chunksize="automatic")}, "Caller.chunksize must be a number"),
+        (
+            {"service": dataclasses.replace(Lambda(), warm=None)},
+            "Lambda.warm must be a number, not None",
+        ),
+    ],
+)
+def test_what_is_no_number(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(said)):
         simulate(**{"items": 1, **arguments})

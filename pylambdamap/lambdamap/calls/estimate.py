@@ -9,6 +9,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from numbers import Integral
 from typing import Any
 
 from lambdamap import _codec, errors, model
@@ -199,18 +200,20 @@ def estimate(
         if not isinstance(items, Sized):
             raise errors.ConfigError("estimate needs n=, the number of items: items has no length")
         n = len(items)
+        if n == 0:
+            raise errors.ConfigError("estimate needs at least one item")
     if concurrency is None:
         concurrency = (
             _CONCURRENCY if resolved.max_concurrency is None else (resolved.max_concurrency,)
         )
-    for name, values in (
-        ("n", (n,)),
-        ("memory", memory),
-        ("concurrency", concurrency),
-        ("sample", (sample,)),
-    ):
-        if not values or min(values) < 1:
-            raise errors.ConfigError(f"{name} must be at least 1, not {values!r}")
+    for name, number in (("n", n), ("sample", sample)):
+        if not _is_count(number):
+            raise errors.ConfigError(f"{name} must be an integer of at least 1, not {number!r}")
+    for name, numbers in (("memory", memory), ("concurrency", concurrency)):
+        if not (isinstance(numbers, Sequence) and numbers and all(map(_is_count, numbers))):
+            raise errors.ConfigError(
+                f"{name} must be a list of integers of at least 1, not {numbers!r}"
+            )
     try:
         price = price or model.prices(resolved.region or _REGION, architecture)
     except ValueError as error:
@@ -249,6 +252,10 @@ def estimate(
             "and logs.",
         ),
     )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, Integral) and int(value) >= 1
 
 
 def _picked(items: Iterable[Any], count: int) -> Iterator[Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
 import random
 
 from lambdamap.model.parts import FULL_CPU_MB, Caller, Lambda, Network, Prices, Worker, prices
@@ -58,20 +60,26 @@ _AT_LEAST_ONE = (
     "chunksize", "functions", "max_concurrency", "memory_mb", "regions", "streams_per_connection",
 )  # fmt: skip
 _ABOVE_ZERO = ("cores", "mbit_s")
+_MOST = 1_000_000  # functions and regions: each takes memory and time at the start
 
 
 def _check(part: Caller | Network | Lambda | Worker) -> None:
-    """Raise ValueError for a number with which nothing can be simulated."""
+    """Raise ValueError for a number with which nothing can be simulated, TypeError for no number."""
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)
-        if value is None or value == "auto":
+        name = f"{type(part).__name__}.{field.name}"
+        if (field.name, value) in (("reserved", None), ("chunksize", "auto"), ("ordered", value)):
             continue
+        if not isinstance(value, numbers.Real):
+            raise TypeError(f"{name} must be a number, not {value!r}")
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be finite, not {value!r}")
+        if field.name in ("functions", "regions") and float(value) > _MOST:
+            raise ValueError(f"{name} must be at most {_MOST:,}, not {value!r}")
         least = 1 if field.name in _AT_LEAST_ONE else 0
         if value < least or (value == 0 and field.name in _ABOVE_ZERO):
             least_text = "above 0" if field.name in _ABOVE_ZERO else f"at least {least}"
-            raise ValueError(
-                f"{type(part).__name__}.{field.name} must be {least_text}, not {value!r}"
-            )
+            raise ValueError(f"{name} must be {least_text}, not {value!r}")
 
 
 def simulate(
@@ -112,7 +120,9 @@ def simulate(
     Raises
     ------
     ValueError
-        A number is too small to simulate anything.
+        A number is too small to simulate anything, infinite or not a number (NaN).
+    TypeError
+        A value is not a number, or `items` or `depth` not an integer.
 
     Examples
     --------
@@ -122,6 +132,8 @@ def simulate(
     """
     caller, network = caller or Caller(), network or Network()
     service, worker = service or Lambda(), worker or Worker()
+    if not (isinstance(items, numbers.Integral) and isinstance(depth, numbers.Integral)):
+        raise TypeError(f"items and depth must be integers, not {items!r} and {depth!r}")
     if items < 1 or depth < 0:
         raise ValueError("items must be at least 1, depth at least 0")
     for part in (caller, network, within, service, worker):
