@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import lambdamap
 import tasks
 from driver import api_options
+from lambdamap.flight.engine import Engine
 from scripted import Connection, Request, Server, once, run
 
 
@@ -83,6 +85,31 @@ def test_an_error_behind_the_head_waits_for_its_turn_and_keeps_what_is_done() ->
             next(results)
     known = lambdamap.failure(caught.value)
     assert known is not None and known.partial == {3: 3}
+
+
+def test_a_reply_that_comes_while_a_map_ends_is_kept_or_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = threading.Event()
+    decode = Engine._results_of
+
+    def slowly(engine: Engine, chunk: Any) -> list[Any]:
+        gate.set()
+        time.sleep(0.5)
+        return decode(engine, chunk)
+
+    with Server(then=_head_last(gate)) as server:
+        results = lambdamap.map(tasks.square, [3, 4], **api_options(server))
+        engine: Any = results._engine
+        while len(_finished(results)) < 1:
+            assert engine.step() is None
+            engine.wait()
+        monkeypatch.setattr(Engine, "_results_of", slowly)
+        error = KeyError("of the caller")
+        engine.end(error)
+    known = lambdamap.failure(error)
+    assert known is not None and known.partial == {1: 16}
+    assert engine.left_items == 1
 
 
 def test_the_byte_budget_holds_chunks_back() -> None:

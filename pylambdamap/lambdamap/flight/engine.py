@@ -37,6 +37,7 @@ _SLICE_S = 1.0  # interval at which a waiting caller updates its progress bar
 _LATE_READING_S = 0.2  # for decoding received results after the map's deadline
 _DECODED_BYTES = 16 << 20  # encoded size of results decoded ahead of their turn
 _CLOCKS_DIFFER_S = 0.01  # the port's deadline is counted from earlier on, in whole milliseconds
+_PATIENCE_S = 0.2  # waits for the native threads after a cancellation
 _KEEP_S = 0.1  # for decoding results to attach to a KeyboardInterrupt
 
 
@@ -128,7 +129,7 @@ class Engine:
         self._began = monotonic()
         self._ended = 0.0  # when it was closed
         self._left_running = 0  # invocations known to have been cancelled after their start
-        self.left_items = 0  # items of these
+        self.left_items = 0  # items of these, and of replies that were dropped
         self._log = log.MapLog(link.map_id, link.port) if log.is_wanted() else None
         self.progress = Progress(options.progress, total)
         self.worker_us = 0
@@ -357,6 +358,12 @@ class Engine:
             self._left_running += 1
             self.left_items += completion.n_items
 
+    def _count_dropped(self, completion: Completion) -> None:
+        """Count a chunk that has ended and whose results nobody will get."""
+        self._count_left(completion)
+        if completion.failure != "cancelled" and completion.ran != "NOT":
+            self.left_items += completion.n_items
+
     def _spares(self, kind: str) -> bool:
         """Return whether the map goes on after a worker's refusal of this kind."""
         return self._apart or (self._in_place and failures.concerns_items(kind))
@@ -408,6 +415,8 @@ class Engine:
         """Return the finished results that have not been returned yet, by position.
 
         An exception such as KeyboardInterrupt does not wait until all of them are decoded."""
+        # Before anything is decoded, which takes time: a reply that comes meanwhile would be lost.
+        self._cancel(_PATIENCE_S)
         ends = None if isinstance(error, Exception) else monotonic() + _KEEP_S
         if ends is not None:
             self._read_until = ends
@@ -418,6 +427,9 @@ class Engine:
             partial[self._giving_ends - before_end] = result
         self._fatal = None
         while self._fatal is None and (completion := self._port.take()) is not None:
+            if completion.failure == "cancelled":
+                self._count_left(completion)
+                continue
             with contextlib.suppress(
                 Exception
             ):  # from printing or the progress bar: one error is enough
@@ -572,22 +584,26 @@ class Engine:
         """Return the index of the item whose result was popped last from `hand_out`'s list."""
         return self._giving_ends - len(self._giving) - 1
 
-    def close(self, patience_s: float = 0.2) -> None:
+    def _cancel(self, patience_s: float) -> None:
+        """Cancel unfinished chunks, and wait up to `patience_s` for the native threads."""
+        self._sender.drop()
+        if self._port.outstanding:
+            self._port.cancel()
+            if patience_s > 0:
+                self._port.quiesce(patience_s)
+
+    def close(self, patience_s: float = _PATIENCE_S) -> None:
         """Cancel unfinished chunks. Idempotent; waits up to `patience_s` for the native threads."""
         if self._closed:
             return
         self._closed = True
         self._ended = monotonic()
-        self._sender.drop()
+        self._cancel(patience_s)
         if self._retrier is not None:
             self._retrier.clear()
-        if self._port.outstanding:
-            self._port.cancel()
-            if patience_s > 0:
-                self._port.quiesce(patience_s)
         # A caught exception may keep this map alive for long: free the buffers now.
         while (completion := self._port.take()) is not None:
-            self._count_left(completion)
+            self._count_dropped(completion)
         self._left_running += self._port.outstanding
         if self._journal is not None:
             self._journal.close()
