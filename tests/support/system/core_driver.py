@@ -22,6 +22,7 @@ _SOURCES = [
     _CORE / "wire/envelope.c",
     _CORE / "http/http1.c",
     _CORE / "http/head.c",
+    _CORE / "http/report.c",
     _CORE / "http/text.c",
     _CORE / "wire/json.c",
 ]
