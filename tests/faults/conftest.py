@@ -77,6 +77,7 @@ def plain_site(serve: Callable[..., Server], authority: Authority) -> Site:
     return Site("plain", serve, authority)
 
 
+@pytest.hookimpl(tryfirst=True)  # or the order of a test's parameters depends on what is collected
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A row is tried over plain HTTP, over TLS, and over HTTP/2 unless its bytes are HTTP/1.1's."""
     marks = list(metafunc.definition.iter_markers())

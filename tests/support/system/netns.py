@@ -68,7 +68,10 @@ def run_inside(items: Sequence[pytest.Item]) -> dict[str, str]:
             bad = [part.text or "" for part in case if part.tag in ("failure", "error", "skipped")]
             name = case.get("name", "")  # a failing tear-down is a test case of its own
             ends[name] = "\n".join(filter(None, [ends.get(name, ""), *bad]))
-        return {item.name: ends.get(item.name, f"did not run:\n{done.stdout}") for item in items}
+        return {
+            item.name: ends.get(item.name, f"did not run:\n{done.stdout}{done.stderr}")
+            for item in items
+        }
 
 
 # --- inside -------------------------------------------------------------------------------------
