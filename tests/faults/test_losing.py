@@ -161,8 +161,15 @@ def test_row_36_function_error_cut_off(site: Any, idempotent: bool) -> None:
     announced = {"X-Amz-Function-Error": "Unhandled"}
     server = site.server(then=fin(plain_reply(b'{"errorType":', length=100, headers=announced)))
     (lost,) = invoke(site.target(server), idempotent=idempotent)
-    failure = "connection_lost" if site.scheme == "h2" else "protocol"  # there is no end of a body
-    assert (lost.failure, lost.ran, lost.status) == (failure, "MAYBE", 200)
+    # Over HTTP/2 a body has no end of its own; some versions of libcurl report an end without TLS's
+    # close_notify as an error.
+    seen = {
+        "plain": {"protocol"},
+        "tls": {"protocol", "connection_lost"},
+        "h2": {"connection_lost"},
+    }
+    assert lost.failure in seen[site.scheme]
+    assert (lost.ran, lost.status) == ("MAYBE", 200)
     assert lost.attempts == server.complete == attempts_of(idempotent)
 
 
