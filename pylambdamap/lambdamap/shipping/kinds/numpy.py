@@ -36,7 +36,7 @@ _SIMPLE: Final = re.compile(
 )
 _LONG: Final = re.compile(r"([<>](?:f(?:12|16)|c(?:24|32))):(\d{2,3})")
 _RECORDS: Final = "recarray"
-_FIELD_BYTES: Final = 1000  # bytes of a field of a dtype, with its dtype and names
+_FIELD_BYTES: Final = 1250  # bytes of a field of a dtype, with its dtype and names, on Python 3.13
 _DTYPE_BYTES: Final = 500
 _MAX_DIMS: Final = 64
 
