@@ -101,9 +101,8 @@ def keep(link: Link, options: Options, head: dict[str, object]) -> Link:
             counts.get(FAILED, 0),
             counts.get(MAYBE, 0),
         )
-    stored: dict[int, Replay] = {}
     coding = ReplayCoding(link.coding)
-    coding.packer = packer = _Packer(link.coding.packer, coding, journal, options, path, stored)
+    coding.packer = packer = _Packer(link.coding.packer, coding, journal, options, path)
     mixed = options.on_error == "return" or options.retries > 0
     port = JournalPort(link, journal, packer, mixed)
     return dataclasses.replace(link, port=port, coding=coding, journal=port)
@@ -119,7 +118,6 @@ class _Packer:
         journal: Journal,
         options: Options,
         path: str,
-        stored: dict[int, Replay],
     ) -> None:
         self._inner = inner
         self._coding = coding
@@ -142,7 +140,8 @@ class _Packer:
         self._reruns = False  # although the journal has something of its items
         self._ended = False
         self.chunks = 0  # without a frame
-        self.stored = stored  # by first item: replays that were not submitted yet
+        # By first item: replays that were not submitted yet.
+        self.stored: dict[int, Replay] = {}
         self.digests: dict[int, bytes] = {}  # by first item: of chunks that were not submitted yet
         self.again: set[int] = set()  # the first items of those that are run again
 
@@ -296,13 +295,13 @@ class JournalPort:
         self._full = False  # the port has refused the first of them for now
         self._held: list[Completion] = []
         self._free: deque[Completion] = deque()
-        self._waiting = 0  # number of chunks in these three
         self._committed = 0.0  # when
         self._cancelled = False
 
     @property
     def outstanding(self) -> int:
-        return self._port.outstanding + self._waiting
+        waiting = len(self._unsent) + len(self._held) + len(self._free)
+        return self._port.outstanding + waiting
 
     @property
     def wants_credentials(self) -> bool:
@@ -349,7 +348,6 @@ class JournalPort:
         packer = self._packer
         if (replay := packer.stored.pop(first_item, None)) is not None:
             self._free.append(replay)
-            self._waiting += 1
             return True
         if self._full:
             return False
@@ -364,20 +362,15 @@ class JournalPort:
         packer.again.discard(first_item)
         self._journal.begin(first_item, n_items, digests[:size], again)
         self._unsent.append((frame, first_item, n_items))
-        self._waiting += 1
         return True
 
     def take(self) -> Completion | None:
         while (completion := self._port.take()) is not None:
             self._settle(completion)
             self._held.append(completion)
-            self._waiting += 1
         if self._cancelled and self._held:
             self.flush()
-        if not self._free:
-            return None
-        self._waiting -= 1
-        return self._free.popleft()
+        return self._free.popleft() if self._free else None
 
     def flush_if_due(self) -> None:
         """Flush if the last time was a while ago."""
@@ -399,15 +392,12 @@ class JournalPort:
             self._free.extend(self._held)
             self._held.clear()
             if self._journal.broken:
-                self._waiting -= len(self._unsent)
                 self._unsent.clear()
         self._full = False
         while self._unsent and not self._full:
             chunk = self._unsent.popleft()
-            self._waiting -= 1
             if not self._port.submit(*chunk):
                 self._unsent.appendleft(chunk)
-                self._waiting += 1
                 self._full = True
         return bool(self._free)
 
@@ -422,7 +412,6 @@ class JournalPort:
         """Write the last outcomes and close the journal. Idempotent."""
         for _, first, _ in self._unsent:
             self._journal.settle(first)
-        self._waiting -= len(self._unsent)
         self._unsent.clear()
         self._journal.close()
 
