@@ -175,16 +175,23 @@ pool_next_waiting(struct lm_pool *pool)
   return node == NULL ? NULL : LM_CONTAINER(node, struct lm_job, link);
 }
 
+/* There is no memory for its protocol. */
+static void
+pool_give_up(struct lm_conn *conn, const struct lm_error *err)
+{
+  if (conn->job != NULL)
+    lm_conn_lose(conn, LM_FAIL_MEMORY, err->text);
+  else
+    lm_conn_close(conn);
+}
+
 /* Over HTTP/1.1: its own job's, or the first one's that waits; else it is idle. */
 static void
 pool_start_h1(struct lm_pool *pool, struct lm_conn *conn)
 {
   struct lm_error err;
   if (lm_h1_adopt(conn, &err) != 0) {
-    if (conn->job != NULL)
-      lm_conn_lose(conn, LM_FAIL_MEMORY, err.text);
-    else
-      lm_conn_close(conn);
+    pool_give_up(conn, &err);
     return;
   }
   struct lm_job *first = conn->job == NULL ? pool_next_waiting(pool) : NULL;
@@ -203,10 +210,7 @@ pool_start_h2(struct lm_pool *pool, struct lm_conn *conn)
 {
   struct lm_error err;
   if (lm_h2_adopt(conn, &err) != 0) {
-    if (conn->job != NULL)
-      lm_conn_lose(conn, LM_FAIL_MEMORY, err.text);
-    else
-      lm_conn_close(conn);
+    pool_give_up(conn, &err);
     return;
   }
   if (conn->job != NULL)
