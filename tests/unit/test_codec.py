@@ -21,7 +21,7 @@ import threading
 import uuid
 import weakref
 import zoneinfo
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -768,46 +768,3 @@ def test_arguments_of_another_type_are_refused() -> None:
     for name in ("max_output_bytes", "max_depth"):
         with pytest.raises(TypeError):
             call(_codec.encode([1]), **{name: "many"})
-
-
-def test_digester() -> None:
-    slow: list[Any] = []
-
-    def other(item: Any) -> bytes:
-        slow.append(item)
-        return b"8 bytes."
-
-    items = [1, "a", {2}, [1.5, None], [frozenset()], {"k": object}, 1]
-    digester = _codec.Digester(iter(items), other)
-    assert digester.last == b""
-    assert next(digester) is items[0]
-    one = digester.last
-    assert len(one) == 8
-    assert list(digester) == items[1:]
-    assert slow == [{2}, [frozenset()]]
-    assert digester.take(1) == one
-    rest = [digester.take(1) for _ in items[1:]]
-    assert rest[-1] == one
-    assert rest[1] == rest[3] == b"8 bytes."
-    assert len({one, *rest}) == 5
-    with pytest.raises(ValueError, match="not read"):
-        digester.take(1)
-    assert digester.take(0) == b""
-
-
-def test_digester_passes_errors_on() -> None:
-    wrong: Any = repr
-    no_iterator: Any = [1]
-
-    def broken() -> Iterator[int]:
-        yield 1
-        raise LookupError
-
-    digester = _codec.Digester(broken(), wrong)
-    assert next(digester) == 1
-    with pytest.raises(LookupError):
-        next(digester)
-    with pytest.raises(TypeError, match="8 bytes"):
-        next(_codec.Digester(iter([{1}]), wrong))
-    with pytest.raises(TypeError, match="iterator"):
-        _codec.Digester(no_iterator, wrong)

@@ -8,6 +8,7 @@ import gc
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -62,8 +63,9 @@ def test_usd_at_list_prices() -> None:
     arm = model.prices("af-south-1", "arm64")
     assert billed.usd(arm) == pytest.approx(2000 * 0.00001768 + 101 * 0.2e-6)
     assert billed.usd(model.Prices(gb_second=0, request=1)) == 101
+    region: Any = "eu-south-1"
     with pytest.raises(TypeError, match=r"model\.prices\(region, architecture\)"):
-        billed.usd("eu-south-1")  # type: ignore[arg-type]
+        billed.usd(region)
 
 
 @pytest.mark.parametrize(
